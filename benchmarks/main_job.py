@@ -1,0 +1,99 @@
+"""The main job on CIFAR-10 (JPEG copy): ResNet-20 and ResNet-56 at 50% of MACs, CPU form, seed 0, 3 epochs.
+
+Seconds of each stage; holdout and test accuracy of the dense network, of the searched one before
+fine-tuning, after cross-entropy, after CKT. Every arm starts from the same subnetwork and weights.
+
+    python benchmarks/main_job.py CIFAR_FOLDER [--nets resnet20 resnet56] [--trials 100] [--epochs 3]
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import time
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import nn
+
+import secateur as sc
+from secateur.data import Data
+from secateur.models.architecture import built
+from secateur.models.evaluate import evaluate, recalibrate
+
+HERE = Path(__file__).parent
+WEIGHTS = HERE.parent.parent / "shared" / "weights"
+METHODS = ("ce", "ckt")
+
+
+def figures(model: nn.Module, data: Data, seconds: float) -> dict[str, object]:
+    """Holdout and test score of one arm, and what it took to make."""
+    scores = {name: asdict(evaluate(model, split)) for name, split in (("holdout", data.holdout), ("test", data.test))}
+    return {**scores, "seconds": round(seconds, 1)}
+
+
+def job(name: str, data: Data, trials: int, epochs: int, seed: int) -> dict[str, object]:
+    """One network, all stages."""
+    dense = sc.constructor(name, len(data.classes))()
+    sc.load_weights(dense, WEIGHTS / f"{name}-cifar10-jpeg.safetensors")
+    net = sc.Supernet.of(dense.eval(), data.example)
+    clock = {"search": 0.0, "bank": 0.0}
+
+    def progress(what: str, done: int, total: int) -> None:
+        clock["bank" if what == "memory bank" else "search"] = time.perf_counter() - start
+        if done in (1, total):
+            print(f"{name} {what} {done}/{total} {time.perf_counter() - start:.0f} s", flush=True)
+
+    start = time.perf_counter()
+    with TemporaryDirectory() as folder:
+        found = sc.find(net, data, "50%", trials=trials, seed=seed, storage=folder, progress=progress)
+        searched = time.perf_counter() - start
+        pruned = built(net, found.best())
+        recalibrate(pruned, data.train)
+        arms = {"dense": figures(dense, data, 0.0), "pruned": figures(pruned, data, searched)}
+        gates: list[float] = []
+        for method in METHODS:
+            start = time.perf_counter()
+            student = sc.finetune(
+                net, found.best(), found.bank, data, epochs=epochs, method=method, seed=seed, progress=progress
+            )
+            arms[method] = figures(student, data, time.perf_counter() - start)
+            gates = student.architecture["training"]["gates_open"] or gates  # type: ignore[index, assignment, operator]
+            print(name, method, arms[method], flush=True)
+    return {
+        "prunable_groups": len(net.groups),
+        "macs": {"dense": net.macs(net.dense), "kept": found.winner.macs, "budget": net.budget("50%").macs},
+        "parameters": {"dense": net.parameters(net.dense), "kept": found.winner.parameters},
+        "holdout_loss": {"start": found.start.loss, "winner": found.winner.loss, "n": found.winner.n},
+        "seconds": {"search": round(clock["search"], 1), "bank": round(searched - clock["search"], 1)},
+        "teachers": [{"macs": t.macs, "loss": t.loss} for t in found.bank.teachers],
+        "gates_open": gates,
+        "arms": arms,
+    }
+
+
+def main() -> None:
+    """Run and write benchmarks/results/main_job.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cifar", help="the image folder that unpack.py laid out")
+    parser.add_argument("--nets", nargs="+", default=["resnet20", "resnet56"])
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    data = sc.open_data(f"imagefolder:{asked.cifar}")
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=HERE)
+    result = {
+        "commit": commit.stdout.strip(),
+        "versions": {"torch": torch.__version__, "secateur": sc.__version__, "python": platform.python_version()},
+        "threads": torch.get_num_threads(),
+        "asked": {**vars(asked), "cifar": "CIFAR-10, JPEG copy"},
+        "nets": {name: job(name, data, asked.trials, asked.epochs, asked.seed) for name in asked.nets},
+    }
+    (HERE / "results" / "main_job.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What a person sees: progress bars with time left, and the result as a table."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as TimeLeft
+from rich.table import Table
+
+LINE_EVERY = 10.0  # seconds between plain lines, where there is no terminal
+
+
+@contextmanager
+def bars(quiet: bool) -> Iterator[Any]:
+    """A callback (what, done, total): bars on a terminal, plain lines elsewhere, nothing if ``quiet``."""
+    if quiet:
+        yield lambda what, done, total: None
+    elif sys.stderr.isatty():
+        yield from _on_terminal()
+    else:
+        yield _Lines()
+
+
+def result(stages: dict[str, dict[str, Any]], folder: Path, as_json: bool) -> None:
+    """The figures of a finished run, as a table or as one JSON object on stdout."""
+    if as_json:
+        print(json.dumps({"out": str(folder), **stages}))
+        return
+    figures = stages["test"]
+    table = Table("", "MACs", "parameters", "holdout", "test")
+    names = {"dense": "dense", "pruned": "pruned, not fine-tuned", "tuned": "pruned and fine-tuned"}
+    for name, title in names.items():
+        row, dense = figures[name], figures["dense"]
+        table.add_row(
+            title,
+            f"{row['macs'] / 1e6:.2f}M ({row['macs'] / dense['macs']:.1%})",
+            f"{row['parameters'] / 1e6:.3f}M ({row['parameters'] / dense['parameters']:.1%})",
+            *(f"{row[split]['accuracy']:.2%}" for split in ("holdout", "test")),
+        )
+    n = {split: figures["dense"][split]["n"] for split in ("holdout", "test")}
+    console = Console()
+    console.print(table)
+    console.print(f"n = {n['holdout']} holdout and {n['test']} test images; one MAC is two FLOPs")
+    console.print("seconds: " + ", ".join(f"{name} {stage['seconds']:.0f}" for name, stage in stages.items()))
+    console.print(f"slim network: {folder / 'best'}   front: {folder / 'pareto.png'}", soft_wrap=True)
+
+
+def _on_terminal() -> Iterator[Any]:
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeLeft())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done)
+
+        yield show
+
+
+class _Lines:
+    """A line when something begins or ends, and every ten seconds between, with the time left."""
+
+    def __init__(self) -> None:
+        self._what, self._start, self._said, self._from = "", 0.0, 0.0, 0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.perf_counter()
+        if what != self._what:
+            self._what, self._start, self._said, self._from = what, now, now, done
+        elif done < total and now - self._said < LINE_EVERY:
+            return
+        self._said = now
+        done_here = done - self._from
+        left = f", {(now - self._start) / done_here * (total - done):.0f} s left" if done_here and done < total else ""
+        print(f"{what}: {done}/{total}{left}", file=sys.stderr, flush=True)

@@ -1,0 +1,121 @@
+"""The run directory: what was asked, what is done, and what it cost, so that the same line goes on."""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from .models.errors import SecateurError
+
+FORMAT = "secateur/run/1"
+Outcome: TypeAlias = dict[str, Any]  # plain JSON values
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Everything that decides the result of a run; the same ask gives the same architecture."""
+
+    model: str = "resnet20"
+    data: str = "digits"
+    weights: str | None = None
+    flops: str = "50%"
+    method: str = "ckt"
+    trials: int = 100
+    epochs: int = 10
+    seed: int = 0
+    divisor: int = 1
+    input: str | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """``input`` as (channels, height, width)."""
+        if self.input is None:
+            return None
+        sizes = self.input.lower().split("x")
+        if len(sizes) != 3 or not all(size.isdigit() and int(size) for size in sizes):
+            raise SecateurError(f"input {self.input!r} is not channels x height x width; write 3x224x224")
+        channels, height, width = map(int, sizes)
+        return channels, height, width
+
+
+class Ledger:
+    """``run.json`` of one run directory. Every stage is entered when it is done, and never done twice."""
+
+    def __init__(self, folder: Path, ask: Ask) -> None:
+        self.folder, self.path = folder, folder / "run.json"
+        asked = json.loads(json.dumps(asdict(ask)))
+        if not self.path.exists():
+            _empty(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._book: dict[str, Any] = {"format": FORMAT, "asked": asked, "versions": _versions(), "stages": {}}
+            self._write()
+            return
+        self._book = _read(self.path)
+        for option, value in asked.items():
+            before = self._book["asked"].get(option)
+            if before != value:
+                raise SecateurError(
+                    f"{folder} holds another run ({option} {before} there, {value} here); give another --out"
+                )
+
+    def require(self, name: str, fingerprint: str) -> None:
+        """Note a fingerprint; raise SecateurError where it is not the one the run began with."""
+        before = self._book.setdefault("fingerprints", {}).setdefault(name, fingerprint)
+        if before != fingerprint:
+            raise SecateurError(
+                f"the {name} of {self.folder} changed since the run began ({before} then, {fingerprint} now); "
+                "give another --out"
+            )
+        self._write()
+
+    def stage(self, name: str, work: Callable[[], Outcome]) -> Outcome:
+        """The outcome of a stage: done now and entered with its seconds, or as it was entered before."""
+        if name not in self._book["stages"]:
+            start = time.perf_counter()
+            outcome = work()
+            self._book["stages"][name] = {**outcome, "seconds": round(time.perf_counter() - start, 2)}
+            self._write()
+        return dict(self._book["stages"][name])
+
+    @property
+    def stages(self) -> dict[str, Outcome]:
+        """All stages done so far, in order."""
+        return dict(self._book["stages"])
+
+    def _write(self) -> None:
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps(self._book, indent=1))
+        partial.replace(self.path)
+
+
+def sha256(path: Path | str) -> str:
+    """16 hex digits of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16] if hasattr(hashlib, "file_digest") else ""
+
+
+def _empty(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SecateurError(f"{folder} is there and is not a run of secateur; give another --out or empty it")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        book = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SecateurError(f"{path} cannot be read ({error}); give another --out") from error
+    if not isinstance(book, dict) or book.get("format") != FORMAT:
+        raise SecateurError(f"{path} is not of format {FORMAT!r}; give another --out")
+    return book
+
+
+def _versions() -> dict[str, str]:
+    names = ("secateur", "torch", "torchvision", "optuna", "numpy", "faiss-cpu")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,0 +1,114 @@
+"""Architectures on disk: readable JSON beside safetensors; nothing is pickled."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from .errors import SecateurError
+from .slim import slim
+from .subnetwork import Subnetwork
+from .supernet import Supernet
+
+FORMAT = "secateur/architecture/1"
+
+Architecture: TypeAlias = dict[str, Any]  # plain JSON values, so that a network can carry it anywhere
+
+
+def architecture(net: Supernet, subnetwork: Subnetwork, **about: Any) -> Architecture:
+    """What it takes to build this subnetwork again; ``about`` adds figures, provenance, normalisation."""
+    groups = {
+        group.name: {"width": len(kept), "dense": group.width, "kept": list(kept)}
+        for group, kept in zip(net.groups, subnetwork.kept, strict=True)
+    }
+    costs = {
+        name: {"macs": net.macs(each), "parameters": net.parameters(each)}
+        for name, each in (("dense", net.dense), ("kept", subnetwork))
+    }
+    return {
+        "format": FORMAT,
+        "model": type(net.model).__name__,
+        "fingerprint": fingerprint(net),
+        "input": list(net.example.shape[1:]),
+        "costs": costs,
+        "groups": groups,
+        **about,
+    }
+
+
+def fingerprint(net: Supernet) -> str:
+    """16 hex digits of the dense network's structure: its tensors' names and shapes and its groups."""
+    structure = [sorted(net.shapes.items()), [(group.name, group.width) for group in net.groups]]
+    return hashlib.sha256(json.dumps(structure).encode()).hexdigest()[:16]
+
+
+def built(net: Supernet, subnetwork: Subnetwork, **about: Any) -> nn.Module:
+    """The slimmed network, carrying its architecture as a plain dictionary in ``.architecture``."""
+    model = slim(net, subnetwork)
+    model.architecture = architecture(net, subnetwork, **about)  # type: ignore[assignment]
+    return model
+
+
+def subnetwork_of(record: Architecture, net: Supernet) -> Subnetwork:
+    """The subnetwork that an architecture names. Raises SecateurError where it is not one of this network."""
+    if record.get("format") != FORMAT:
+        raise SecateurError(
+            f"architecture format {record.get('format')!r} is not {FORMAT!r}; write it with this version"
+        )
+    if record.get("fingerprint") != fingerprint(net):
+        raise SecateurError(
+            f"the architecture is of another network ({record.get('model')}, {record.get('fingerprint')}) than "
+            f"{type(net.model).__name__}, {fingerprint(net)}; give the dense network it was found on"
+        )
+    groups = record.get("groups", {})
+    if list(groups) != [group.name for group in net.groups]:
+        raise SecateurError("the architecture's channel groups are not this network's; it was edited by hand")
+    subnetwork = Subnetwork(tuple(tuple(group["kept"]) for group in groups.values()))
+    net.check(subnetwork)
+    if [group["width"] for group in groups.values()] != subnetwork.widths.tolist():
+        raise SecateurError("a width in the architecture is not the number of its kept channels; it was edited by hand")
+    return subnetwork
+
+
+def save(model: nn.Module, folder: Path | str) -> None:
+    """Write a slimmed network as architecture.json and weights.safetensors."""
+    record = getattr(model, "architecture", None)
+    if record is None:
+        raise SecateurError(
+            "this network was not made by secateur, it has no architecture; save what finetune returned"
+        )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_model(model, str(folder / "weights.safetensors"))
+    (folder / "architecture.json").write_text(json.dumps(record, indent=1))
+
+
+def load(folder: Path | str, base: Callable[[], nn.Module]) -> nn.Module:
+    """The network that ``save`` wrote. ``base`` makes the dense network it was found on, weights or not."""
+    folder = Path(folder)
+    record = read(folder / "architecture.json")
+    net = Supernet.of(base(), torch.zeros(1, *record["input"]))
+    model = built(net, subnetwork_of(record, net))
+    model.architecture = record  # type: ignore[assignment]
+    try:
+        load_model(model, str(folder / "weights.safetensors"))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise SecateurError(f"{folder / 'weights.safetensors'} does not fit its architecture.json ({error})") from error
+    return model
+
+
+def read(path: Path) -> Architecture:
+    """An architecture.json, as far as it can be checked without its network."""
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SecateurError(f"{path} is no architecture ({error}); give the folder that secateur wrote") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise SecateurError(f"{path} is not of format {FORMAT!r}; give a file that this version wrote")
+    return record

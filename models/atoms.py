@@ -1,0 +1,140 @@
+"""The ledger of a trace: atoms, the labels that place them on tensors, and what ties or freezes them.
+
+An *atom* is one place along one dimension of one parameter or buffer, a number. The *labels* of a tensor say
+which atom lives where: integer arrays with as many dimensions as the tensor, of size 1 where they do not
+vary. An activation usually has one such array, along its channels; a convolution's weight has two that
+matter, along its filters and along the channels that they read.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+Labels: TypeAlias = list[Tensor]
+
+NOTHING = 0  # the label of a place that no parameter made: zero padding, a tensor made in forward
+
+
+@dataclass(frozen=True)
+class Product:
+    """Multiply-accumulates of one operation: ``scale`` x alive(rows) x alive(columns).
+
+    ``rows`` and ``columns`` are the atoms along the two sizes that pruning can shrink.
+    """
+
+    tensor: str
+    scale: int
+    rows: IntArray
+    columns: IntArray
+
+
+@dataclass
+class Atoms:
+    """Everything one forward pass tells about channels.
+
+    ``tensors``: the atoms along each dimension of each parameter and buffer. ``parameters``: which of them are
+    parameters. ``ties``: pairs that live or
+    die together. ``made``: atoms that a convolution or linear layer produces; ``read``: atoms of a weight
+    that it sums over. ``frozen``: atoms that can't be removed, with the reason.
+    """
+
+    count: int = 1
+    tensors: dict[str, list[IntArray]] = field(default_factory=dict)
+    parameters: set[str] = field(default_factory=set)
+    ties: list[tuple[IntArray, IntArray]] = field(default_factory=list)
+    made: list[IntArray] = field(default_factory=list)
+    read: list[IntArray] = field(default_factory=list)
+    frozen: list[tuple[IntArray, str]] = field(default_factory=list)
+    products: list[Product] = field(default_factory=list)
+    _first: list[int] = field(default_factory=list)  # the first atom of each tensor, in order
+    _known: dict[int, tuple[Tensor, Labels]] = field(default_factory=dict)
+    _weights: set[int] = field(default_factory=set)  # ids of parameters, moved or not
+
+    def enter(self, name: str, tensor: Tensor, is_parameter: bool) -> None:
+        """Give a parameter or buffer its atoms: fresh ones along every dimension."""
+        self._first.append(self.count)
+        along = []
+        for size in tensor.shape:
+            along.append(torch.arange(self.count, self.count + size))
+            self.count += size
+        if is_parameter:
+            self.parameters.add(name)
+        self.tensors[name] = [each.numpy() for each in along]
+        self.put(tensor, [lay(each, d, tensor.ndim) for d, each in enumerate(along) if len(each) > 1])
+        self._weights.add(id(tensor))
+
+    def owner(self, atom: int) -> str:
+        """The tensor that an atom lies in."""
+        return list(self.tensors)[bisect_right(self._first, atom) - 1]
+
+    def put(self, tensor: Tensor, labels: Labels) -> None:
+        """Label a tensor. It is held, so that its id stays its own."""
+        self._known[id(tensor)] = (tensor, labels)
+
+    def move(self, tensor: Tensor, moved: Tensor) -> None:
+        """A parameter that was only moved (transposed, viewed) is still a weight."""
+        if id(tensor) in self._weights:
+            self._weights.add(id(moved))
+
+    def is_weight(self, value: object) -> bool:
+        """Whether this is a parameter or buffer, or a view of one."""
+        return id(value) in self._weights
+
+    def of(self, value: object) -> Labels:
+        """The labels of a tensor; none for anything that no parameter has touched."""
+        return self._known[id(value)][1] if id(value) in self._known else []
+
+    def along(self, value: Tensor, dim: int) -> Tensor | None:
+        """The labels along ``dim`` alone, flat; labels that also vary elsewhere are frozen."""
+        found = None
+        for each in self.of(value):
+            if each.shape[dim] > 1 and each.numel() == each.shape[dim]:
+                found = each.flatten()
+            elif each.shape[dim] > 1:
+                self.freeze([each], "varies along channels and another dimension at once")
+        return found
+
+    def tie(self, a: Tensor, b: Tensor) -> None:
+        """Places that meet live or die together; a channel that meets nothing can't be removed."""
+        shape = np.broadcast_shapes(a.shape, b.shape)
+        left, right = (each.expand(shape).flatten().numpy() for each in (a, b))
+        lonely = (left == NOTHING) != (right == NOTHING)
+        if lonely.any():
+            self.freeze([torch.from_numpy((left + right)[lonely])], "meets zero padding of a fixed width")
+        both = (left != NOTHING) & (right != NOTHING)
+        self.ties.append((left[both], right[both]))
+
+    def freeze(self, labels: Labels, reason: str) -> None:
+        """None of these atoms can be removed."""
+        self.frozen += [(np.unique(each.numpy()), reason) for each in labels]
+
+
+def lay(atoms: Tensor, dim: int, ndim: int) -> Tensor:
+    """Flat labels laid along one of ``ndim`` dimensions."""
+    return atoms.reshape([-1 if d == dim else 1 for d in range(ndim)])
+
+
+def widened(labels: Tensor, ndim: int) -> Tensor:
+    """Labels for broadcasting: dimensions of size 1 in front, as torch does."""
+    return labels.reshape([1] * (ndim - labels.ndim) + list(labels.shape))
+
+
+def compact(labels: Tensor) -> Tensor:
+    """The same labels, of size 1 along every dimension where they do not vary."""
+    for dim in range(labels.ndim):
+        if labels.shape[dim] > 1:
+            first = labels.narrow(dim, 0, 1)
+            if labels.stride(dim) == 0 or bool((labels == first).all()):
+                labels = first
+    return labels
+
+
+def something(labels: Labels) -> Labels:
+    """The labels that name at least one atom."""
+    return [each for each in labels if each.numel() > 1 or bool((each != NOTHING).any())]

@@ -1,0 +1,110 @@
+"""Loss and accuracy of a network over a split, with batch norm handled on purpose.
+
+A narrowed network's running statistics are those of the dense one and mean nothing. The search uses batch
+statistics (no extra pass, but batches must mix the classes); what ships gets recalibrated running statistics.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .batches import Split
+from .trace import evaluating
+
+BATCH = 500
+CALIBRATION = 4000  # images for running statistics
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean cross-entropy (nats) and accuracy (share) over ``n`` images."""
+
+    loss: float
+    accuracy: float
+    n: int
+
+
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Batch norm normalises with its own batch; running statistics stay as they are, the rest evaluates."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    running = [(m, m.running_mean, m.running_var, m.num_batches_tracked) for m in norms]
+    with evaluating(model):
+        try:
+            for norm in norms:
+                norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+            yield
+        finally:
+            for norm, mean, var, tracked in running:
+                norm.running_mean, norm.running_var, norm.num_batches_tracked = mean, var, tracked
+
+
+@torch.no_grad()
+def recalibrate(model: nn.Module, split: Split, images: int = CALIBRATION) -> None:
+    """Set running statistics to the average over about ``images`` images as they are; weights don't change.
+
+    EagleEye's adaptive batch norm with a cumulative average in place of a decaying one.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    with evaluating(model):
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # cumulative
+            norm.train()
+        for images_, _, _ in split.batches(BATCH, images):
+            model(images_.to(device_of(model)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+@torch.no_grad()
+def outputs(model: nn.Module, split: Split, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Logits batch by batch, in whatever mode the model is in. Yields (logits (B, C), labels (B,), indices (B,))"""
+    device = device_of(model)
+    for images, labels, indices in split.batches(BATCH, limit):
+        yield model(images.to(device)), labels.to(device), indices
+
+
+def score(model: nn.Module, split: Split, limit: int | None = None) -> Score:
+    """Loss and accuracy in whatever mode the model is in, over the first ``limit`` images of the fixed order."""
+    loss, right, n = 0.0, 0, 0
+    for logits, labels, _ in outputs(model, split, limit):
+        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        right += int((logits.argmax(1) == labels).sum())
+        n += len(labels)
+    return Score(loss / n, right / n, n)
+
+
+def evaluate(model: nn.Module, split: Split, limit: int | None = None) -> Score:
+    """Score with the running statistics: what the network does in use."""
+    with evaluating(model):
+        return score(model, split, limit)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's tensors are."""
+    return next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+
+
+def embed(model: nn.Module, head: str | None, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits, and what the module ``head`` reads to make them; without a head the logits stand for both.
+
+    Shape: images (B, channels, height, width) → (B, C), (B, D)
+    """
+    if head is None:
+        logits: Tensor = model(images)
+        return logits, logits.flatten(1)
+    seen: list[Tensor] = []
+    hook = model.get_submodule(head).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        logits = model(images)
+    finally:
+        hook.remove()
+    return logits, seen[0].flatten(1)

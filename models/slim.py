@@ -1,0 +1,85 @@
+"""Build a subnetwork: a smaller plain network, or the dense one with the removed channels unread."""
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .atoms import IntArray
+from .subnetwork import Subnetwork
+from .supernet import Supernet
+
+Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def slim(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
+    """A fresh plain module with only the kept channels, in their order; the dense model is untouched.
+
+    It inherits weights, batch norm and running statistics, and needs nothing of this library to run.
+    """
+    net.check(subnetwork)
+    model = copy.deepcopy(net.model)
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    narrowed: dict[int, Tensor] = {}
+    for name, dims in kept_places(net, subnetwork).items():
+        old = tensors[name]
+        narrow = old.detach()
+        for dim, places in dims.items():
+            narrow = narrow.index_select(dim, torch.from_numpy(places).to(narrow.device))
+        narrowed[id(old)] = nn.Parameter(narrow, old.requires_grad) if isinstance(old, nn.Parameter) else narrow
+    _replace(model, narrowed)
+    for module in model.modules():
+        _describe(module)
+    return model
+
+
+def masked(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
+    """The dense network with the weights that read removed channels set to zero: what ``slim`` must equal."""
+    net.check(subnetwork)
+    model = copy.deepcopy(net.model)
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    with torch.no_grad():
+        for group, channels in zip(net.groups, subnetwork.kept, strict=True):
+            removed = np.setdiff1d(np.arange(group.width), channels)
+            for member in group.members:
+                if member.reads:
+                    places = torch.from_numpy(member.where(removed))
+                    tensors[member.tensor].index_fill_(member.dim, places.to(tensors[member.tensor].device), 0)
+    return model
+
+
+def kept_places(net: Supernet, subnetwork: Subnetwork) -> dict[str, dict[int, IntArray]]:
+    """Tensor → dimension → the places that stay, ascending. Groups may share a dimension (concatenation)."""
+    kept: dict[str, dict[int, IntArray]] = {}
+    for group, channels in zip(net.groups, subnetwork.kept, strict=True):
+        removed = np.setdiff1d(np.arange(group.width), channels)
+        for member in group.members:
+            dims = kept.setdefault(member.tensor, {})
+            stays = dims.get(member.dim, np.arange(net.shapes[member.tensor][member.dim]))
+            dims[member.dim] = np.setdiff1d(stays, member.where(removed), assume_unique=True)
+    return kept
+
+
+def _replace(model: nn.Module, narrowed: dict[int, Tensor]) -> None:
+    """Exchange tensors wherever they are held: modules may share one."""
+    for module in model.modules():
+        for held in (module._parameters, module._buffers):
+            held.update({leaf: narrowed[id(old)] for leaf, old in held.items() if id(old) in narrowed})  # type: ignore[misc]
+
+
+def _describe(module: nn.Module) -> None:
+    """Make a module's attributes say what its tensors are."""
+    if isinstance(module, Convolution):
+        made, read = (1, 0) if module.transposed else (0, 1)
+        if not module.transposed and module.groups > 1 and module.groups == module.in_channels:
+            module.groups = module.weight.shape[0] * module.groups // module.out_channels
+        module.out_channels = module.weight.shape[made] * (module.groups if module.transposed else 1)
+        module.in_channels = module.weight.shape[read] * (1 if module.transposed else module.groups)
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        known = [t for t in (module.weight, module.running_mean) if t is not None]
+        module.num_features = len(known[0]) if known else module.num_features
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = len(module.weight)

@@ -1,0 +1,92 @@
+"""The supernet: a trained dense network with its channel groups and costs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from .budget import Budget, Space
+from .cost import Costs
+from .errors import SecateurError
+from .groups import ChannelGroup, grouping
+from .profile import Profile, profile
+from .subnetwork import Subnetwork
+from .trace import trace
+
+LEAST_SHARE = 0.1  # of a group: single-channel layers are what users of other tools complain about
+
+
+@dataclass(frozen=True, eq=False)
+class Supernet:
+    """A trained network, never changed, and what pruning needs to know of it.
+
+    ``groups`` can be pruned, ``frozen`` ones can't, each with its reason. ``shapes`` are those of all
+    parameters and buffers. ``head`` names the module that makes the network's output, if one does.
+    """
+
+    model: nn.Module
+    example: Tensor
+    groups: tuple[ChannelGroup, ...]
+    frozen: tuple[ChannelGroup, ...]
+    space: Space
+    shapes: dict[str, tuple[int, ...]]
+    head: str | None
+
+    @classmethod
+    def of(cls, model: nn.Module, example: Tensor, *, divisor: int = 1, least: float = LEAST_SHARE) -> "Supernet":
+        """Trace ``model`` once on ``example`` (1, channels, height, width); its values don't matter.
+
+        Widths are multiples of ``divisor``; at least the share ``least`` of each group stays. Raises
+        SecateurError where the network does not run on such an input or nothing in it can be pruned.
+        """
+        if divisor < 1 or not 0 <= least <= 1:
+            raise SecateurError(f"divisor={divisor}, least={least}: give a divisor from 1 and a least share in [0, 1]")
+        atoms = trace(model, example)
+        found = grouping(atoms)
+        if not found.groups:
+            reasons = "; ".join(f"{group.name} {group.frozen}" for group in found.frozen[:3]) or "it has no layers"
+            raise SecateurError(f"this network has nothing to prune ({reasons}); give one with hidden layers")
+        trainable = {name: tuple(p.shape) for name, p in model.named_parameters()}
+        shapes = {**trainable, **{name: tuple(b.shape) for name, b in model.named_buffers()}}
+        dense = np.array([group.width for group in found.groups])
+        floor = np.ceil(np.maximum(dense * least, 1) / divisor - 1e-9).astype(np.int64) * divisor
+        space = Space(Costs.of(atoms, found, trainable), dense, np.minimum(floor, dense), divisor)
+        heads = [g.name for g in found.frozen if g.frozen == "is an output of the network"]
+        return cls(model, example, found.groups, found.frozen, space, shapes, heads[0] if len(heads) == 1 else None)
+
+    @property
+    def dense(self) -> Subnetwork:
+        """The subnetwork that keeps everything."""
+        return Subnetwork(tuple(tuple(range(group.width)) for group in self.groups))
+
+    def macs(self, subnetwork: Subnetwork) -> int:
+        """Multiply-accumulates of one image."""
+        return int(self.space.costs.macs(subnetwork.widths))
+
+    def parameters(self, subnetwork: Subnetwork) -> int:
+        """Trainable numbers."""
+        return int(self.space.costs.parameters(subnetwork.widths))
+
+    def budget(self, text: str) -> Budget:
+        """``50%`` or ``62M`` as a budget that this network can meet; else SecateurError."""
+        budget = Budget.parse(text, self.macs(self.dense))
+        self.space.require(budget)
+        return budget
+
+    def profile(self, budget: str = "50%") -> Profile:
+        """Groups, frozen layers and why, costs from the least widths to dense, and if the budget can be met."""
+        return profile(self.groups, self.frozen, self.space, budget)
+
+    def check(self, subnetwork: Subnetwork) -> None:
+        """Raise SecateurError where the subnetwork is not one of this network."""
+        if len(subnetwork.kept) != len(self.groups):
+            raise SecateurError(
+                f"a subnetwork of {len(subnetwork.kept)} channel groups is not for this network, which has "
+                f"{len(self.groups)}; use the network it was found on"
+            )
+        for group, channels in zip(self.groups, subnetwork.kept, strict=True):
+            if channels[-1] >= group.width:
+                raise SecateurError(
+                    f"channel {channels[-1]} is kept of group {group.name}, which has {group.width} channels; "
+                    "use the network the subnetwork was found on"
+                )

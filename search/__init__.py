@@ -1,0 +1,1 @@
+"""Find the widths of a subnetwork under a budget."""

@@ -1,0 +1,98 @@
+"""Interim subnetworks: what a search has evaluated, kept so that nothing is evaluated twice."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..models.batches import Split
+from ..models.evaluate import batch_statistics, score
+from ..models.slim import slim
+from ..models.subnetwork import Subnetwork
+from ..models.supernet import Supernet
+
+
+@dataclass(frozen=True)
+class Interim:
+    """A subnetwork with its costs and its score on ``n`` holdout images (batch statistics, no training)."""
+
+    subnetwork: Subnetwork
+    source: str
+    loss: float
+    accuracy: float
+    n: int
+    macs: int
+    parameters: int
+
+    def about(self) -> dict[str, object]:
+        """Everything but the channels, as plain values."""
+        return {name: value for name, value in asdict(self).items() if name != "subnetwork"}
+
+    def to_json(self) -> str:
+        """One line; ``from_json`` reads it back."""
+        return json.dumps({**self.about(), "subnetwork": self.subnetwork.kept}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str) -> "Interim":
+        """The interim subnetwork that ``to_json`` wrote."""
+        fields = json.loads(line)
+        kept = tuple(tuple(channels) for channels in fields.pop("subnetwork"))
+        return cls(Subnetwork(kept), **fields)
+
+
+class Records:
+    """Every evaluation of a search, appended to a JSON-lines file as it ends (or held in memory only)."""
+
+    def __init__(self, net: Supernet, split: Split, path: Path | None = None) -> None:
+        self.net, self.split, self.path = net, split, path
+        self._known: dict[tuple[Subnetwork, int], Interim] = {}
+        for line in _whole_lines(path):
+            interim = Interim.from_json(line)
+            self._known[interim.subnetwork, interim.n] = interim
+
+    @property
+    def all(self) -> list[Interim]:
+        """Every evaluation so far, in order."""
+        return list(self._known.values())
+
+    def evaluate(self, subnetwork: Subnetwork, source: str, images: int) -> Interim:
+        """Score on the first ``images`` of the holdout's fixed order; known ones are not evaluated again."""
+        n = min(images, len(self.split))
+        if (subnetwork, n) not in self._known:
+            model = slim(self.net, subnetwork)
+            with batch_statistics(model):
+                result = score(model, self.split, n)
+            interim = Interim(
+                subnetwork,
+                source,
+                result.loss,
+                result.accuracy,
+                n,
+                self.net.macs(subnetwork),
+                self.net.parameters(subnetwork),
+            )
+            self._known[subnetwork, n] = interim
+            if self.path:
+                with self.path.open("a") as file:
+                    file.write(interim.to_json() + "\n")
+        return self._known[subnetwork, n]
+
+
+def front(interims: Iterable[Interim]) -> list[Interim]:
+    """Those that no other beats in both MACs and holdout loss, by ascending MACs."""
+    best: list[Interim] = []
+    for each in sorted(interims, key=lambda i: (i.macs, i.loss)):
+        if each.loss == each.loss and (not best or each.loss < best[-1].loss):  # a NaN loss is on no front
+            best.append(each)
+    return best
+
+
+def _whole_lines(path: Path | None) -> list[str]:
+    """The lines of a file; one that a kill cut short is cut away."""
+    if path is None or not path.exists():
+        return []
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole)
+    return whole.splitlines()

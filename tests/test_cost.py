@@ -1,0 +1,137 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from secateur.models.cost import macs, macs_share, parameters
+from secateur.models.mobilenetv2 import mobilenetv2
+from secateur.models.resnet import resnet20, resnet56
+from secateur.models.slim import slim
+from secateur.models.subnetwork import Subnetwork
+from secateur.models.supernet import Supernet
+from secateur.models.vgg import vgg11_bn
+
+MAKES = [resnet20, resnet56, vgg11_bn, mobilenetv2]
+
+
+def supernet(make: Callable[[], nn.Module], size: int = 32) -> Supernet:
+    return Supernet.of(make(), torch.zeros(1, 3, size, size))
+
+
+def three_by_three() -> nn.Module:
+    """A 3x3 convolution from 2 to 4 channels on 8x8 pixels, and layers around it."""
+    return nn.Sequential(
+        nn.Conv2d(3, 2, 1, bias=False),
+        nn.Conv2d(2, 4, 3, padding=1, bias=False),
+        nn.BatchNorm2d(4),
+        nn.Flatten(),
+        nn.Linear(4 * 8 * 8, 5),
+    )
+
+
+@pytest.fixture(scope="module")
+def toy() -> Supernet:
+    return supernet(three_by_three, 8)
+
+
+@pytest.fixture(scope="module")
+def resnet() -> Supernet:
+    return supernet(resnet20)
+
+
+def test_macs_of_a_three_by_three_convolution_are_the_written_out_product(toy: Supernet) -> None:
+    reads, makes = 2, 4
+    stem = 8 * 8 * 3 * reads
+    convolution = 8 * 8 * 3 * 3 * reads * makes
+    linear = makes * 8 * 8 * 5
+    assert convolution == 4608
+    assert macs(toy.space.costs, np.array([reads, makes])) == stem + convolution + linear
+
+
+def test_macs_of_the_narrowed_convolution_are_too(toy: Supernet) -> None:
+    assert macs(toy.space.costs, np.array([1, 3])) == 64 * 3 * 1 + 64 * 9 * 1 * 3 + 3 * 64 * 5
+
+
+def test_parameters_are_weights_biases_and_batch_norm_without_running_statistics(toy: Supernet) -> None:
+    for reads, makes in [(2, 4), (1, 3), (2, 1)]:
+        written_out = 3 * reads + 9 * reads * makes + 2 * makes + (makes * 64 * 5 + 5)
+        assert parameters(toy.space.costs, np.array([reads, makes])) == written_out
+
+
+@pytest.mark.parametrize("make", MAKES)
+def test_costs_are_those_of_the_slimmed_network_to_the_last_multiplication(make: Callable[[], nn.Module]) -> None:
+    net = supernet(make)
+    g = np.random.default_rng(0)
+    for _ in range(2):
+        kept = [g.choice(x.width, g.integers(1, x.width + 1), replace=False) for x in net.groups]
+        subnetwork = Subnetwork(tuple(tuple(np.sort(channels).tolist()) for channels in kept))
+        slimmed = slim(net, subnetwork).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            slimmed(net.example)
+        assert counter.get_total_flops() == 2 * net.macs(subnetwork)
+        assert sum(p.numel() for p in slimmed.parameters()) == net.parameters(subnetwork)
+
+
+@pytest.mark.parametrize("make", MAKES)
+def test_dense_costs_are_those_of_the_model(make: Callable[[], nn.Module]) -> None:
+    net = supernet(make)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net.model.eval()(net.example)
+    assert counter.get_total_flops() == 2 * macs(net.space.costs, net.space.dense)
+    assert sum(p.numel() for p in net.model.parameters()) == parameters(net.space.costs, net.space.dense)
+
+
+def test_macs_agree_with_fvcore_but_for_what_it_counts_of_batch_norm(resnet: Supernet) -> None:
+    analysis = pytest.importorskip("fvcore.nn").FlopCountAnalysis(resnet.model.eval(), resnet.example)
+    counted = analysis.unsupported_ops_warnings(False).by_operator()
+    assert counted["conv"] + counted["linear"] == macs(resnet.space.costs, resnet.space.dense)
+
+
+def test_leading_axes_are_batched(resnet: Supernet) -> None:
+    costs, dense = resnet.space.costs, resnet.space.dense
+    widths = np.random.default_rng(0).integers(1, dense + 1, (5, 7, len(dense)))
+    for cost in (macs, parameters):
+        batched = cost(costs, widths)
+        assert batched.shape == (5, 7)
+        assert batched.dtype == np.int64
+        assert all(batched[index] == cost(costs, widths[index]) for index in np.ndindex(5, 7))
+
+
+@given(st.data())
+def test_narrowing_a_group_always_lowers_both_costs(resnet: Supernet, data: st.DataObject) -> None:
+    dense = resnet.space.dense
+    widths = np.array([data.draw(st.integers(2, int(width))) for width in dense])
+    group = data.draw(st.integers(0, len(dense) - 1))
+    narrower = widths - np.eye(len(dense), dtype=np.int64)[group]
+    for cost in (macs, parameters):
+        assert cost(resnet.space.costs, narrower) < cost(resnet.space.costs, widths)
+
+
+def test_macs_of_one_image_do_not_depend_on_the_pixels_but_on_their_number() -> None:
+    small, large = supernet(resnet20, 16), supernet(resnet20, 32)
+    assert np.array_equal(small.space.dense, large.space.dense)
+    classifier = 64 * 10
+    dense = large.space.dense
+    assert macs(large.space.costs, dense) - classifier == 4 * (macs(small.space.costs, dense) - classifier)
+    assert parameters(large.space.costs, dense) == parameters(small.space.costs, dense)
+
+
+def test_shares_of_disjoint_tensors_add_up_to_one(toy: Supernet) -> None:
+    costs, dense = toy.space.costs, toy.space.dense
+    shares = [macs_share(costs, dense, {name}) for name in ("0.weight", "1.weight", "4.weight")]
+    total = 384 + 4608 + 1280
+    assert shares == pytest.approx([384 / total, 4608 / total, 1280 / total])
+    assert macs_share(costs, dense, {"2.weight"}) == 0
+
+
+def test_costs_are_exact_far_beyond_single_precision() -> None:
+    net = Supernet.of(
+        nn.Sequential(nn.Conv2d(3, 4097, 3), nn.Conv2d(4097, 3, 3)).to("meta"), torch.zeros(1, 3, 130, 130)
+    )
+    written_out = (128 * 128 + 126 * 126) * 27 * 4097
+    assert macs(net.space.costs, np.array([4097])) == written_out > 2**31

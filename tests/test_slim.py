@@ -1,0 +1,620 @@
+"""A slimmed network against its reference: the dense one whose removed channels nobody reads."""
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from secateur.models.errors import SecateurError
+from secateur.models.evaluate import batch_statistics
+from secateur.models.mobilenetv2 import mobilenetv2
+from secateur.models.resnet import resnet20, resnet56
+from secateur.models.slim import masked, slim
+from secateur.models.subnetwork import Subnetwork
+from secateur.models.supernet import Supernet
+from secateur.models.vgg import vgg11_bn
+
+CLOSE = {torch.float32: 1e-4, torch.float64: 1e-9}  # of the largest output
+
+
+def conv(reads: int, writes: int, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(reads, writes, 3, padding=1, groups=groups)
+
+
+class Toy(nn.Module):
+    """A stem of 8 filters with batch norm, something in the middle, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = conv(3, 8), nn.BatchNorm2d(8)
+        self.build()
+
+    def build(self) -> None:
+        self.head = nn.Conv2d(8, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return x
+
+    def forward(self, x: Tensor) -> object:
+        return self.head(self.middle(F.relu(self.norm(self.stem(x)))))
+
+
+class Concat(Toy):
+    """Two layers of a DenseNet."""
+
+    def build(self) -> None:
+        self.norm1, self.conv1 = nn.BatchNorm2d(8), conv(8, 4)
+        self.norm2, self.conv2 = nn.BatchNorm2d(12), conv(12, 6)
+        self.norm3, self.head = nn.BatchNorm2d(18), nn.Conv2d(18, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        x = torch.cat([x, self.conv1(F.relu(self.norm1(x)))], 1)
+        x = torch.cat([x, self.conv2(F.relu(self.norm2(x)))], 1)
+        return F.relu(self.norm3(x))
+
+
+class ConcatTwice(Toy):
+    """One tensor at two places of a concatenation."""
+
+    def build(self) -> None:
+        self.head = nn.Conv2d(16, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return torch.cat([x, torch.tanh(x)], 1)
+
+
+class SqueezeExcite(Toy):
+    def build(self) -> None:
+        self.squeeze, self.excite, self.head = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1), nn.Conv2d(8, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean((2, 3), keepdim=True)))))
+
+
+class SqueezeExciteLinear(Toy):
+    def build(self) -> None:
+        self.squeeze, self.excite, self.head = nn.Linear(8, 4), nn.Linear(4, 8), nn.Conv2d(8, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        gate = self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(x, 1).flatten(1))))
+        return x * torch.sigmoid(gate)[:, :, None, None]
+
+
+class Grouped(Toy):
+    """A convolution of 4 groups, 2 channels read and 3 made in each."""
+
+    def build(self) -> None:
+        self.grouped, self.norm2, self.head = conv(8, 12, groups=4), nn.BatchNorm2d(12), nn.Conv2d(12, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm2(self.grouped(x)))
+
+
+class Multiplier(Toy):
+    """A depthwise convolution that makes three channels of each."""
+
+    def build(self) -> None:
+        self.depthwise, self.norm2, self.head = conv(8, 24, groups=8), nn.BatchNorm2d(24), nn.Conv2d(24, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm2(self.depthwise(x)))
+
+
+class GroupedStem(Toy):
+    """Grouped convolutions that read the image itself."""
+
+    def build(self) -> None:
+        self.depthwise, self.head = conv(3, 6, groups=3), nn.Conv2d(14, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(torch.cat([self.norm(self.stem(x)), self.depthwise(x)], 1))
+        return out
+
+
+class Flatten(Toy):
+    """Eight channels of 4x4 pixels flattened into a linear layer."""
+
+    def build(self) -> None:
+        self.hidden, self.norm1, self.last = nn.Linear(8 * 16, 7), nn.BatchNorm1d(7), nn.Linear(7, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.norm(self.stem(x))), 2)
+        out: Tensor = self.last(F.relu(self.norm1(self.hidden(x.flatten(1)))))
+        return out
+
+
+class Shared(Toy):
+    """One module called twice, and one that shares its weight alone."""
+
+    def build(self) -> None:
+        self.again, self.other, self.head = conv(8, 8), conv(8, 8), nn.Conv2d(8, 5, 1)
+        self.other.weight = self.again.weight
+
+    def middle(self, x: Tensor) -> Tensor:
+        out: Tensor = self.other(F.relu(self.again(F.relu(self.again(x)))))
+        return out
+
+
+class Functional(Toy):
+    """A convolution and a matrix product that are calls, not modules."""
+
+    def build(self) -> None:
+        self.weight, self.bias = nn.Parameter(torch.randn(6, 8, 3, 3)), nn.Parameter(torch.randn(6))
+        self.matrix, self.head = nn.Parameter(torch.randn(6, 9)), nn.Linear(9, 5)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return F.relu(F.conv2d(x, self.weight, self.bias).mean((2, 3)) @ self.matrix)
+
+
+class FixedKernel(Toy):
+    """A convolution whose weight is a buffer."""
+
+    kernel: Tensor
+
+    def build(self) -> None:
+        self.register_buffer("kernel", torch.randn(6, 8, 1, 1))
+        self.head = nn.Conv2d(6, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel)
+
+
+class Slopes(Toy):
+    """PReLU with one slope for each channel, and with one for all."""
+
+    def build(self) -> None:
+        self.slopes, self.conv, self.slope, self.head = nn.PReLU(8), conv(8, 6), nn.PReLU(), nn.Conv2d(6, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        out: Tensor = self.slope(self.conv(self.slopes(x - 0.5)))
+        return out
+
+
+class NoNorm(Toy):
+    def build(self) -> None:
+        self.norm = nn.Identity()  # type: ignore[assignment]
+        self.conv, self.head = nn.Conv2d(8, 6, 3, bias=False), nn.Conv2d(6, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.conv(x))
+
+
+class Transposed(Toy):
+    """An upsampling decoder; grouped too, but only where it reads the image."""
+
+    def build(self) -> None:
+        self.up, self.norm2 = nn.ConvTranspose2d(8, 6, 2, stride=2), nn.BatchNorm2d(6)
+        self.up3, self.head = nn.ConvTranspose2d(3, 12, 2, stride=2, groups=3), nn.Conv2d(18, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.up(F.relu(self.norm(self.stem(x))))
+        out: Tensor = self.head(torch.cat([F.relu(self.norm2(made)), F.relu(self.up3(x))], 1))
+        return out
+
+
+class TwoOutputs(Toy):
+    def build(self) -> None:
+        self.conv, self.head, self.other = conv(8, 6), nn.Conv2d(6, 5, 1), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.relu(self.conv(self.norm(self.stem(x))))
+        return self.head(x), self.other(x.mean((2, 3)))
+
+
+class NamedOutputs(Toy):
+    """The logits, and features that another convolution reads too."""
+
+    def build(self) -> None:
+        self.conv, self.head = conv(8, 6), nn.Conv2d(6, 5, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = F.relu(self.norm(self.stem(x)))
+        features = self.conv(x)
+        return {"logits": self.head(features), "features": features}
+
+
+class ChannelsLast(Toy):
+    """ConvNeXt's order: linear layers and a scale along the last dimension."""
+
+    def build(self) -> None:
+        self.widen, self.narrow = nn.Linear(8, 12), nn.Linear(12, 8)
+        self.scale, self.head = nn.Parameter(torch.randn(1, 1, 1, 8)), nn.Conv2d(8, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        y = self.narrow(F.gelu(self.widen(x.permute(0, 2, 3, 1)))) * self.scale
+        return x + y.permute(0, 3, 1, 2)
+
+
+class PaddedShortcut(Toy):
+    """The integers of a padding call in place of zeros that can be sliced: only what meets no zero can go."""
+
+    def build(self) -> None:
+        self.conv, self.head = conv(8, 12), nn.Conv2d(12, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv(x) + F.pad(x, (0, 0, 0, 0, 2, 2)))
+
+
+class InstanceNorm(Toy):
+    def build(self) -> None:
+        self.instance, self.head = nn.InstanceNorm2d(8, affine=True), nn.Conv2d(8, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        out: Tensor = self.instance(x)
+        return out
+
+
+class OwnStatistics(Toy):
+    """Batch norm that tracks nothing, and one without weights."""
+
+    def build(self) -> None:
+        self.own, self.conv = nn.BatchNorm2d(8, track_running_stats=False), conv(8, 6)
+        self.bare, self.head = nn.BatchNorm2d(6, affine=False), nn.Conv2d(6, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        out: Tensor = self.bare(self.conv(self.own(x)))
+        return out
+
+
+class Views(Toy):
+    """Two views of each image go through the layers together, folded into the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        both: Tensor = self.head(F.relu(self.norm(self.stem(torch.cat([x, x.flip(3)], 0)))))
+        return both.view(2, -1, *both.shape[1:]).mean(0)
+
+
+class FixedSlices(Toy):
+    """Channels cut at a fixed place stay; the next layer's may go."""
+
+    def build(self) -> None:
+        self.conv, self.head = conv(4, 6), nn.Conv2d(6, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        a, b = x.chunk(2, 1)
+        return F.relu(self.conv(a * b))
+
+
+class ConvolvedChannels(Toy):
+    """A convolution that slides along the channels: they stay, its own filters may go."""
+
+    def build(self) -> None:
+        self.along, self.last, self.head = nn.Conv1d(1, 4, 3, padding=1), nn.Linear(32, 5), nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.stem(x)))
+        out: Tensor = self.head(x).mean((2, 3)) + self.last(self.along(x.mean((2, 3)).unsqueeze(1)).flatten(1))
+        return out
+
+
+class NormedPixels(Toy):
+    """Batch norm whose features are pixels: its batch statistics mix the channels."""
+
+    def build(self) -> None:
+        self.pixels, self.conv, self.head = nn.BatchNorm1d(64), conv(8, 6), nn.Conv2d(6, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        y = self.pixels(x.flatten(2).transpose(1, 2)).transpose(1, 2)
+        out: Tensor = self.conv(y.reshape(x.shape))
+        return out
+
+
+class PooledTokens(Toy):
+    """A picture without its batch dimension, so to say: pooling slides along the channels."""
+
+    def build(self) -> None:
+        self.conv, self.head = nn.Conv1d(8, 6, 1), nn.Conv1d(6, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(F.max_pool2d(x.flatten(2), 3, 1, 1))
+        return out
+
+
+class Outer(Toy):
+    """Products of all pairs of channels, flattened."""
+
+    def build(self) -> None:
+        self.conv, self.pairs, self.head = conv(8, 6), nn.Linear(64, 5), nn.Conv2d(6, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.stem(x)))
+        v = x.mean((2, 3))
+        pairs = (v[:, :, None] * v[:, None, :]).flatten(1)
+        out: Tensor = self.pairs(pairs) + self.head(self.conv(x)).mean((2, 3))
+        return out
+
+
+class MadeBias(Toy):
+    """A bias that forward computes in a way nobody can follow."""
+
+    def build(self) -> None:
+        self.conv, self.steps, self.head = conv(8, 6), nn.Parameter(torch.randn(6)), nn.Conv2d(6, 5, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.conv.weight, self.steps.cumsum(0))
+
+
+TOYS: list[type[Toy]] = [
+    Concat, ConcatTwice, SqueezeExcite, SqueezeExciteLinear, Grouped, Multiplier, GroupedStem, Flatten, Shared,
+    Functional, FixedKernel, Slopes, NoNorm, Transposed, TwoOutputs, NamedOutputs, ChannelsLast, PaddedShortcut,
+    InstanceNorm, OwnStatistics, Views, FixedSlices, ConvolvedChannels, NormedPixels, PooledTokens, Outer, MadeBias,
+]  # fmt: skip
+FROZEN: dict[type[Toy], dict[str, int]] = {  # of each toy, besides its outputs: how many channels stay, and why
+    GroupedStem: {"goes through a grouped convolution of channels that stay": 6},
+    PaddedShortcut: {"meets zero padding of a fixed width": 4},
+    FixedSlices: {"is cut at a fixed place": 4},
+    ConvolvedChannels: {"lies in space where aten.convolution works": 8},
+    NormedPixels: {"is normalised over": 8},
+    PooledTokens: {"lies in space where aten.max_pool2d_with_indices works": 8},
+    Outer: {"shares a dimension with others by a reshape": 8},
+    MadeBias: {"meets a tensor of a fixed size that forward makes": 6},
+}
+PRUNABLE: dict[type[Toy], list[int]] = {  # the widths of the groups, in the order of the network
+    Concat: [8, 4, 6], ConcatTwice: [8], SqueezeExcite: [8, 4], SqueezeExciteLinear: [8, 4], Grouped: [2, 3],
+    Multiplier: [8], GroupedStem: [8], Flatten: [8, 7], Shared: [8], Functional: [6, 8, 9], FixedKernel: [8, 6],
+    Slopes: [8, 6], NoNorm: [8, 6], Transposed: [8, 6, 4], TwoOutputs: [8, 6], NamedOutputs: [8],
+    ChannelsLast: [8, 12], PaddedShortcut: [8], InstanceNorm: [8], OwnStatistics: [8, 6], Views: [8], FixedSlices: [6],
+    ConvolvedChannels: [4], NormedPixels: [6], PooledTokens: [6], Outer: [6], MadeBias: [8],
+}  # fmt: skip
+
+
+def trained(model: nn.Module, seed: int, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """Batch norm as after training: at its start, mistakes in its vectors would not show."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            for vector in (module.weight, module.bias, module.running_mean):
+                if vector is not None:
+                    nn.init.normal_(vector, 0.5, 0.5, generator=generator)
+            if module.running_var is not None:
+                nn.init.uniform_(module.running_var, 0.5, 2, generator=generator)
+    return model.to(dtype)
+
+
+def supernet(
+    make: Callable[[], nn.Module], seed: int = 0, size: int = 8, dtype: torch.dtype = torch.float64
+) -> Supernet:
+    torch.manual_seed(seed)
+    return Supernet.of(trained(make(), seed, dtype), torch.zeros(1, 3, size, size, dtype=dtype))
+
+
+def random_subnetwork(net: Supernet, seed: int) -> Subnetwork:
+    """Any channels of any number, not the first ones."""
+    g = np.random.default_rng(seed)
+    chosen = [g.choice(x.width, g.integers(1, x.width + 1), replace=False) for x in net.groups]
+    return Subnetwork(tuple(tuple(np.sort(channels).tolist()) for channels in chosen))
+
+
+def gap(slimmed: nn.Module, reference: nn.Module, x: Tensor) -> float:
+    """The largest difference of the outputs, as a share of the largest output."""
+    with torch.no_grad():
+        pairs = list(zip(tree_leaves(slimmed(x)), tree_leaves(reference(x)), strict=True))
+    assert all(a.shape == b.shape for a, b in pairs)
+    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+
+
+def gaps(net: Supernet, subnetwork: Subnetwork, x: Tensor) -> tuple[float, float]:
+    """With running statistics and with those of the batch."""
+    slimmed, reference = slim(net, subnetwork).eval(), masked(net, subnetwork).eval()
+    running = gap(slimmed, reference, x)
+    with batch_statistics(slimmed), batch_statistics(reference):
+        return running, gap(slimmed, reference, x)
+
+
+@pytest.mark.parametrize("dtype", CLOSE, ids=str)
+@pytest.mark.parametrize("make", [resnet20, vgg11_bn, mobilenetv2])
+def test_slim_equals_masked_with_running_and_with_batch_statistics(
+    make: Callable[[], nn.Module], dtype: torch.dtype
+) -> None:
+    net = supernet(make, size=32, dtype=dtype)
+    x = torch.randn(4, 3, 32, 32, dtype=dtype)
+    for seed in range(3 if make is resnet20 else 1):
+        assert max(gaps(net, random_subnetwork(net, seed), x)) < CLOSE[dtype]
+
+
+def test_slim_equals_masked_on_resnet56() -> None:
+    net = supernet(resnet56, size=16)
+    assert max(gaps(net, random_subnetwork(net, 0), torch.randn(4, 3, 16, 16, dtype=torch.float64))) < 1e-9
+
+
+def test_slim_equals_masked_on_every_device(device: torch.device) -> None:
+    net = supernet(resnet20, size=16)
+    moved = Supernet.of(net.model.to(device), net.example.to(device))
+    x = torch.randn(4, 3, 16, 16, dtype=torch.float64, device=device)
+    assert max(gaps(moved, random_subnetwork(moved, 0), x)) < 1e-9
+
+
+@pytest.mark.parametrize("toy", TOYS)
+def test_slim_equals_masked_whatever_the_structure(toy: type[Toy]) -> None:
+    net = supernet(toy)
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    for seed in range(5):
+        assert max(gaps(net, random_subnetwork(net, seed), x)) < 1e-9
+
+
+@pytest.mark.parametrize("toy", TOYS)
+def test_a_mask_changes_the_outputs_so_that_equality_says_something(toy: type[Toy]) -> None:
+    net = supernet(toy)
+    least = Subnetwork(tuple((group.width - 1,) for group in net.groups))
+    reference = masked(net, least).eval()
+    assert gap(reference, net.model.eval(), torch.randn(4, 3, 8, 8, dtype=torch.float64)) > 1e-3
+
+
+@pytest.mark.parametrize("toy", TOYS)
+def test_a_slimmed_network_costs_what_its_widths_say(toy: type[Toy]) -> None:
+    net = supernet(toy)
+    for seed in range(5):
+        subnetwork = random_subnetwork(net, seed)
+        slimmed = slim(net, subnetwork).eval()
+        with FlopCounterMode(display=False) as counter:
+            slimmed(net.example)
+        assert counter.get_total_flops() == 2 * net.macs(subnetwork)
+        assert sum(p.numel() for p in slimmed.parameters()) == net.parameters(subnetwork)
+
+
+@pytest.mark.parametrize("toy", TOYS)
+def test_only_what_cannot_go_is_frozen_and_it_says_why(toy: type[Toy]) -> None:
+    net = supernet(toy)
+    outputs = "is an output of the network"
+    assert [group.width for group in net.groups] == PRUNABLE[toy]
+    stay: dict[str, int] = {}
+    for group in net.frozen:
+        assert group.frozen is not None
+        stay[group.frozen] = stay.get(group.frozen, 0) + group.width
+    assert stay.pop(outputs) >= 5
+    assert stay == FROZEN.get(toy, {})
+
+
+@pytest.mark.parametrize("toy", [*TOYS, resnet20])
+def test_nothing_removed_gives_the_same_outputs_and_the_same_class(toy: Callable[[], nn.Module]) -> None:
+    net = supernet(toy)
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    model = net.model.eval()
+    for same in (slim(net, net.dense), masked(net, net.dense)):
+        assert type(same) is type(model)
+        with torch.no_grad():
+            assert all(map(torch.equal, tree_leaves(same(x)), tree_leaves(model(x))))
+
+
+@pytest.mark.parametrize("build", [slim, masked])
+@pytest.mark.parametrize("make", [Grouped, Multiplier, Shared, Slopes, Transposed, resnet20])
+def test_the_original_stays_as_it_was(
+    build: Callable[[Supernet, Subnetwork], nn.Module], make: Callable[[], nn.Module]
+) -> None:
+    net = supernet(make)
+    before, attributes = deepcopy(net.model.state_dict()), [str(m) for m in net.model.modules()]
+    built = build(net, random_subnetwork(net, 0))
+    with torch.no_grad():
+        for tensor in (*built.parameters(), *built.buffers()):
+            tensor.fill_(7)
+    assert attributes == [str(m) for m in net.model.modules()]
+    after = net.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_attributes_of_a_slimmed_resnet_say_what_its_tensors_are() -> None:
+    net = supernet(resnet20)
+    for seed in range(3):
+        for module in slim(net, random_subnetwork(net, seed)).modules():
+            if isinstance(module, nn.Conv2d):
+                assert (module.out_channels, module.in_channels) == module.weight.shape[:2]
+            elif isinstance(module, nn.Linear):
+                assert (module.out_features, module.in_features) == module.weight.shape
+            elif isinstance(module, nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.num_features == len(module.weight) == len(module.bias) == len(module.running_mean)
+
+
+def attributes(module: nn.Module, *names: str) -> list[int]:
+    return [getattr(module, name) for name in names]
+
+
+def test_attributes_of_grouped_and_depthwise_convolutions_follow_their_groups() -> None:
+    named = ("in_channels", "out_channels", "groups")
+    grouped = slim(supernet(Grouped), Subnetwork(((1,), (0, 2))))
+    assert attributes(grouped.get_submodule("grouped"), *named) == [4, 8, 4]
+    assert attributes(grouped.get_submodule("norm2"), "num_features") == [8]
+    assert attributes(grouped.get_submodule("head"), *named) == [8, 5, 1]
+    depthwise = slim(supernet(Multiplier), Subnetwork(((1, 4, 6),)))
+    assert attributes(depthwise.get_submodule("depthwise"), *named) == [3, 9, 3]
+    one = slim(supernet(Multiplier), Subnetwork(((5,),)))
+    assert attributes(one.get_submodule("depthwise"), *named) == [1, 3, 1]
+
+
+def test_attributes_of_transposed_convolutions_prelus_and_linear_layers_follow() -> None:
+    named = ("in_channels", "out_channels", "groups")
+    transposed = slim(supernet(Transposed), Subnetwork(((1, 2), (0, 3, 5), (2,))))
+    assert attributes(transposed.get_submodule("up"), *named) == [2, 3, 1]
+    assert attributes(transposed.get_submodule("up3"), *named) == [3, 3, 3]
+    slopes = slim(supernet(Slopes), Subnetwork(((1, 2, 7), (0,))))
+    assert attributes(slopes.get_submodule("slopes"), "num_parameters") == [3]
+    assert attributes(slopes.get_submodule("slope"), "num_parameters") == [1]
+    flat = slim(supernet(Flatten), Subnetwork(((0, 7), (3, 4, 5))))
+    assert attributes(flat.get_submodule("hidden"), "in_features", "out_features") == [2 * 16, 3]
+    assert attributes(flat.get_submodule("norm1"), "num_features") == [3]
+
+
+def test_kept_filters_are_the_dense_ones_in_their_order() -> None:
+    net = supernet(NoNorm)
+    dense, slimmed = net.model.state_dict(), slim(net, Subnetwork(((1, 4, 7), (0, 5)))).state_dict()
+    assert torch.equal(slimmed["stem.weight"], dense["stem.weight"][[1, 4, 7]])
+    assert torch.equal(slimmed["conv.weight"], dense["conv.weight"][[0, 5]][:, [1, 4, 7]])
+    assert torch.equal(slimmed["head.weight"], dense["head.weight"][:, [0, 5]])
+
+
+def test_a_flattened_channel_takes_all_its_pixels_along() -> None:
+    net = supernet(Flatten)
+    slimmed = slim(net, Subnetwork(((2, 5), tuple(range(7))))).state_dict()
+    places = [*range(2 * 16, 3 * 16), *range(5 * 16, 6 * 16)]
+    assert torch.equal(slimmed["hidden.weight"], net.model.state_dict()["hidden.weight"][:, places])
+
+
+def test_modules_that_share_a_weight_still_share_it() -> None:
+    slimmed = slim(supernet(Shared), Subnetwork(((0, 2, 3),)))
+    assert slimmed.get_submodule("again").weight is slimmed.get_submodule("other").weight
+
+
+@pytest.mark.parametrize("make", [Grouped, Shared, resnet20])
+def test_the_state_of_a_slimmed_network_loads_into_another_of_the_same_subnetwork(
+    make: Callable[[], nn.Module],
+) -> None:
+    net = supernet(make)
+    subnetwork = random_subnetwork(net, 1)
+    first, second = slim(net, subnetwork), slim(net, subnetwork)
+    trained(first, seed=5)
+    second.load_state_dict(first.state_dict(), strict=True)
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    assert gap(first.eval(), second.eval(), x) == 0
+
+
+def large(gradient: Tensor | None) -> bool:
+    """More than what rounding leaves of a bias that batch norm takes out."""
+    return gradient is not None and float(gradient.abs().max()) > 1e-9
+
+
+@pytest.mark.parametrize("make", [Concat, Multiplier, Shared, Slopes, resnet20])
+def test_a_slimmed_network_trains(make: Callable[[], nn.Module]) -> None:
+    net = supernet(make)
+    model = slim(net, random_subnetwork(net, 2)).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    before = deepcopy(model.state_dict())
+    loss = model(torch.randn(4, 3, 8, 8, dtype=torch.float64)).square().mean()
+    loss.backward()
+    assert all(p.grad is not None and p.grad.shape == p.shape for p in model.parameters())
+    optimizer.step()
+    assert all(not torch.equal(before[name], p) for name, p in model.named_parameters() if large(p.grad))
+    assert all(p.grad is None for p in net.model.parameters())
+
+
+def test_what_was_not_trainable_stays_so() -> None:
+    model = trained(NoNorm(), 0)
+    model.get_submodule("stem").requires_grad_(False)
+    net = Supernet.of(model, torch.zeros(1, 3, 8, 8, dtype=torch.float64))
+    slimmed = slim(net, random_subnetwork(net, 0))
+    trains = {name: p.requires_grad for name, p in slimmed.named_parameters()}
+    assert trains == {name: p.requires_grad for name, p in model.named_parameters()}
+    assert not trains["stem.weight"]
+
+
+def test_a_slimmed_network_can_be_slimmed_again() -> None:
+    net = supernet(Multiplier)
+    once = Supernet.of(slim(net, Subnetwork(((1, 3, 4, 6),))), net.example)
+    twice, direct = slim(once, Subnetwork(((0, 2),))), slim(net, Subnetwork(((1, 4),)))
+    assert str(twice) == str(direct)
+    assert all(torch.equal(a, b) for a, b in zip(twice.parameters(), direct.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("build", [slim, masked])
+def test_a_subnetwork_of_another_network_is_refused(build: Callable[[Supernet, Subnetwork], nn.Module]) -> None:
+    net = supernet(NoNorm)
+    with pytest.raises(SecateurError, match="a subnetwork of 1 channel groups is not for this network, which has 2"):
+        build(net, Subnetwork(((0,),)))
+    with pytest.raises(SecateurError, match="channel 8 is kept of group stem, which has 8 channels"):
+        build(net, Subnetwork(((0, 8), (0,))))

@@ -1,0 +1,160 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from secateur.models.errors import SecateurError
+from secateur.models.groups import grouping
+from secateur.models.resnet import resnet20
+from secateur.models.trace import evaluating, trace
+
+
+class Net(nn.Module):
+    """Two convolutions; subclasses say what happens before them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm, self.head = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 5, 1)
+        self.register_buffer("calls", torch.zeros(2))
+
+    def before(self, x: Tensor) -> Tensor:
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(F.relu(self.norm(self.stem(self.before(x)))))
+        return out
+
+
+class Decides(Net):
+    def before(self, x: Tensor) -> Tensor:
+        return x * 2 if x.sum() > 0 else x - 1
+
+
+class Scalar(Net):
+    def before(self, x: Tensor) -> Tensor:
+        return x * x.mean().item()
+
+
+class Numpy(Net):
+    def before(self, x: Tensor) -> Tensor:
+        return x * float(x.numpy().mean())
+
+
+class Counts(Net):
+    """Looks at values, and writes to a buffer."""
+
+    calls: Tensor
+
+    def before(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x if x.sum() > 0 else -x
+
+
+class Raises(Net):
+    def before(self, x: Tensor) -> Tensor:
+        if x.shape[-1] != 32:
+            raise ValueError("images must be 32 wide")
+        return x
+
+
+class Asserts(Net):
+    def before(self, x: Tensor) -> Tensor:
+        if x.shape[-1] != 32:
+            raise AssertionError
+        return x
+
+
+class OneBranch(nn.Module):
+    """Two branches; an operation nobody understands in the first alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 6, 3)
+        self.after_a, self.after_b = nn.Conv2d(8, 7, 1), nn.Conv2d(6, 7, 1)
+        self.head = nn.Conv2d(7, 5, 1)
+
+    def odd(self, x: Tensor) -> Tensor:
+        return x.cumsum(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.after_a(self.odd(self.a(x))) + self.after_b(self.b(x)))
+        return out
+
+
+class NormBranch(OneBranch):
+    def odd(self, x: Tensor) -> Tensor:
+        return x / torch.linalg.norm(x, dim=1, keepdim=True)
+
+
+def groups_of(model: nn.Module) -> list[tuple[str, int]]:
+    return [(group.name, group.width) for group in grouping(trace(model, torch.zeros(1, 3, 8, 8))).groups]
+
+
+@pytest.mark.parametrize("model", [resnet20, Net, Decides, Counts])
+def test_a_traced_model_is_as_it_was(model: type[nn.Module]) -> None:
+    net = model().train()
+    next(m for m in net.modules() if isinstance(m, nn.BatchNorm2d)).eval()
+    modes = [module.training for module in net.modules()]
+    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    ids = [id(tensor) for tensor in (*net.parameters(), *net.buffers())]
+    trace(net, torch.zeros(1, 3, 8, 8))
+    assert [module.training for module in net.modules()] == modes
+    assert [id(tensor) for tensor in (*net.parameters(), *net.buffers())] == ids
+    assert all(torch.equal(state[name], tensor) for name, tensor in net.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in net.parameters())
+
+
+def test_a_model_is_as_it_was_after_an_error_too() -> None:
+    net = Net().train()
+    with pytest.raises(SecateurError):
+        trace(net, torch.zeros(1, 4, 8, 8))
+    assert all(module.training for module in net.modules())
+
+
+@pytest.mark.parametrize("model", [Decides, Scalar, Numpy, Counts])
+def test_a_forward_that_looks_at_values_is_followed_like_any_other(model: type[Net]) -> None:
+    assert groups_of(model()) == groups_of(Net()) == [("stem", 8)]
+
+
+@pytest.mark.parametrize("model", [OneBranch, NormBranch])
+def test_an_operation_nobody_understands_freezes_what_it_touches_alone(model: type[OneBranch]) -> None:
+    found = grouping(trace(model(), torch.zeros(1, 3, 8, 8)))
+    assert {(group.name, group.width) for group in found.groups} == {("b", 6), ("after_a", 7)}
+    odd = next(group for group in found.frozen if group.name == "a")
+    assert "which is not understood" in str(odd.frozen)
+    assert {group.name for group in found.frozen} == {"a", "head"}
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "said"),
+    [
+        (Net, (4, 8, 8), "4x8x8 .*expected input.* to have 3 channels, but got 4"),
+        (Net, (3, 2, 2), "3x2x2 .*Kernel size can't be greater"),
+        (Raises, (3, 8, 8), "3x8x8 .*images must be 32 wide"),
+        (Asserts, (3, 8, 8), "3x8x8 .*AssertionError"),
+    ],
+)
+def test_a_wrong_input_shape_is_named(model: type[Net], shape: tuple[int, ...], said: str) -> None:
+    with pytest.raises(SecateurError, match=f"does not run on an input of {said}.*give --input"):
+        trace(model(), torch.zeros(1, *shape))
+
+
+def test_an_example_without_a_batch_dimension_is_refused() -> None:
+    with pytest.raises(SecateurError, match="expected 4D input"):
+        trace(Net(), torch.zeros(3, 8, 8))
+
+
+def test_evaluating_restores_every_mode_after_an_error() -> None:
+    net = Net().train()
+    net.norm.eval()
+
+    def fails() -> None:
+        with evaluating(net):
+            assert not any(module.training for module in net.modules())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert net.training
+    assert net.stem.training
+    assert not net.norm.training

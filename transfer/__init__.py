@@ -1,0 +1,1 @@
+"""Hand what the search learnt to the pruned network."""

@@ -1,0 +1,62 @@
+"""The losses of knowledge transfer: what a student is told, as pure functions of logits and embeddings."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TEMPERATURE = 4.0
+
+
+def kl(teacher: Tensor, student: Tensor, temperature: float = TEMPERATURE, power: int = 2) -> Tensor:
+    """T^power · KL(softmax(teacher/T) || softmax(student/T)) of every row.
+
+    ``power`` 2 keeps gradients of the size of cross-entropy's (Hinton et al. 2015,
+    https://arxiv.org/abs/1503.02531); EKG's published code has 1.
+
+    Shape: teacher (..., C), student (..., C) → (...,)
+    """
+    log_p, log_q = F.log_softmax(teacher / temperature, -1), F.log_softmax(student / temperature, -1)
+    return temperature**power * (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def open_gates(teachers: Tensor, student: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Which teachers speak: those nearer to the best teacher than the student is, over the whole batch.
+
+    m_k = 1[Σ_i KL(M_i1 || M_ik) < Σ_i KL(M_i1 || student_i)], the best teacher (k = 1) always. A poor student
+    hears the mean of all, a good one only the best: a curriculum. EKG (https://arxiv.org/abs/2203.02651),
+    its code's reading of the poster's gate; m_1 is forced since equality would close every gate.
+
+    Shape: teachers (B, K, C) best first, student (B, C) → (K,) bool
+    """
+    best = teachers[:, 0]
+    progress = kl(best, student, temperature).sum()
+    apart = kl(best[:, None], teachers, temperature).sum(0)  # (K,)
+    gates = apart < progress
+    gates[0] = True
+    return gates
+
+
+def gated_transfer(teachers: Tensor, views: Tensor, temperature: float = TEMPERATURE, power: int = 1) -> Tensor:
+    """CKT-A: every view of an image is drawn to the mean logits of the teachers whose gates are open.
+
+    (1/VB) Σ_v Σ_i T·KL(mean_k∈open M_ik || z_i^v). EKG's poster, eq. 12, without its cross-entropy term.
+
+    Shape: teachers (B, K, C) best first, views (V, B, C) → ()
+    """
+    gates = open_gates(teachers, views.detach().mean(0), temperature)
+    target = teachers[:, gates].mean(1)  # (B, C)
+    return kl(target.expand_as(views), views, temperature, power).mean()
+
+
+def info_nce(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: float = 0.1) -> Tensor:
+    """InfoNCE of each view against its image's key in the bank and keys of images of other classes.
+
+    −(1/VB) Σ_v Σ_i log( exp(q_i^v·k_i/τ) / (exp(q_i^v·k_i/τ) + Σ_j exp(q_i^v·n_ij/τ)) ), all of unit length.
+    van den Oord et al. 2018, https://arxiv.org/abs/1807.03748; here keys are static, from the bank.
+
+    Shape: queries (V, B, D), keys (B, D), negatives (B, M, D) → ()
+    """
+    positive = torch.einsum("vbd,bd->vb", queries, keys)[..., None]  # (V, B, 1)
+    negative = torch.einsum("vbd,bmd->vbm", queries, negatives)  # (V, B, M)
+    similar = torch.cat([positive, negative], -1) / temperature
+    return -F.log_softmax(similar, -1)[..., 0].mean()

@@ -1,0 +1,106 @@
+"""What a student is trained to do: cross-entropy alone, or with knowledge from the memory bank."""
+
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .bank import MemoryBank
+from .losses import gated_transfer, info_nce, open_gates
+from .negatives import hard_negatives, write_index
+
+NEGATIVES = 64  # keys of other classes for each image
+
+
+class Seen(NamedTuple):
+    """What the student made of one batch.
+
+    Shape: logits (V, B, C), embeddings (V, B, D), labels (B,), indices (B,)
+    """
+
+    logits: Tensor
+    embeddings: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+class Objective(Protocol):
+    """A loss over batches. ``views``: how often each image is seen a step; ``module`` owns what it trains itself."""
+
+    views: int
+    module: nn.Module
+
+    def __call__(self, seen: Seen) -> Tensor:
+        """The loss to minimise. Shape: → ()"""
+
+    def gates(self) -> list[float]:
+        """The share of steps that each teacher was listened to, best first; empty without teachers."""
+
+
+def label_loss(seen: Seen) -> Tensor:
+    """Cross-entropy with the labels, the mean over views. Shape: → ()"""
+    views, batch, classes = seen.logits.shape
+    return F.cross_entropy(seen.logits.reshape(views * batch, classes), seen.labels.repeat(views))
+
+
+class CrossEntropy:
+    """The labels alone: the control of every comparison."""
+
+    def __init__(self, views: int = 1) -> None:
+        self.views, self.module = views, nn.Module()
+
+    def __call__(self, seen: Seen) -> Tensor:
+        """Cross-entropy."""
+        return label_loss(seen)
+
+    def gates(self) -> list[float]:
+        """It has no teachers."""
+        return []
+
+
+class ContrastiveTransfer:
+    """CKT: cross-entropy, plus the gated teachers of the bank, plus InfoNCE against its keys.
+
+    L = CE + ``pull`` · CKT-A + ``contrast`` · InfoNCE, over two views of each image. The keys are the dense
+    network's standardised embeddings and the student's embeddings reach them through one linear
+    projection, trained along and thrown away; negatives are mined once, since keys are static. A term of
+    weight 0 is not computed. The papers leave the contrastive term open: this is methods 1.3 d, A plus B.
+    """
+
+    def __init__(self, bank: MemoryBank, labels: Tensor, width: int, *, pull: float, contrast: float, seed: int):
+        self.views, self.bank, self.pull, self.contrast = 2, bank, pull, contrast
+        self.module = nn.Module()
+        # of how many steps each gate was open; a buffer, so that a checkpoint carries it
+        self.module.register_buffer("opened", torch.zeros(len(bank.teachers) + 1))
+        if contrast:
+            self.keys = bank.keys()
+            path = bank.folder / "index.faiss"
+            write_index(self.keys, path)
+            self.negatives = hard_negatives(path, labels, NEGATIVES)
+            self.module.add_module("projection", _projection(width, self.keys.shape[1], seed))
+
+    def __call__(self, seen: Seen) -> Tensor:
+        """Cross-entropy and the two terms of the bank."""
+        loss, device = label_loss(seen), seen.logits.device
+        if self.pull:
+            teachers = self.bank.at(seen.indices).to(device)
+            gates = open_gates(teachers, seen.logits.detach().mean(0))
+            self.module.get_buffer("opened").add_(torch.cat([gates, gates[:1]]))  # the last counts steps
+            loss = loss + self.pull * gated_transfer(teachers, seen.logits)
+        if self.contrast:
+            queries = F.normalize(self.module.get_submodule("projection")(seen.embeddings), dim=-1)
+            keys, others = self.keys[seen.indices], self.keys[self.negatives[seen.indices]]
+            loss = loss + self.contrast * info_nce(queries, keys.to(device), others.to(device))
+        return loss
+
+    def gates(self) -> list[float]:
+        """The share of steps that each teacher's gate was open, best teacher first."""
+        *opened, steps = self.module.get_buffer("opened").tolist()
+        return [each / steps if steps else 0.0 for each in opened]
+
+
+def _projection(width: int, keys: int, seed: int) -> nn.Linear:
+    projection = nn.Linear(width, keys, bias=False)
+    nn.init.orthogonal_(projection.weight, generator=torch.Generator().manual_seed(seed))
+    return projection
