@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .pipeline import Found as Found
     from .pipeline import find as find
     from .pipeline import finetune as finetune
-    from .pipeline import run as run
+    from .stages import run as run
 
 __version__ = "0.1.0"
 
@@ -35,7 +35,7 @@ _HOMES = {
     "load": "models.architecture",
     "load_weights": "models.weights",
     "open_data": "data",
-    "run": "pipeline",
+    "run": "stages",
     "save": "models.architecture",
 }
 

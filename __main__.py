@@ -87,13 +87,13 @@ def run(
     json
         Print one JSON object instead.
     """
-    from . import console, pipeline
+    from . import console, stages
 
     ask = Ask(model, data, weights, flops, method, trials, epochs, seed, divisor, input, mean, std)
     folder = out or Path("runs", "-".join(_plain(part) for part in (model, data, flops)))
     with console.bars(quiet or json) as progress:
-        stages = pipeline.run(ask, folder, device=device, progress=progress)
-    console.result(stages, folder, json)
+        outcomes = stages.run(ask, folder, device=device, progress=progress)
+    console.result(outcomes, folder, json)
 
 
 @app.command

@@ -20,7 +20,7 @@ from torch import nn
 
 import secateur as sc
 from secateur.data import Data
-from secateur.models.architecture import built
+from secateur.models.architecture import architecture_of, built
 from secateur.models.evaluate import evaluate, recalibrate
 
 HERE = Path(__file__).parent
@@ -60,7 +60,7 @@ def job(name: str, data: Data, trials: int, epochs: int, seed: int) -> dict[str,
                 net, found.best(), found.bank, data, epochs=epochs, method=method, seed=seed, progress=progress
             )
             arms[method] = figures(student, data, time.perf_counter() - start)
-            gates = student.architecture["training"]["gates_open"] or gates  # type: ignore[index, assignment, operator]
+            gates = architecture_of(student)["training"]["gates_open"] or gates
             print(name, method, arms[method], flush=True)
     return {
         "prunable_groups": len(net.groups),

@@ -50,9 +50,7 @@ def fingerprint(net: Supernet) -> str:
 
 def built(net: Supernet, subnetwork: Subnetwork, **about: Any) -> nn.Module:
     """The slimmed network, carrying its architecture as a plain dictionary in ``.architecture``."""
-    model = slim(net, subnetwork)
-    model.architecture = architecture(net, subnetwork, **about)  # type: ignore[assignment]
-    return model
+    return with_architecture(slim(net, subnetwork), architecture(net, subnetwork, **about))
 
 
 def subnetwork_of(record: Architecture, net: Supernet) -> Subnetwork:
@@ -76,14 +74,23 @@ def subnetwork_of(record: Architecture, net: Supernet) -> Subnetwork:
     return subnetwork
 
 
+def architecture_of(model: nn.Module) -> Architecture:
+    """The architecture that a slimmed network carries. Raises SecateurError where it carries none."""
+    record = model.__dict__.get("architecture")
+    if record is None:
+        raise SecateurError("this network carries no architecture; give one that secateur built or loaded")
+    return dict(record)
+
+
+def with_architecture(model: nn.Module, record: Architecture) -> nn.Module:
+    """The same network, carrying this architecture (as ``.architecture``, a plain dictionary)."""
+    model.__dict__["architecture"] = record
+    return model
+
+
 def save(model: nn.Module, folder: Path | str) -> None:
     """Write a slimmed network as architecture.json and weights.safetensors."""
-    record = getattr(model, "architecture", None)
-    if record is None:
-        raise SecateurError(
-            "this network was not made by secateur, it has no architecture; save what finetune returned"
-        )
-    folder = Path(folder)
+    record, folder = architecture_of(model), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_model(model, str(folder / "weights.safetensors"))
     (folder / "architecture.json").write_text(json.dumps(record, indent=1))
@@ -94,8 +101,7 @@ def load(folder: Path | str, base: Callable[[], nn.Module]) -> nn.Module:
     folder = Path(folder)
     record = read(folder / "architecture.json")
     net = Supernet.of(base(), torch.zeros(1, *record["input"]))
-    model = built(net, subnetwork_of(record, net))
-    model.architecture = record  # type: ignore[assignment]
+    model = with_architecture(slim(net, subnetwork_of(record, net)), record)
     try:
         load_model(model, str(folder / "weights.safetensors"))
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
+FloatArray: TypeAlias = npt.NDArray[np.float64]
 Labels: TypeAlias = list[Tensor]
 
 NOTHING = 0  # the label of a place that no parameter made: zero padding, a tensor made in forward

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .atoms import IntArray
-from .cost import Costs, FloatArray
+from .atoms import FloatArray, IntArray
+from .cost import Costs
 from .errors import SecateurError
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
@@ -74,7 +74,8 @@ def fit(space: Space, budget: Budget, proportions: FloatArray) -> IntArray:
     rounding left over is then filled. Shape: proportions (G,) wished widths up to scale → (G,)
     """
     space.require(budget)
-    proportions = np.maximum(np.asarray(proportions, np.float64), 1e-9)
+    wished = np.asarray(proportions, np.float64)
+    proportions = np.maximum(wished, 1e-4 * max(float(wished.max()), 1e-9))  # a zero would stretch the bisection
     low, high = 0.0, float((space.dense / proportions).max())
     for _ in range(6):
         factors = np.linspace(low, high, 64)

@@ -8,15 +8,11 @@ activations, pooling and biases are not counted. One MAC is two FLOPs. The same 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from .atoms import Atoms, IntArray
+from .atoms import Atoms, FloatArray, IntArray
 from .groups import Grouping
-
-FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .atoms import NOTHING, Atoms, IntArray
+from .atoms import NOTHING, Atoms, FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,11 @@ class Member:
     def where(self, channels: IntArray) -> IntArray:
         """The places of these channels in the dimension, ascending."""
         return np.sort(self.places[np.isin(self.channels, channels)])
+
+    def per_channel(self, values: FloatArray, width: int) -> FloatArray:
+        """Values of the dimension's places, summed for each channel. Shape: values (size,) → (width,)"""
+        total: FloatArray = np.bincount(self.channels, values[self.places], width).astype(np.float64)
+        return total
 
 
 @dataclass(frozen=True, eq=False)

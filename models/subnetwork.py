@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .atoms import IntArray
-from .cost import FloatArray
+from .atoms import FloatArray, IntArray
 from .errors import SecateurError
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from .budget import Budget, Space
 from .cost import Costs
 from .errors import SecateurError
+from .evaluate import device_of
 from .groups import ChannelGroup, grouping
 from .profile import Profile, profile
 from .subnetwork import Subnetwork
@@ -41,6 +42,7 @@ class Supernet:
         """
         if divisor < 1 or not 0 <= least <= 1:
             raise SecateurError(f"divisor={divisor}, least={least}: give a divisor from 1 and a least share in [0, 1]")
+        example = example[:1].to(device_of(model))
         atoms = trace(model, example)
         found = grouping(atoms)
         if not found.groups:

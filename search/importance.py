@@ -8,8 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..models.atoms import FloatArray
 from ..models.batches import Split
-from ..models.cost import FloatArray
 from ..models.evaluate import device_of
 from ..models.groups import ChannelGroup
 from ..models.supernet import Supernet
@@ -34,9 +34,7 @@ def l1(net: Supernet, split: Split) -> Scores:
         makers = [m for m in group.members if not m.reads and m.tensor in tensors and tensors[m.tensor].ndim > 1]
         total = np.zeros(group.width)
         for member in makers:
-            total += _per_channel(
-                group, member.channels, member.places, _sums(tensors[member.tensor].abs(), member.dim)
-            )
+            total += member.per_channel(_sums(tensors[member.tensor].abs(), member.dim), group.width)
         return total / max(1, len(makers))
 
     return [filters(group) for group in net.groups]
@@ -54,25 +52,19 @@ def taylor(net: Supernet, split: Split) -> Scores:
     model = copy.deepcopy(net.model)
     readers = sorted({m.tensor for group in net.groups for m in group.members if m.reads})
     weights = [model.get_parameter(name).requires_grad_(True) for name in readers]
-    gates: dict[tuple[str, int], FloatArray] = {}
     dims = {(m.tensor, m.dim) for group in net.groups for m in group.members if m.reads}
+    scores = [np.zeros(group.width) for group in net.groups]
     with evaluating(model), torch.enable_grad():
         for images, labels, _ in split.batches(TAYLOR_BATCH, TAYLOR_IMAGES):
             device = device_of(model)
             loss = F.cross_entropy(model(images.to(device)), labels.to(device), reduction="sum")
             gradients = dict(zip(readers, torch.autograd.grad(loss, weights), strict=True))
-            for name, dim in dims:
-                slices = _sums(gradients[name] * model.get_parameter(name), dim)
-                gates[name, dim] = gates.get((name, dim), 0) + np.abs(slices)
-
-    def readings(group: ChannelGroup) -> FloatArray:
-        total = np.zeros(group.width)
-        for member in group.members:
-            if member.reads:
-                total += _per_channel(group, member.channels, member.places, gates[member.tensor, member.dim])
-        return total
-
-    return [readings(group) for group in net.groups]
+            slices = {(name, dim): _sums(gradients[name] * model.get_parameter(name), dim) for name, dim in dims}
+            for group, total in zip(net.groups, scores, strict=True):
+                for member in group.members:
+                    if member.reads:
+                        total += np.abs(member.per_channel(slices[member.tensor, member.dim], group.width))
+    return scores
 
 
 def per_group(scores: Sequence[FloatArray]) -> Scores:
@@ -86,15 +78,4 @@ def per_group(scores: Sequence[FloatArray]) -> Scores:
 def _sums(tensor: torch.Tensor, dim: int) -> FloatArray:
     """Sum over every dimension but one, as float64."""
     total: FloatArray = tensor.detach().double().transpose(0, dim).flatten(1).sum(1).cpu().numpy()
-    return total
-
-
-def _per_channel(
-    group: ChannelGroup,
-    channels: "np.ndarray[tuple[int], np.dtype[np.int64]]",
-    places: "np.ndarray[tuple[int], np.dtype[np.int64]]",
-    values: FloatArray,
-) -> FloatArray:
-    """Values of a dimension's places, summed over the places of each channel. Shape: → (width,)"""
-    total: FloatArray = np.bincount(channels, values[places], group.width).astype(np.float64)
     return total

@@ -81,8 +81,9 @@ class Records:
 def front(interims: Iterable[Interim]) -> list[Interim]:
     """Those that no other beats in both MACs and holdout loss, by ascending MACs."""
     best: list[Interim] = []
-    for each in sorted(interims, key=lambda i: (i.macs, i.loss)):
-        if each.loss == each.loss and (not best or each.loss < best[-1].loss):  # a NaN loss is on no front
+    numbers = (i for i in interims if i.loss == i.loss)  # a NaN loss is on no front, and sorts nowhere
+    for each in sorted(numbers, key=lambda i: (i.macs, i.loss)):
+        if not best or each.loss < best[-1].loss:
             best.append(each)
     return best
 

@@ -109,7 +109,7 @@ def refine(
         interim = records.evaluate(strongest(scores, chosen), "refine", options.images)
         for key, value in (("accuracy", interim.accuracy), ("macs", interim.macs), ("parameters", interim.parameters)):
             trial.set_user_attr(key, value)
-        study.tell(trial, interim.loss)
+        study.tell(trial, _value(interim))
         yield interim
 
 
@@ -136,10 +136,15 @@ def _start(study: optuna.Study, records: Records, scores: Scores, starts: Sequen
             known.append(params)
             attributes = {"start": True, "accuracy": interim.accuracy, "macs": interim.macs}
             study.add_trial(
-                create_trial(params=params, distributions=dict(widths), value=interim.loss, user_attrs=attributes)
+                create_trial(params=params, distributions=dict(widths), value=_value(interim), user_attrs=attributes)
             )
         evaluated.append((interim.loss, len(evaluated)))
     return starts[min(evaluated)[1]]
+
+
+def _value(interim: Interim) -> float:
+    """The loss as Optuna takes it: it refuses NaN, which would leave the trial uncounted and asked for again."""
+    return interim.loss if interim.loss == interim.loss else float("inf")
 
 
 def _distributions(names: Sequence[str], least: IntArray, dense: IntArray) -> dict[str, IntDistribution]:

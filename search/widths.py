@@ -44,24 +44,23 @@ def search_widths(
     """
     net, holdout = records.net, records.split
     images = min(SAMPLE, len(holdout))
-    interims = [records.evaluate(net.dense, "dense", images)]
+    records.evaluate(net.dense, "dense", images)
     scores = {name: importance(net, holdout) for name, importance in IMPORTANCE.items()}
     proposals = []
     for proposal in coarse_search(records, scores, budget, images):
         proposals.append(proposal)
         progress("coarse search", len(proposals), len(scores) * len(RULES) * (len(WAY_DOWN) + 1))
-    interims += [proposal.interim for proposal in proposals]
     at_budget = [proposal for proposal in proposals if proposal.budget == budget]
     best = min(at_budget, key=lambda proposal: _rank(proposal.interim))
     starts = [proposal.interim.subnetwork.widths for proposal in at_budget]
     storage = f"sqlite:///{folder / 'study.db'}"
     options = RefineOptions(trials=trials, images=images, seed=seed, storage=storage)
-    for count, interim in enumerate(refine(records, scores[best.score], starts, budget, options), 1):
-        interims.append(interim)
+    for count, _ in enumerate(refine(records, scores[best.score], starts, budget, options), 1):
         progress("fine search", count, trials)
-    candidates = sorted({i for i in interims if i.macs <= budget.macs}, key=_rank)[:FINALISTS]
+    interims = tuple(i for i in records.all if i.n == images)  # those of an earlier run of this search, too
+    candidates = sorted((i for i in interims if i.macs <= budget.macs), key=_rank)[:FINALISTS]
     finalists = [records.evaluate(each.subnetwork, each.source, len(holdout)) for each in candidates]
-    return Searched(min(finalists, key=_rank), best.interim, tuple(dict.fromkeys(interims)))
+    return Searched(min(finalists, key=_rank), best.interim, interims)
 
 
 def _rank(interim: Interim) -> tuple[float, object]:

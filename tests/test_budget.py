@@ -64,7 +64,7 @@ def test_filling_from_the_least_widths_uses_the_budget_to_the_last_step(name: st
     where = space(name, divisor)
     least, dense = reachable(where)
     budget = Budget(int(least + share * share * 0.1 * (dense - least)))
-    widths = fill(where, budget, where.least, where.dense * 0.5)
+    widths = fill(where, budget, where.least, np.multiply(where.dense, 0.5, dtype=np.float64))
     assert_fits(where, budget, widths)
     assert (widths >= where.least).all()
 
@@ -102,7 +102,7 @@ def test_equal_proportions_narrow_every_group_alike() -> None:
 @pytest.mark.parametrize("divisor", [4, 8])
 def test_widths_between_steps_go_down_to_one(divisor: int) -> None:
     where = space("resnet20", divisor)
-    floor = where.floor(where.dense - 0.5)
+    floor = where.floor(np.subtract(where.dense, 0.5, dtype=np.float64))
     assert (floor % divisor == 0).all()
     assert (floor < where.dense).all()
     assert np.array_equal(where.floor(where.dense.astype(float)), where.dense)

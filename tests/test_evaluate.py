@@ -23,8 +23,11 @@ class Images:
         return len(self.images)
 
     def batches(self, size: int, limit: int | None = None) -> Iterator[Batch]:
-        for part in torch.arange(len(self))[:limit].split(size):
+        for part in torch.split(torch.arange(len(self))[:limit], size):
             yield Batch(self.images[part], self.labels[part], part)
+
+    def steps(self, size: int) -> int:
+        raise AssertionError("evaluation never trains")
 
     def epoch(self, size: int, seed: int, views: int = 1, start: int = 0) -> Iterator[Views]:
         raise AssertionError("evaluation never trains")
@@ -86,10 +89,11 @@ def test_batch_statistics_put_everything_back_after_an_error() -> None:
 
 
 def test_dropout_stays_off_with_batch_statistics() -> None:
-    model = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm2d(3)).train()
+    norm = nn.BatchNorm2d(3)
+    model = nn.Sequential(nn.Dropout(0.5), norm).train()
     x = images(16).images
     with batch_statistics(model):
-        assert torch.equal(model(x), F.batch_norm(x, None, None, model[1].weight, model[1].bias, training=True))
+        assert torch.equal(model(x), F.batch_norm(x, None, None, norm.weight, norm.bias, training=True))
 
 
 def test_recalibrated_statistics_are_those_of_update_bn_over_the_same_batches() -> None:

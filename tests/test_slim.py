@@ -30,6 +30,9 @@ def conv(reads: int, writes: int, groups: int = 1) -> nn.Conv2d:
 class Toy(nn.Module):
     """A stem of 8 filters with batch norm, something in the middle, and a head."""
 
+    norm: nn.Module
+    head: nn.Module
+
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.norm = conv(3, 8), nn.BatchNorm2d(8)
@@ -178,7 +181,7 @@ class Slopes(Toy):
 
 class NoNorm(Toy):
     def build(self) -> None:
-        self.norm = nn.Identity()  # type: ignore[assignment]
+        self.norm = nn.Identity()
         self.conv, self.head = nn.Conv2d(8, 6, 3, bias=False), nn.Conv2d(6, 5, 1)
 
     def middle(self, x: Tensor) -> Tensor:
@@ -228,7 +231,8 @@ class ChannelsLast(Toy):
 
     def middle(self, x: Tensor) -> Tensor:
         y = self.narrow(F.gelu(self.widen(x.permute(0, 2, 3, 1)))) * self.scale
-        return x + y.permute(0, 3, 1, 2)
+        out: Tensor = x + y.permute(0, 3, 1, 2)
+        return out
 
 
 class PaddedShortcut(Toy):

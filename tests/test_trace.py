@@ -83,7 +83,8 @@ class OneBranch(nn.Module):
 
 class NormBranch(OneBranch):
     def odd(self, x: Tensor) -> Tensor:
-        return x / torch.linalg.norm(x, dim=1, keepdim=True)
+        out: Tensor = x / torch.linalg.norm(x, dim=1, keepdim=True)
+        return out
 
 
 def groups_of(model: nn.Module) -> list[tuple[str, int]]:

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..models.atoms import FloatArray
 from ..models.batches import Split
-from ..models.cost import FloatArray
 from ..models.errors import SecateurError
 from ..models.evaluate import BATCH, device_of, embed, recalibrate
 from ..models.slim import kept_places, slim

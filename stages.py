@@ -1,0 +1,165 @@
+"""A run: every stage once, in order, entered in the run directory as it is done."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .data import MEAN, STD, Data, open_data
+from .ledger import Ask, Ledger, Outcome, sha256
+from .models.architecture import architecture, architecture_of, built, fingerprint, load, save, with_architecture
+from .models.budget import Budget
+from .models.errors import SecateurError
+from .models.evaluate import device_of, evaluate, recalibrate
+from .models.specs import constructor
+from .models.supernet import Supernet
+from .models.trace import evaluating
+from .models.weights import load_weights
+from .pipeline import METHODS, fill_bank, finetune, search_under, silent
+from .report import pareto
+from .search.widths import Progress, Searched
+from .transfer.bank import open_bank
+from .transfer.finetune import Recipe
+from .transfer.finetune import finetune as train
+from .transfer.objectives import CrossEntropy
+
+DENSE = Recipe(epochs=12, batch=64, warmup=1)  # of a digits network that has no weights
+
+
+def run(ask: Ask, out: Path, *, device: str | None = None, progress: Progress = silent) -> dict[str, Outcome]:
+    """Dense network, search, memory bank, fine-tuning, test: those that the run directory ``out`` still lacks.
+
+    Whatever is wrong with the ask is found before anything is trained or written. Returns what each stage
+    came to, with its seconds.
+    """
+    if ask.method not in METHODS:
+        raise SecateurError(f"no method is called {ask.method!r}; give {', '.join(METHODS)}")
+    if ask.weights is None and ask.data != "digits":
+        raise SecateurError(f"no weights for {ask.model} on {ask.data}; give --weights FILE of the trained network")
+    reading = partial(progress, "reading images")
+    data = open_data(ask.data, ask.shape, ask.mean or MEAN, ask.std or STD, progress=reading)
+    torch.manual_seed(ask.seed)
+    model = constructor(ask.model, len(data.classes))()
+    if ask.weights:
+        load_weights(model, ask.weights)
+    _check_classes(model, data)
+    net = Supernet.of(model.to(_device(device)), data.example, divisor=ask.divisor)
+    budget, ledger = net.budget(ask.flops), Ledger(out, ask)
+    marks = {"data": data.fingerprint, "network": fingerprint(net)}
+    for name, mark in {**marks, "weights": sha256(ask.weights) if ask.weights else "none"}.items():
+        ledger.require(name, mark)
+    work = _Work(ask, out, data, net, budget, progress)
+    for stage in (work.dense, work.search, work.bank, work.transfer, work.test):
+        ledger.stage(stage.__name__, stage)
+        work.take_up(stage.__name__)
+    return ledger.stages
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the stages of one run share. ``net.model`` gets its weights in the first stage and never changes after."""
+
+    ask: Ask
+    out: Path
+    data: Data
+    net: Supernet
+    budget: Budget
+    progress: Progress
+
+    @cached_property
+    def searched(self) -> Searched:
+        """The search's result; a run that is taken up repeats no evaluation, so there it costs little."""
+        ask = self.ask
+        return search_under(self.net, self.data, self.budget, ask.trials, ask.seed, self.out, self.progress)
+
+    def take_up(self, stage: str) -> None:
+        """Load what a stage left for the others."""
+        if stage == "dense" and not self.ask.weights:
+            self.net.model.load_state_dict(load_file(self.out / "dense" / "weights.safetensors"))
+        self.net.model.eval()
+
+    def dense(self) -> Outcome:
+        """Digits needs no weights: there the dense network is trained first, and kept."""
+        if self.ask.weights:
+            return {"weights": self.ask.weights}
+        model, folder = self.net.model, self.out / "dense"
+        for step in train(model, None, self.data.train, CrossEntropy(), replace(DENSE, seed=self.ask.seed), folder):
+            self.progress("training the dense network", step.step, step.steps)
+        save_file(model.state_dict(), folder / "weights.safetensors")
+        return {"epochs": DENSE.epochs}
+
+    def search(self) -> Outcome:
+        """Coarse and fine; front.json and its picture."""
+        found, net = self.searched, self.net
+        _write_front(self.out / "front.json", net, found, self.ask)
+        picture = pareto(found.front, net.macs(net.dense), self.budget.macs, found.winner)
+        picture.savefig(self.out / "pareto.png", dpi=150)
+        picture.savefig(self.out / "pareto.svg")
+        return {"winner": found.winner.about(), "start": found.start.about(), "evaluations": len(found.interims)}
+
+    def bank(self) -> Outcome:
+        """What five teachers know of every training image."""
+        teachers = fill_bank(self.net, self.data, self.searched, self.out, self.progress).teachers
+        return {"teachers": [{"macs": teacher.macs, "loss": teacher.loss} for teacher in teachers]}
+
+    def transfer(self) -> Outcome:
+        """Fine-tune the winner from the bank."""
+        ask, data = self.ask, self.data
+        student = finetune(
+            self.net,
+            self.searched.winner.subnetwork,
+            open_bank(self.out / "bank", len(data.train), data.fingerprint),
+            data,
+            epochs=ask.epochs,
+            method=ask.method,
+            seed=ask.seed,
+            folder=self.out / "transfer",
+            progress=self.progress,
+        )
+        save(student, self.out / "best")
+        return dict(architecture_of(student)["training"])
+
+    def test(self) -> Outcome:
+        """Holdout and test figures of the dense, the pruned and the fine-tuned network, each once, and costs."""
+        net, winner, best = self.net, self.searched.winner.subnetwork, self.out / "best"
+        pruned = built(net, winner)
+        recalibrate(pruned, self.data.train)
+        tuned = load(best, constructor(self.ask.model, len(self.data.classes))).to(device_of(net.model)).eval()
+        arms = {"dense": (net.model, net.dense), "pruned": (pruned, winner), "tuned": (tuned, winner)}
+        outcome: Outcome = {}
+        for name, (model, kept) in arms.items():
+            splits = {"holdout": self.data.holdout, "test": self.data.test}
+            scores = {split: asdict(evaluate(model, images)) for split, images in splits.items()}
+            outcome[name] = {**scores, "macs": net.macs(kept), "parameters": net.parameters(kept)}
+        record = {**architecture_of(tuned), "figures": outcome, "provenance": asdict(self.ask)}
+        save(with_architecture(tuned, record), best)
+        return outcome
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise SecateurError(f"no device is called {name!r}; give cpu or cuda") from error
+
+
+def _check_classes(model: nn.Module, data: Data) -> None:
+    with torch.no_grad(), evaluating(model):
+        outputs = model(data.example).shape[-1]
+    if outputs != len(data.classes):
+        raise SecateurError(
+            f"the network has {outputs} outputs and {data.name} has {len(data.classes)} classes; give matching ones"
+        )
+
+
+def _write_front(path: Path, net: Supernet, searched: Searched, ask: Ask) -> None:
+    points = []
+    for point in searched.front:
+        figures = {"holdout": {"loss": point.loss, "accuracy": point.accuracy, "n": point.n}}
+        provenance = {"model": ask.model, "data": ask.data, "seed": ask.seed, "source": point.source}
+        points.append(architecture(net, point.subnetwork, figures=figures, provenance=provenance))
+    path.write_text(json.dumps({"format": "secateur/front/1", "points": points}))

@@ -1,0 +1,170 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from secateur.transfer.losses import gated_transfer, info_nce, kl, open_gates
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def unit(*shape: int, seed: int = 0) -> Tensor:
+    return F.normalize(normal(*shape, seed=seed), dim=-1)
+
+
+def plain_kl(p: Tensor, q: Tensor, temperature: float) -> float:
+    """KL of one row, by the book."""
+    a, b = torch.softmax(p.double() / temperature, 0), torch.softmax(q.double() / temperature, 0)
+    return float(sum(x * math.log(x / y) for x, y in zip(a.tolist(), b.tolist(), strict=True)))
+
+
+def graded(images: int = 64, classes: int = 10) -> Tensor:
+    """Five teachers, each further from the best. Shape: → (images, 5, classes)"""
+    best = 6 * F.one_hot(torch.arange(images) % classes, classes) + normal(images, classes)
+    return torch.stack([best + 0.5 * k * normal(images, classes, seed=k) for k in range(5)], 1)
+
+
+@given(st.integers(0, 1000), st.sampled_from([1.0, 4.0, 10.0]), st.sampled_from([0, 1, 2]))
+def test_kl_is_the_sum_over_classes_times_a_power_of_the_temperature(seed: int, temperature: float, power: int) -> None:
+    p, q = 3 * normal(2, 3, 5, seed=seed), 3 * normal(2, 3, 5, seed=seed + 1)
+    found = kl(p, q, temperature, power)
+    assert found.shape == (2, 3)
+    for row in range(6):
+        expected = temperature**power * plain_kl(p.flatten(0, 1)[row], q.flatten(0, 1)[row], temperature)
+        assert float(found.flatten()[row]) == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+def test_kl_of_a_thing_with_itself_is_zero() -> None:
+    p = 10 * normal(20, 10)
+    torch.testing.assert_close(kl(p, p), torch.zeros(20), atol=1e-5, rtol=0)
+    torch.testing.assert_close(kl(p, p + 7), torch.zeros(20), atol=1e-5, rtol=0)  # logits are up to a constant
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_kl_stays_finite_at_logits_of_ten_thousand(temperature: float) -> None:
+    p = torch.tensor([[1e4, -1e4, 0], [-1e4, 1e4, 1e4]])
+    q = torch.tensor([[-1e4, 1e4, 0], [1e4, -1e4, -1e4]]).requires_grad_()
+    loss = kl(p, q, temperature)
+    (gradient,) = torch.autograd.grad(loss.sum(), q)
+    assert loss.isfinite().all()
+    assert gradient.isfinite().all()
+    assert (loss > 1e3).all()
+
+
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 10.0])
+def test_the_gradient_of_kl_is_the_difference_of_the_softmaxes(temperature: float, power: int) -> None:
+    p, q = normal(8, 10), normal(8, 10, seed=1).requires_grad_()
+    (gradient,) = torch.autograd.grad(kl(p, q, temperature, power).mean(), q)
+    apart = torch.softmax(q / temperature, 1) - torch.softmax(p / temperature, 1)
+    torch.testing.assert_close(gradient, apart * temperature ** (power - 1) / 8)
+
+
+def test_a_student_that_knows_nothing_hears_every_teacher() -> None:
+    teachers = graded()
+    assert open_gates(teachers, torch.zeros_like(teachers[:, 0])).tolist() == [True] * 5
+
+
+def test_a_student_next_to_the_best_teacher_hears_only_that_one() -> None:
+    teachers = graded()
+    assert open_gates(teachers, teachers[:, 0] + 0.01 * normal(64, 10, seed=9)).tolist() == [True] + [False] * 4
+
+
+def test_a_student_that_equals_the_best_teacher_still_hears_it() -> None:
+    teachers = graded()
+    assert open_gates(teachers, teachers[:, 0].clone()).tolist() == [True] + [False] * 4
+
+
+def test_gates_close_one_by_one_as_the_student_comes_nearer() -> None:
+    teachers, noise = graded(), normal(64, 10, seed=9)
+    steps = [16.0, 4.0, 2.0, 1.5, 1.2, 1.0, 0.7, 0.5, 0.2, 0.05, 0.0]
+    gates = [open_gates(teachers, teachers[:, 0] + step * noise) for step in steps]
+    counts = [int(each.sum()) for each in gates]
+    assert counts == sorted(counts, reverse=True)
+    assert (counts[0], counts[-1]) == (5, 1)
+    assert len(set(counts)) >= 4
+    for each, count in zip(gates, counts, strict=True):
+        assert each.tolist() == [True] * count + [False] * (5 - count)
+
+
+def test_a_gate_looks_at_the_whole_batch() -> None:
+    """A teacher that is far on one image and near on the rest is judged by the sum."""
+    best = normal(10, 4)
+    second = best.clone()
+    second[0] += torch.tensor([9.0, 0, 0, 0])
+    teachers = torch.stack([best, second], 1)
+    apart = kl(best, second).sum()
+    for student in (best + 0.2 * normal(10, 4, seed=1), best + 3 * normal(10, 4, seed=1)):
+        assert bool(open_gates(teachers, student)[1]) == bool(apart < kl(best, student).sum())
+    assert open_gates(teachers, best + 3 * normal(10, 4, seed=1)).tolist() == [True, True]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.7, 1.2, 16.0])
+@pytest.mark.parametrize("power", [1, 2])
+def test_gated_transfer_is_the_double_loop(noise: float, power: int) -> None:
+    teachers, temperature = graded(12, 5), 4.0
+    views = teachers[:, 0] + noise * normal(2, 12, 5, seed=3)
+    student = views.mean(0)
+    progress = sum(plain_kl(teachers[i, 0], student[i], temperature) for i in range(12))
+    spoken = [0]
+    for k in range(1, 5):
+        if sum(plain_kl(teachers[i, 0], teachers[i, k], temperature) for i in range(12)) < progress:
+            spoken.append(k)
+    total = 0.0
+    for view in range(2):
+        for i in range(12):
+            target = sum(teachers[i, k] for k in spoken) / len(spoken)
+            total += temperature**power * plain_kl(torch.as_tensor(target), views[view, i], temperature)
+    found = float(gated_transfer(teachers, views, temperature, power))
+    assert found == pytest.approx(total / 24, rel=1e-4, abs=1e-5)
+
+
+def test_gated_transfer_is_ekg_weighted_by_the_temperature_unless_told_otherwise() -> None:
+    teachers, views = graded(), normal(2, 64, 10)
+    assert float(gated_transfer(teachers, views)) == pytest.approx(float(gated_transfer(teachers, views, 4.0, 1)))
+
+
+def test_only_the_views_learn_from_gated_transfer() -> None:
+    teachers, views = graded(8, 4).requires_grad_(), normal(2, 8, 4).requires_grad_()
+    gradients = torch.autograd.grad(gated_transfer(teachers.detach(), views), views)
+    assert gradients[0].abs().sum() > 0
+    target = teachers.detach().mean(1)  # such a student opens every gate
+    expected = (torch.softmax(views / 4, -1) - torch.softmax(target / 4, -1)) / 16
+    torch.testing.assert_close(gradients[0], expected)
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.1, 1.0])
+def test_info_nce_is_the_loop_over_views_images_and_negatives(temperature: float) -> None:
+    queries, keys, negatives = unit(2, 6, 8), unit(6, 8, seed=1), unit(6, 5, 8, seed=2)
+    total = 0.0
+    for view in range(2):
+        for i in range(6):
+            own = math.exp(float(queries[view, i] @ keys[i]) / temperature)
+            others = sum(math.exp(float(queries[view, i] @ negatives[i, j]) / temperature) for j in range(5))
+            total -= math.log(own / (own + others))
+    assert float(info_nce(queries, keys, negatives, temperature)) == pytest.approx(total / 12, rel=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 7, 64])
+def test_info_nce_where_everything_coincides_is_the_log_of_the_choices(count: int) -> None:
+    one = unit(1, 16)
+    loss = info_nce(one.expand(2, 5, 16), one.expand(5, 16), one.expand(5, count, 16))
+    assert float(loss) == pytest.approx(math.log(1 + count), rel=1e-5)
+
+
+def test_info_nce_falls_as_queries_come_to_their_keys() -> None:
+    keys, negatives, start = unit(20, 16), unit(20, 9, 16, seed=1), unit(2, 20, 16, seed=2)
+    steps = [F.normalize((1 - s) * start + s * keys, dim=-1) for s in (0.0, 0.3, 0.6, 1.0)]
+    losses = [float(info_nce(queries, keys, negatives)) for queries in steps]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.1 < losses[0]
+
+
+def test_info_nce_without_negatives_is_zero() -> None:
+    assert float(info_nce(unit(2, 4, 8), unit(4, 8), torch.zeros(4, 0, 8))) == 0

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from secateur.transfer.negatives import hard_negatives, write_index
+
+
+def unit(count: int, size: int = 8, seed: int = 0) -> Tensor:
+    return F.normalize(torch.randn(count, size, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def mined(keys: Tensor, labels: Tensor, count: int, path: Path) -> Tensor:
+    write_index(keys, path)
+    return hard_negatives(path, labels, count)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@given(st.integers(8, 60), st.integers(2, 5), st.integers(1, 12), st.integers(0, 100))
+def test_negatives_are_the_nearest_keys_of_other_classes(
+    tmp_path: Path, images: int, classes: int, count: int, seed: int
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    labels = torch.cat([torch.arange(classes), torch.randint(classes, (images - classes,), generator=random)])
+    keys = unit(images, seed=seed)
+    found = mined(keys, labels, count, tmp_path / "index.faiss").numpy()
+    similar = (keys @ keys.T).double().numpy()
+    similar[labels[:, None].numpy() == labels.numpy()] = -np.inf
+    fewest = int((labels[:, None] != labels).sum(1).min())
+    assert found.shape == (images, min(count, fewest))
+    expected = -np.sort(-similar, axis=1)[:, : found.shape[1]]
+    np.testing.assert_allclose(np.take_along_axis(similar, found, 1), expected, atol=1e-5)  # so: no own class
+    assert all(len(set(row)) == len(row) for row in found.tolist())
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_no_negative_is_of_the_same_class(tmp_path: Path, classes: int) -> None:
+    labels = torch.arange(60) % classes
+    # keys of a class lie together, so the nearest of all would be of the same class
+    keys = F.normalize(unit(60) * 0.1 + F.one_hot(labels, classes).float() @ unit(classes, seed=1), dim=1)
+    found = mined(keys, labels, 5, tmp_path / "index.faiss")
+    assert (labels[found] != labels[:, None]).all()
+    assert found.dtype == torch.int64
+
+
+def test_no_more_negatives_than_the_largest_class_leaves(tmp_path: Path) -> None:
+    labels = torch.tensor([0] * 7 + [1] * 3)
+    found = mined(unit(10), labels, 64, tmp_path / "index.faiss")
+    assert found.shape == (10, 3)
+    assert sorted(found[0].tolist()) == [7, 8, 9]
+    assert set(found[9].tolist()) < set(range(7))
+
+
+def test_classes_without_images_do_no_harm(tmp_path: Path) -> None:
+    labels = torch.tensor([0, 5, 0, 5, 5, 0])
+    assert mined(unit(6), labels, 2, tmp_path / "index.faiss").shape == (6, 2)
+
+
+def test_the_index_is_written_whole_and_anew(tmp_path: Path) -> None:
+    path, labels = tmp_path / "index.faiss", torch.arange(20) % 2
+    mined(unit(20, seed=1), labels, 4, path)
+    again = mined(unit(20, seed=2), labels, 4, path)
+    assert torch.equal(again, mined(unit(20, seed=2), labels, 4, tmp_path / "other.faiss"))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["index.faiss", "other.faiss"]

@@ -1,0 +1,137 @@
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from secateur.models.subnetwork import Subnetwork
+from secateur.transfer.bank import MemoryBank, Teacher
+from secateur.transfer.losses import gated_transfer, info_nce
+from secateur.transfer.negatives import hard_negatives
+from secateur.transfer.objectives import NEGATIVES, ContrastiveTransfer, CrossEntropy, Objective, Seen, label_loss
+
+IMAGES, CLASSES, DENSE, WIDTH, TEACHERS = 40, 4, 8, 5, 3
+LABELS = torch.arange(IMAGES) % CLASSES
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def made_up(folder: Path) -> MemoryBank:
+    """A bank that no network stands behind: whatever is learnt from it, no teacher was run for it."""
+    best = 4 * F.one_hot(LABELS, CLASSES) + normal(IMAGES, CLASSES)
+    logits = torch.stack([best + k * normal(IMAGES, CLASSES, seed=k) for k in range(TEACHERS)])
+    teachers = tuple(Teacher(Subnetwork(((k,),)), float(k), 1) for k in range(TEACHERS))
+    return MemoryBank(folder, teachers, logits.half(), normal(TEACHERS, IMAGES, DENSE, seed=7).half())
+
+
+def seen(batch: int = 6, views: int = 2, seed: int = 0) -> Seen:
+    indices = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(seed))[:batch]
+    logits, embeddings = normal(views, batch, CLASSES, seed=seed + 1), normal(views, batch, WIDTH, seed=seed + 2)
+    return Seen(logits.requires_grad_(), embeddings.requires_grad_(), LABELS[indices], indices)
+
+
+def transfer(folder: Path, pull: float = 1.0, contrast: float = 0.5, seed: int = 0) -> ContrastiveTransfer:
+    return ContrastiveTransfer(made_up(folder), LABELS, WIDTH, pull=pull, contrast=contrast, seed=seed)
+
+
+@pytest.mark.parametrize("views", [1, 2, 3])
+def test_cross_entropy_is_the_mean_over_the_views(views: int) -> None:
+    batch = seen(views=views)
+    expected = torch.stack([F.cross_entropy(view, batch.labels) for view in batch.logits]).mean()
+    torch.testing.assert_close(label_loss(batch), expected)
+    objective = CrossEntropy(views)
+    assert torch.equal(objective(batch), label_loss(batch))
+    assert (objective.views, objective.gates(), list(objective.module.parameters())) == (views, [], [])
+
+
+def test_transfer_of_nothing_is_cross_entropy_on_two_views(tmp_path: Path) -> None:
+    objective, control = transfer(tmp_path, pull=0, contrast=0), CrossEntropy(2)
+    assert objective.views == control.views == 2
+    assert torch.equal(objective(seen()), control(seen()))
+    assert list(objective.module.parameters()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_transfer_is_the_weighted_sum_of_its_terms(tmp_path: Path) -> None:
+    batch, bank = seen(), made_up(tmp_path)
+    objective = transfer(tmp_path, pull=0.7, contrast=0.3)
+    pull = gated_transfer(bank.at(batch.indices), batch.logits)
+    negatives = hard_negatives(tmp_path / "index.faiss", LABELS, NEGATIVES)
+    queries = F.normalize(objective.module.get_submodule("projection")(batch.embeddings), dim=-1)
+    contrast = info_nce(queries, bank.keys()[batch.indices], bank.keys()[negatives[batch.indices]])
+    torch.testing.assert_close(objective(batch), label_loss(batch) + 0.7 * pull + 0.3 * contrast)
+    assert min(float(pull), float(contrast)) > 0.01
+
+
+def test_a_term_without_weight_is_not_computed(tmp_path: Path) -> None:
+    gated, contrasted = transfer(tmp_path / "no", contrast=0), transfer(tmp_path, pull=0)
+    batch = seen()
+    torch.testing.assert_close(
+        gated(batch), label_loss(batch) + gated_transfer(made_up(tmp_path).at(batch.indices), batch.logits)
+    )
+    assert not (tmp_path / "no").exists()  # no index either
+    assert (tmp_path / "index.faiss").exists()
+    contrasted(batch)
+    assert contrasted.gates() == [0.0] * TEACHERS
+    assert torch.autograd.grad(gated(batch), batch.embeddings, allow_unused=True) == (None,)
+
+
+def test_gates_are_the_shares_of_steps_that_each_was_open(tmp_path: Path) -> None:
+    objective, bank = transfer(tmp_path, contrast=0), made_up(tmp_path)
+    assert objective.gates() == [0.0] * TEACHERS
+    for step in range(4):  # three times one that knows nothing, once one that knows what the best teacher knows
+        batch = seen(seed=step)
+        known = bank.at(batch.indices)[:, 0].expand(2, -1, -1)
+        objective(batch._replace(logits=known if step == 3 else torch.zeros_like(known)))
+    assert objective.gates() == [1.0, 0.75, 0.75]
+
+
+def test_gates_travel_with_the_state_of_the_module(tmp_path: Path) -> None:
+    one, two = transfer(tmp_path, contrast=0), transfer(tmp_path, contrast=0)
+    one(seen())
+    two.module.load_state_dict(one.module.state_dict())
+    assert two.gates() == one.gates() != [0.0] * TEACHERS
+
+
+def test_gradients_reach_the_student_and_the_projection_alone(tmp_path: Path) -> None:
+    objective, batch = transfer(tmp_path), seen()
+    objective(batch).backward()  # type: ignore[no-untyped-call]
+    (projection,) = objective.module.parameters()
+    for tensor in (batch.logits, batch.embeddings, projection):
+        assert torch.as_tensor(tensor.grad).abs().sum() > 0
+    assert not objective.keys.requires_grad
+    assert {tuple(p.shape) for p in objective.module.parameters()} == {(DENSE, WIDTH)}
+
+
+def test_the_projection_is_orthogonal_and_comes_from_the_seed(tmp_path: Path) -> None:
+    def projection(seed: int) -> Tensor:
+        return next(transfer(tmp_path, seed=seed).module.parameters()).detach()
+
+    torch.manual_seed(5)
+    one = projection(1)
+    torch.testing.assert_close(one.T @ one, torch.eye(WIDTH))
+    assert torch.equal(one, projection(1))
+    assert not torch.equal(one, projection(2))
+
+
+def test_negatives_of_a_batch_are_of_other_classes(tmp_path: Path) -> None:
+    objective = transfer(tmp_path)
+    assert objective.negatives.shape == (IMAGES, min(NEGATIVES, IMAGES * 3 // 4))
+    assert (LABELS[objective.negatives] != LABELS[:, None]).all()
+
+
+def test_an_objective_works_on_every_device(tmp_path: Path, device: torch.device) -> None:
+    objective, batch = transfer(tmp_path), seen()
+    expected = objective(batch)
+    objective.module.to(device)
+    there = Seen(batch.logits.to(device), batch.embeddings.to(device), batch.labels.to(device), batch.indices)
+    torch.testing.assert_close(objective(there).cpu(), expected, rtol=1e-3, atol=1e-3)
+    assert objective.gates()[0] == 1.0
+
+
+def test_both_are_objectives(tmp_path: Path) -> None:
+    objectives: list[Objective] = [CrossEntropy(), transfer(tmp_path)]
+    assert [objective.views for objective in objectives] == [1, 2]

@@ -1,0 +1,246 @@
+import math
+from collections.abc import Generator, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from optuna.distributions import IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+from torch import Tensor, nn
+
+from secateur.data import Images
+from secateur.models.atoms import IntArray
+from secateur.models.budget import Budget, Space
+from secateur.models.subnetwork import Subnetwork, strongest
+from secateur.models.supernet import Supernet
+from secateur.search.coarse import threshold, uniform
+from secateur.search.importance import Scores, l1
+from secateur.search.interim import Interim, Records
+from secateur.search.refine import WINDOW, RefineOptions, refine
+
+IMAGES = 16
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    yield
+    optuna.logging.set_verbosity(before)
+
+
+def plain(widths: tuple[int, ...] = (12, 16, 10, 14), divisor: int = 1) -> Supernet:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for reads, writes in zip((3, *widths), widths, strict=False):
+        layers += [nn.Conv2d(reads, writes, 3, padding=1), nn.BatchNorm2d(writes), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 4))
+    return Supernet.of(model, torch.zeros(1, 3, 8, 8), divisor=divisor)
+
+
+NET = plain()
+SCORES = l1(NET, Images(lambda chunks: iter(()), torch.zeros(0), (3, 8, 8)))
+BUDGET = NET.budget("50%")
+
+
+class Counted(Records):
+    """Records on random images, noting what was really evaluated."""
+
+    def __init__(self, net: Supernet = NET) -> None:
+        pixels = torch.randint(256, (IMAGES, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        self.forwards = 0
+
+        def read(chunks: Sequence[Tensor]) -> Iterator[Tensor]:
+            self.forwards += 1
+            return (pixels[chunk] for chunk in chunks)
+
+        super().__init__(net, Images(read, torch.arange(IMAGES) % 4, (3, 8, 8)))
+
+
+def starts(net: Supernet = NET, scores: Scores = SCORES, budget: Budget = BUDGET) -> list[IntArray]:
+    return [rule(net.space, budget, scores) for rule in (uniform, threshold)]
+
+
+def options(trials: int, storage: Path | None = None, **other: object) -> RefineOptions:
+    url = f"sqlite:///{storage}" if storage else None
+    return RefineOptions(trials, IMAGES, storage=url, **other)  # type: ignore[arg-type]
+
+
+def search(
+    trials: int, storage: Path | None = None, records: Records | None = None, **other: object
+) -> Generator[Interim]:
+    yield from refine(records or Counted(), SCORES, starts(), BUDGET, options(trials, storage, **other))
+
+
+def widths(interims: Iterator[Interim]) -> list[list[int]]:
+    return [interim.subnetwork.widths.tolist() for interim in interims]
+
+
+def trials_of(storage: Path) -> list[FrozenTrial]:
+    return optuna.load_study(study_name="widths", storage=f"sqlite:///{storage}").get_trials()
+
+
+def tight(space: Space, budget: Budget, chosen: IntArray) -> bool:
+    """Within the budget, and a step wider in any group is not."""
+    wider = space.wider(chosen)
+    can = budget.holds(space.costs, wider) & (np.diag(wider) > chosen)
+    return bool(budget.holds(space.costs, chosen)) and not can.any()
+
+
+def random_sampler(seed: int) -> BaseSampler:
+    return RandomSampler(seed=seed)
+
+
+def test_the_trials_of_the_study_are_the_widths_that_were_evaluated(tmp_path: Path) -> None:
+    found = list(search(5, tmp_path / "study.db"))
+    searched = [trial for trial in trials_of(tmp_path / "study.db") if not trial.user_attrs.get("start")]
+    assert [list(trial.params.values()) for trial in searched] == widths(iter(found))
+    assert [trial.value for trial in searched] == [interim.loss for interim in found]
+    for trial, interim in zip(searched, found, strict=True):
+        assert list(trial.params) == [group.name for group in NET.groups]
+        assert trial.state is TrialState.COMPLETE
+        kept = (interim.accuracy, interim.macs, interim.parameters)
+        assert tuple(trial.user_attrs[name] for name in ("accuracy", "macs", "parameters")) == kept
+        assert interim.subnetwork == strongest(SCORES, interim.subnetwork.widths)
+        assert interim.n == IMAGES
+
+
+@pytest.mark.parametrize("sampler", [None, random_sampler])
+def test_every_trial_meets_the_budget_to_the_last_channel(sampler: object) -> None:
+    found = list(search(10, **({"sampler": sampler} if sampler else {})))
+    assert len(found) == 10
+    assert all(tight(NET.space, BUDGET, interim.subnetwork.widths) for interim in found)
+    assert len({interim.subnetwork for interim in found}) > 3
+
+
+def test_the_search_looks_around_the_best_start() -> None:
+    records = Counted()
+    found = list(search(15, records=records, sampler=random_sampler))
+    best = min((records.evaluate(strongest(SCORES, w), "start", IMAGES) for w in starts()), key=lambda i: i.loss)
+    reach = np.ceil(WINDOW * NET.space.dense)
+    away = np.array([interim.subnetwork.widths - best.subnetwork.widths for interim in found])
+    assert (np.abs(away).mean(0) <= reach).all()  # single ones may leave it: a wish is scaled to the budget
+
+
+def test_the_starts_enter_once_as_finished_trials(tmp_path: Path) -> None:
+    for trials in (0, 3, 5):  # begun, taken up, taken up again
+        list(search(trials, tmp_path / "study.db"))
+        entered = [trial for trial in trials_of(tmp_path / "study.db") if trial.user_attrs.get("start")]
+        assert [list(trial.params.values()) for trial in entered] == [start.tolist() for start in starts()]
+        records = Counted()
+        for trial, start in zip(entered, starts(), strict=True):
+            assert trial.state is TrialState.COMPLETE
+            assert trial.value == records.evaluate(strongest(SCORES, start), "start", IMAGES).loss
+    assert len(trials_of(tmp_path / "study.db")) == 2 + 5
+
+
+def test_starts_of_the_same_widths_are_one(tmp_path: Path) -> None:
+    chosen = starts()[0]
+    settings = options(2, tmp_path / "study.db")
+    list(refine(Counted(), SCORES, [chosen, chosen.copy()], BUDGET, settings))
+    assert [bool(trial.user_attrs.get("start")) for trial in trials_of(tmp_path / "study.db")] == [True, False, False]
+
+
+def test_an_interrupted_search_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    whole = widths(search(7, tmp_path / "whole.db"))
+    parts: list[list[int]] = []
+    for stop in (1, 4, 5):
+        going = search(7, tmp_path / "parts.db")
+        while len(parts) < stop:
+            parts.append(next(going).subnetwork.widths.tolist())
+        going.close()
+    parts += widths(search(7, tmp_path / "parts.db"))
+    assert parts == whole == widths(search(7))
+
+
+class Killed(Records):
+    """Ends in the middle of an evaluation, as a kill would."""
+
+    after = 0
+
+    def evaluate(self, subnetwork: Subnetwork, source: str, images: int) -> Interim:
+        if source == "refine":
+            self.after -= 1
+            if self.after < 0:
+                raise KeyboardInterrupt
+        return super().evaluate(subnetwork, source, images)
+
+
+def test_a_trial_that_a_kill_left_running_is_closed_and_does_not_count(tmp_path: Path) -> None:
+    whole = widths(search(4))
+    killed = Killed(NET, Counted().split)
+    killed.after = 2
+    going, parts = search(4, tmp_path / "killed.db", killed), []
+    with pytest.raises(KeyboardInterrupt):
+        while True:
+            parts.append(next(going).subnetwork.widths.tolist())
+    assert [t.state for t in trials_of(tmp_path / "killed.db")].count(TrialState.RUNNING) == 1
+    parts += widths(search(4, tmp_path / "killed.db"))
+    states = [trial.state for trial in trials_of(tmp_path / "killed.db")]
+    assert parts == whole
+    assert (states.count(TrialState.FAIL), states.count(TrialState.COMPLETE)) == (1, 2 + 4)
+
+
+def test_the_seed_decides() -> None:
+    one = widths(search(6, seed=1))
+    assert one == widths(search(6, seed=1))
+    assert one != widths(search(6, seed=2))
+
+
+def test_another_sampler_searches_elsewhere() -> None:
+    assert widths(search(6, sampler=random_sampler)) != widths(search(6))
+
+
+def test_a_study_that_has_its_trials_yields_nothing(tmp_path: Path) -> None:
+    for trials, more in ((0, 0), (2, 2), (2, 0), (0, 0), (3, 1)):
+        assert len(list(search(trials, tmp_path / "study.db"))) == more
+
+
+def test_the_same_widths_are_evaluated_once() -> None:
+    records = Counted(plain((3, 4, 3)))  # few widths, so that proposals repeat
+    net = records.net
+    scores, budget = l1(net, records.split), net.budget("50%")
+    chosen = starts(net, scores, budget)
+    found = list(refine(records, scores, chosen, budget, options(25)))
+    different = {tuple(w.tolist()) for w in [*(i.subnetwork.widths for i in found), *chosen]}
+    assert len(different) < len(found)
+    assert records.forwards == len(different) == len(records.all)
+
+
+def test_a_group_that_has_only_one_width_is_no_obstacle() -> None:
+    net = plain((8, 16, 24), divisor=8)
+    records = Counted(net)
+    scores, budget = l1(net, records.split), net.budget("60%")
+    found = list(refine(records, scores, starts(net, scores, budget), budget, options(5)))
+    assert [interim.subnetwork.widths[0] for interim in found] == [8] * 5
+    assert all(tight(net.space, budget, interim.subnetwork.widths) for interim in found)
+
+
+class Broken(Counted):
+    """Some evaluations overflow."""
+
+    def evaluate(self, subnetwork: Subnetwork, source: str, images: int) -> Interim:
+        interim = super().evaluate(subnetwork, source, images)
+        overflows = subnetwork.widths[0] % 2 == 0
+        return Interim(**{**interim.__dict__, "loss": math.nan}) if overflows else interim
+
+
+def test_a_loss_that_is_no_number_does_not_stop_the_search(tmp_path: Path) -> None:
+    found = list(islice(search(8, tmp_path / "study.db", Broken()), 20))
+    assert len(found) == 8
+    assert any(math.isnan(interim.loss) for interim in found)
+    values = {trial.value for trial in trials_of(tmp_path / "study.db")}
+    assert math.inf in values
+    finite = [interim.loss for interim in found if interim.loss == interim.loss]
+    assert all(any(value == loss for value in values) for loss in finite)
+
+
+def test_the_study_can_be_read_by_any_optuna(tmp_path: Path) -> None:
+    list(search(3, tmp_path / "study.db"))
+    distributions = trials_of(tmp_path / "study.db")[-1].distributions
+    limits = zip(NET.space.least.tolist(), NET.space.dense.tolist(), strict=True)
+    assert list(distributions.values()) == [IntDistribution(low, high) for low, high in limits]
