@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from .ledger import Ask
 from .models.errors import SecateurError
@@ -24,6 +24,9 @@ MODEL: resnet20 resnet56 vgg16_bn mobilenetv2 ... (32 px), torchvision:NAME, tim
 path/to/file.py:function or package.module:function.
 DATA: digits, cifar10:ROOT, cifar100:ROOT, imagefolder:ROOT, path/to/file.py:function.
 BUDGET: a share of the MACs to keep (50%) or a number of them (62M).""",
+    exit_on_error=False,  # main says it, in one line
+    print_error=False,
+    suppress_keyboard_interrupt=False,
 )
 
 Quiet = Annotated[bool, Parameter(negative=())]
@@ -131,14 +134,14 @@ def inspect(
 
     shape = replace(Ask(), input=input).shape or ()
     profile = Supernet.of(constructor(model, classes)(), torch.zeros(1, *shape), divisor=divisor).profile(flops)
-    print(_dumped(asdict(profile)) if json else profile)
+    print(_dumped({**asdict(profile), "satisfiable": profile.satisfiable}) if json else profile)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line on stderr and exit status 2."""
     try:
         app(argv)
-    except SecateurError as error:
+    except (SecateurError, CycloptsError) as error:
         print(f"secateur: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

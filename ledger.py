@@ -33,6 +33,13 @@ class Ask:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
 
+    def __post_init__(self) -> None:
+        for option, least in (("trials", 0), ("epochs", 1), ("seed", 0), ("divisor", 1)):
+            if getattr(self, option) < least:
+                raise SecateurError(f"{option}={getattr(self, option)}; give {least} or more")
+        if self.std and min(self.std) <= 0:
+            raise SecateurError(f"std={self.std}; give the standard deviation of each channel, above 0")
+
     @property
     def shape(self) -> tuple[int, int, int] | None:
         """``input`` as (channels, height, width)."""
@@ -53,7 +60,7 @@ class Ledger:
         asked = json.loads(json.dumps(asdict(ask)))
         if not self.path.exists():
             _empty(folder)
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
             self._book: dict[str, Any] = {"format": FORMAT, "asked": asked, "versions": _versions(), "stages": {}}
             self._write()
             return
@@ -98,12 +105,22 @@ class Ledger:
 def sha256(path: Path | str) -> str:
     """16 hex digits of a file's content."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16] if hasattr(hashlib, "file_digest") else ""
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):  # hashlib.file_digest needs Python 3.11
+            digest.update(block)
+    return digest.hexdigest()[:16]
 
 
 def _empty(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(file.name != "run.partial" for file in folder.iterdir())):
         raise SecateurError(f"{folder} is there and is not a run of secateur; give another --out or empty it")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SecateurError(f"the folder {folder} cannot be made ({error.strerror}); give another --out") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -111,7 +128,7 @@ def _read(path: Path) -> dict[str, Any]:
         book = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise SecateurError(f"{path} cannot be read ({error}); give another --out") from error
-    if not isinstance(book, dict) or book.get("format") != FORMAT:
+    if not isinstance(book, dict) or book.get("format") != FORMAT or not {"asked", "stages"} <= book.keys():
         raise SecateurError(f"{path} is not of format {FORMAT!r}; give another --out")
     return book
 

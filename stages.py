@@ -46,8 +46,8 @@ def run(ask: Ask, out: Path, *, device: str | None = None, progress: Progress = 
     model = constructor(ask.model, len(data.classes))()
     if ask.weights:
         load_weights(model, ask.weights)
-    _check_classes(model, data)
-    net = Supernet.of(model.to(_device(device)), data.example, divisor=ask.divisor)
+    net = Supernet.of(_on(model, device), data.example, divisor=ask.divisor)
+    _check_classes(net, data)
     budget, ledger = net.budget(ask.flops), Ledger(out, ask)
     marks = {"data": data.fingerprint, "network": fingerprint(net)}
     for name, mark in {**marks, "weights": sha256(ask.weights) if ask.weights else "none"}.items():
@@ -140,16 +140,25 @@ class _Work:
         return outcome
 
 
-def _device(name: str | None) -> torch.device:
+def _on(model: nn.Module, device: str | None) -> nn.Module:
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise SecateurError(f"no device is called {name!r}; give cpu or cuda") from error
+        if torch.device(name).type == "meta":
+            raise RuntimeError("it holds no numbers")
+        return model.to(name)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
+        what = str(error).splitlines()[0]
+        raise SecateurError(
+            f"no device {name!r} is here ({what}); give --device cpu, or cuda where there is one"
+        ) from error
 
 
-def _check_classes(model: nn.Module, data: Data) -> None:
-    with torch.no_grad(), evaluating(model):
-        outputs = model(data.example).shape[-1]
+def _check_classes(net: Supernet, data: Data) -> None:
+    with torch.no_grad(), evaluating(net.model):
+        answer = net.model(net.example)
+    if not isinstance(answer, torch.Tensor):
+        raise SecateurError(f"the network gives a {type(answer).__name__}; give one that gives its logits alone")
+    outputs = answer.shape[-1]
     if outputs != len(data.classes):
         raise SecateurError(
             f"the network has {outputs} outputs and {data.name} has {len(data.classes)} classes; give matching ones"

@@ -92,12 +92,19 @@ def save(model: nn.Module, folder: Path | str) -> None:
     """Write a slimmed network as architecture.json and weights.safetensors."""
     record, folder = architecture_of(model), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_model(model, str(folder / "weights.safetensors"))
-    (folder / "architecture.json").write_text(json.dumps(record, indent=1))
+    # whole or not at all: a kill while writing leaves what was there before
+    weights, text = folder / "weights.partial", folder / "architecture.partial"
+    save_model(model, str(weights))
+    text.write_text(json.dumps(record, indent=1))
+    weights.replace(folder / "weights.safetensors")
+    text.replace(folder / "architecture.json")
 
 
 def load(folder: Path | str, base: Callable[[], nn.Module]) -> nn.Module:
-    """The network that ``save`` wrote. ``base`` makes the dense network it was found on, weights or not."""
+    """The network that ``save`` wrote, in evaluation mode.
+
+    ``base`` makes the dense network it was found on, weights or not.
+    """
     folder = Path(folder)
     record = read(folder / "architecture.json")
     net = Supernet.of(base(), torch.zeros(1, *record["input"]))
@@ -105,8 +112,12 @@ def load(folder: Path | str, base: Callable[[], nn.Module]) -> nn.Module:
     try:
         load_model(model, str(folder / "weights.safetensors"))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise SecateurError(f"{folder / 'weights.safetensors'} does not fit its architecture.json ({error})") from error
-    return model
+        what = " ".join(" ".join(str(error).splitlines()[:2]).split())  # torch lists every tensor
+        raise SecateurError(
+            f"{folder / 'weights.safetensors'} does not fit its architecture.json ({what}); "
+            "give the two files that were written together"
+        ) from error
+    return model.eval()
 
 
 def read(path: Path) -> Architecture:
@@ -117,4 +128,17 @@ def read(path: Path) -> Architecture:
         raise SecateurError(f"{path} is no architecture ({error}); give the folder that secateur wrote") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise SecateurError(f"{path} is not of format {FORMAT!r}; give a file that this version wrote")
+    if not _whole_numbers(record.get("input")) or not _are_groups(record.get("groups")):
+        raise SecateurError(f"the input or a channel group in {path} is missing or broken; it was edited by hand")
     return record
+
+
+def _are_groups(groups: Any) -> bool:
+    return isinstance(groups, dict) and all(
+        isinstance(group, dict) and _whole_numbers([group.get("width")]) and _whole_numbers(group.get("kept"))
+        for group in groups.values()
+    )
+
+
+def _whole_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(each) is int and each >= 0 for each in value)

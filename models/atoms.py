@@ -7,7 +7,8 @@ matter, along its filters and along the channels that they read.
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -40,9 +41,9 @@ class Atoms:
     """Everything one forward pass tells about channels.
 
     ``tensors``: the atoms along each dimension of each parameter and buffer. ``parameters``: which of them are
-    parameters. ``ties``: pairs that live or
-    die together. ``made``: atoms that a convolution or linear layer produces; ``read``: atoms of a weight
-    that it sums over. ``frozen``: atoms that can't be removed, with the reason.
+    parameters. ``ties``: pairs that live or die together. ``made``: atoms that a convolution or linear layer
+    produces; ``read``: atoms of a weight that it sums over. ``frozen``: atoms that can't be removed, with the
+    reason. ``normed``: atoms that a layer or group norm takes statistics over.
     """
 
     count: int = 1
@@ -52,6 +53,7 @@ class Atoms:
     made: list[IntArray] = field(default_factory=list)
     read: list[IntArray] = field(default_factory=list)
     frozen: list[tuple[IntArray, str]] = field(default_factory=list)
+    normed: list[IntArray] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
     _first: list[int] = field(default_factory=list)  # the first atom of each tensor, in order
     _known: dict[int, tuple[Tensor, Labels]] = field(default_factory=dict)
@@ -69,6 +71,10 @@ class Atoms:
         self.tensors[name] = [each.numpy() for each in along]
         self.put(tensor, [lay(each, d, tensor.ndim) for d, each in enumerate(along) if len(each) > 1])
         self._weights.add(id(tensor))
+
+    def without_labels(self) -> "Atoms":
+        """The ledger alone: the tensors of the forward pass are let go."""
+        return replace(self, _known={}, _weights=set())
 
     def owner(self, atom: int) -> str:
         """The tensor that an atom lies in."""
@@ -114,6 +120,21 @@ class Atoms:
     def freeze(self, labels: Labels, reason: str) -> None:
         """None of these atoms can be removed."""
         self.frozen += [(np.unique(each.numpy()), reason) for each in labels]
+
+
+def meet(atoms: Atoms, labels: Iterable[Tensor], fixed: Sequence[Tensor]) -> Labels:
+    """Tie labels that vary along the same dimension; freeze those that meet a tensor of a fixed size."""
+    kept: Labels = []
+    for each in labels:
+        varies = [d for d, n in enumerate(each.shape) if n > 1]
+        if any(x.shape[d] > 1 for x in fixed for d in varies):
+            atoms.freeze([each], "meets a tensor of a fixed size that forward makes")
+        partner = next((k for k in kept if any(k.shape[d] > 1 for d in varies)), None)
+        if partner is None:
+            kept.append(each)
+        else:
+            atoms.tie(partner, each)
+    return kept
 
 
 def lay(atoms: Tensor, dim: int, ndim: int) -> Tensor:

@@ -40,12 +40,16 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """The widths a search may choose: in each group multiples of ``divisor`` from ``least`` on, or ``dense``."""
+    """The widths a search may choose: in each group multiples of ``divisor`` from ``least`` on, or ``dense``.
+
+    ``least_share``: the share of a group that ``least`` came from.
+    """
 
     costs: Costs
     dense: IntArray
     least: IntArray
     divisor: int = 1
+    least_share: float = 0.0
 
     def floor(self, widths: FloatArray) -> IntArray:
         """The next allowed widths at or below (never below the least). Shape: (..., G) → (..., G)"""

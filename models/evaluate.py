@@ -96,15 +96,19 @@ def device_of(model: nn.Module) -> torch.device:
 def embed(model: nn.Module, head: str | None, images: Tensor) -> tuple[Tensor, Tensor]:
     """Logits, and what the module ``head`` reads to make them; without a head the logits stand for both.
 
+    Where the head reads many places of an image, as a convolution does, the mean over them.
+
     Shape: images (B, channels, height, width) → (B, C), (B, D)
     """
     if head is None:
         logits: Tensor = model(images)
         return logits, logits.flatten(1)
     seen: list[Tensor] = []
-    hook = model.get_submodule(head).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    reader = model.get_submodule(head)
+    hook = reader.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
         logits = model(images)
     finally:
         hook.remove()
-    return logits, seen[0].flatten(1)
+    features = seen[0].movedim(-1 if isinstance(reader, nn.Linear) else 1, 1)  # (B, D, places...)
+    return logits, features[..., None].flatten(2).mean(2)

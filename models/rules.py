@@ -1,40 +1,19 @@
 """What each operation of torch does to labels.
 
-Operations that only move elements (view, permute, slice, cat, ...) are run by torch on the labels as well, so
-their index maps are right by construction. Operations that compute tie together what they join. An
-operation that has no rule freezes what it touches.
+Operations that compute tie together what they join, and say what they make and read. Those that only move
+elements have their rules in ``moves``. An operation that has no rule freezes what it touches.
 """
 
-from collections.abc import Callable, Iterable, Sequence
 from math import prod
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
-from .atoms import NOTHING, Atoms, Labels, Product, compact, lay, something, widened
-
-aten = torch.ops.aten
-
-
-class Call(NamedTuple):
-    """One operation as it ran: what was called, with what, and what came out."""
-
-    func: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    results: list[Any]
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        """All tensors among the arguments."""
-        return [x for x in tree_leaves((self.args, self.kwargs)) if isinstance(x, Tensor)]
-
-
-Rule: TypeAlias = Callable[[Atoms, Call], list[Labels]]  # -> the labels of each result
+from .atoms import NOTHING, Atoms, Labels, Product, lay, meet, something, widened
+from .call import Call, Rule, aten
+from .moves import MOVES
 
 
 def rule_of(func: Any) -> Rule:
@@ -47,65 +26,47 @@ def rule_of(func: Any) -> Rule:
 def freezes(atoms: Atoms, call: Call) -> list[Labels]:
     """Not understood: nothing that goes in can be narrowed."""
     for x in call.tensors:
-        atoms.freeze(atoms.of(x), f"goes through {call.func.overloadpacket}, which is not understood")
+        atoms.freeze(atoms.of(x), f"goes through {call.name}, which is not understood")
     return [[] for _ in call.results]
 
 
-def moves(atoms: Atoms, call: Call) -> list[Labels]:
-    """Elements move and none changes: the same is done to the labels."""
-    x, *rest = call.args
-    moved: list[Labels] = [[] for _ in call.results]
+def normalises_over(atoms: Atoms, call: Call) -> list[Labels]:
+    """Layer norm: its weights belong to the channels it reduces over; fewer of them change its statistics."""
+    x, shape, *vectors = call.args[:4]
     for each in atoms.of(x):
-        # labels are expanded, not contiguous: torch can reshape them but not view them
-        move = torch.reshape if call.func.overloadpacket in (aten.view, aten._unsafe_view) else call.func
-        after = move(each.expand(x.shape), *rest, **call.kwargs)
-        for labels, part in zip(moved, after if isinstance(after, (tuple, list)) else [after], strict=True):
-            labels.append(compact(part))
-            if sum(n > 1 for n in labels[-1].shape) > 1:
-                atoms.freeze([labels[-1]], "is spread over two dimensions by a reshape")
-    for labels in moved:
-        met = [e for i, e in enumerate(labels) for o in labels[:i] if _share(e, o)]
-        atoms.freeze([o for e in met for o in labels if _share(e, o)], "shares a dimension with others by a reshape")
-    for result in call.results:
-        atoms.move(x, result)
-    return [something(labels) for labels in moved]
+        if each.shape[x.ndim - len(shape) :].numel() > 1:
+            if len(shape) > 1 or vectors[0] is None:
+                atoms.freeze([each], "is normalised over without a weight of its own")
+            for vector in vectors:
+                if vector is not None:
+                    _belongs(atoms, each.flatten(), vector)
+            atoms.normed.append(np.unique(each.numpy()))
+    return [atoms.of(x)] + [[] for _ in call.results[1:]]
 
 
-def _share(a: Tensor, b: Tensor) -> bool:
-    """Whether both vary along one and the same dimension."""
-    return any(n > 1 and m > 1 for n, m in zip(a.shape, b.shape, strict=True))
+def normalises_parts(atoms: Atoms, call: Call) -> list[Labels]:
+    """Group norm: every group keeps equally many channels, and its statistics are of those that stay."""
+    x, weight, bias, *_, groups, _eps = call.args
+    channels = atoms.along(x, 1)
+    if channels is not None:
+        parts = channels.reshape(groups, -1)
+        if parts.shape[1] > 1:
+            atoms.tie(parts[:1], parts)
+            atoms.normed.append(np.unique(channels.numpy()))
+        for vector in (weight, bias):
+            if vector is not None:
+                _belongs(atoms, channels, vector)
+        if weight is None:
+            atoms.freeze([channels], "is normalised over without a weight of its own")
+    return [atoms.of(x)] + [[] for _ in call.results[1:]]
 
 
-def cuts(atoms: Atoms, call: Call) -> list[Labels]:
-    """A part along one dimension: in space channels go through; among channels the cut is at a fixed place."""
-    x, size = call.args[0], sum(part.numel() for part in call.results)
-    named = call.args[1 if call.func.overloadpacket in (aten.slice, aten.select, aten.unbind) else 2 :]
-    dim = (named[0] if named else call.kwargs.get("dim", 0)) % x.ndim
-    if len(call.results) > 1 or size < x.numel():
-        across = [each for each in atoms.of(x) if each.shape[dim] > 1]
-        atoms.freeze(across, "is cut at a fixed place")
-    return moves(atoms, call)
-
-
-def concatenates(atoms: Atoms, call: Call) -> list[Labels]:
-    """Labels along the dimension are laid end to end; along the others the parts meet."""
-    parts: list[Tensor] = [part for part in call.args[0] if part.ndim == call.results[0].ndim]
-    dim = (call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", 0)) % parts[0].ndim
-    along = [next((e for e in atoms.of(p) if e.shape[dim] > 1), torch.tensor(NOTHING)) for p in parts]
-    across = [e for p in parts for e in atoms.of(p) if e.shape[dim] == 1]
-    fixed = [p for p in parts if not atoms.of(p)]
-    laid = torch.cat([e.expand(p.shape) for e, p in zip(along, parts, strict=True)], dim)
-    return [something([*_meet(atoms, across, fixed), compact(laid)])]
-
-
-def pads(atoms: Atoms, call: Call) -> list[Labels]:
-    """Padding in space changes nothing; new places among channels belong to nobody."""
-    x, pad = call.args[0], call.args[1]
-    padded = []
-    for each in atoms.of(x):
-        varies = [each.shape[x.ndim - 1 - i // 2] > 1 for i in range(len(pad))]
-        padded.append(F.pad(each, [n if v else 0 for n, v in zip(pad, varies, strict=True)], value=NOTHING))
-    return [padded]
+def weighs(atoms: Atoms, call: Call) -> list[Labels]:
+    """Softmax along one dimension: fine in space, freezing among channels."""
+    x, dim = call.args[0], call.args[1] % call.args[0].ndim
+    over = [each for each in atoms.of(x) if each.shape[dim] > 1]
+    atoms.freeze(over, f"is weighed against other channels by {call.name}")
+    return [atoms.of(x)]
 
 
 def meets(atoms: Atoms, call: Call) -> list[Labels]:
@@ -113,22 +74,7 @@ def meets(atoms: Atoms, call: Call) -> list[Labels]:
     ndim = call.results[0].ndim
     labels = [widened(each, ndim) for x in call.tensors for each in atoms.of(x)]
     fixed = [x.reshape([1] * (ndim - x.ndim) + list(x.shape)) for x in call.tensors if not atoms.of(x)]
-    return [_meet(atoms, labels, fixed)]
-
-
-def _meet(atoms: Atoms, labels: Iterable[Tensor], fixed: Sequence[Tensor]) -> Labels:
-    """Tie labels that vary along the same dimension; freeze those that meet a tensor of a fixed size."""
-    kept: Labels = []
-    for each in labels:
-        varies = [d for d, n in enumerate(each.shape) if n > 1]
-        if any(x.shape[d] > 1 for x in fixed for d in varies):
-            atoms.freeze([each], "meets a tensor of a fixed size that forward makes")
-        partner = next((k for k in kept if any(k.shape[d] > 1 for d in varies)), None)
-        if partner is None:
-            kept.append(each)
-        else:
-            atoms.tie(partner, each)
-    return kept
+    return [meet(atoms, labels, fixed)]
 
 
 def normalises(atoms: Atoms, call: Call) -> list[Labels]:
@@ -154,7 +100,7 @@ def pools(atoms: Atoms, call: Call) -> list[Labels]:
     """Works on space alone: labels along batch and channels go through."""
     x = call.args[0]
     space = [each for each in atoms.of(x) if each.shape[-2:].numel() > 1]
-    atoms.freeze(space, f"lies in space where {call.func.overloadpacket} works")
+    atoms.freeze(space, f"lies in space where {call.name} works")
     kept = [each for each in atoms.of(x) if each.shape[-2:].numel() == 1]
     return [kept for _ in call.results]
 
@@ -164,7 +110,7 @@ def reduces(atoms: Atoms, call: Call) -> list[Labels]:
     x, given = call.args[0], call.args[1] if len(call.args) > 1 else None
     dims = [d % x.ndim for d in ([given] if isinstance(given, int) else given or range(x.ndim))]
     over = [each for each in atoms.of(x) if any(each.shape[d] > 1 for d in dims)]
-    atoms.freeze(over, f"is reduced over by {call.func.overloadpacket}")
+    atoms.freeze(over, f"is reduced over by {call.name}")
     kept = [each for each in atoms.of(x) if all(each.shape[d] == 1 for d in dims)]
     if call.results[0].ndim < x.ndim:
         kept = [each.reshape([n for d, n in enumerate(each.shape) if d not in dims]) for each in kept]
@@ -175,9 +121,7 @@ def convolves(atoms: Atoms, call: Call) -> list[Labels]:
     """Convolution, also transposed or grouped: reads its input's channels and makes its filters' ones."""
     x, weight, bias, _stride, _padding, _dilation, transposed, _, groups = call.args
     makes, reads = (_places(atoms, weight, dim) for dim in (0, 1))
-    atoms.freeze(
-        [each for each in atoms.of(x) if each.shape[1] == 1], f"lies in space where {call.func.overloadpacket} works"
-    )
+    atoms.freeze([each for each in atoms.of(x) if each.shape[1] == 1], f"lies in space where {call.name} works")
     pixels = x.shape[0] * (x if transposed else call.results[0]).shape[2:].numel()
     _count(atoms, weight, pixels * weight.shape[2:].numel(), makes, reads)
     if transposed:
@@ -216,25 +160,30 @@ def _connect(
 
 
 def multiplies(atoms: Atoms, call: Call) -> list[Labels]:
-    """Matrix product (..., m, k) x (..., k, n), perhaps added to a bias: sums over k, makes n."""
+    """Matrix product (..., m, k) x (..., k, n), perhaps added to a bias: sums over k.
+
+    With a weight on the right it makes n, with one on the left m.
+    """
     *bias, a, b = call.args
     m, n = atoms.along(a, a.ndim - 2), atoms.along(b, b.ndim - 1)
     left, right = atoms.along(a, a.ndim - 1), atoms.along(b, b.ndim - 2)
-    if left is not None and right is not None and atoms.is_weight(b):
+    weight, made, read = (b, n, right) if atoms.is_weight(b) else (a, m, left)
+    if left is not None and right is not None and read is not None and atoms.is_weight(weight):
         atoms.tie(left, right)
-        atoms.read.append(right.numpy())
+        atoms.read.append(read.numpy())
     else:
         atoms.freeze([e for e in (left, right) if e is not None], "is summed over in a product of activations")
-    sizes = [(m, a.shape[-2]), (right, a.shape[-1]), (n, b.shape[-1])]
+    sizes = [(right, a.shape[-1]), (n, b.shape[-1]), (m, a.shape[-2])]
+    sizes = sizes if weight is b else [sizes[0], *sizes[:0:-1]]  # the third is nobody's channels: places in space
     rows, columns, *more = [e for e, _ in sizes if e is not None] + [torch.tensor([NOTHING])] * 2
     atoms.freeze(something(more), "is one of three sizes of a product")
     fixed = prod(size for each, size in sizes if each is None or any(each is e for e in more))
-    _count(atoms, b, prod(a.shape[:-2]) * fixed, rows, columns)
+    _count(atoms, weight, prod(a.shape[:-2]) * fixed, rows, columns)
     ndim = call.results[0].ndim
     out = [lay(e, d, ndim) for e, d in ((m, ndim - 2), (n, ndim - 1)) if e is not None]
-    if n is not None and atoms.is_weight(b):
-        atoms.made.append(n.numpy())
-    return [something(_meet(atoms, [*out, *(widened(e, ndim) for e in atoms.of(bias[0]))], []) if bias else out)]
+    if made is not None and atoms.is_weight(weight):
+        atoms.made.append(made.numpy())
+    return [something(meet(atoms, [*out, *(widened(e, ndim) for e in atoms.of(bias[0]))], []) if bias else out)]
 
 
 def _places(atoms: Atoms, weight: Tensor, dim: int) -> Tensor:
@@ -250,16 +199,10 @@ def _count(atoms: Atoms, weight: Tensor, scale: int, rows: Tensor, columns: Tens
 
 
 RULES: dict[Any, Rule] = {
-    **dict.fromkeys(
-        [
-            aten.view, aten._unsafe_view, aten.t, aten.transpose, aten.permute, aten.squeeze, aten.unsqueeze,
-            aten.expand, aten.repeat, aten.clone, aten.alias, aten.detach,
-        ],
-        moves,
-    ),
-    **dict.fromkeys([aten.slice, aten.select, aten.split, aten.split_with_sizes, aten.unbind], cuts),
-    aten.cat: concatenates,
-    aten.constant_pad_nd: pads,
+    **MOVES,
+    aten.native_layer_norm: normalises_over,
+    aten.native_group_norm: normalises_parts,
+    **dict.fromkeys([aten._softmax, aten._safe_softmax, aten._log_softmax], weighs),
     **dict.fromkeys(
         [
             aten._to_copy, aten.copy_, aten.hardswish, aten.hardswish_, aten.mish_, aten._prelu_kernel,

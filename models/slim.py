@@ -19,8 +19,7 @@ def slim(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
     It inherits weights, batch norm and running statistics, and needs nothing of this library to run.
     """
     net.check(subnetwork)
-    model = copy.deepcopy(net.model)
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = {**dict(net.model.named_parameters()), **dict(net.model.named_buffers())}
     narrowed: dict[int, Tensor] = {}
     for name, dims in kept_places(net, subnetwork).items():
         old = tensors[name]
@@ -28,7 +27,8 @@ def slim(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
         for dim, places in dims.items():
             narrow = narrow.index_select(dim, torch.from_numpy(places).to(narrow.device))
         narrowed[id(old)] = nn.Parameter(narrow, old.requires_grad) if isinstance(old, nn.Parameter) else narrow
-    _replace(model, narrowed)
+    # deepcopy takes what it finds in its memo for the copy: wide tensors are never copied, shared ones stay shared
+    model: nn.Module = copy.deepcopy(net.model, narrowed)
     for module in model.modules():
         _describe(module)
     return model
@@ -61,13 +61,6 @@ def kept_places(net: Supernet, subnetwork: Subnetwork) -> dict[str, dict[int, In
     return kept
 
 
-def _replace(model: nn.Module, narrowed: dict[int, Tensor]) -> None:
-    """Exchange tensors wherever they are held: modules may share one."""
-    for module in model.modules():
-        for held in (module._parameters, module._buffers):
-            held.update({leaf: narrowed[id(old)] for leaf, old in held.items() if id(old) in narrowed})  # type: ignore[misc]
-
-
 def _describe(module: nn.Module) -> None:
     """Make a module's attributes say what its tensors are."""
     if isinstance(module, Convolution):
@@ -81,5 +74,11 @@ def _describe(module: nn.Module) -> None:
     elif isinstance(module, nn.modules.batchnorm._NormBase):
         known = [t for t in (module.weight, module.running_mean) if t is not None]
         module.num_features = len(known[0]) if known else module.num_features
+    elif isinstance(module, nn.GroupNorm) and module.affine:
+        if module.num_groups == module.num_channels:
+            module.num_groups = len(module.weight)
+        module.num_channels = len(module.weight)
+    elif isinstance(module, nn.LayerNorm) and module.elementwise_affine:
+        module.normalized_shape = tuple(module.weight.shape)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)

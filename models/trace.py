@@ -15,8 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .atoms import Atoms
+from .call import Call
 from .errors import SecateurError
-from .rules import Call, rule_of
+from .rules import rule_of
 
 # What a forward pass raises on an input that is not for it.
 ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
@@ -62,7 +63,7 @@ def _follow(model: nn.Module, tensors: dict[str, Tensor], example: Tensor) -> At
         output = functional_call(model, tensors, (example,))
     for leaf in tree_leaves(output):
         atoms.freeze(atoms.of(leaf), "is an output of the network")
-    return atoms
+    return atoms.without_labels()
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped

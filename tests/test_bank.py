@@ -258,7 +258,7 @@ def test_a_truncated_teacher_is_refused(tmp_path: Path, left: int) -> None:
 def test_a_missing_teacher_is_refused(tmp_path: Path) -> None:
     fill(tmp_path)
     next(tmp_path.glob("teacher-*")).unlink()
-    with pytest.raises(SecateurError, match="cannot be read .* delete it and run again"):
+    with pytest.raises(SecateurError, match=r"cannot be read .* delete it and run again"):
         open_bank(tmp_path, 90, "abc")
 
 
@@ -266,7 +266,7 @@ def test_a_missing_teacher_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_a_whole_plan_is_no_bank(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "bank.json").write_text(content)
-    with pytest.raises(SecateurError, match="no memory bank in .* run secateur search first"):
+    with pytest.raises(SecateurError, match=r"no memory bank in .* run secateur search first"):
         open_bank(tmp_path, 90, "abc")
 
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from secateur.data import Images
-from secateur.models.atoms import IntArray
+from secateur.models.atoms import FloatArray, IntArray
 from secateur.models.budget import Budget, Space
 from secateur.models.errors import SecateurError
 from secateur.models.supernet import Supernet
@@ -48,15 +49,15 @@ def assert_tight(space: Space, budget: Budget, widths: IntArray) -> None:
     assert not (budget.holds(space.costs, wider) & (np.diag(wider) > widths)).any()
 
 
-def constant(width: int) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+def constant(width: int) -> FloatArray:
     return np.full(width, 0.1)
 
 
-def nearly_constant(width: int) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+def nearly_constant(width: int) -> FloatArray:
     return 1 + np.arange(width) * np.finfo(np.float64).eps
 
 
-def nothing(width: int) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+def nothing(width: int) -> FloatArray:
     return np.zeros(width)
 
 
@@ -77,7 +78,7 @@ NETS = {divisor: plain(divisor=divisor) for divisor in (1, 4, 8)}
 @pytest.mark.parametrize("scores", [constant, nearly_constant, nothing])
 @pytest.mark.parametrize("budget", ["30%", "50%", "99.9%", "100%"])
 def test_scores_that_say_nothing_still_give_widths(
-    rule: Rule, scores: Callable[[int], "np.ndarray[tuple[int], np.dtype[np.float64]]"], budget: str
+    rule: Rule, scores: Callable[[int], FloatArray], budget: str
 ) -> None:
     net = NETS[1]
     limit = net.budget(budget)
@@ -167,7 +168,7 @@ def test_the_way_down_is_nested(rule: str) -> None:
     for score in ("one", "two"):
         found = proposals(net, net.budget("40%"), 2)
         way = [p.interim.subnetwork for p in found if (p.score, p.rule) == (score, rule)]
-        for wide, narrow in zip(way, way[1:], strict=False):
+        for wide, narrow in pairwise(way):
             assert all(set(b) <= set(a) for a, b in zip(wide.kept, narrow.kept, strict=True))
 
 

@@ -3,6 +3,7 @@ import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -97,8 +98,8 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing(
     rates = [learning_rate(recipe, step, steps, per_epoch) for step in range(steps)]
     top = rates.index(max(rates))
     assert all(0 < rate <= peak for rate in rates)
-    assert all(a < b for a, b in zip(rates[:top], rates[1 : top + 1], strict=True))
-    assert all(a > b for a, b in zip(rates[top:-1], rates[top + 1 :], strict=True))
+    assert all(a < b for a, b in pairwise(rates[: top + 1]))
+    assert all(a > b for a, b in pairwise(rates[top:]))
     assert top <= math.ceil(min(warmup * per_epoch, steps / 2))
 
 
@@ -145,27 +146,37 @@ def test_every_step_says_where_training_is() -> None:
 
 def test_a_step_is_that_of_sgd_with_nesterov_momentum_and_weight_decay() -> None:
     recipe = Recipe(epochs=1, batch=20, learning_rate=0.3, weight_decay=0.1, warmup=1)
-    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, CLASSES))
-    weight = model[2].weight.detach().clone().requires_grad_()
-    bias = model[2].bias.detach().clone().requires_grad_()
-    seen: list[tuple[Tensor, Tensor]] = []
+    layer = nn.Linear(3, CLASSES)
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), layer)
+    weight, bias = (p.detach().clone().requires_grad_() for p in layer.parameters())
+    noted: list[tuple[Tensor, Tensor]] = []
 
     class Noted(CrossEntropy):
-        def __call__(self, batch: Seen) -> Tensor:
-            seen.append((batch.embeddings[0].detach(), batch.labels))
-            return super().__call__(batch)
+        def __call__(self, seen: Seen) -> Tensor:
+            noted.append((seen.embeddings[0].detach(), seen.labels))
+            return super().__call__(seen)
 
     steps = list(finetune(model, "2", coloured(), Noted(), recipe))
     momentum: list[Tensor] = [torch.zeros_like(weight), torch.zeros_like(bias)]
-    for step, (features, labels) in zip(steps, seen, strict=True):
+    for step, (features, labels) in zip(steps, noted, strict=True):
         loss = F.cross_entropy(F.linear(features, weight, bias), labels)
         for i, (p, g) in enumerate(zip((weight, bias), torch.autograd.grad(loss, (weight, bias)), strict=True)):
             decayed = g + 0.1 * p.detach()
             momentum[i] = 0.9 * momentum[i] + decayed
             with torch.no_grad():
                 p -= step.learning_rate * (decayed + 0.9 * momentum[i])
-    torch.testing.assert_close(model[2].weight, weight)
-    torch.testing.assert_close(model[2].bias, bias)
+    torch.testing.assert_close(layer.weight.detach(), weight.detach())
+    torch.testing.assert_close(layer.bias.detach(), bias.detach())
+
+
+def test_training_is_in_training_mode_whatever_the_model_was_in() -> None:
+    one, two = toy(), toy().eval()
+    before = one.get_buffer("norm.running_mean").clone()
+    list(train(one, CrossEntropy()))
+    list(train(two, CrossEntropy()))
+    assert_same(one.state_dict(), two.state_dict())
+    assert int(one.get_buffer("norm.num_batches_tracked")) == 12
+    assert not torch.equal(one.get_buffer("norm.running_mean"), before)
 
 
 def test_the_objective_trains_along(tmp_path: Path) -> None:
@@ -180,11 +191,11 @@ def test_the_objective_trains_along(tmp_path: Path) -> None:
 
 def test_each_image_is_seen_once_a_view_and_an_epoch() -> None:
     class Noted(CrossEntropy):
-        def __call__(self, batch: Seen) -> Tensor:
-            shapes.add((tuple(batch.logits.shape), tuple(batch.embeddings.shape)))
-            indices.append(batch.indices)
-            assert torch.equal(coloured().labels[batch.indices], batch.labels)
-            return super().__call__(batch)
+        def __call__(self, seen: Seen) -> Tensor:
+            shapes.add((tuple(seen.logits.shape), tuple(seen.embeddings.shape)))
+            indices.append(seen.indices)
+            assert torch.equal(coloured().labels[seen.indices], seen.labels)
+            return super().__call__(seen)
 
     shapes, indices = set[object](), list[Tensor]()
     list(train(toy(), Noted(views=3)))
@@ -307,7 +318,7 @@ class Twice(nn.Module):
         return torch.as_tensor(self.head(F.relu(self.again(F.relu(self.stem(x)))).mean((2, 3))))
 
 
-@pytest.mark.parametrize("kind", [Twice, lambda: toy().to(memory_format=torch.channels_last)], ids=["shared", "nhwc"])  # type: ignore[call-overload]
+@pytest.mark.parametrize("kind", [Twice, lambda: toy().to(memory_format=torch.channels_last)], ids=["shared", "nhwc"])
 def test_networks_that_share_layers_or_lay_channels_last_can_be_kept(
     kind: Callable[[], nn.Module], tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur.data import Images
+from secateur.models.atoms import FloatArray
 from secateur.models.supernet import Supernet
 from secateur.search.importance import TAYLOR_BATCH, Importance, Scores, l1, per_group, taylor
 
@@ -42,7 +44,7 @@ def toy(seed: int = 0) -> Supernet:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias)
-            nn.init.normal_(module.running_mean)
+            nn.init.normal_(torch.as_tensor(module.running_mean))
     return Supernet.of(model, torch.zeros(1, 3, 8, 8))
 
 
@@ -92,7 +94,7 @@ def gate_gradients(net: Supernet, split: Images) -> Scores:
     return [total[group.name] for group in net.groups]
 
 
-def filters(weight: Tensor) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+def filters(weight: Tensor) -> FloatArray:
     return np.array([one.abs().sum().item() for one in weight.detach().double()])
 
 
@@ -109,10 +111,13 @@ def test_taylor_is_the_gradient_of_a_gate_where_each_reader_reads(seed: int) -> 
 
 def test_taylor_takes_absolute_values_batch_by_batch() -> None:
     net, split = toy(), noise(2 * TAYLOR_BATCH)
+    first = next(split.batches(TAYLOR_BATCH)).indices
+    labels = torch.ones(2 * TAYLOR_BATCH, dtype=torch.int64).index_fill(0, first, 0)
+    split = replace(split, labels=labels)  # one class in each batch, so that gradients point opposite ways
     model, grads = deepcopy(net.model), []
     for images, labels, _ in split.batches(TAYLOR_BATCH):
         model.zero_grad()
-        F.cross_entropy(model(images), labels, reduction="sum").backward()
+        F.cross_entropy(model(images), labels, reduction="sum").backward()  # type: ignore[no-untyped-call]
         weight = model.get_parameter("back.weight")
         grads.append((weight * torch.as_tensor(weight.grad)).sum((0, 2, 3)).detach().numpy())
     inner = taylor(net, split)[[group.name for group in net.groups].index("inner")]
@@ -149,6 +154,13 @@ def test_taylor_works_without_gradients_and_on_a_frozen_network() -> None:
     assert all(map(np.array_equal, found, expected))
 
 
+def test_taylor_does_not_depend_on_the_mode_of_the_model() -> None:
+    net, split = toy(), noise(100)
+    expected = taylor(net, split)
+    net.model.train()
+    assert all(map(np.array_equal, taylor(net, split), expected))
+
+
 def test_l1_is_the_mean_over_the_layers_that_make_a_channel() -> None:
     net = toy()
     weight = net.model.get_parameter
@@ -162,10 +174,11 @@ def test_l1_is_the_mean_over_the_layers_that_make_a_channel() -> None:
 
 
 def test_l1_counts_the_filters_of_a_depthwise_layer_among_the_makers() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1), nn.Flatten())
+    stem, depthwise = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, groups=4)
+    model = nn.Sequential(stem, depthwise, nn.Conv2d(4, 2, 1), nn.Flatten())
     net = Supernet.of(model, torch.zeros(1, 3, 3, 3))
     (score,) = l1(net, unreadable(10))
-    np.testing.assert_allclose(score, (filters(model[0].weight) + filters(model[1].weight)) / 2, rtol=1e-12)
+    np.testing.assert_allclose(score, (filters(stem.weight) + filters(depthwise.weight)) / 2, rtol=1e-12)
 
 
 @pytest.mark.parametrize("importance", [l1, taylor])

@@ -17,7 +17,7 @@ import secateur
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("models", "search", "transfer")
-ROOT_MODULES = {"__init__", "__main__", "pipeline", "data", "sources", "ledger", "report"}
+ROOT_MODULES = {"__init__", "__main__", "stages", "pipeline", "data", "sources", "ledger", "report", "console"}
 PARTS = {*FOLDERS, *ROOT_MODULES} - {"__init__"}
 MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
@@ -27,7 +27,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"models", "sources"},
     "ledger": {"models"},
     "report": {"models"},
-    "pipeline": {"models", "search", "transfer", "data", "ledger", "report"},
+    "console": set(),
+    "pipeline": {"models", "search", "transfer", "data", "ledger"},
+    "stages": {"models", "search", "transfer", "data", "ledger", "report", "pipeline"},
     "__main__": {*PARTS, "__init__"},
     "__init__": PARTS - {"__main__"},
 }

@@ -63,7 +63,7 @@ def test_transfer_is_the_weighted_sum_of_its_terms(tmp_path: Path) -> None:
     queries = F.normalize(objective.module.get_submodule("projection")(batch.embeddings), dim=-1)
     contrast = info_nce(queries, bank.keys()[batch.indices], bank.keys()[negatives[batch.indices]])
     torch.testing.assert_close(objective(batch), label_loss(batch) + 0.7 * pull + 0.3 * contrast)
-    assert min(float(pull), float(contrast)) > 0.01
+    assert min(pull.item(), contrast.item()) > 0.01
 
 
 def test_a_term_without_weight_is_not_computed(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_term_without_weight_is_not_computed(tmp_path: Path) -> None:
     assert (tmp_path / "index.faiss").exists()
     contrasted(batch)
     assert contrasted.gates() == [0.0] * TEACHERS
-    assert torch.autograd.grad(gated(batch), batch.embeddings, allow_unused=True) == (None,)
+    assert [*torch.autograd.grad(gated(batch), batch.embeddings, allow_unused=True)] == [None]
 
 
 def test_gates_are_the_shares_of_steps_that_each_was_open(tmp_path: Path) -> None:

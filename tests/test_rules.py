@@ -24,9 +24,9 @@ SPATIAL: list[nn.Module] = [
     nn.InstanceNorm2d(8), nn.InstanceNorm2d(8, affine=True), nn.BatchNorm2d(8), nn.BatchNorm2d(8, affine=False),
 ]  # fmt: skip
 MIXING: list[tuple[nn.Module, int, str]] = [  # the module, how many channels it makes of 8, why they stay
-    (nn.Softmax(1), 8, "aten._softmax"), (nn.GroupNorm(2, 8), 8, "aten.native_group_norm"),
-    (nn.LayerNorm([8, 8, 8]), 8, "aten.native_layer_norm"), (nn.LocalResponseNorm(3), 8, "not understood"),
-    (nn.PixelShuffle(2), 2, "not understood"), (nn.GLU(1), 4, "aten.glu"), (nn.ChannelShuffle(2), 8, "not understood"),
+    (nn.Softmax(1), 8, "aten._softmax"), (nn.LocalResponseNorm(3), 8, "not understood"),
+    (nn.LayerNorm([8, 8, 8]), 8, "is normalised over without a weight of its own"), (nn.GLU(1), 4, "aten.glu"),
+    (nn.GroupNorm(2, 8, affine=False), 8, "is normalised over without a weight of its own"),
 ]  # fmt: skip
 
 
@@ -78,15 +78,9 @@ def test_channels_stay_where_an_operation_mixes_them_or_is_not_understood(
         (lambda x: x * x.sum(dim=()), "is reduced over by aten.sum"),
         (lambda x: x * x.amax((1, 2, 3), keepdim=True), "is reduced over by aten.amax"),
         (lambda x: x.cumsum(1), "aten.cumsum, which is not understood"),
-        (lambda x: x.flip(1), "aten.flip, which is not understood"),
         (lambda x: x[:, torch.arange(8)], "aten.index, which is not understood"),
         (lambda x: F.normalize(x), "aten.linalg_vector_norm, which is not understood"),
-        (lambda x: torch.cat([x[:, 4:], x[:, :4]], 1), "is cut at a fixed place"),
-        (lambda x: torch.cat(x.split(4, 1)[::-1], 1), "is cut at a fixed place"),
-        (lambda x: torch.cat(x.chunk(2, 1), 1), "is cut at a fixed place"),
-        (lambda x: x * x[:, 0, None], "is cut at a fixed place"),
         (lambda x: x + torch.zeros(1, 8, 1, 1, device=x.device), "meets a tensor of a fixed size that forward makes"),
-        (lambda x: x.view(1, 2, 4, 8, 8).flip(1).flatten(1, 2), "is spread over two dimensions by a reshape"),
         (lambda x: F.avg_pool2d(x.flatten(2), 3, 1, 1).unsqueeze(-1), "lies in space where aten.avg_pool2d works"),
         (lambda x: (x.flatten(2) @ x.flatten(2).mT @ x.flatten(2)).view_as(x), "in a product of activations"),
     ],

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ def teachers_by_loss(losses: FloatArray, dense: float, winner: float, count: int
 
     Shape: losses (M,) → at most ``count`` positions
     """
-    left = (losses >= dense) & (losses < winner)
+    left = (losses == dense) | ((losses > dense) & (losses < winner))  # dense even where the winner is better
     chosen: list[int] = []
     for target in np.linspace(dense, winner, count, endpoint=False):
         if left.any():
@@ -100,6 +100,7 @@ class Candidate(Protocol):
 def choose_teachers(candidates: Sequence[Candidate], dense: Subnetwork, winner: Subnetwork) -> list[Teacher]:
     """The teachers of a bank, best first, out of candidates that hold the dense network and the winner."""
     losses = {candidate.subnetwork: candidate.loss for candidate in candidates}
+    candidates = [c for c in candidates if c.subnetwork == dense or c.subnetwork != winner]
     chosen = teachers_by_loss(np.array([c.loss for c in candidates]), losses[dense], losses[winner])
     return [Teacher(candidates[c].subnetwork, candidates[c].loss, candidates[c].macs) for c in chosen]
 
@@ -110,6 +111,8 @@ def record(net: Supernet, teachers: Sequence[Teacher], split: Split, folder: Pat
     A teacher that is already there is not run again. ``data`` is the data set's fingerprint.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "bank.json").exists():
+        _plan(folder, data)  # the teachers that are there must be of the same data
     plan = [{"kept": t.subnetwork.kept, "loss": t.loss, "macs": t.macs} for t in teachers]
     _write_json(folder / "bank.json", {"format": "secateur/bank/1", "data": data, "teachers": plan})
     done = 0
@@ -147,15 +150,20 @@ def _record(net: Supernet, subnetwork: Subnetwork, split: Split, path: Path) -> 
 
 def open_bank(folder: Path, images: int, data: str) -> MemoryBank:
     """The bank that ``record`` filled. Raises SecateurError where it is of other data, or broken."""
+    plan = _plan(folder, data)
+    teachers = tuple(Teacher(Subnetwork(tuple(map(tuple, t["kept"]))), t["loss"], t["macs"]) for t in plan["teachers"])
+    logits, embeddings = zip(*(_open(folder / _file(t), images) for t in teachers), strict=True)
+    return MemoryBank(folder, teachers, torch.stack(logits), torch.stack(embeddings))
+
+
+def _plan(folder: Path, data: str) -> dict[str, Any]:
     try:
-        plan = json.loads((folder / "bank.json").read_text())
+        plan: dict[str, Any] = json.loads((folder / "bank.json").read_text())
     except (OSError, ValueError) as error:
         raise SecateurError(f"no memory bank in {folder} ({error}); run secateur search first") from error
     if plan["data"] != data:
         raise SecateurError(f"the bank in {folder} is of other data ({plan['data']}, not {data}); give another --out")
-    teachers = tuple(Teacher(Subnetwork(tuple(map(tuple, t["kept"]))), t["loss"], t["macs"]) for t in plan["teachers"])
-    logits, embeddings = zip(*(_open(folder / _file(t), images) for t in teachers), strict=True)
-    return MemoryBank(folder, teachers, torch.stack(logits), torch.stack(embeddings))
+    return plan
 
 
 def _open(path: Path, images: int) -> tuple[Tensor, Tensor]:

@@ -113,10 +113,10 @@ def _see(model: nn.Module, head: str | None, images: Tensor, labels: Tensor, ind
 def _keep(trained: nn.Module, optimizer: torch.optim.SGD, folder: Path, recipe: Recipe, step: Step) -> None:
     """Weights and momentum as safetensors, whole or not at all, and a line of metrics.jsonl."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"state.{name}": tensor.contiguous() for name, tensor in trained.state_dict().items()}
+    tensors = {f"state.{name}": _plain(tensor) for name, tensor in trained.state_dict().items()}
     for name, parameter in trained.named_parameters():
         if (momentum := optimizer.state[parameter].get("momentum_buffer")) is not None:
-            tensors[f"momentum.{name}"] = momentum
+            tensors[f"momentum.{name}"] = _plain(momentum)
     about = {"done": str(step.step), "seconds": str(step.seconds), "recipe": json.dumps(asdict(recipe))}
     save_file(tensors, folder / "checkpoint.partial", about)
     (folder / "checkpoint.partial").replace(folder / "checkpoint.safetensors")
@@ -136,11 +136,22 @@ def _resume(trained: nn.Module, optimizer: torch.optim.SGD, folder: Path | None,
         raise SecateurError(f"{path} cannot be read ({error}); delete it to start this stage anew") from error
     if json.loads(about["recipe"]) != asdict(recipe):
         raise SecateurError(f"{path} is of another recipe ({about['recipe']}); give the same options or another --out")
-    trained.load_state_dict({n[6:]: t for n, t in tensors.items() if n.startswith("state.")})
+    try:
+        trained.load_state_dict({n[6:]: t for n, t in tensors.items() if n.startswith("state.")})
+    except RuntimeError as error:
+        what = " ".join(str(error).split())[:200]
+        raise SecateurError(
+            f"{path} is of another network or method ({what}); give the same options or another --out"
+        ) from error
     for name, parameter in trained.named_parameters():
         if f"momentum.{name}" in tensors:
             optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"]
     return int(about["done"]), float(about["seconds"])
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """A copy as safetensors takes it: in the usual layout, memory of its own (modules may share a layer)."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _mixed(seed: int, stream: int) -> int:

@@ -1,0 +1,204 @@
+"""Architectures on disk: what is saved is loaded again, and what is broken is refused in one line."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import secateur as sc
+from secateur.models import architecture as module
+from secateur.models.architecture import architecture_of, built, fingerprint, load, save, subnetwork_of
+
+NET = """from torch import nn
+
+
+def make(classes: int = 10) -> nn.Module:
+    layers: list[nn.Module] = []
+    channels = 3
+    for width, stride in ((8, 1), (12, 2), (10, 2)):
+        layers += [nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+"""
+KEPT = ((0, 2, 5), tuple(range(9)), tuple(range(10)))
+IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+Record = dict[str, Any]
+
+
+def make(classes: int = 10) -> nn.Module:
+    scope: dict[str, Any] = {}
+    exec(NET, scope)
+    network: nn.Module = scope["make"](classes)
+    return network
+
+
+def supernet() -> sc.Supernet:
+    torch.manual_seed(0)
+    return sc.Supernet.of(make().eval(), torch.zeros(1, 3, 16, 16))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save(built(supernet(), sc.Subnetwork(KEPT)), tmp_path / "slim")
+    return tmp_path / "slim"
+
+
+def edit(folder: Path, change: Callable[[Record], object]) -> None:
+    path = folder / "architecture.json"
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+def refusal(folder: Path, base: Callable[[], nn.Module] = make) -> str:
+    with pytest.raises(sc.SecateurError) as caught:
+        load(folder, base)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 400
+    return message
+
+
+def test_a_loaded_network_answers_as_the_saved_one_and_is_ready_for_use(folder: Path) -> None:
+    student = built(supernet(), sc.Subnetwork(KEPT)).eval()
+    loaded = load(folder, make)
+    assert not loaded.training
+    assert torch.equal(loaded(IMAGES), student(IMAGES))
+    assert architecture_of(loaded) == architecture_of(student)
+
+
+def test_what_is_loaded_can_be_saved_and_loaded_again(folder: Path, tmp_path: Path) -> None:
+    save(load(folder, make), tmp_path / "again")
+    assert (tmp_path / "again" / "architecture.json").read_bytes() == (folder / "architecture.json").read_bytes()
+    assert torch.equal(load(tmp_path / "again", make)(IMAGES), load(folder, make)(IMAGES))
+
+
+def test_architecture_json_is_read_with_plain_json(folder: Path) -> None:
+    net, record = supernet(), json.loads((folder / "architecture.json").read_text())
+    assert record["format"] == "secateur/architecture/1"
+    assert record["model"] == "Sequential"
+    assert record["input"] == [3, 16, 16]
+    assert record["fingerprint"] == fingerprint(net)
+    assert list(record["groups"]) == [group.name for group in net.groups]
+    assert record["groups"]["0"] == {"width": 3, "dense": 8, "kept": [0, 2, 5]}
+    # 3x3 filters on 16x16, 8x8 and 4x4 places, then the head
+    kept = 9 * (3 * 3 * 256 + 3 * 9 * 64 + 9 * 10 * 16) + 10 * 10
+    assert record["costs"]["kept"]["macs"] == kept
+    assert record["costs"]["dense"]["macs"] == 9 * (3 * 8 * 256 + 8 * 12 * 64 + 12 * 10 * 16) + 10 * 10
+    assert record["costs"]["kept"]["parameters"] == 9 * (3 * 3 + 3 * 9 + 9 * 10) + 2 * (3 + 9 + 10) + 10 * 10 + 10
+
+
+def test_the_channels_kept_are_the_subnetworks(folder: Path) -> None:
+    record = json.loads((folder / "architecture.json").read_text())
+    assert subnetwork_of(record, supernet()) == sc.Subnetwork(KEPT)
+
+
+def test_only_json_and_safetensors_are_written(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == ["architecture.json", "weights.safetensors"]
+
+
+def test_a_fresh_process_needs_the_constructor_alone(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    torch.save(IMAGES, tmp_path / "images.pt")
+    code = (
+        "import torch, secateur as sc; from net import make; student = sc.load('slim', base=make); "
+        "torch.save(student(torch.load('images.pt', weights_only=True)).detach(), 'answer.pt')"
+    )
+    environment = {"PYTHONPATH": str(tmp_path), "PATH": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    answer = torch.load(tmp_path / "answer.pt", weights_only=True)
+    torch.testing.assert_close(answer, load(folder, make)(IMAGES).detach())
+
+
+@pytest.mark.parametrize(
+    ("change", "fact"),
+    [
+        (lambda r: r.update(format="secateur/architecture/2"), "not of format 'secateur/architecture/1'"),
+        (lambda r: r.update(fingerprint="0" * 16), "is of another network"),
+        (lambda r: r["groups"]["0"].update(width=4), "not the number of its kept channels"),
+        (lambda r: r["groups"]["0"].update(kept=[0, 2, 8]), "channel 8 is kept of group 0, which has 8"),
+        (lambda r: r["groups"]["0"].update(kept=[-1, 2, 3]), "missing or broken"),
+        (lambda r: r["groups"]["0"].update(kept=[2, 2, 3]), "ascending"),
+        (lambda r: r["groups"]["0"].update(kept=[]), "keeps no channel"),
+        (lambda r: r["groups"]["0"].update(kept=["0", "2", "5"]), "missing or broken"),
+        (lambda r: r["groups"]["0"].update(kept=[0.5, 2, 5]), "missing or broken"),
+        (lambda r: r["groups"]["0"].pop("kept"), "missing or broken"),
+        (lambda r: r["groups"]["0"].pop("width"), "missing or broken"),
+        (lambda r: r["groups"].update({"0": 3}), "missing or broken"),
+        (lambda r: r["groups"].pop("0"), "channel groups are not this network's"),
+        (lambda r: r.pop("groups"), "missing or broken"),
+        (lambda r: r.pop("input"), "missing or broken"),
+        (lambda r: r.update(input="3x16x16"), "missing or broken"),
+    ],
+)
+def test_a_changed_architecture_is_refused(folder: Path, change: Callable[[Record], object], fact: str) -> None:
+    edit(folder, change)
+    assert fact in refusal(folder)
+
+
+def test_an_architecture_of_another_network_is_refused(folder: Path) -> None:
+    assert "is of another network" in refusal(folder, lambda: make(7))
+
+
+@pytest.mark.parametrize("text", ["", "hello", '{"format": "secateur/arch', "[1, 2]", "3", "null"])
+def test_what_is_no_json_object_is_refused(folder: Path, text: str) -> None:
+    (folder / "architecture.json").write_text(text)
+    assert "architecture.json" in refusal(folder)
+
+
+def test_a_truncated_architecture_is_refused_wherever_it_was_cut(folder: Path) -> None:
+    whole = (folder / "architecture.json").read_text()
+    for length in range(0, len(whole) - 1, 40):
+        (folder / "architecture.json").write_text(whole[:length])
+        assert "is no architecture" in refusal(folder)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "nowhere" in refusal(tmp_path / "nowhere")
+
+
+def test_weights_of_another_architecture_are_refused(folder: Path, tmp_path: Path) -> None:
+    net = supernet()
+    save(built(net, net.dense), tmp_path / "dense")
+    (tmp_path / "dense" / "weights.safetensors").replace(folder / "weights.safetensors")
+    message = refusal(folder)
+    assert "weights.safetensors does not fit its architecture.json" in message
+    assert "0.weight" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"hello hello hello", None], ids=["empty", "junk", "gone"])
+def test_broken_weights_are_refused(folder: Path, content: bytes | None) -> None:
+    path = folder / "weights.safetensors"
+    path.unlink() if content is None else path.write_bytes(content)
+    assert "weights.safetensors does not fit" in refusal(folder)
+
+
+def test_a_truncated_weights_file_is_refused(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "weights.safetensors does not fit" in refusal(folder)
+
+
+def test_a_network_without_an_architecture_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(sc.SecateurError, match="carries no architecture"):
+        save(make(), tmp_path / "dense")
+    assert not (tmp_path / "dense").exists()
+
+
+def test_a_save_that_is_cut_short_leaves_what_was_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(model: nn.Module, path: str) -> None:
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    before = load(folder, make)(IMAGES)
+    monkeypatch.setattr(module, "save_model", cut)
+    with pytest.raises(KeyboardInterrupt):
+        save(load(folder, make), folder)
+    assert torch.equal(load(folder, make)(IMAGES), before)

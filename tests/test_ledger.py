@@ -1,0 +1,149 @@
+"""The run directory's book: what was asked, and what is done."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import secateur as sc
+from secateur.ledger import Ledger, sha256
+
+
+def refusal(folder: Path, ask: sc.Ask) -> str:
+    with pytest.raises(sc.SecateurError) as caught:
+        Ledger(folder, ask)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def book(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return found
+
+
+def test_an_input_is_channels_height_and_width() -> None:
+    assert sc.Ask(input="3x224x192").shape == (3, 224, 192)
+    assert sc.Ask(input="1X28X28").shape == (1, 28, 28)
+    assert sc.Ask().shape is None
+
+
+@pytest.mark.parametrize("text", ["3x32", "3x32x32x32", "", "x", "3x-1x5", "3x0x5", "axbxc", "3 x 32 x 32"])
+def test_what_is_no_input_is_refused_with_the_form_to_write(text: str) -> None:
+    with pytest.raises(sc.SecateurError, match="write 3x224x224") as caught:
+        _ = sc.Ask(input=text).shape
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(("option", "value"), [("epochs", 0), ("trials", -1), ("seed", -1), ("divisor", 0)])
+def test_a_number_below_its_least_is_refused_before_anything_starts(option: str, value: Any) -> None:
+    with pytest.raises(sc.SecateurError, match=f"{option}={value}; give"):
+        replace(sc.Ask(), **{option: value})
+
+
+def test_a_standard_deviation_of_zero_is_refused() -> None:
+    with pytest.raises(sc.SecateurError, match="above 0"):
+        sc.Ask(std=(0.2, 0.0, 0.2))
+
+
+def test_a_new_folder_gets_a_readable_book(tmp_path: Path) -> None:
+    Ledger(tmp_path / "a" / "run", sc.Ask(flops="40%", mean=(0.1, 0.2, 0.3)))
+    written = book(tmp_path / "a" / "run")
+    assert written["format"] == "secateur/run/1"
+    assert written["asked"]["flops"] == "40%"
+    assert written["asked"]["mean"] == [0.1, 0.2, 0.3]
+    assert {"python", "secateur", "torch", "optuna", "numpy"} <= written["versions"].keys()
+    assert written["stages"] == {}
+
+
+def test_the_same_ask_takes_up_the_folder(tmp_path: Path) -> None:
+    ask = sc.Ask(std=(0.1, 0.2, 0.3))
+    Ledger(tmp_path, ask)
+    assert Ledger(tmp_path, ask).stages == {}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("flops", "40%"), ("seed", 1), ("epochs", 11), ("weights", "w.safetensors"), ("mean", (0.1, 0.2, 0.3))],
+)
+def test_another_option_is_refused_by_name_with_both_values(tmp_path: Path, option: str, value: Any) -> None:
+    Ledger(tmp_path, sc.Ask())
+    message = refusal(tmp_path, replace(sc.Ask(), **{option: value}))
+    here = str(list(value) if isinstance(value, tuple) else value)
+    assert f"{option} {getattr(sc.Ask(), option)} there" in message
+    assert f"{here} here" in message
+    assert "--out" in message
+
+
+def test_a_fingerprint_may_not_change(tmp_path: Path) -> None:
+    Ledger(tmp_path, sc.Ask()).require("data", "aaaa")
+    Ledger(tmp_path, sc.Ask()).require("data", "aaaa")
+    with pytest.raises(sc.SecateurError, match=r"the data of .* changed .*aaaa then, bbbb now"):
+        Ledger(tmp_path, sc.Ask()).require("data", "bbbb")
+    assert book(tmp_path)["fingerprints"] == {"data": "aaaa"}
+
+
+def test_a_stage_is_done_once_and_its_seconds_are_entered(tmp_path: Path) -> None:
+    times = []
+
+    def work() -> dict[str, Any]:
+        times.append(1)
+        return {"answer": 42}
+
+    first = Ledger(tmp_path, sc.Ask()).stage("search", work)
+    again = Ledger(tmp_path, sc.Ask())
+    assert again.stage("search", work) == first
+    assert len(times) == 1
+    assert first["answer"] == 42
+    assert first["seconds"] >= 0
+    assert book(tmp_path)["stages"] == again.stages == {"search": first}
+
+
+def test_a_stage_that_fails_is_not_entered(tmp_path: Path) -> None:
+    def work() -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Ledger(tmp_path, sc.Ask()).stage("search", work)
+    assert Ledger(tmp_path, sc.Ask()).stages == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"format": "secateur/run/1"', "[]", "{}", '{"format": "secateur/run/2"}', '"secateur/run/1"']
+)
+def test_a_broken_book_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    assert "run.json" in refusal(tmp_path, sc.Ask())
+
+
+def test_a_book_without_its_parts_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"format": "secateur/run/1"}')
+    assert "run.json" in refusal(tmp_path, sc.Ask())
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert "is not a run of secateur" in refusal(tmp_path, sc.Ask())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert "is not a run of secateur" in refusal(tmp_path / "file", sc.Ask())
+    assert "cannot be made" in refusal(tmp_path / "file" / "run", sc.Ask())
+
+
+def test_an_empty_folder_and_one_left_at_the_very_first_write_will_do(tmp_path: Path) -> None:
+    (tmp_path / "run.partial").write_text('{"form')
+    assert Ledger(tmp_path, sc.Ask()).stages == {}
+    assert not (tmp_path / "run.partial").exists()
+
+
+def test_the_digest_of_a_file_follows_its_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    # the SHA-256 test vector of FIPS 180-2, appendix B.1
+    assert sha256(tmp_path / "a") == "ba7816bf8f01cfea"
+    (tmp_path / "b").write_bytes(bytes(3_000_000))
+    (tmp_path / "c").write_bytes(bytes(2_999_999) + b"1")
+    assert sha256(tmp_path / "b") != sha256(tmp_path / "c")

@@ -1,0 +1,316 @@
+"""The command line: help, inspect, run, and one line for every mistake."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
+
+import secateur as sc
+from secateur import stages
+from secateur.__main__ import main
+from secateur.models.specs import constructor
+
+Capture = pytest.CaptureFixture[str]
+
+NETS = """import torch
+from torch import nn
+
+
+def make(classes: int = 10, reads: int = 3) -> nn.Module:
+    layers: list[nn.Module] = []
+    channels = reads
+    for width, stride in ((8, 1), (12, 2)):
+        layers += [nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+
+
+def seven() -> nn.Module:
+    return make(7)
+
+
+def grey(classes: int) -> nn.Module:
+    return make(classes, reads=1)
+
+
+def linear(classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, classes))
+
+
+def single(classes: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, classes, 16), nn.Flatten())
+
+
+class Twice(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.net = make(classes)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.net(x), self.net(x)
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of two classes, whole and broken, networks and their weights."""
+    folder, pixels = tmp_path_factory.mktemp("place"), np.random.default_rng(0)
+    (folder / "nets.py").write_text(NETS)
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (folder / "photos" / split / name).mkdir(parents=True)
+            for number in range(6):
+                image = Image.fromarray(pixels.integers(256, size=(16, 16, 3), dtype=np.uint8))
+                image.save(folder / "photos" / split / name / f"{number}.png")
+    shutil.copytree(folder / "photos", folder / "corrupt")
+    broken = folder / "corrupt" / "train" / "cat" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    for split in ("train", "test"):
+        (folder / "classless" / split).mkdir(parents=True)
+        (folder / "imageless" / split / "cat").mkdir(parents=True)
+    (folder / "empty").mkdir()
+    (folder / "thesis").mkdir()
+    (folder / "thesis" / "chapter.txt").write_text("mine")
+    for name, classes in (("seven", 2), ("make", 2), ("ten", 10)):
+        built = constructor(f"{folder / 'nets.py'}:{'make' if name == 'ten' else name}", classes)()
+        save_file(built.state_dict(), folder / f"{name}.safetensors")
+    return folder
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(place)
+    return place
+
+
+GOOD = {
+    "--data": "imagefolder:photos",
+    "--weights": "make.safetensors",
+    "--trials": "1",
+    "--epochs": "1",
+    "--out": "never",
+    "--device": "cpu",
+}
+
+
+def line(model: str = "nets.py:make", **changed: str | None) -> list[str]:
+    """A good ``run``, but for what is changed; None leaves an option out."""
+    options: dict[str, str | None] = {**GOOD, **{f"--{name}": value for name, value in changed.items()}}
+    return ["run", model, *(word for name, value in options.items() if value is not None for word in (name, value))]
+
+
+def status(argv: list[str]) -> object:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    return caught.value.code
+
+
+MISTAKES = [
+    (line(flops="0"), "budget 0 is 0M MACs", "give more than 0 and at most 100%"),
+    (line(flops="150%"), "budget 150% is", "at most 100%"),
+    (line(flops="1%"), "cannot be met: the least widths still cost", "give --flops"),
+    (line(flops="abc"), "budget 'abc' is not a share", "write 50% or 62M"),
+    (line(data="imagefolder:nowhere"), "no folder nowhere/train", "ROOT/train/CLASS/"),
+    (line(data="imagefolder:empty"), "no folder empty/train", "ROOT/train/CLASS/"),
+    (line(data="imagefolder:classless"), "classless/train", "Give every class a folder with images"),
+    (line(data="imagefolder:imageless"), "imageless/train", "Give every class a folder with images"),
+    (line(data="imagefolder:corrupt"), "corrupt/train/cat/3.png is not a readable image", "remove or replace it"),
+    (line(data="photos"), "unknown data 'photos'", "imagefolder:ROOT"),
+    (line(data="cifar10:photos"), "no whole CIFAR10 in the folder 'photos'", "unpack"),
+    (line("nets.py:seven", weights="seven.safetensors"), "has 7 outputs and imagefolder:photos has 2 classes", "match"),
+    (line(weights="ten.safetensors"), "are not for this network", "the same architecture and class count"),
+    (line(weights="nowhere.safetensors"), "no weights file nowhere.safetensors", "give a .safetensors file"),
+    (line(weights="nets.py"), "hold more than tensors", "torch.save(model.state_dict(), path)"),
+    (line(weights=None), "no weights for nets.py:make on imagefolder:photos", "give --weights FILE"),
+    (line("nets.py:linear", data="digits", weights=None, input="3x16x16"), "has nothing to prune", "hidden layers"),
+    (line("nets.py:single", data="digits", weights=None, input="3x16x16"), "has nothing to prune", "hidden layers"),
+    (line("nets.py:grey", data="digits", weights=None), "to have 1 channels, but got 3", "give --input"),
+    (line("nets.py:Twice", data="digits", weights=None, input="3x16x16"), "gives a tuple", "its logits alone"),
+    (line("nets.py:nothing"), "nets.py has no function 'nothing'", "name one that nets.py defines"),
+    (line("nowhere.py:make"), "no file nowhere.py", "give the path of a Python file"),
+    (line("resnet21"), "no network is called 'resnet21'; nearest: resnet", "give resnet20"),
+    (line(method="magic"), "no method is called 'magic'", "give ckt"),
+    (line(device="gpu9"), "no device 'gpu9' is here", "give --device cpu"),
+    (line(device="meta"), "no device 'meta' is here", "give --device cpu"),
+    (line(input="3x32"), "input '3x32' is not channels x height x width", "write 3x224x224"),
+    (line(input="1x16x16"), "images of shape (1, 16, 16)", "give (3, height, width)"),
+    (line(out="thesis"), "thesis is there and is not a run of secateur", "give another --out"),
+    (line(out="nets.py"), "nets.py is there and is not a run of secateur", "give another --out"),
+    (line(out="nets.py/run"), "nets.py/run cannot be made", "give another --out"),
+    (line(epochs="0"), "epochs=0", "give 1 or more"),
+    (line(trials="-1"), "trials=-1", "give 0 or more"),
+    (line(seed="-1"), "seed=-1", "give 0 or more"),
+    (line(divisor="0"), "divisor=0", "give 1 or more"),
+    (line(trials="many"), "--trials", '"many"'),
+    ([*line(), "--trails", "3"], "Unknown option: --trails", "Did you mean --trials?"),
+    ([*line(), "--std", "0", "1", "1"], "std=(0.0, 1.0, 1.0)", "above 0"),
+    (["prune"], 'Unknown command "prune"', "Available commands: run, inspect"),
+    (["inspect", "resnet20", "--flops", "abc"], "budget 'abc' is not a share", "write 50% or 62M"),
+    (["inspect", "resnet20", "--input", "32"], "input '32' is not channels", "write 3x224x224"),
+    (["inspect", "resnet20", "--input", "1x32x32"], "does not run on an input of 1x32x32", "give --input"),
+]
+
+
+def told(argv: list[str], capsys: Capture) -> str:
+    """What a refused line says on stderr, but for the images read so far."""
+    code, said = status(argv), capsys.readouterr()
+    assert code == 2
+    assert said.out == ""
+    (only,) = [each for each in said.err.splitlines() if not each.startswith("reading images: ")]
+    return only
+
+
+@pytest.mark.parametrize(("argv", "fact", "fix"), MISTAKES, ids=[f"{n}-{each[1]}" for n, each in enumerate(MISTAKES)])
+def test_a_mistake_is_one_line_with_the_fact_and_the_fix_and_leaves_nothing_behind(
+    argv: list[str], fact: str, fix: str, here: Path, capsys: Capture
+) -> None:
+    before = sorted(here.rglob("*"))
+    said = told(argv, capsys)
+    assert said.startswith("secateur: ")
+    assert fact in said
+    assert fix in said
+    assert "Traceback" not in said
+    assert [path for path in sorted(here.rglob("*")) if "__pycache__" not in path.parts] == [
+        path for path in before if "__pycache__" not in path.parts
+    ]
+
+
+def test_a_gpu_that_is_not_there_is_one_line_too(here: Path, capsys: Capture) -> None:
+    assert "no device 'cuda:99' is here" in told(line(device="cuda:99"), capsys)
+    assert not (here / "never").exists()
+
+
+def test_a_budget_below_the_least_is_answered_with_one_that_can_be_met(here: Path, capsys: Capture) -> None:
+    said = told(line(flops="1%"), capsys)
+    share = said.split("give --flops ")[1].split(" ")[0]
+    net = sc.Supernet.of(constructor("nets.py:make", 2)(), torch.zeros(1, 3, 16, 16))
+    assert net.profile(share).satisfiable
+    assert not net.profile(f"{float(share[:-1]) - 0.2:.1f}%").satisfiable
+
+
+def test_a_folder_of_another_run_is_refused_with_the_option_that_differs(
+    here: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = str(tmp_path / "out")
+    assert status([*line(out=out), "--quiet"]) == 0
+    capsys.readouterr()
+    assert "(flops 50% there, 60% here); give another --out" in told(line(out=out, flops="60%"), capsys)
+
+
+def test_run_json_prints_one_object_and_nothing_else(
+    here: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    argv = [*line(out=str(tmp_path / "out")), "--json"]
+    assert status(argv) == 0
+    said = capfd.readouterr()
+    answer = json.loads(said.out)
+    assert said.out.count("\n") == 1
+    assert said.err == ""
+    assert list(answer) == ["out", "dense", "search", "bank", "transfer", "test"]
+    assert answer["test"]["tuned"]["test"]["n"] == 12
+    assert answer["test"]["tuned"]["macs"] <= answer["test"]["dense"]["macs"] / 2
+
+
+def test_quiet_prints_the_result_alone(here: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert status([*line(out=str(tmp_path / "out")), "--quiet"]) == 0
+    said = capfd.readouterr()
+    assert "fine-tuned" in said.out
+    assert said.err == ""
+
+
+def test_without_out_the_folder_is_named_after_the_ask(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    folders: list[Path] = []
+
+    def run(ask: sc.Ask, out: Path, **_: object) -> dict[str, object]:
+        folders.append(out)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "run", run)
+    assert status(line(out=None)) == 130
+    assert status(["run"]) == 130
+    assert folders == [Path("runs/nets.py-make-imagefolder-photos-50pc"), Path("runs/resnet20-digits-50pc")]
+
+
+def test_an_interrupt_is_one_line_that_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "run", interrupted)
+    assert status(["run"]) == 130
+    said = capsys.readouterr()
+    assert said.err == "secateur: stopped; the same line again goes on from here\n"
+    assert said.out == ""
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(stages, "run", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["run"])
+
+
+def test_help_names_the_commands_and_loads_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom secateur.__main__ import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "assert not {'torch', 'numpy', 'optuna'} & {*sys.modules}, 'heavy'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for word in ("run", "inspect", "MODEL", "DATA", "BUDGET", "secateur run"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "inspect"])
+def test_every_option_is_explained(command: str, capsys: Capture) -> None:
+    assert status([command, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "--flops" in said
+    assert "50% or 62M" in said
+
+
+def test_inspect_shows_groups_what_is_frozen_and_why_and_if_the_budget_can_be_met(capsys: Capture) -> None:
+    assert status(["inspect", "resnet20", "--flops", "40%"]) == 0
+    said = capsys.readouterr().out
+    assert "layer1.0.conv1" in said
+    assert "frozen: is an output of the network" in said
+    assert "dense 40." in said
+    assert "can be met" in said
+
+
+def test_inspect_says_when_a_budget_can_not_be_met(capsys: Capture) -> None:
+    assert status(["inspect", "resnet20", "--flops", "1%"]) == 0
+    assert "can NOT be met" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("budget", "met"), [("50%", True), ("0.1%", False)])
+def test_inspect_json_is_one_object_with_the_same_facts(budget: str, met: bool, capsys: Capture) -> None:
+    assert status(["inspect", "resnet20", "--flops", budget, "--json"]) == 0
+    said = capsys.readouterr()
+    answer = json.loads(said.out)
+    assert said.out.count("\n") == 1
+    assert said.err == ""
+    assert answer["satisfiable"] is met
+    assert answer["least_macs"] < answer["dense_macs"]
+    frozen = [each for each in answer["lines"] if each["frozen"]]
+    assert [each["frozen"] for each in frozen] == ["is an output of the network"]
+    assert len(answer["lines"]) > len(frozen)
+
+
+def test_inspect_takes_a_network_of_the_users_own(here: Path, capsys: Capture) -> None:
+    assert status(["inspect", "nets.py:make", "--input", "3x16x16", "--classes", "2", "--json"]) == 0
+    macs = 9 * (3 * 8 * 256 + 8 * 12 * 64) + 12 * 2
+    assert json.loads(capsys.readouterr().out)["dense_macs"] == macs
+    assert isinstance(constructor("nets.py:make", 2)(), nn.Module)

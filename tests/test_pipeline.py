@@ -1,0 +1,279 @@
+"""From a trained network to a smaller one, as the page about Python says."""
+
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import secateur as sc
+from secateur.transfer.finetune import Recipe
+from secateur.transfer.finetune import finetune as train
+from secateur.transfer.objectives import CrossEntropy
+
+SHAPE = (3, 16, 16)
+
+
+def make(classes: int = 10) -> nn.Module:
+    layers: list[nn.Module] = []
+    channels = 3
+    for width, stride in ((8, 1), (16, 2), (16, 2)):
+        layers += [nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+
+
+@pytest.fixture(scope="module")
+def data() -> sc.Data:
+    return sc.open_data("digits", SHAPE)
+
+
+@pytest.fixture(scope="module")
+def model(data: sc.Data) -> nn.Module:
+    torch.manual_seed(0)
+    model = make()
+    for _ in train(model, None, data.train, CrossEntropy(), Recipe(epochs=4, batch=64)):
+        pass
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def net(model: nn.Module, data: sc.Data) -> sc.Supernet:
+    return sc.Supernet.of(model, data.example)
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("search")
+
+
+@pytest.fixture(scope="module")
+def found(net: sc.Supernet, data: sc.Data, storage: Path) -> sc.Found:
+    return sc.find(net, data, "50%", trials=4, storage=storage)
+
+
+@pytest.fixture(scope="module")
+def student(net: sc.Supernet, data: sc.Data, found: sc.Found) -> nn.Module:
+    return sc.finetune(net, found.best(), found.bank, data, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, pixels = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for split, count in (("train", 30), ("test", 4)):
+        for shade, name in enumerate(("dark", "grey", "light")):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                image = pixels.integers(60 * shade, 60 * shade + 100, (16, 16, 3), dtype=np.uint8)
+                Image.fromarray(image).save(root / split / name / f"{number:02}.png")
+    return root
+
+
+def images_of(split: sc.Data) -> Tensor:
+    return next(split.test.batches(64)).images
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
+    return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
+
+
+def sealed(data: sc.Data) -> sc.Data:
+    """The same data, its test images unreadable but for the fingerprint, which is taken before."""
+
+    def read(chunks: Sequence[Tensor]) -> Iterator[Tensor]:
+        raise AssertionError("the test split was read")
+
+    closed = replace(data, test=replace(data.test, read=read))
+    closed.__dict__["fingerprint"] = data.fingerprint
+    return closed
+
+
+def test_the_ten_lines_of_the_readme_run_as_they_stand(
+    model: nn.Module, data: sc.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    example = data.example
+
+    net = sc.Supernet.of(model, example)
+    print(net.profile("50%"))
+    found = sc.find(net, data, "50%", trials=4, storage="runs/tiny")
+    assert found.front
+    assert net.macs(found.best("80%")) <= 0.8 * net.macs(net.dense)
+    student = sc.finetune(net, found.best(), found.bank, data, epochs=1)
+    sc.save(student, "slim")
+    loaded = sc.load("slim", base=make)
+
+    said = capsys.readouterr()
+    assert "can be met" in said.out
+    assert "frozen: is an output of the network" in said.out
+    assert said.err == ""
+    images = images_of(data)
+    assert torch.equal(loaded(images), student(images))
+    assert {path.name for path in Path("runs/tiny").iterdir()} == {"bank", "study.db"}
+
+
+def test_every_subnetwork_at_the_budget_meets_it_to_the_last_channel(
+    net: sc.Supernet, found: sc.Found, storage: Path
+) -> None:
+    limit = net.budget("50%").macs
+    assert net.macs(found.best()) <= limit == net.macs(net.dense) // 2
+    interims = [json.loads(line) for line in (storage / "bank" / "records.jsonl").read_text().splitlines()]
+    at_budget = [each["subnetwork"] for each in interims if each["macs"] <= limit]
+    assert [list(channels) for channels in found.best().kept] in at_budget
+    assert len(at_budget) > 3
+    for kept in at_budget:
+        widths = np.array([len(channels) for channels in kept])
+        wider = np.array([widths + step for step in np.diag(widths < net.space.dense) if step.any()])
+        assert (net.space.costs.macs(wider) > limit).all(), widths
+
+
+def test_the_macs_are_those_that_torch_counts_in_the_student(
+    net: sc.Supernet, found: sc.Found, student: nn.Module, data: sc.Data
+) -> None:
+    with FlopCounterMode(display=False) as counter:
+        student(data.example)
+    assert counter.get_total_flops() == 2 * net.macs(found.best()) == 2 * found.winner.macs
+    assert sum(p.numel() for p in student.parameters()) == net.parameters(found.best()) == found.winner.parameters
+
+
+def test_the_front_falls_in_loss_as_it_rises_in_cost(net: sc.Supernet, found: sc.Found) -> None:
+    costs, losses = [p.macs for p in found.front], [p.loss for p in found.front]
+    assert len(costs) > 1
+    assert costs == sorted(set(costs))
+    assert losses == sorted(set(losses), reverse=True)
+    assert [net.macs(p.subnetwork) for p in found.front] == costs
+
+
+def test_any_budget_on_the_front_has_its_best_point(net: sc.Supernet, found: sc.Found) -> None:
+    for point in found.front:
+        assert found.best(str(point.macs)) == point.subnetwork
+    assert found.best("100%") == min(found.front, key=lambda p: p.loss).subnetwork
+
+
+def test_a_budget_below_the_front_is_refused_with_the_least_there_is(found: sc.Found) -> None:
+    least = f"the smallest {found.front[0].macs / 1e6:.4g}M"
+    with pytest.raises(sc.SecateurError, match="no point of the front costs at most") as caught:
+        found.best("10%")
+    assert least in str(caught.value)
+
+
+def test_the_student_is_a_plain_module(student: nn.Module, model: nn.Module, data: sc.Data) -> None:
+    images = images_of(data)
+    assert type(student) is type(model)
+    assert not student.training
+    assert all(type(module).__module__.startswith("torch.") for module in student.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in student.modules())
+    copied = copy.deepcopy(student)
+    assert torch.equal(copied(images), student(images))
+
+
+def test_neither_search_nor_transfer_changes_the_dense_network(model: nn.Module, data: sc.Data) -> None:
+    before = copy.deepcopy(model)
+    net = sc.Supernet.of(model, data.example)
+    found = sc.find(net, data, "50%", trials=1)
+    sc.finetune(net, found.best(), found.bank, data, epochs=1)
+    assert same(model, before)
+    assert not model.training
+
+
+def test_test_images_are_not_read(net: sc.Supernet, data: sc.Data) -> None:
+    closed = sealed(data)
+    with pytest.raises(AssertionError, match="test split was read"):
+        images_of(closed)
+    found = sc.find(net, closed, "50%", trials=1)
+    sc.finetune(net, found.best(), found.bank, closed, epochs=1)
+
+
+def test_the_same_seed_gives_the_same_architecture_and_weights(
+    net: sc.Supernet, data: sc.Data, found: sc.Found, student: nn.Module
+) -> None:
+    torch.rand(7)  # the caller's random state is none of its business
+    again = sc.find(net, data, "50%", trials=4)
+    twin = sc.finetune(net, again.best(), again.bank, data, epochs=1)
+    assert again.best() == found.best()
+    assert [p.subnetwork for p in again.front] == [p.subnetwork for p in found.front]
+    assert same(twin, student)
+
+
+def test_another_seed_gives_other_weights(net: sc.Supernet, data: sc.Data, found: sc.Found, student: nn.Module) -> None:
+    assert not same(sc.finetune(net, found.best(), found.bank, data, epochs=1, seed=1), student)
+
+
+def test_a_storage_is_taken_up_and_nothing_in_it_evaluated_again(
+    net: sc.Supernet, data: sc.Data, found: sc.Found, storage: Path
+) -> None:
+    kept = (storage / "bank" / "records.jsonl").read_bytes()
+    told: list[str] = []
+    again = sc.find(net, data, "50%", trials=4, storage=storage, progress=lambda what, *_: told.append(what))
+    assert "fine search" not in told
+    assert again.best() == found.best()
+    assert (storage / "bank" / "records.jsonl").read_bytes() == kept
+
+
+def test_more_trials_go_on_from_those_that_are_stored(net: sc.Supernet, data: sc.Data, tmp_path: Path) -> None:
+    counts: list[tuple[int, int]] = []
+    for trials in (1, 3):
+        told: list[str] = []
+        sc.find(
+            net, data, "50%", trials=trials, storage=tmp_path, progress=lambda what, *_, told=told: told.append(what)
+        )
+        counts.append((trials, told.count("fine search")))
+    assert counts == [(1, 1), (3, 2)]
+
+
+@pytest.mark.parametrize("method", ["ckt-kl", "ce"])
+def test_every_method_trains_the_same_architecture(
+    net: sc.Supernet, data: sc.Data, found: sc.Found, student: nn.Module, method: str
+) -> None:
+    other = sc.finetune(net, found.best(), found.bank, data, epochs=1, method=method)
+    assert not same(other, student)
+    assert [p.shape for p in other.parameters()] == [p.shape for p in student.parameters()]
+
+
+@pytest.mark.parametrize("budget", ["50%", "100%"])
+def test_an_untrained_network_or_no_cut_at_all_goes_through(data: sc.Data, budget: str) -> None:
+    torch.manual_seed(0)
+    net = sc.Supernet.of(make(), data.example)
+    found = sc.find(net, data, budget, trials=0)
+    sc.finetune(net, found.best(), found.bank, data, epochs=1)
+    assert len(found.bank.teachers) >= 1
+
+
+def test_a_streamed_folder_gives_what_the_same_images_in_memory_give(photos: Path) -> None:
+    students, searches = [], []
+    for memory_bytes in (0, 10**9):
+        data = sc.open_data(f"imagefolder:{photos}", memory_bytes=memory_bytes)
+        torch.manual_seed(0)
+        net = sc.Supernet.of(make(3), data.example)
+        found = sc.find(net, data, "50%", trials=2)
+        students.append(sc.finetune(net, found.best(), found.bank, data, epochs=2))
+        searches.append([(p.subnetwork, p.loss) for p in found.front])
+    assert searches[0] == searches[1]
+    assert same(*students)
+
+
+def test_wrong_values_are_refused(net: sc.Supernet, data: sc.Data, found: sc.Found) -> None:
+    with pytest.raises(sc.SecateurError, match="trials=-1"):
+        sc.find(net, data, "50%", trials=-1)
+    with pytest.raises(sc.SecateurError, match="no method is called 'magic'; give ckt"):
+        sc.finetune(net, found.best(), found.bank, data, method="magic")
+    with pytest.raises(sc.SecateurError, match="epochs=0"):
+        sc.finetune(net, found.best(), found.bank, data, epochs=0)
+
+
+def test_fine_tuning_improves_on_the_pruned_network(net: sc.Supernet, data: sc.Data, found: sc.Found) -> None:
+    from secateur.models.evaluate import evaluate, recalibrate
+    from secateur.models.slim import slim
+
+    pruned = slim(net, found.best())
+    recalibrate(pruned, data.train)
+    tuned = sc.finetune(net, found.best(), found.bank, data, epochs=4)
+    assert evaluate(tuned, data.holdout).loss < evaluate(pruned, data.holdout).loss
