@@ -123,7 +123,7 @@ def finetune(
     if method not in METHODS:
         raise SecateurError(f"no method is called {method!r}; give {', '.join(METHODS)}")
     model = built(net, subnetwork)
-    width = model.get_parameter(f"{net.head}.weight").shape[1] if net.head else bank.embeddings.shape[-1]
+    width = model.get_parameter(f"{net.head}.weight").shape[1] if net.head else bank.embeddings[0].shape[-1]
     objective = METHODS[method](bank, data, width, seed)
     for step in train(model, net.head, data.train, objective, Recipe(epochs=epochs, seed=seed), folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)

@@ -104,6 +104,13 @@ def fill(space: Space, budget: Budget, widths: IntArray, wish: FloatArray) -> In
         widths = wider[int(short.argmax())]
 
 
+def filled(space: Space, budget: Budget, widths: IntArray) -> bool:
+    """Whether these widths meet the budget and not one step more would. Shape: widths (G,)"""
+    wider = space.wider(widths)
+    more = budget.holds(space.costs, wider) & (np.diag(wider) > widths)
+    return bool(budget.holds(space.costs, widths)) and not bool(more.any())
+
+
 def reachable(space: Space) -> tuple[int, int]:
     """The MACs at the least widths and of the dense network."""
     return int(space.costs.macs(space.least)), int(space.costs.macs(space.dense))

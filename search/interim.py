@@ -1,15 +1,21 @@
 """Interim subnetworks: what a search has evaluated, kept so that nothing is evaluated twice."""
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
 from ..models.batches import Split
+from ..models.errors import SecateurError
 from ..models.evaluate import batch_statistics, score
 from ..models.slim import slim
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
+
+FORMAT = "secateur/records/1"
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,13 @@ class Records:
     def __init__(self, net: Supernet, split: Split, path: Path | None = None) -> None:
         self.net, self.split, self.path = net, split, path
         self._known: dict[tuple[Subnetwork, int], Interim] = {}
-        for line in _whole_lines(path):
+        head, *lines = _whole_lines(path) or [""]
+        mine = json.dumps({"format": FORMAT, "of": _fingerprint(net, split)})
+        if not head and path:
+            path.write_text(mine + "\n")
+        elif path and head != mine:
+            raise SecateurError(f"{path} holds evaluations of other weights or other data; give another folder")
+        for line in lines:
             interim = Interim.from_json(line)
             self._known[interim.subnetwork, interim.n] = interim
 
@@ -86,6 +98,14 @@ def front(interims: Iterable[Interim]) -> list[Interim]:
         if not best or each.loss < best[-1].loss:
             best.append(each)
     return best
+
+
+def _fingerprint(net: Supernet, split: Split) -> str:
+    """16 hex digits of the dense weights and the holdout's labels: what an evaluation depends on."""
+    digest = hashlib.sha256(split.labels.numpy().tobytes())
+    for name, tensor in net.model.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _whole_lines(path: Path | None) -> list[str]:

@@ -91,7 +91,7 @@ def refine(
     Shape: starts (G,) each
     """
     net = records.net
-    study = _study(options.storage)
+    study = _study(options.storage, f"{budget.macs} MACs, seed {options.seed}")
     for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(left.number, state=TrialState.FAIL)
     best = _start(study, records, scores, starts, options.images)
@@ -113,12 +113,12 @@ def refine(
         yield interim
 
 
-def _study(storage: str | None) -> optuna.Study:
+def _study(storage: str | None, name: str) -> optuna.Study:
     """The study of a search, new or taken up, without Optuna's word about it."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        return optuna.create_study(storage=storage, study_name="widths", direction="minimize", load_if_exists=True)
+        return optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
     finally:
         optuna.logging.set_verbosity(before)
 

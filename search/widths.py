@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from ..models.budget import Budget
+from ..models.budget import Budget, filled
 from .coarse import RULES, WAY_DOWN, coarse_search
 from .importance import Importance, l1, taylor
 from .interim import Interim, Records, front
@@ -58,7 +58,8 @@ def search_widths(
     for count, _ in enumerate(refine(records, scores[best.score], starts, budget, options), 1):
         progress("fine search", count, trials)
     interims = tuple(i for i in records.all if i.n == images)  # those of an earlier run of this search, too
-    candidates = sorted((i for i in interims if i.macs <= budget.macs), key=_rank)[:FINALISTS]
+    full = (i for i in interims if filled(net.space, budget, i.subnetwork.widths))
+    candidates = sorted(full, key=_rank)[:FINALISTS]
     finalists = [records.evaluate(each.subnetwork, each.source, len(holdout)) for each in candidates]
     return Searched(min(finalists, key=_rank), best.interim, interims)
 

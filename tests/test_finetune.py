@@ -56,7 +56,7 @@ def contrastive(folder: Path) -> Objective:
     random = torch.Generator().manual_seed(1)
     labels, logits = torch.arange(IMAGES) % CLASSES, torch.randn(2, IMAGES, CLASSES, generator=random)
     teachers = (Teacher(Subnetwork(((0,),)), 0.0, 1), Teacher(Subnetwork(((1,),)), 1.0, 1))
-    bank = MemoryBank(folder, teachers, logits.half(), torch.randn(2, IMAGES, 7, generator=random).half())
+    bank = MemoryBank(folder, teachers, tuple(logits.half()), tuple(torch.randn(2, IMAGES, 7, generator=random).half()))
     return ContrastiveTransfer(bank, labels, 6, pull=1.0, contrast=0.5, seed=0)
 
 

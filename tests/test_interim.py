@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateur.data import Images
+from secateur.models.errors import SecateurError
 from secateur.models.evaluate import batch_statistics, score
 from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork
@@ -120,7 +121,17 @@ def test_records_are_taken_up_from_their_file(tmp_path: Path) -> None:
     assert again.all == known == first.all
     assert again.evaluate(B, "other", 60) == known[1]
     assert split.asked == []
-    assert len(path.read_text().splitlines()) == 3
+    assert len(path.read_text().splitlines()) == 1 + 3
+
+
+def test_records_of_other_weights_or_other_data_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    Records(toy(), noise(), path).evaluate(A, "a", 60)
+    other = toy()
+    with torch.no_grad():
+        next(other.model.parameters()).add_(1)
+    with pytest.raises(SecateurError, match="evaluations of other weights or other data; give another folder"):
+        Records(other, noise(), path)
 
 
 @pytest.mark.parametrize("cut", [1, 2, 40])

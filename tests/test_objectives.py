@@ -24,7 +24,7 @@ def made_up(folder: Path) -> MemoryBank:
     best = 4 * F.one_hot(LABELS, CLASSES) + normal(IMAGES, CLASSES)
     logits = torch.stack([best + k * normal(IMAGES, CLASSES, seed=k) for k in range(TEACHERS)])
     teachers = tuple(Teacher(Subnetwork(((k,),)), float(k), 1) for k in range(TEACHERS))
-    return MemoryBank(folder, teachers, logits.half(), normal(TEACHERS, IMAGES, DENSE, seed=7).half())
+    return MemoryBank(folder, teachers, tuple(logits.half()), tuple(normal(TEACHERS, IMAGES, DENSE, seed=7).half()))
 
 
 def seen(batch: int = 6, views: int = 2, seed: int = 0) -> Seen:

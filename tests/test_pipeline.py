@@ -126,7 +126,7 @@ def test_every_subnetwork_at_the_budget_meets_it_to_the_last_channel(
     limit = net.budget("50%").macs
     assert net.macs(found.best()) <= limit == net.macs(net.dense) // 2
     interims = [json.loads(line) for line in (storage / "bank" / "records.jsonl").read_text().splitlines()]
-    at_budget = [each["subnetwork"] for each in interims if each["macs"] <= limit]
+    at_budget = [each["subnetwork"] for each in interims if each.get("macs", limit + 1) <= limit]
     assert [list(channels) for channels in found.best().kept] in at_budget
     assert len(at_budget) > 3
     for kept in at_budget:

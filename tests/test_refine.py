@@ -81,7 +81,8 @@ def widths(interims: Iterator[Interim]) -> list[list[int]]:
 
 
 def trials_of(storage: Path) -> list[FrozenTrial]:
-    return optuna.load_study(study_name="widths", storage=f"sqlite:///{storage}").get_trials()
+    (name,) = optuna.get_all_study_names(f"sqlite:///{storage}")
+    return optuna.load_study(study_name=name, storage=f"sqlite:///{storage}").get_trials()
 
 
 def tight(space: Space, budget: Budget, chosen: IntArray) -> bool:

@@ -43,17 +43,17 @@ class MemoryBank:
     network's last layer reads, at the dense network's width: removed channels are zeros, so that all
     teachers share one space.
 
-    Shape: logits (K, N, C), embeddings (K, N, D), float16, memory-mapped
+    Shape: logits K x (N, C), embeddings K x (N, D), float16, memory-mapped
     """
 
     folder: Path
     teachers: tuple[Teacher, ...]
-    logits: Tensor
-    embeddings: Tensor
+    logits: tuple[Tensor, ...]
+    embeddings: tuple[Tensor, ...]
 
     def at(self, indices: Tensor) -> Tensor:
         """All teachers' logits of these images. Shape: indices (B,) → (B, K, C) float32"""
-        return self.logits[:, indices].transpose(0, 1).float()
+        return torch.stack([logits[indices] for logits in self.logits], 1).float()
 
     def keys(self) -> Tensor:
         """The best teacher's embeddings, standardised and of unit length. Shape: → (N, D) float32"""
@@ -153,7 +153,7 @@ def open_bank(folder: Path, images: int, data: str) -> MemoryBank:
     plan = _plan(folder, data)
     teachers = tuple(Teacher(Subnetwork(tuple(map(tuple, t["kept"]))), t["loss"], t["macs"]) for t in plan["teachers"])
     logits, embeddings = zip(*(_open(folder / _file(t), images) for t in teachers), strict=True)
-    return MemoryBank(folder, teachers, torch.stack(logits), torch.stack(embeddings))
+    return MemoryBank(folder, teachers, logits, embeddings)
 
 
 def _plan(folder: Path, data: str) -> dict[str, Any]:

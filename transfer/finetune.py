@@ -35,7 +35,7 @@ class Recipe:
     keep_every: int = 50
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 2 or self.learning_rate <= 0:
+        if min(self.epochs, self.keep_every) < 1 or self.batch < 2 or not self.learning_rate > 0:
             raise SecateurError(
                 f"epochs={self.epochs}, batch={self.batch}, learning_rate={self.learning_rate}: "
                 "give at least 1 epoch, 2 images a batch and a positive learning rate"
