@@ -48,7 +48,7 @@ def result(stages: dict[str, dict[str, Any]], folder: Path, as_json: bool) -> No
     console.print(table)
     console.print(f"n = {n['holdout']} holdout and {n['test']} test images; one MAC is two FLOPs")
     console.print("seconds: " + ", ".join(f"{name} {stage['seconds']:.0f}" for name, stage in stages.items()))
-    console.print(f"slim network: {folder / 'best'}   front: {folder / 'pareto.png'}", soft_wrap=True)
+    console.print(f"slim network: {folder / 'best'}   report: {folder / 'report.html'}", soft_wrap=True)
 
 
 def _on_terminal() -> Iterator[Any]:

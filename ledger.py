@@ -3,9 +3,10 @@
 import hashlib
 import json
 import platform
+import shlex
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -39,6 +40,17 @@ class Ask:
                 raise SecateurError(f"{option}={getattr(self, option)}; give {least} or more")
         if self.std and min(self.std) <= 0:
             raise SecateurError(f"std={self.std}; give the standard deviation of each channel, above 0")
+
+    @property
+    def words(self) -> str:
+        """The ask as words of a command line, without what is default anyway."""
+        words = [self.model]
+        for option in fields(self)[1:]:
+            value = getattr(self, option.name)
+            if value != option.default:
+                each = value if isinstance(value, tuple) else (value,)
+                words.append(f"--{option.name} {' '.join(shlex.quote(str(part)) for part in each)}")
+        return " ".join(words)
 
     @property
     def shape(self) -> tuple[int, int, int] | None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from .data import MEAN, STD, Data, open_data
 from .ledger import Ask, Ledger, Outcome, sha256
-from .models.architecture import architecture, architecture_of, built, fingerprint, load, save, with_architecture
+from .models.architecture import architecture, architecture_of, built, fingerprint, load, read, save, with_architecture
 from .models.budget import Budget
 from .models.errors import SecateurError
 from .models.evaluate import device_of, evaluate, recalibrate
@@ -20,7 +20,7 @@ from .models.supernet import Supernet
 from .models.trace import evaluating
 from .models.weights import load_weights
 from .pipeline import METHODS, fill_bank, finetune, search_under, silent
-from .report import pareto
+from .report import page, pareto
 from .search.widths import Progress, Searched
 from .transfer.bank import open_bank
 from .transfer.finetune import Recipe
@@ -56,6 +56,9 @@ def run(ask: Ask, out: Path, *, device: str | None = None, progress: Progress = 
     for stage in (work.dense, work.search, work.bank, work.transfer, work.test):
         ledger.stage(stage.__name__, stage)
         work.take_up(stage.__name__)
+    title = f"{ask.model} on {ask.data} at {ask.flops}"
+    svg, best = (out / "pareto.svg").read_text(), read(out / "best" / "architecture.json")
+    (out / "report.html").write_text(page(title, f"secateur run {ask.words} --out {out}", ledger.stages, best, svg))
     return ledger.stages
 
 

@@ -147,3 +147,9 @@ def test_the_digest_of_a_file_follows_its_content(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(bytes(3_000_000))
     (tmp_path / "c").write_bytes(bytes(2_999_999) + b"1")
     assert sha256(tmp_path / "b") != sha256(tmp_path / "c")
+
+
+def test_the_words_of_an_ask_are_what_to_type() -> None:
+    assert sc.Ask().words == "resnet20"
+    ask = sc.Ask(model="resnet56", flops="40%", weights="a b.safetensors", mean=(0.1, 0.2, 0.3))
+    assert ask.words == "resnet56 --weights 'a b.safetensors' --flops 40% --mean 0.1 0.2 0.3"

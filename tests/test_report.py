@@ -8,7 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from secateur.report import pareto
+from secateur.report import page, pareto
 
 DENSE, BUDGET = 40_000_000, 20_000_000
 
@@ -80,3 +80,26 @@ def test_the_legend_names_everything_once() -> None:
     assert legend is not None
     words = [text.get_text().split(",")[0] for text in legend.get_texts()]
     assert sorted(words) == ["budget", "dense", "front", "winner"]
+
+
+def test_the_page_says_what_came_out_and_needs_nothing_else() -> None:
+    split = {"loss": 0.1, "n": 100}
+    arm = {"holdout": {**split, "accuracy": 0.99}, "test": {**split, "accuracy": 0.9712}, "parameters": 1000}
+    arms = {"dense": {**arm, "macs": DENSE}, "pruned": {**arm, "macs": BUDGET}, "tuned": {**arm, "macs": BUDGET}}
+    bank = {"teachers": [{"macs": DENSE, "loss": 0.05}], "seconds": 1.0}
+    stages = {"bank": bank, "transfer": {"gates_open": [1.0], "seconds": 2.0}, "test": {**arms, "seconds": 3.0}}
+    groups = {"layer1.0.conv1": {"dense": 16, "width": 7, "kept": list(range(7))}}
+    html = page("a <b> net", "secateur run x", stages, {"groups": groups}, "<?xml?><svg id='plot'></svg>")
+    for shown in (
+        "a &lt;b&gt; net",
+        "97.12%",
+        "50.0%",
+        "layer1.0.conv1",
+        "<svg id='plot'>",
+        "secateur run x",
+        "100.0%",
+    ):
+        assert shown in html
+    assert "http" not in html
+    without_bank = {**stages, "transfer": {"gates_open": [], "seconds": 2.0}}
+    assert "<td>-" in page("net", "x", without_bank, {"groups": groups}, "<svg></svg>")
