@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
 from torch import nn
 
 from .data import MEAN, STD, Data, open_data
@@ -82,7 +82,7 @@ class _Work:
     def take_up(self, stage: str) -> None:
         """Load what a stage left for the others."""
         if stage == "dense" and not self.ask.weights:
-            self.net.model.load_state_dict(load_file(self.out / "dense" / "weights.safetensors"))
+            load_model(self.net.model, str(self.out / "dense" / "weights.safetensors"))
         self.net.model.eval()
 
     def dense(self) -> Outcome:
@@ -92,7 +92,7 @@ class _Work:
         model, folder = self.net.model, self.out / "dense"
         for step in train(model, None, self.data.train, CrossEntropy(), replace(DENSE, seed=self.ask.seed), folder):
             self.progress("training the dense network", step.step, step.steps)
-        save_file(model.state_dict(), folder / "weights.safetensors")
+        save_model(model, str(folder / "weights.safetensors"))
         return {"epochs": DENSE.epochs}
 
     def search(self) -> Outcome:

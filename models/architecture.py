@@ -38,6 +38,7 @@ def architecture(net: Supernet, subnetwork: Subnetwork, **about: Any) -> Archite
         "input": list(net.example.shape[1:]),
         "costs": costs,
         "groups": groups,
+        "frozen": {group.name: group.frozen for group in net.frozen},
         **about,
     }
 
@@ -107,7 +108,8 @@ def load(folder: Path | str, base: Callable[[], nn.Module]) -> nn.Module:
     """
     folder = Path(folder)
     record = read(folder / "architecture.json")
-    net = Supernet.of(base(), torch.zeros(1, *record["input"]))
+    net = Supernet.of(base(), torch.zeros(1, *record["input"]), check=False)
+    net = net.freezing({g.name: "stayed whole" for g in net.groups if g.name in record.get("frozen", ())})
     model = with_architecture(slim(net, subnetwork_of(record, net)), record)
     try:
         load_model(model, str(folder / "weights.safetensors"))

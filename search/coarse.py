@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 
 from ..models.atoms import IntArray
-from ..models.budget import Budget, Space, fill, fit
+from ..models.budget import Budget, Space, fill, fit, reachable
 from ..models.subnetwork import strongest
 from .importance import Scores, per_group
 from .interim import Interim, Records
@@ -15,6 +15,7 @@ from .interim import Interim, Records
 Rule: TypeAlias = Callable[[Space, Budget, Scores], IntArray]
 
 WAY_DOWN = (0.8, 0.6, 0.4, 0.2)  # of the way from the budget up to the dense cost: 90/80/70/60% for 50%
+BEYOND = (0.8, 0.6)  # of the budget, so that the front answers for smaller ones too: 40% and 30% for 50%
 
 
 def uniform(space: Space, budget: Budget, scores: Scores) -> IntArray:
@@ -59,18 +60,23 @@ class Proposal:
 RULES: dict[str, Rule] = {"uniform": uniform, "threshold": threshold}
 
 
+def levels(space: Space, budget: Budget) -> list[Budget]:
+    """The costs to propose at: down to the budget, at it, and beyond it as far as can be reached."""
+    least, dense = reachable(space)
+    down = [Budget(int(budget.macs + share * (dense - budget.macs))) for share in WAY_DOWN]
+    return [*down, budget, *(Budget(int(s * budget.macs)) for s in BEYOND if int(s * budget.macs) >= least)]
+
+
 def coarse_search(records: Records, scores: Mapping[str, Scores], budget: Budget, images: int) -> Iterator[Proposal]:
-    """Every score with every rule, at costs from near dense down to the budget, evaluated without training.
+    """Every score with every rule, at costs from near dense down to the budget and beyond, without training.
 
     The points on the way down cost little and become the bank's teachers: at the budget itself nothing is
     better than the winner.
     """
     net = records.net
-    dense = net.macs(net.dense)
     for name, each in scores.items():
         for rule_name, rule in RULES.items():
-            for share in (*WAY_DOWN, 0.0):
-                level = Budget(int(budget.macs + share * (dense - budget.macs)))
+            for level in levels(net.space, budget):
                 subnetwork = strongest(each, rule(net.space, level, each))
                 interim = records.evaluate(subnetwork, f"{name} {rule_name}", images)
                 yield Proposal(name, rule_name, level, interim)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..models.budget import Budget, filled
-from .coarse import RULES, WAY_DOWN, coarse_search
+from .coarse import RULES, coarse_search, levels
 from .importance import Importance, l1, taylor
 from .interim import Interim, Records, front
 from .refine import RefineOptions, refine
@@ -49,7 +49,7 @@ def search_widths(
     proposals = []
     for proposal in coarse_search(records, scores, budget, images):
         proposals.append(proposal)
-        progress("coarse search", len(proposals), len(scores) * len(RULES) * (len(WAY_DOWN) + 1))
+        progress("coarse search", len(proposals), len(scores) * len(RULES) * len(levels(net.space, budget)))
     at_budget = [proposal for proposal in proposals if proposal.budget == budget]
     best = min(at_budget, key=lambda proposal: _rank(proposal.interim))
     starts = [proposal.interim.subnetwork.widths for proposal in at_budget]

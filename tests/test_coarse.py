@@ -10,10 +10,10 @@ from torch import nn
 
 from secateur.data import Images
 from secateur.models.atoms import FloatArray, IntArray
-from secateur.models.budget import Budget, Space
+from secateur.models.budget import Budget, Space, reachable
 from secateur.models.errors import SecateurError
 from secateur.models.supernet import Supernet
-from secateur.search.coarse import RULES, Proposal, Rule, coarse_search, threshold, uniform
+from secateur.search.coarse import RULES, Proposal, Rule, coarse_search, levels, threshold, uniform
 from secateur.search.importance import Scores
 from secateur.search.interim import Records
 
@@ -158,8 +158,18 @@ def test_each_score_and_rule_comes_down_from_dense_to_the_budget() -> None:
         costs = [proposal.interim.macs for proposal in way]
         assert costs == sorted(costs, reverse=True)
         assert len({cost for cost in costs if budget.macs < cost < net.macs(net.dense)}) >= 4
-        assert way[-1].budget == budget
-        assert costs[-1] <= budget.macs
+        assert way[4].budget == budget
+        assert costs[4] <= budget.macs
+        assert [proposal.budget.macs / budget.macs for proposal in way[5:]] == pytest.approx([0.8, 0.6], rel=1e-3)
+
+
+def test_costs_beyond_the_budget_end_where_no_width_can_reach() -> None:
+    net = NETS[1]
+    least, dense = reachable(net.space)
+    low = [level.macs for level in levels(net.space, Budget(int(1.3 * least)))]
+    assert low[:4] == sorted(low[:4], reverse=True)
+    assert low[4:] == [int(1.3 * least), int(0.8 * int(1.3 * least))]
+    assert dense > low[0]
 
 
 @pytest.mark.parametrize("rule", list(RULES))

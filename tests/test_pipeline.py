@@ -106,7 +106,7 @@ def test_the_ten_lines_of_the_readme_run_as_they_stand(
     print(net.profile("50%"))
     found = sc.find(net, data, "50%", trials=4, storage="runs/tiny")
     assert found.front
-    assert net.macs(found.best("80%")) <= 0.8 * net.macs(net.dense)
+    assert net.macs(found.best("40%")) <= 0.4 * net.macs(net.dense)
     student = sc.finetune(net, found.best(), found.bank, data, epochs=1)
     sc.save(student, "slim")
     loaded = sc.load("slim", base=make)
@@ -126,7 +126,7 @@ def test_every_subnetwork_at_the_budget_meets_it_to_the_last_channel(
     limit = net.budget("50%").macs
     assert net.macs(found.best()) <= limit == net.macs(net.dense) // 2
     interims = [json.loads(line) for line in (storage / "bank" / "records.jsonl").read_text().splitlines()]
-    at_budget = [each["subnetwork"] for each in interims if each.get("macs", limit + 1) <= limit]
+    at_budget = [each["subnetwork"] for each in interims if 0.9 * limit < each.get("macs", 0) <= limit]
     assert [list(channels) for channels in found.best().kept] in at_budget
     assert len(at_budget) > 3
     for kept in at_budget:
