@@ -93,6 +93,8 @@ def test_the_run_directory_holds_what_the_page_says(run: Run) -> None:
         "front.json",
         "pareto.png",
         "pareto.svg",
+        "report.html",
+        "report.html",
         "bank/records.jsonl",
         "bank/bank.json",
         "bank/index.faiss",
