@@ -94,7 +94,6 @@ def test_the_run_directory_holds_what_the_page_says(run: Run) -> None:
         "pareto.png",
         "pareto.svg",
         "report.html",
-        "report.html",
         "bank/records.jsonl",
         "bank/bank.json",
         "bank/index.faiss",
