@@ -50,7 +50,7 @@ def page(title: str, command: str, stages: Mapping[str, Any], architecture: Mapp
     n = {split: figures["dense"][split]["n"] for split in ("holdout", "test")}
     head = ["", "MACs", "parameters", f"holdout accuracy (n = {n['holdout']})", f"test accuracy (n = {n['test']})"]
     groups = architecture["groups"].items()
-    widths = [[name, str(g["dense"]), f"{g['width']} {_bar(g['width'] / g['dense'])}"] for name, g in groups]
+    widths = [[name, str(g["dense"]), str(g["width"]), _bar(g["width"] / g["dense"])] for name, g in groups]
     opened = stages["transfer"]["gates_open"] or [None] * len(stages["bank"]["teachers"])
     teachers = [
         [f"{t['macs'] / 1e6:.4g}M", f"{t['loss']:.3f}", "-" if share is None else f"{share:.1%}"]
@@ -62,7 +62,7 @@ def page(title: str, command: str, stages: Mapping[str, Any], architecture: Mapp
         _table(head, rows),
         "<p>One MAC is two FLOPs. Test images were read once, at the end.</p>",
         f"<h2>Front</h2><figure>{svg[svg.index('<svg') :]}</figure>",
-        "<h2>Widths</h2>" + _table(["channel group", "dense", "kept"], widths),
+        "<h2>Widths</h2>" + _table(["channel group", "dense", "kept", ""], widths),
         "<h2>Teachers in the memory bank</h2>" + _table(["MACs", "holdout loss", "steps its gate was open"], teachers),
         "<h2>Seconds</h2>" + _table(["stage", "seconds"], seconds),
         f"<h2>Again</h2><pre>{escape(command)}</pre>",
@@ -88,6 +88,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 STYLE = """
 :root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse}th,td{text-align:left;padding:.2rem 1rem .2rem 0;border-bottom:1px solid #8884}
-th{font-weight:600}i{display:inline-block;height:.6em;background:#0072b2;margin-left:.5rem}
+th{font-weight:600}i{display:inline-block;height:.6em;background:#0072b2}
 figure{margin:0;background:#fff}svg{max-width:100%;height:auto}pre{white-space:pre-wrap}
 """

@@ -3,7 +3,7 @@
 Seconds of each stage; holdout and test accuracy of the dense network, of the searched one before
 fine-tuning, after cross-entropy, after CKT. Every arm starts from the same subnetwork and weights.
 
-    python benchmarks/main_job.py CIFAR_FOLDER [--nets resnet20 resnet56] [--trials 100] [--epochs 3]
+    python benchmarks/main_job.py CIFAR_FOLDER [--nets resnet20 resnet56] [--trials 100] [--epochs 3] [--freeze GROUP ...]
 """
 
 import argparse
@@ -34,11 +34,11 @@ def figures(model: nn.Module, data: Data, seconds: float) -> dict[str, object]:
     return {**scores, "seconds": round(seconds, 1)}
 
 
-def job(name: str, data: Data, trials: int, epochs: int, seed: int) -> dict[str, object]:
+def job(name: str, data: Data, trials: int, epochs: int, seed: int, freeze: list[str]) -> dict[str, object]:
     """One network, all stages."""
     dense = sc.constructor(name, len(data.classes))()
     sc.load_weights(dense, WEIGHTS / f"{name}-cifar10-jpeg.safetensors")
-    net = sc.Supernet.of(dense.eval(), data.example)
+    net = sc.Supernet.of(dense.eval(), data.example, freeze=freeze)
     ended: dict[str, float] = {}  # seconds from the start of the search, or of the arm, to the last word of each stage
 
     def progress(what: str, done: int, total: int) -> None:
@@ -82,6 +82,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--freeze", nargs="*", default=[], help="channel groups that stay whole, with wildcards")
+    parser.add_argument("--tag", default="", help="ends the name of the result's file")
     asked = parser.parse_args()
     data = sc.open_data(f"imagefolder:{asked.cifar}")
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=HERE)
@@ -91,10 +93,10 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "asked": {**vars(asked), "cifar": "CIFAR-10, JPEG copy"},
     }
-    nets = {name: job(name, data, asked.trials, asked.epochs, asked.seed) for name in asked.nets}
+    nets = {name: job(name, data, asked.trials, asked.epochs, asked.seed, asked.freeze) for name in asked.nets}
     for name, figures_of_net in nets.items():
         text = json.dumps({**result, "net": name, **figures_of_net}, indent=1)
-        (HERE / "results" / f"main_job_{name}.json").write_text(text + "\n")
+        (HERE / "results" / f"main_job_{name}{asked.tag}.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":
