@@ -3,7 +3,7 @@
 Seconds of each stage; holdout and test accuracy of the dense network, of the searched one before
 fine-tuning, after cross-entropy, after CKT. Every arm starts from the same subnetwork and weights.
 
-    python benchmarks/main_job.py CIFAR_FOLDER [--nets resnet20 resnet56] [--trials 100] [--epochs 3] [--freeze GROUP ...]
+    python benchmarks/main_job.py CIFAR_FOLDER [--nets resnet20 resnet56] [--trials 100] [--freeze GROUP ...]
 """
 
 import argparse
