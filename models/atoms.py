@@ -43,7 +43,7 @@ class Atoms:
     ``tensors``: the atoms along each dimension of each parameter and buffer. ``parameters``: which of them are
     parameters. ``ties``: pairs that live or die together. ``made``: atoms that a convolution or linear layer
     produces; ``read``: atoms of a weight that it sums over. ``frozen``: atoms that can't be removed, with the
-    reason. ``normed``: atoms that a layer or group norm takes statistics over.
+    reason.
     """
 
     count: int = 1
@@ -53,7 +53,6 @@ class Atoms:
     made: list[IntArray] = field(default_factory=list)
     read: list[IntArray] = field(default_factory=list)
     frozen: list[tuple[IntArray, str]] = field(default_factory=list)
-    normed: list[IntArray] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
     _first: list[int] = field(default_factory=list)  # the first atom of each tensor, in order
     _known: dict[int, tuple[Tensor, Labels]] = field(default_factory=dict)

@@ -2,12 +2,16 @@
 
 import re
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from .atoms import FloatArray, IntArray
 from .cost import Costs
 from .errors import SecateurError
+
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -33,7 +37,7 @@ class Budget:
             )
         return cls(macs)
 
-    def holds(self, costs: Costs, widths: IntArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    def holds(self, costs: Costs, widths: IntArray) -> BoolArray:
         """Whether these widths cost no more. Shape: widths (..., G) → (...,)"""
         return costs.macs(widths) <= self.macs
 
@@ -96,8 +100,7 @@ def fill(space: Space, budget: Budget, widths: IntArray, wish: FloatArray) -> In
     """
     widths = np.array(widths)
     while True:
-        wider = space.wider(widths)
-        fits = budget.holds(space.costs, wider) & (np.diag(wider) > widths)
+        wider, fits = _steps(space, budget, widths)
         if not fits.any():
             return widths
         short = np.where(fits, (wish - widths) / space.dense, -np.inf)
@@ -106,9 +109,16 @@ def fill(space: Space, budget: Budget, widths: IntArray, wish: FloatArray) -> In
 
 def filled(space: Space, budget: Budget, widths: IntArray) -> bool:
     """Whether these widths meet the budget and not one step more would. Shape: widths (G,)"""
+    return bool(budget.holds(space.costs, widths)) and not bool(_steps(space, budget, widths)[1].any())
+
+
+def _steps(space: Space, budget: Budget, widths: IntArray) -> tuple[IntArray, BoolArray]:
+    """Every group one step wider, a row each, and which of these rows still meet the budget.
+
+    Shape: widths (G,) → (G, G), (G,)
+    """
     wider = space.wider(widths)
-    more = budget.holds(space.costs, wider) & (np.diag(wider) > widths)
-    return bool(budget.holds(space.costs, widths)) and not bool(more.any())
+    return wider, budget.holds(space.costs, wider) & (np.diag(wider) > widths)
 
 
 def reachable(space: Space) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from .call import aten
 from .slim import kept_places, masked, slim
 from .subnetwork import Subnetwork
 from .supernet import Supernet
-from .trace import ERRORS, evaluating
+from .trace import ERRORS, evaluating, first_line
 
 Attempt: TypeAlias = Callable[[Supernet, Subnetwork], str | None]  # why a subnetwork fails, if it does
 
@@ -87,8 +87,7 @@ def _shapes(net: Supernet, subnetwork: Subnetwork) -> str | None:
     try:
         after = _shapes_of(slim(replace(net, model=bare), subnetwork), example)
     except ERRORS as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        return f"has a width written down in forward ({first[:100]})"
+        return f"has a width written down in forward ({first_line(error)[:100]})"
     return None if before == after else f"changes the shape of the output from {before} to {after}"
 
 
@@ -115,8 +114,7 @@ def _values(net: Supernet, subnetwork: Subnetwork) -> str | None:
         with torch.no_grad(), evaluating(net.model):
             pairs = list(zip(_tensors(model(images)), reference(net, subnetwork, images), strict=True))
     except ERRORS as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        return f"has a width written down in forward ({first[:100]})"
+        return f"has a width written down in forward ({first_line(error)[:100]})"
     for one, other in pairs:  # outputs that are not finite prove nothing
         if other.isfinite().all() and not float((one - other).abs().max()) <= TOLERANCE * float(other.abs().max()):
             return "gives other outputs when it is narrowed than without the removed channels"

@@ -76,8 +76,8 @@ def _aligned(call: Call, size: int) -> bool:
     """Whether a cut takes whole parts: always so for split, and for a slice that starts at one and steps by 1."""
     if call.func.overloadpacket is not aten.slice:
         return True
-    start, step = [*call.args[2:3], *call.args[4:5], 1][0] if len(call.args) > 2 else 0, call.args[4:5]
-    return (start or 0) % size == 0 and (not step or step[0] == 1)
+    given = dict(zip(("start", "end", "step"), call.args[2:], strict=False))
+    return (given.get("start") or 0) % size == 0 and given.get("step", 1) == 1
 
 
 def concatenates(atoms: Atoms, call: Call) -> list[Labels]:

@@ -40,7 +40,6 @@ def normalises_over(atoms: Atoms, call: Call) -> list[Labels]:
             for vector in vectors:
                 if vector is not None:
                     _belongs(atoms, each.flatten(), vector)
-            atoms.normed.append(np.unique(each.numpy()))
     return [atoms.of(x)] + [[] for _ in call.results[1:]]
 
 
@@ -52,7 +51,6 @@ def normalises_parts(atoms: Atoms, call: Call) -> list[Labels]:
         parts = channels.reshape(groups, -1)
         if parts.shape[1] > 1:
             atoms.tie(parts[:1], parts)
-            atoms.normed.append(np.unique(channels.numpy()))
         for vector in (weight, bias):
             if vector is not None:
                 _belongs(atoms, channels, vector)

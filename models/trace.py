@@ -39,8 +39,14 @@ def trace(model: nn.Module, example: Tensor) -> Atoms:
         return _follow(model, real, example)
     except ERRORS as error:
         shape = "x".join(map(str, example.shape[1:]))
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise SecateurError(f"the network does not run on an input of {shape} ({first}); give --input") from error
+        raise SecateurError(
+            f"the network does not run on an input of {shape} ({first_line(error)}); give --input"
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line; torch writes many."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @contextmanager
