@@ -35,7 +35,7 @@ def architecture(net: Supernet, subnetwork: Subnetwork, **about: Any) -> Archite
         "format": FORMAT,
         "model": type(net.model).__name__,
         "fingerprint": fingerprint(net),
-        "input": list(net.example.shape[1:]),
+        "inputs": [list(example.shape[1:]) for example in net.examples],
         "costs": costs,
         "groups": groups,
         "frozen": {group.name: group.frozen for group in net.frozen},
@@ -108,7 +108,7 @@ def load(folder: Path | str, base: Callable[[], nn.Module]) -> nn.Module:
     """
     folder = Path(folder)
     record = read(folder / "architecture.json")
-    net = Supernet.of(base(), torch.zeros(1, *record["input"]), check=False)
+    net = Supernet.of(base(), tuple(torch.zeros(1, *shape) for shape in record["inputs"]), check=False)
     net = net.freezing({g.name: "stayed whole" for g in net.groups if g.name in record.get("frozen", ())})
     model = with_architecture(slim(net, subnetwork_of(record, net)), record)
     try:
@@ -130,8 +130,9 @@ def read(path: Path) -> Architecture:
         raise SecateurError(f"{path} is no architecture ({error}); give the folder that secateur wrote") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise SecateurError(f"{path} is not of format {FORMAT!r}; give a file that this version wrote")
-    if not _whole_numbers(record.get("input")) or not _are_groups(record.get("groups")):
-        raise SecateurError(f"the input or a channel group in {path} is missing or broken; it was edited by hand")
+    inputs = record.get("inputs")
+    if not isinstance(inputs, list) or not all(map(_whole_numbers, inputs)) or not _are_groups(record.get("groups")):
+        raise SecateurError(f"an input or a channel group in {path} is missing or broken; it was edited by hand")
     return record
 
 

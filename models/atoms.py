@@ -18,6 +18,7 @@ from torch import Tensor
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Labels: TypeAlias = list[Tensor]
 
 NOTHING = 0  # the label of a place that no parameter made: zero padding, a tensor made in forward
@@ -36,14 +37,28 @@ class Product:
     columns: IntArray
 
 
+@dataclass(frozen=True)
+class Activation:
+    """A tensor of one image that forward makes: ``scale`` x alive(line) x ... bytes.
+
+    It is needed from the operation ``born`` to the operation ``last``, which are counted from 0 (the input).
+    """
+
+    scale: int
+    lines: tuple[IntArray, ...]
+    born: int
+    last: int
+
+
 @dataclass
 class Atoms:
     """Everything one forward pass tells about channels.
 
     ``tensors``: the atoms along each dimension of each parameter and buffer. ``parameters``: which of them are
     parameters. ``ties``: pairs that live or die together. ``made``: atoms that a convolution or linear layer
-    produces; ``read``: atoms of a weight that it sums over. ``frozen``: atoms that can't be removed, with the
-    reason.
+    produces; ``read``: atoms of a weight that it sums over; ``normed``: atoms that a layer or group norm takes
+    its statistics over. ``frozen``: atoms that can't be removed, with the reason. ``uncounted``: names of the
+    operations that compute and yet are no product.
     """
 
     count: int = 1
@@ -52,8 +67,11 @@ class Atoms:
     ties: list[tuple[IntArray, IntArray]] = field(default_factory=list)
     made: list[IntArray] = field(default_factory=list)
     read: list[IntArray] = field(default_factory=list)
+    normed: list[IntArray] = field(default_factory=list)
     frozen: list[tuple[IntArray, str]] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
+    activations: list[Activation] = field(default_factory=list)
+    uncounted: dict[str, int] = field(default_factory=dict)
     _first: list[int] = field(default_factory=list)  # the first atom of each tensor, in order
     _known: dict[int, tuple[Tensor, Labels]] = field(default_factory=dict)
     _weights: set[int] = field(default_factory=set)  # ids of parameters, moved or not
@@ -118,7 +136,7 @@ class Atoms:
 
     def freeze(self, labels: Labels, reason: str) -> None:
         """None of these atoms can be removed."""
-        self.frozen += [(np.unique(each.numpy()), reason) for each in labels]
+        self.frozen += [(each.flatten().numpy(), reason) for each in labels]
 
 
 def meet(atoms: Atoms, labels: Iterable[Tensor], fixed: Sequence[Tensor]) -> Labels:

@@ -2,16 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from .atoms import FloatArray, IntArray
+from .atoms import BoolArray, FloatArray, IntArray
 from .cost import Costs
 from .errors import SecateurError
-
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -44,16 +40,12 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """The widths a search may choose: in each group multiples of ``divisor`` from ``least`` on, or ``dense``.
-
-    ``least_share``: the share of a group that ``least`` came from.
-    """
+    """The widths a search may choose: in each group multiples of ``divisor`` from ``least`` on, or ``dense``."""
 
     costs: Costs
     dense: IntArray
     least: IntArray
     divisor: int = 1
-    least_share: float = 0.0
 
     def floor(self, widths: FloatArray) -> IntArray:
         """The next allowed widths at or below (never below the least). Shape: (..., G) → (..., G)"""

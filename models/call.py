@@ -1,11 +1,11 @@
 """One operation as torch ran it, which is what rules read."""
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from .atoms import Atoms, Labels
 
@@ -23,7 +23,9 @@ class Call(NamedTuple):
     @property
     def tensors(self) -> list[Tensor]:
         """All tensors among the arguments."""
-        return [x for x in tree_leaves((self.args, self.kwargs)) if isinstance(x, Tensor)]
+        given = (*self.args, *self.kwargs.values())
+        flat = chain.from_iterable(each if isinstance(each, (list, tuple)) else (each,) for each in given)
+        return [x for x in flat if isinstance(x, Tensor)]
 
     @property
     def name(self) -> str:

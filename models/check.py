@@ -15,15 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from .call import aten
 from .slim import kept_places, masked, slim
 from .subnetwork import Subnetwork
 from .supernet import Supernet
-from .trace import ERRORS, evaluating, first_line
+from .trace import ERRORS, evaluating, first_line, tensors_in
 
-Attempt: TypeAlias = Callable[[Supernet, Subnetwork], str | None]  # why a subnetwork fails, if it does
+Attempt: TypeAlias = Callable[[Subnetwork], str | None]  # why a subnetwork fails, if it does
 
 TOLERANCE = 1e-3  # of the largest output; float32 sums in another order
 
@@ -34,14 +33,15 @@ def checked(net: Supernet, seed: int = 0) -> Supernet:
     Shapes are tried without storage first, then values on random images. Raises SecateurError where nothing
     is left to prune.
     """
-    for attempt in (_shapes,) if net.example.is_meta else (_shapes, _values):
-        blame = _guilty(net, attempt, np.random.default_rng(seed))
+    without_storage = any(example.is_meta for example in net.examples)
+    for attempts in (_shapes,) if without_storage else (_shapes, _values):
+        blame = _guilty(net, attempts(net), np.random.default_rng(seed))
         if blame:
             net = net.freezing(blame)
     return net
 
 
-def reference(net: Supernet, subnetwork: Subnetwork, images: Tensor) -> list[Tensor]:
+def reference(net: Supernet, subnetwork: Subnetwork, *images: Tensor) -> list[Tensor]:
     """The outputs that the slimmed network must have: those of the dense one with removed channels unread.
 
     Where a layer norm or a group norm reduces over the group's channels, its statistics are of those kept.
@@ -50,7 +50,7 @@ def reference(net: Supernet, subnetwork: Subnetwork, images: Tensor) -> list[Ten
     tensors = dict(model.named_parameters())
     kept = {id(tensors[n]): d[0] for n, d in kept_places(net, subnetwork).items() if n in tensors and 0 in d}
     with torch.no_grad(), _KeptNorms({each: torch.from_numpy(places) for each, places in kept.items()}):
-        return _tensors(model(images))
+        return tensors_in(model(*images))
 
 
 def _guilty(net: Supernet, attempt: Attempt, rng: np.random.Generator) -> dict[str, str]:
@@ -63,7 +63,7 @@ def _guilty(net: Supernet, attempt: Attempt, rng: np.random.Generator) -> dict[s
     def search(suspects: Sequence[int]) -> None:
         narrow = good.union(suspects)
         dense = net.dense.kept
-        reason = attempt(net, Subnetwork(tuple(kept[g] if g in narrow else dense[g] for g in range(len(kept)))))
+        reason = attempt(Subnetwork(tuple(kept[g] if g in narrow else dense[g] for g in range(len(kept)))))
         if reason is None:
             good.update(suspects)
         elif len(suspects) == 1:
@@ -77,18 +77,27 @@ def _guilty(net: Supernet, attempt: Attempt, rng: np.random.Generator) -> dict[s
     return blame
 
 
-def _shapes(net: Supernet, subnetwork: Subnetwork) -> str | None:
-    """Why the slimmed network does not run, or makes outputs of another shape."""
-    bare, example = _without_storage(net.model), net.example.to("meta")
+def _shapes(net: Supernet) -> Attempt:
+    """Finds out why a slimmed network does not run, or makes outputs of another shape."""
+    bare = replace(net, model=_without_storage(net.model))
+    examples = [example.to("meta") for example in net.examples]
     try:
-        before = _shapes_of(bare, example)
+        before = _shapes_of(bare.model, examples)
     except ERRORS:
-        return None  # a forward that looks at values is left to the values
-    try:
-        after = _shapes_of(slim(replace(net, model=bare), subnetwork), example)
-    except ERRORS as error:
-        return f"has a width written down in forward ({first_line(error)[:100]})"
-    return None if before == after else f"changes the shape of the output from {before} to {after}"
+        return lambda subnetwork: None  # a forward that looks at values is left to the values
+
+    def attempt(subnetwork: Subnetwork) -> str | None:
+        try:
+            after = _shapes_of(slim(bare, subnetwork), examples)
+        except ERRORS as error:
+            return _written_down(error)
+        return None if before == after else f"changes the shape of the output from {before} to {after}"
+
+    return attempt
+
+
+def _written_down(error: Exception) -> str:
+    return f"has a width written down in forward ({first_line(error)[:100]})"
 
 
 def _without_storage(model: nn.Module) -> nn.Module:
@@ -100,29 +109,29 @@ def _without_storage(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo).eval()
 
 
-def _shapes_of(model: nn.Module, example: Tensor) -> list[tuple[int, ...]]:
+def _shapes_of(model: nn.Module, examples: Sequence[Tensor]) -> list[tuple[int, ...]]:
     with torch.no_grad():
-        return [tuple(output.shape) for output in _tensors(model(example))]
+        return [tuple(output.shape) for output in tensors_in(model(*examples))]
 
 
-def _values(net: Supernet, subnetwork: Subnetwork) -> str | None:
-    """Why the slimmed network's outputs are not the reference's."""
+def _values(net: Supernet) -> Attempt:
+    """Finds out why a slimmed network's outputs are not the reference's."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(2, *net.example.shape[1:], generator=generator).to(net.example)
-    model = slim(net, subnetwork).eval()
-    try:
-        with torch.no_grad(), evaluating(net.model):
-            pairs = list(zip(_tensors(model(images)), reference(net, subnetwork, images), strict=True))
-    except ERRORS as error:
-        return f"has a width written down in forward ({first_line(error)[:100]})"
-    for one, other in pairs:  # outputs that are not finite prove nothing
-        if other.isfinite().all() and not float((one - other).abs().max()) <= TOLERANCE * float(other.abs().max()):
-            return "gives other outputs when it is narrowed than without the removed channels"
-    return None
+    images = [torch.randn(2, *example.shape[1:], generator=generator).to(example) for example in net.examples]
 
+    def attempt(subnetwork: Subnetwork) -> str | None:
+        model = slim(net, subnetwork).eval()
+        try:
+            with torch.no_grad(), evaluating(net.model):
+                pairs = list(zip(tensors_in(model(*images)), reference(net, subnetwork, *images), strict=True))
+        except ERRORS as error:
+            return _written_down(error)
+        for one, other in pairs:  # outputs that are not finite prove nothing
+            if other.isfinite().all() and not float((one - other).abs().max()) <= TOLERANCE * float(other.abs().max()):
+                return "gives other outputs when it is narrowed than without the removed channels"
+        return None
 
-def _tensors(output: object) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+    return attempt
 
 
 class _KeptNorms(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -1,17 +1,20 @@
 """What a network costs, as closed forms over the widths of its channel groups.
 
-MACs: multiply-accumulates of one image through convolutions, linear layers and matrix products; batch norm,
-activations, pooling and biases are not counted. One MAC is two FLOPs. The same numbers, halved, as
-``torch.utils.flop_counter`` gives on the built network.
+MACs: multiply-accumulates of one image through convolutions, linear layers and matrix products; one MAC is
+two FLOPs. The same numbers, halved, as ``torch.utils.flop_counter`` gives on the built network; it counts
+neither batch norm, activations, pooling nor biases, and ``Costs.uncounted`` lists what a network has of these.
+
+Memory: the bytes of activations that live at once, at most, while one image goes through, if each tensor is
+let go after the last operation that reads it. Weights, and what an operation needs within itself, are extra.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
-from .atoms import Atoms, FloatArray, IntArray
+from .atoms import Activation, Atoms, FloatArray, IntArray
 from .groups import Grouping
 
 
@@ -30,37 +33,61 @@ class Bilinear:
     columns: FloatArray
     columns_fixed: FloatArray
 
+    def factors(self, widths: IntArray) -> FloatArray:
+        """Each term without its scale. Shape: widths (..., G) → (..., L)"""
+        w = np.asarray(widths, np.float64)
+        product: FloatArray = (w @ self.rows.T + self.rows_fixed) * (w @ self.columns.T + self.columns_fixed)
+        return product
+
     def __call__(self, widths: IntArray) -> IntArray:
         """The sum at each vector of widths. Shape: widths (..., G) → (...,)"""
-        w = np.asarray(widths, np.float64)
-        rows, columns = w @ self.rows.T + self.rows_fixed, w @ self.columns.T + self.columns_fixed
-        total: IntArray = np.rint((rows * columns) @ self.scale).astype(np.int64)
+        total: IntArray = np.rint(self.factors(widths) @ self.scale).astype(np.int64)
         return total
 
 
 @dataclass(frozen=True, eq=False)
+class Peak:
+    """max_t Σ_a live_at · size_a: the sizes of what lives at moment t, at the worst moment.
+
+    Shape: live (L, T)
+    """
+
+    sizes: Bilinear
+    live: FloatArray
+
+    def __call__(self, widths: IntArray) -> IntArray:
+        """The most at each vector of widths. Shape: widths (..., G) → (...,)"""
+        at = self.sizes.factors(widths) @ (self.sizes.scale[:, None] * self.live)
+        most: IntArray = np.rint(at.max(-1)).astype(np.int64)
+        return most
+
+
+@dataclass(frozen=True, eq=False)
 class Costs:
-    """The two costs of a network. ``products`` names the tensor of each term of ``macs``."""
+    """The costs of a network: MACs, trainable numbers, bytes of activations at the peak.
+
+    ``products`` names the tensor of each term of ``macs``; ``uncounted`` the operations that compute and are
+    in no cost.
+    """
 
     macs: Bilinear
     parameters: Bilinear
+    memory: Peak
     products: tuple[str, ...]
+    uncounted: tuple[str, ...]
 
     @classmethod
-    def of(cls, atoms: Atoms, grouping: Grouping, parameters: dict[str, tuple[int, ...]]) -> "Costs":
-        """Closed forms from a trace. ``parameters``: the shape of each trainable tensor."""
-        widths = np.array([group.width for group in grouping.groups])
-        macs = [(p.scale, p.rows, p.columns) for p in atoms.products]
-        sizes = []
-        nobody = np.zeros(1, np.int64)
-        for name in parameters:
-            narrowed_first = sorted(atoms.tensors[name], key=lambda line: bool((grouping.group_of[line] < 0).all()))
-            first, second, *others = [*narrowed_first, nobody, nobody]
-            sizes.append((prod(map(len, others)), first, second))
+    def of(cls, atoms: Atoms, grouping: Grouping, parameters: Iterable[str]) -> "Costs":
+        """Closed forms from a trace. ``parameters``: the names of the trainable tensors."""
+        macs = [(p.scale, (p.rows, p.columns)) for p in atoms.products]
+        sizes = [(1, atoms.tensors[name]) for name in parameters]
+        bytes_ = [(a.scale, a.lines) for a in atoms.activations]
         return cls(
-            _bilinear(macs, grouping.group_of, widths),
-            _bilinear(sizes, grouping.group_of, widths),
+            _bilinear(macs, grouping),
+            _bilinear(sizes, grouping),
+            Peak(_bilinear(bytes_, grouping), _live(atoms.activations)),
             tuple(p.tensor for p in atoms.products),
+            tuple(sorted({name.removeprefix("aten.").strip("_") for name in atoms.uncounted})),
         )
 
 
@@ -74,23 +101,43 @@ def parameters(costs: Costs, widths: IntArray) -> IntArray:
     return costs.parameters(widths)
 
 
+def memory(costs: Costs, widths: IntArray) -> IntArray:
+    """Bytes of activations at the peak, for one image. Shape: widths (..., G) → (...,)"""
+    return costs.memory(widths)
+
+
 def macs_share(costs: Costs, widths: IntArray, tensors: set[str]) -> float:
     """The share of the MACs that lies in the products of these tensors. Shape: widths (G,)"""
-    w, form = np.asarray(widths, np.float64), costs.macs
-    each = form.scale * (form.rows @ w + form.rows_fixed) * (form.columns @ w + form.columns_fixed)
+    each = costs.macs.scale * costs.macs.factors(widths)
     return float(each[[name in tensors for name in costs.products]].sum() / each.sum())
 
 
-def _bilinear(terms: Sequence[tuple[int, IntArray, IntArray]], group_of: IntArray, widths: IntArray) -> Bilinear:
-    rows, rows_fixed = _counts([rows for _, rows, _ in terms], group_of, widths)
-    columns, columns_fixed = _counts([columns for *_, columns in terms], group_of, widths)
-    return Bilinear(np.array([s for s, *_ in terms], np.float64), rows, rows_fixed, columns, columns_fixed)
+def _live(activations: Sequence[Activation]) -> FloatArray:
+    """Which activations live at which moment, for the moments before something is let go. Shape: → (L, T)"""
+    born, last = (np.array([getattr(a, end) for a in activations]) for end in ("born", "last"))
+    moments = np.unique(last)
+    live: FloatArray = ((born[:, None] <= moments) & (moments <= last[:, None])).astype(np.float64)
+    return live
 
 
-def _counts(lines: Sequence[IntArray], group_of: IntArray, widths: IntArray) -> tuple[FloatArray, FloatArray]:
+def _bilinear(terms: Sequence[tuple[int, Sequence[IntArray]]], grouping: Grouping) -> Bilinear:
+    """Terms scale x alive(line) x ... : at most two lines that pruning narrows, the others as they are."""
+    nobody = np.zeros(1, np.int64)
+    scale, rows, columns = [], [], []
+    for factor, lines in terms:
+        narrowed_first = sorted(lines, key=lambda line: bool((grouping.group_of[line] < 0).all()))
+        first, second, *others = [*narrowed_first, nobody, nobody]
+        scale.append(factor * prod(map(len, others)))
+        rows.append(first)
+        columns.append(second)
+    return Bilinear(np.array(scale, np.float64), *_counts(rows, grouping), *_counts(columns, grouping))
+
+
+def _counts(lines: Sequence[IntArray], grouping: Grouping) -> tuple[FloatArray, FloatArray]:
     """How many places each group holds along each line of atoms, per channel; and how many nobody holds."""
+    widths = np.array([group.width for group in grouping.groups])
     counts, fixed = np.zeros((len(lines), len(widths))), np.zeros(len(lines))
     for line, atoms in enumerate(lines):
-        held = np.bincount(group_of[atoms] + 1, minlength=len(widths) + 1)
+        held = np.bincount(grouping.group_of[atoms] + 1, minlength=len(widths) + 1)
         fixed[line], counts[line] = held[0], held[1:] / widths
     return counts, fixed

@@ -1,12 +1,13 @@
 """Channel groups: channels of several layers that live or die together."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
-from .atoms import NOTHING, Atoms, FloatArray, IntArray
+from .atoms import NOTHING, Atoms, BoolArray, FloatArray, IntArray
+from .channels import Places, among, connected
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +40,24 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class ChannelGroup:
-    """``width`` channels that can be removed one by one; ``frozen`` says why they can't, if they can't."""
+    """``width`` channels that can be removed one by one; ``frozen`` says why they can't, if they can't.
+
+    ``normed``: a layer or group norm takes its statistics over them, so that removing some changes what the
+    norm does to the others.
+    """
 
     name: str
     width: int
     members: tuple[Member, ...]
     frozen: str | None = None
+    normed: bool = False
+
+    def atoms(self, tensors: Mapping[str, Sequence[IntArray]]) -> IntArray:
+        """One atom of each channel, given those of all tensors. Shape: → (width,)"""
+        found = np.full(self.width, NOTHING)
+        for member in self.members:
+            found[member.channels] = tensors[member.tensor][member.dim][member.places]
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,82 +79,55 @@ def grouping(atoms: Atoms) -> Grouping:
     some weight reads it, and nothing froze it.
     """
     channel = connected(atoms.count, atoms.ties)
-    made, read = _all(atoms.made), _all(atoms.read)
-    alive = np.setdiff1d(channel[made], channel[[NOTHING]])
-    reasons: dict[int, str] = dict.fromkeys(np.setdiff1d(alive, channel[read]).tolist(), "is read by no layer")
-    for labels, why in reversed(atoms.frozen):  # the first reason met counts
-        reasons.update(dict.fromkeys(channel[labels].tolist(), why))
-    consumed = set(read.tolist())
+    alive = among(channel, atoms.made)
+    alive[channel[NOTHING]] = False
+    fate, reasons = _fates(atoms, channel, alive)
+    normed = among(channel, atoms.normed)
     groups: list[ChannelGroup] = []
-    group_of = np.full(atoms.count, -1, np.int64)
-    for lies in _alike(atoms, channel, alive, reasons):
-        members = _members(atoms, lies, consumed)
+    names: Counter[str] = Counter()
+    for channels, members in _alike(atoms, channel, np.flatnonzero(alive), fate):
         maker = next((m.tensor for m in members if not m.reads), members[0].tensor)
-        name = _unique(maker.rpartition(".")[0] or maker, groups)
-        groups.append(ChannelGroup(name, len(lies), members, reasons.get(int(lies[0][0]))))
+        name = maker.rpartition(".")[0] or maker
+        names[name] += 1
+        name = f"{name}#{names[name]}" if names[name] > 1 else name
+        first = channels[0]
+        groups.append(ChannelGroup(name, len(channels), members, reasons[fate[first]], bool(normed[first])))
     prunable = tuple(group for group in groups if group.frozen is None)
+    group_of = np.full(atoms.count, -1, np.int64)
     for g, group in enumerate(prunable):
         for member in group.members:
             group_of[atoms.tensors[member.tensor][member.dim][member.places]] = g
     return Grouping(prunable, tuple(group for group in groups if group.frozen is not None), group_of)
 
 
-def connected(count: int, ties: Sequence[tuple[IntArray, IntArray]]) -> IntArray:
-    """The smallest atom of every atom's connected component. Shape: → (count,)"""
-    parent = np.arange(count)
-    if not ties:
-        return parent
-    a, b = (np.concatenate(side) for side in zip(*ties, strict=True))
-    while True:
-        low = np.minimum(parent[a], parent[b])
-        np.minimum.at(parent, parent[a], low)
-        np.minimum.at(parent, parent[b], low)
-        while (parent[parent] != parent).any():
-            parent = parent[parent]
-        if (parent[a] == parent[b]).all():
-            return parent
+def _fates(atoms: Atoms, channel: IntArray, alive: BoolArray) -> tuple[IntArray, list[str | None]]:
+    """What holds each channel, as a number, and what the numbers mean; 0 is free. Shape: (atoms,) → (atoms,)"""
+    meaning: dict[str | None, int] = {None: 0, "is read by no layer": 1}
+    fate = np.where(alive & ~among(channel, atoms.read), 1, 0)
+    for labels, why in reversed(atoms.frozen):  # the first reason met counts
+        fate[channel[labels]] = meaning.setdefault(why, len(meaning))
+    return fate, list(meaning)
 
 
-def _all(parts: Sequence[IntArray]) -> IntArray:
-    return np.unique(np.concatenate([*parts, np.zeros(0, np.int64)]))
-
-
-Lies: TypeAlias = tuple[int, list[tuple[str, int, int]]]  # a channel and its (tensor, dimension, place)s
-
-
-def _alike(atoms: Atoms, channel: IntArray, alive: IntArray, reasons: dict[int, str]) -> list[list[Lies]]:
-    """Channels that lie in the same dimensions and share their fate, together, in order of the network.
+def _alike(
+    atoms: Atoms, channel: IntArray, alive: IntArray, fate: IntArray
+) -> Iterator[tuple[IntArray, tuple[Member, ...]]]:
+    """Channels that lie in the same dimensions and share their fate, with their members, in order of the network.
 
     Buffers that no product reads (the zeros of a padding shortcut) don't tell channels apart: their sizes
     enter no cost.
     """
-    lies: dict[int, list[tuple[str, int, int]]] = {each: [] for each in alive.tolist()}
-    for tensor, along in atoms.tensors.items():
-        for dim, labels in enumerate(along):
-            for place, each in enumerate(channel[labels].tolist()):
-                if each in lies:
-                    lies[each].append((tensor, dim, place))
+    if not len(alive):
+        return
+    places = Places.of(atoms, channel, alive)
+    consumed = among(np.arange(atoms.count), atoms.read)
     counted = atoms.parameters | {product.tensor for product in atoms.products}
-    alike: dict[object, list[Lies]] = {}
-    for each, places in lies.items():
-        signature = tuple((tensor, dim) for tensor, dim, _ in places if tensor in counted)
-        alike.setdefault((signature, reasons.get(each)), []).append((each, places))
-    return list(alike.values())
-
-
-def _members(atoms: Atoms, lies: list[Lies], consumed: set[int]) -> tuple[Member, ...]:
-    """The index maps of one group, by dimension."""
-    maps: dict[tuple[str, int], list[tuple[int, int]]] = {}
-    for c, (_, places) in enumerate(lies):
-        for tensor, dim, place in places:
-            maps.setdefault((tensor, dim), []).append((c, place))
-    members = []
-    for (tensor, dim), pairs in maps.items():
-        channels, places = np.array(pairs).T
-        members.append(Member(tensor, dim, int(atoms.tensors[tensor][dim][places[0]]) in consumed, channels, places))
-    return tuple(members)
-
-
-def _unique(name: str, groups: Sequence[ChannelGroup]) -> str:
-    taken = {group.name for group in groups}
-    return next(n for n in (name, *(f"{name}#{k}" for k in range(2, len(taken) + 3))) if n not in taken)
+    kind = places.kinds(np.array([tensor in counted for tensor, _ in places.lines]), fate[alive])
+    numbers = [np.flatnonzero(kind == k) for k in range(kind.max() + 1)]
+    members: list[list[Member]] = [[] for _ in numbers]
+    for k, part in places.parts(kind):
+        tensor, dim = places.lines[places.line[part[0]]]
+        channels = np.searchsorted(numbers[k], places.number[part])
+        members[k].append(Member(tensor, dim, bool(consumed[places.atom[part[0]]]), channels, places.place[part]))
+    for each, found in zip(numbers, members, strict=True):
+        yield alive[each], tuple(found)

@@ -4,6 +4,7 @@ Torch runs the same operation on the labels, so index maps are right by construc
 which channels a move couples: parts that must stay equal, places that can't change.
 """
 
+from math import prod
 from typing import Any
 
 import torch
@@ -23,8 +24,7 @@ def moves(atoms: Atoms, call: Call) -> list[Labels]:
         move = torch.reshape if call.func.overloadpacket in (aten.view, aten._unsafe_view) else call.func
         after = move(each.expand(x.shape), *rest, **call.kwargs)
         for labels, part in zip(moved, after if isinstance(after, (tuple, list)) else [after], strict=True):
-            labels.append(compact(part))
-            _spread(atoms, each, labels[-1])
+            labels.append(_spread(atoms, each, compact(part)))
     for labels in moved:
         met = [e for i, e in enumerate(labels) for o in labels[:i] if _share(e, o)]
         atoms.freeze([o for e in met for o in labels if _share(e, o)], "shares a dimension with others by a reshape")
@@ -33,16 +33,20 @@ def moves(atoms: Atoms, call: Call) -> list[Labels]:
     return [something(labels) for labels in moved]
 
 
-def _spread(atoms: Atoms, before: Tensor, after: Tensor) -> None:
+def _spread(atoms: Atoms, before: Tensor, after: Tensor) -> Tensor:
     """A reshape that lays channels out as (parts, channels of a part) keeps the parts equal.
 
-    That the number of parts stays and not the size of one is what forward most likely means (channel shuffle,
-    heads of attention); the self-check freezes the channels where it means the other.
+    So the labels of one part stand for all. That the number of parts stays and not the size of one is what
+    forward most likely means (channel shuffle, heads of attention); the self-check freezes the channels where
+    it means the other.
     """
     varies = [d for d, n in enumerate(after.shape) if n > 1]
     if len(varies) > sum(n > 1 for n in before.shape):
         for dim in varies[:-1]:
-            atoms.tie(after.narrow(dim, 0, 1), after)
+            first = after.narrow(dim, 0, 1)
+            atoms.tie(first, after)
+            after = first
+    return after
 
 
 def _share(a: Tensor, b: Tensor) -> bool:
@@ -91,6 +95,14 @@ def concatenates(atoms: Atoms, call: Call) -> list[Labels]:
     return [something([*meet(atoms, across, fixed), compact(laid)])]
 
 
+def stacks(atoms: Atoms, call: Call) -> list[Labels]:
+    """Tensors of equal shapes, one behind the other along a new dimension: their channels meet."""
+    parts, given = call.args[0], call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", 0)
+    dim = given % call.results[0].ndim
+    labels = [each.unsqueeze(dim) for part in parts for each in atoms.of(part)]
+    return [meet(atoms, labels, [part.unsqueeze(dim) for part in parts if not atoms.of(part)])]
+
+
 def pads(atoms: Atoms, call: Call) -> list[Labels]:
     """Padding in space changes nothing; new places among channels belong to nobody."""
     x, pad = call.args[0], call.args[1]
@@ -122,9 +134,17 @@ def shuffles_pixels(atoms: Atoms, call: Call) -> list[Labels]:
 
 def unshuffles_pixels(atoms: Atoms, call: Call) -> list[Labels]:
     """Pixel unshuffle by r: one channel becomes r² neighbouring ones."""
-    x, factor = call.args
-    channels = atoms.along(x, 1)
-    return [[] if channels is None else [lay(channels.repeat_interleave(factor**2), 1, x.ndim)]]
+    return [_multiplied(atoms, call, call.args[1] ** 2)]
+
+
+def unfolds(atoms: Atoms, call: Call) -> list[Labels]:
+    """Patches of a x b pixels laid out as channels: one channel becomes a·b neighbouring ones."""
+    return [_multiplied(atoms, call, prod(call.args[1]))]
+
+
+def _multiplied(atoms: Atoms, call: Call, times: int) -> Labels:
+    channels = atoms.along(call.args[0], 1)
+    return [] if channels is None else [lay(channels.repeat_interleave(times), 1, call.results[0].ndim)]
 
 
 def shuffles_channels(atoms: Atoms, call: Call) -> list[Labels]:
@@ -148,9 +168,11 @@ MOVES: dict[Any, Rule] = {
     ),
     **dict.fromkeys([aten.slice, aten.select, aten.split, aten.split_with_sizes, aten.unbind], cuts),
     aten.cat: concatenates,
+    aten.stack: stacks,
     aten.constant_pad_nd: pads,
     **dict.fromkeys([aten.roll, aten.flip], turns),
     aten.pixel_shuffle: shuffles_pixels,
     aten.pixel_unshuffle: unshuffles_pixels,
+    aten.im2col: unfolds,
     aten.channel_shuffle: shuffles_channels,
 }  # fmt: skip

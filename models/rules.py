@@ -23,6 +23,16 @@ def rule_of(func: Any) -> Rule:
     return meets if torch.Tag.pointwise in func.tags else freezes
 
 
+def is_product(func: Any) -> bool:
+    """Whether an operation multiplies and accumulates: what costs count."""
+    return func.overloadpacket in PRODUCTS
+
+
+def computes(func: Any) -> bool:
+    """Whether an operation computes anything that costs do not count."""
+    return func.overloadpacket not in (*PRODUCTS, *MOVES, *COPIES, *MAKES)
+
+
 def freezes(atoms: Atoms, call: Call) -> list[Labels]:
     """Not understood: nothing that goes in can be narrowed."""
     for x in call.tensors:
@@ -35,6 +45,7 @@ def normalises_over(atoms: Atoms, call: Call) -> list[Labels]:
     x, shape, *vectors = call.args[:4]
     for each in atoms.of(x):
         if each.shape[x.ndim - len(shape) :].numel() > 1:
+            atoms.normed.append(each.flatten().numpy())
             if len(shape) > 1 or vectors[0] is None:
                 atoms.freeze([each], "is normalised over without a weight of its own")
             for vector in vectors:
@@ -51,6 +62,7 @@ def normalises_parts(atoms: Atoms, call: Call) -> list[Labels]:
         parts = channels.reshape(groups, -1)
         if parts.shape[1] > 1:
             atoms.tie(parts[:1], parts)
+            atoms.normed.append(channels.numpy())
         for vector in (weight, bias):
             if vector is not None:
                 _belongs(atoms, channels, vector)
@@ -65,6 +77,11 @@ def weighs(atoms: Atoms, call: Call) -> list[Labels]:
     over = [each for each in atoms.of(x) if each.shape[dim] > 1]
     atoms.freeze(over, f"is weighed against other channels by {call.name}")
     return [atoms.of(x)]
+
+
+def makes(atoms: Atoms, call: Call) -> list[Labels]:
+    """A tensor of the kind of another, of a size that forward gives: nothing of the other is in it."""
+    return [[]]
 
 
 def meets(atoms: Atoms, call: Call) -> list[Labels]:
@@ -96,16 +113,35 @@ def _belongs(atoms: Atoms, channels: Tensor, vector: Tensor) -> None:
 
 def pools(atoms: Atoms, call: Call) -> list[Labels]:
     """Works on space alone: labels along batch and channels go through."""
-    x = call.args[0]
-    space = [each for each in atoms.of(x) if each.shape[-2:].numel() > 1]
+    x, dims = call.args[0], next(n for n in (1, 2, 3) if f"{n}d" in call.name)
+    space = [each for each in atoms.of(x) if each.shape[-dims:].numel() > 1]
     atoms.freeze(space, f"lies in space where {call.name} works")
-    kept = [each for each in atoms.of(x) if each.shape[-2:].numel() == 1]
+    kept = [each for each in atoms.of(x) if each.shape[-dims:].numel() == 1]
     return [kept for _ in call.results]
+
+
+def gates_halves(atoms: Atoms, call: Call) -> list[Labels]:
+    """Gated linear unit: the first half times the sigmoid of the second, so the halves stay equal."""
+    x = call.args[0]
+    dim = call.args[1] if len(call.args) > 1 else -1
+    gated = []
+    for each in atoms.of(x):
+        if each.shape[dim] > 1:
+            first, second = each.chunk(2, dim)
+            atoms.tie(first, second)
+            each = first
+        gated.append(each)
+    return [gated]
+
+
+def measures(atoms: Atoms, call: Call) -> list[Labels]:
+    """A norm over dimensions, which come after its order."""
+    return reduces(atoms, call._replace(args=(call.args[0], *call.args[2:])))
 
 
 def reduces(atoms: Atoms, call: Call) -> list[Labels]:
     """Mean, sum or maximum: over space channels go through, over channels they freeze."""
-    x, given = call.args[0], call.args[1] if len(call.args) > 1 else None
+    x, given = call.args[0], call.args[1] if len(call.args) > 1 else call.kwargs.get("dim")
     dims = [d % x.ndim for d in ([given] if isinstance(given, int) else given or range(x.ndim))]
     over = [each for each in atoms.of(x) if any(each.shape[d] > 1 for d in dims)]
     atoms.freeze(over, f"is reduced over by {call.name}")
@@ -196,27 +232,38 @@ def _count(atoms: Atoms, weight: Tensor, scale: int, rows: Tensor, columns: Tens
     atoms.products.append(Product(name, scale, np.asarray(rows), np.asarray(columns)))
 
 
+COPIES = [aten._to_copy, aten.copy_, aten.fill_, aten.zeros_like, aten.ones_like, aten.empty_like]
+MAKES = [aten.new_zeros, aten.new_ones, aten.new_empty, aten.new_full]
+PRODUCTS: dict[Any, Rule] = {
+    aten.convolution: convolves,
+    **dict.fromkeys([aten.mm, aten.addmm, aten.bmm, aten.baddbmm], multiplies),
+}
 RULES: dict[Any, Rule] = {
     **MOVES,
+    **PRODUCTS,
     aten.native_layer_norm: normalises_over,
     aten.native_group_norm: normalises_parts,
+    aten.glu: gates_halves,
+    aten.linalg_vector_norm: measures,
     **dict.fromkeys([aten._softmax, aten._safe_softmax, aten._log_softmax], weighs),
-    **dict.fromkeys(
-        [
-            aten._to_copy, aten.copy_, aten.hardswish, aten.hardswish_, aten.mish_, aten._prelu_kernel,
-            aten.zeros_like, aten.ones_like, aten.empty_like,
-        ],
-        meets,
-    ),
+    **dict.fromkeys([*COPIES, aten.hardswish, aten.hardswish_, aten.mish_, aten._prelu_kernel], meets),
+    **dict.fromkeys(MAKES, makes),
     **dict.fromkeys([aten.native_batch_norm, aten.cudnn_batch_norm], normalises),
     **dict.fromkeys(
         [
-            aten.max_pool2d_with_indices, aten.avg_pool2d, aten._adaptive_avg_pool2d, aten.adaptive_max_pool2d,
-            aten.upsample_nearest2d, aten.upsample_bilinear2d, aten.reflection_pad2d, aten.replication_pad2d,
+            aten.max_pool2d_with_indices, aten.max_pool3d_with_indices, aten.avg_pool2d, aten.avg_pool3d,
+            aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten.adaptive_max_pool2d, aten.adaptive_max_pool3d,
+            aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_nearest3d, aten.upsample_linear1d,
+            aten.upsample_bilinear2d, aten._upsample_bilinear2d_aa, aten.upsample_bicubic2d, aten.upsample_trilinear3d,
+            aten.reflection_pad1d, aten.reflection_pad2d, aten.replication_pad1d, aten.replication_pad2d,
         ],
         pools,
     ),
-    **dict.fromkeys([aten.mean, aten.sum, aten.amax, aten.amin], reduces),
-    aten.convolution: convolves,
-    **dict.fromkeys([aten.mm, aten.addmm, aten.bmm, aten.baddbmm], multiplies),
+    **dict.fromkeys(
+        [
+            aten.mean, aten.sum, aten.amax, aten.amin, aten.max, aten.min, aten.argmax, aten.logsumexp,
+            aten.var, aten.std, aten.var_mean, aten.std_mean,
+        ],
+        reduces,
+    ),
 }  # fmt: skip

@@ -3,11 +3,13 @@
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch import Tensor, nn
 
-from .atoms import Atoms
+from .atoms import Atoms, IntArray
 from .budget import Budget, Space
 from .cost import Costs
 from .errors import SecateurError
@@ -20,48 +22,56 @@ from .trace import trace
 LEAST_SHARE = 0.1  # of a group: single-channel layers are what users of other tools complain about
 
 
+Least: TypeAlias = float | Mapping[str, float]  # a share; or of groups by name: a share, or whole channels
+
+
 @dataclass(frozen=True, eq=False)
 class Supernet:
     """A trained network, never changed, and what pruning needs to know of it.
 
     ``groups`` can be pruned, ``frozen`` ones can't, each with its reason. ``shapes`` are those of all
     parameters and buffers. ``head`` names the module that makes the network's output, if one does. ``atoms``
-    is the trace that all of it was sorted from.
+    is the trace that all of it was sorted from, and ``least`` what was asked for the least widths.
     """
 
     model: nn.Module
-    example: Tensor
+    examples: tuple[Tensor, ...]
     groups: tuple[ChannelGroup, ...]
     frozen: tuple[ChannelGroup, ...]
     space: Space
     shapes: dict[str, tuple[int, ...]]
     head: str | None
-
     atoms: Atoms
+    least: Least
 
     @classmethod
     def of(
         cls,
         model: nn.Module,
-        example: Tensor,
+        example: Tensor | tuple[Tensor, ...],
         *,
         divisor: int = 1,
-        least: float = LEAST_SHARE,
+        least: Least = LEAST_SHARE,
         freeze: Sequence[str] = (),
+        tie: Sequence[tuple[str, str]] = (),
         check: bool = True,
     ) -> "Supernet":
         """Trace ``model`` once on ``example`` (1, channels, height, width); its values don't matter.
 
-        Widths are multiples of ``divisor``; at least the share ``least`` of each group stays. ``freeze`` names
-        groups that shall stay whole, with wildcards (``layer1.*``). ``check`` builds random subnetworks and
-        freezes what does not run or gives other outputs. Raises SecateurError where the network does not
-        run on such an input or nothing in it can be pruned.
+        A network of several inputs takes a tuple of examples. Widths are multiples of ``divisor``. ``least`` is
+        what stays of each group at least: a share, or for groups by name a share or a whole number of channels
+        (``{"stem": 16, "layer1.*": 0.5}``; others keep a tenth). ``freeze`` names groups that shall stay whole;
+        all names may hold wildcards. ``tie`` names pairs of groups that shall keep the same channels.
+        ``check`` builds random subnetworks and freezes what does not run or gives other outputs. Raises
+        SecateurError where the network does not run on such an input or nothing in it can be pruned.
         """
-        if divisor < 1 or not 0 <= least <= 1:
-            raise SecateurError(f"divisor={divisor}, least={least}: give a divisor from 1 and a least share in [0, 1]")
-        example = example[:1].to(device_of(model))
-        net = cls._sorted(model, example, trace(model, example), divisor, least)
-        net = net.freezing({group.name: "was frozen by you" for group in net.matching(freeze)})
+        examples = tuple(
+            each[:1].to(device_of(model)) for each in (example if isinstance(example, tuple) else (example,))
+        )
+        net = cls._sorted(model, examples, trace(model, *examples), divisor, least)
+        for name in least if isinstance(least, Mapping) else ():
+            net.matching([name])
+        net = net.tying(tie).freezing({group.name: "was frozen by you" for group in net.matching(freeze)})
         if not check:
             return net
         from .check import checked  # here, since it builds subnetworks of what is defined here
@@ -69,19 +79,25 @@ class Supernet:
         return checked(net)
 
     @classmethod
-    def _sorted(cls, model: nn.Module, example: Tensor, atoms: Atoms, divisor: int, least: float) -> "Supernet":
+    def _sorted(
+        cls, model: nn.Module, examples: tuple[Tensor, ...], atoms: Atoms, divisor: int, least: Least
+    ) -> "Supernet":
         found = grouping(atoms)
         if not found.groups:
             reasons = "; ".join(f"{group.name} {group.frozen}" for group in found.frozen[:3]) or "it has no layers"
             raise SecateurError(f"this network has nothing to prune ({reasons}); give one with hidden layers")
-        trainable = {name: tuple(p.shape) for name, p in model.named_parameters()}
-        shapes = {**trainable, **{name: tuple(b.shape) for name, b in model.named_buffers()}}
+        trainable = [name for name, _ in model.named_parameters()]
+        shapes = {name: tuple(tensor.shape) for name, tensor in chain(model.named_parameters(), model.named_buffers())}
         dense = np.array([group.width for group in found.groups])
-        floor = np.ceil(np.maximum(dense * least, 1) / divisor - 1e-9).astype(np.int64) * divisor
-        space = Space(Costs.of(atoms, found, trainable), dense, np.minimum(floor, dense), divisor, least)
+        space = Space(Costs.of(atoms, found, trainable), dense, _floor(found.groups, divisor, least), divisor)
         heads = [g.name for g in found.frozen if g.frozen == "is an output of the network"]
         head = heads[0] if len(heads) == 1 else None
-        return cls(model, example, found.groups, found.frozen, space, shapes, head, atoms)
+        return cls(model, examples, found.groups, found.frozen, space, shapes, head, atoms, least)
+
+    def _with(self, **ledgers: Any) -> "Supernet":
+        """The same network after more was found out about its atoms."""
+        atoms = replace(self.atoms, **ledgers)
+        return self._sorted(self.model, self.examples, atoms, self.space.divisor, self.least)
 
     def matching(self, patterns: Sequence[str]) -> list[ChannelGroup]:
         """The prunable groups whose names match one of the patterns. Raises SecateurError on one without a match."""
@@ -93,16 +109,28 @@ class Supernet:
 
     def freezing(self, reasons: Mapping[str, str]) -> "Supernet":
         """The same supernet with these groups frozen: name → reason."""
-        if not reasons:
+        groups = [group for group in self.groups if group.name in reasons]
+        if not groups:
             return self
-        made = [
-            (np.unique(self.atoms.tensors[member.tensor][member.dim][member.places]), reasons[group.name])
-            for group in self.groups
-            if group.name in reasons
-            for member in group.members[:1]
-        ]
-        atoms = replace(self.atoms, frozen=[*self.atoms.frozen, *made])
-        return self._sorted(self.model, self.example, atoms, self.space.divisor, self.space.least_share)
+        more = [(np.unique(group.atoms(self.atoms.tensors)), reasons[group.name]) for group in groups]
+        return self._with(frozen=[*self.atoms.frozen, *more])
+
+    def tying(self, pairs: Sequence[tuple[str, str]]) -> "Supernet":
+        """The same supernet with these groups made one: channel i of both stays or goes.
+
+        Raises SecateurError where two groups are not of one width.
+        """
+        if not pairs:
+            return self
+        more = []
+        for pair in pairs:
+            (one,), (other,) = (self.matching([name]) for name in pair)
+            if one.width != other.width:
+                raise SecateurError(
+                    f"{one.name} has {one.width} channels and {other.name} {other.width}; tie groups of one width"
+                )
+            more.append((one.atoms(self.atoms.tensors), other.atoms(self.atoms.tensors)))
+        return self._with(ties=[*self.atoms.ties, *more])
 
     @property
     def dense(self) -> Subnetwork:
@@ -116,6 +144,10 @@ class Supernet:
     def parameters(self, subnetwork: Subnetwork) -> int:
         """Trainable numbers."""
         return int(self.space.costs.parameters(subnetwork.widths))
+
+    def memory(self, subnetwork: Subnetwork) -> int:
+        """Bytes of activations at the peak, for one image."""
+        return int(self.space.costs.memory(subnetwork.widths))
 
     def budget(self, text: str) -> Budget:
         """``50%`` or ``62M`` as a budget that this network can meet; else SecateurError."""
@@ -140,3 +172,18 @@ class Supernet:
                     f"channel {channels[-1]} is kept of group {group.name}, which has {group.width} channels; "
                     "use the network the subnetwork was found on"
                 )
+
+
+def _floor(groups: Sequence[ChannelGroup], divisor: int, least: Least) -> IntArray:
+    """The least width of each group: what was asked, rounded up to the divisor. Shape: → (G,)"""
+    asked = least if isinstance(least, Mapping) else {"*": least}
+    if divisor < 1 or not all(0 <= n <= 1 or n == int(n) >= 0 for n in asked.values()):
+        raise SecateurError(
+            f"divisor={divisor}, least={least}: give a divisor from 1, and a share in [0, 1] or a number of channels"
+        )
+    wanted = []
+    for group in groups:
+        n = next((n for name, n in asked.items() if fnmatch.fnmatch(group.name, name)), LEAST_SHARE)
+        wanted.append(min(group.width, n if isinstance(n, int) else n * group.width))
+    floor = np.ceil(np.maximum(wanted, 1) / divisor - 1e-9).astype(np.int64) * divisor
+    return np.minimum(floor, [group.width for group in groups])

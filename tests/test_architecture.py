@@ -83,7 +83,7 @@ def test_architecture_json_is_read_with_plain_json(folder: Path) -> None:
     net, record = supernet(), json.loads((folder / "architecture.json").read_text())
     assert record["format"] == "secateur/architecture/1"
     assert record["model"] == "Sequential"
-    assert record["input"] == [3, 16, 16]
+    assert record["inputs"] == [[3, 16, 16]]
     assert record["fingerprint"] == fingerprint(net)
     assert list(record["groups"]) == [group.name for group in net.groups]
     assert record["groups"]["0"] == {"width": 3, "dense": 8, "kept": [0, 2, 5]}
@@ -134,8 +134,8 @@ def test_a_fresh_process_needs_the_constructor_alone(folder: Path, tmp_path: Pat
         (lambda r: r["groups"].update({"0": 3}), "missing or broken"),
         (lambda r: r["groups"].pop("0"), "channel groups are not this network's"),
         (lambda r: r.pop("groups"), "missing or broken"),
-        (lambda r: r.pop("input"), "missing or broken"),
-        (lambda r: r.update(input="3x16x16"), "missing or broken"),
+        (lambda r: r.pop("inputs"), "missing or broken"),
+        (lambda r: r.update(inputs="3x16x16"), "missing or broken"),
     ],
 )
 def test_a_changed_architecture_is_refused(folder: Path, change: Callable[[Record], object], fact: str) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from secateur.models.cost import macs, macs_share, parameters
+from secateur.models.cost import macs, macs_share, memory, parameters
 from secateur.models.mobilenetv2 import mobilenetv2
 from secateur.models.resnet import resnet20, resnet56
 from secateur.models.slim import slim
@@ -72,7 +72,7 @@ def test_costs_are_those_of_the_slimmed_network_to_the_last_multiplication(make:
         subnetwork = Subnetwork(tuple(tuple(np.sort(channels).tolist()) for channels in kept))
         slimmed = slim(net, subnetwork).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            slimmed(net.example)
+            slimmed(net.examples[0])
         assert counter.get_total_flops() == 2 * net.macs(subnetwork)
         assert sum(p.numel() for p in slimmed.parameters()) == net.parameters(subnetwork)
 
@@ -81,13 +81,13 @@ def test_costs_are_those_of_the_slimmed_network_to_the_last_multiplication(make:
 def test_dense_costs_are_those_of_the_model(make: Callable[[], nn.Module]) -> None:
     net = supernet(make)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net.model.eval()(net.example)
+        net.model.eval()(net.examples[0])
     assert counter.get_total_flops() == 2 * macs(net.space.costs, net.space.dense)
     assert sum(p.numel() for p in net.model.parameters()) == parameters(net.space.costs, net.space.dense)
 
 
 def test_macs_agree_with_fvcore_but_for_what_it_counts_of_batch_norm(resnet: Supernet) -> None:
-    analysis = pytest.importorskip("fvcore.nn").FlopCountAnalysis(resnet.model.eval(), resnet.example)
+    analysis = pytest.importorskip("fvcore.nn").FlopCountAnalysis(resnet.model.eval(), resnet.examples[0])
     counted = analysis.unsupported_ops_warnings(False).by_operator()
     assert counted["conv"] + counted["linear"] == macs(resnet.space.costs, resnet.space.dense)
 
@@ -95,7 +95,7 @@ def test_macs_agree_with_fvcore_but_for_what_it_counts_of_batch_norm(resnet: Sup
 def test_leading_axes_are_batched(resnet: Supernet) -> None:
     costs, dense = resnet.space.costs, resnet.space.dense
     widths = np.random.default_rng(0).integers(1, dense + 1, (5, 7, len(dense)))
-    for cost in (macs, parameters):
+    for cost in (macs, parameters, memory):
         batched = cost(costs, widths)
         assert batched.shape == (5, 7)
         assert batched.dtype == np.int64
@@ -135,3 +135,26 @@ def test_costs_are_exact_far_beyond_single_precision() -> None:
     )
     written_out = (128 * 128 + 126 * 126) * 27 * 4097
     assert macs(net.space.costs, np.array([4097])) == written_out > 2**31
+
+
+def test_memory_is_what_lives_at_once_in_the_worst_moment(toy: Supernet) -> None:
+    image = 3 * 64 * 4
+    for reads, makes in [(2, 4), (2, 1), (1, 4)]:
+        first, second = reads * 64 * 4, makes * 64 * 4
+        moments = [image + first, first + second, second + second, second + 5 * 4]  # the norm makes a tensor of its own
+        assert memory(toy.space.costs, np.array([reads, makes])) == max(moments)
+
+
+@pytest.mark.parametrize("make", MAKES)
+def test_memory_is_that_of_the_slimmed_network(make: Callable[[], nn.Module]) -> None:
+    net = supernet(make)
+    g = np.random.default_rng(1)
+    for _ in range(2):
+        kept = [g.choice(x.width, g.integers(1, x.width + 1), replace=False) for x in net.groups]
+        subnetwork = Subnetwork(tuple(tuple(np.sort(channels).tolist()) for channels in kept))
+        again = Supernet.of(slim(net, subnetwork), net.examples, check=False)
+        assert net.memory(subnetwork) == again.memory(again.dense)
+
+
+def test_operations_that_cost_nothing_are_listed(resnet: Supernet) -> None:
+    assert resnet.space.costs.uncounted == ("add", "mean", "native_batch_norm", "relu")

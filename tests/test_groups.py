@@ -3,11 +3,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
-from secateur.models.groups import ChannelGroup, Grouping, connected, grouping
+from secateur.models.groups import ChannelGroup, Grouping, grouping
 from secateur.models.mobilenetv2 import mobilenetv2
 from secateur.models.resnet import resnet20, resnet56
 from secateur.models.trace import trace
@@ -24,23 +22,6 @@ def member(group: ChannelGroup, tensor: str, dim: int) -> dict[int, int]:
     """Channel → place."""
     (one,) = [m for m in group.members if (m.tensor, m.dim) == (tensor, dim)]
     return dict(zip(one.channels.tolist(), one.places.tolist(), strict=True))
-
-
-@given(st.integers(1, 30), st.data())
-def test_connected_agrees_with_a_naive_union_find(count: int, data: st.DataObject) -> None:
-    atom = st.integers(0, count - 1)
-    ties = data.draw(st.lists(st.lists(st.tuples(atom, atom), max_size=10), max_size=4))
-    component = list(range(count))
-    for a, b in (pair for tie in ties for pair in tie):
-        low, high = sorted((component[a], component[b]))
-        component = [low if each == high else each for each in component]
-    arrays = [(np.array([a for a, _ in tie], int), np.array([b for _, b in tie], int)) for tie in ties]
-    assert connected(count, arrays).tolist() == component
-
-
-def test_connected_follows_a_long_chain() -> None:
-    a = np.arange(999)
-    assert not connected(1000, [(a[::-1] + 1, a[::-1])]).any()
 
 
 def test_resnet20_has_nine_inner_groups_and_three_of_its_stages() -> None:

@@ -50,6 +50,7 @@ def shuffled(x: Tensor) -> Tensor:
         (lambda x: torch.cat(x.chunk(2, 1)[::-1], 1), [[0, 4], [1, 5], [2, 6], [3, 7]]),
         (lambda x: torch.cat([x[:, x.shape[1] // 2 :], x[:, : x.shape[1] // 2]], 1), [[0, 4], [1, 5], [2, 6], [3, 7]]),
         (shuffled, [[0, 1], [2, 3], [4, 5], [6, 7]]),
+        (lambda x: x.view(1, 2, -1, 8, 8).flip(1).flatten(1, 2), [[0, 4], [1, 5], [2, 6], [3, 7]]),
         (nn.ChannelShuffle(2), [[0, 1], [2, 3], [4, 5], [6, 7]]),
     ],
 )
@@ -79,7 +80,6 @@ def test_pixel_shuffle_makes_one_channel_of_neighbours_and_unshuffle_neighbours_
         (lambda x: torch.cat(x.split([3, 5], 1)[::-1], 1), 8, "is cut at a fixed place"),
         (lambda x: x.flip(1), 8, "changes places by aten.flip"),
         (lambda x: x.roll(1, 1), 8, "changes places by aten.roll"),
-        (lambda x: x.view(1, 2, 4, 8, 8).flip(1).flatten(1, 2), 8, "changes places by aten.flip"),
     ],
 )
 def test_channels_stay_where_forward_picks_places(move: Callable[[Tensor], Tensor], arriving: int, why: str) -> None:

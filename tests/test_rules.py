@@ -21,11 +21,11 @@ SPATIAL: list[nn.Module] = [
     nn.MaxPool2d(2), nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1),
     nn.AdaptiveAvgPool2d(2), nn.AdaptiveMaxPool2d(2), nn.Upsample(scale_factor=2), nn.ZeroPad2d(1),
     nn.Upsample(scale_factor=2, mode="bilinear"), nn.ReflectionPad2d(1), nn.ReplicationPad2d(1),
-    nn.InstanceNorm2d(8), nn.InstanceNorm2d(8, affine=True), nn.BatchNorm2d(8), nn.BatchNorm2d(8, affine=False),
+    nn.LPPool2d(2, 2), nn.InstanceNorm2d(8), nn.InstanceNorm2d(8, affine=True), nn.BatchNorm2d(8), nn.BatchNorm2d(8, affine=False),
 ]  # fmt: skip
 MIXING: list[tuple[nn.Module, int, str]] = [  # the module, how many channels it makes of 8, why they stay
-    (nn.Softmax(1), 8, "aten._softmax"), (nn.LocalResponseNorm(3), 8, "not understood"),
-    (nn.LayerNorm([8, 8, 8]), 8, "is normalised over without a weight of its own"), (nn.GLU(1), 4, "aten.glu"),
+    (nn.Softmax(1), 8, "aten._softmax"), (nn.LocalResponseNorm(3), 8, "lies in space where aten.avg_pool3d works"),
+    (nn.LayerNorm([8, 8, 8]), 8, "is normalised over without a weight of its own"),
     (nn.GroupNorm(2, 8, affine=False), 8, "is normalised over without a weight of its own"),
 ]  # fmt: skip
 
@@ -79,7 +79,9 @@ def test_channels_stay_where_an_operation_mixes_them_or_is_not_understood(
         (lambda x: x * x.amax((1, 2, 3), keepdim=True), "is reduced over by aten.amax"),
         (lambda x: x.cumsum(1), "aten.cumsum, which is not understood"),
         (lambda x: x[:, torch.arange(8)], "aten.index, which is not understood"),
-        (lambda x: F.normalize(x), "aten.linalg_vector_norm, which is not understood"),
+        (lambda x: F.normalize(x), "is reduced over by aten.linalg_vector_norm"),
+        (lambda x: x * x.std(1, keepdim=True), "is reduced over by aten.std"),
+        (lambda x: x.new_zeros(x.shape) + x, "meets a tensor of a fixed size that forward makes"),
         (lambda x: x + torch.zeros(1, 8, 1, 1, device=x.device), "meets a tensor of a fixed size that forward makes"),
         (lambda x: F.avg_pool2d(x.flatten(2), 3, 1, 1).unsqueeze(-1), "lies in space where aten.avg_pool2d works"),
         (lambda x: (x.flatten(2) @ x.flatten(2).mT @ x.flatten(2)).view_as(x), "in a product of activations"),
@@ -108,6 +110,14 @@ def test_channels_stay_where_an_expression_needs_all_of_them(between: Callable[[
         lambda x: x.repeat(1, 1, 2, 1),
         lambda x: x * torch.linspace(0, 1, x.shape[-1], device=x.device),
         lambda x: x.reshape(1, 8, 8, 4, 2).mean(-1),
+        lambda x: F.normalize(x, dim=-1),
+        lambda x: x - x.var((2, 3), keepdim=True),
+        lambda x: x.max(-1, keepdim=True)[0] + x,
+        lambda x: torch.stack([x, -x], 1).sum(1),
+        lambda x: (torch.stack([x, -x]).softmax(0) * x).mean(0),
+        lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"),
+        lambda x: x * x.new_full((1, 1, 8, 8), 2.0),
+        lambda x: F.max_pool3d(x.unsqueeze(-1), (3, 3, 1), 1, (1, 1, 0)).squeeze(-1),
     ],
 )
 def test_channels_go_through_expressions_that_treat_them_alike(between: Callable[[Tensor], Tensor]) -> None:
@@ -120,6 +130,44 @@ def test_channels_that_meet_are_tied_and_a_repeated_channel_is_one() -> None:
     (group,) = twice.groups
     head = next(member for member in group.members if member.tensor == "head.weight")
     assert head.where(np.array([2, 5])).tolist() == [2, 5, 10, 13]
+
+
+def test_a_gated_linear_unit_keeps_its_halves_equal() -> None:
+    (group,) = found(Net(lambda x: F.glu(x, 1), 4)).groups
+    stem, head = (next(m for m in group.members if m.tensor == f"{name}.weight") for name in ("stem", "head"))
+    assert group.width == 4
+    assert [stem.where(np.array([1])).tolist(), head.where(np.array([1])).tolist()] == [[1, 5], [1]]
+
+
+def test_stacked_tensors_are_tied_channel_by_channel() -> None:
+    net = Net(lambda x: torch.stack([x, net.extra(x)], 1).sum(1))
+    net.extra = nn.Conv2d(8, 8, 1)
+    assert [(group.name, group.width) for group in found(net).groups] == [("stem", 8)]
+
+
+def test_parts_of_channels_that_are_summed_stay_equal() -> None:
+    net = Net(lambda x: x.unflatten(1, (2, 4)).sum(1), 4)
+    (group,) = found(net).groups
+    assert group.width == 4
+    apart = found(Net(lambda x: torch.cat(x.unflatten(1, (2, 4)).unbind(1)[::-1], 1)))
+    assert [group.width for group in apart.groups] == [4]
+
+
+def test_unfolded_patches_are_neighbouring_places_of_their_channel() -> None:
+    (group,) = found(Net(lambda x: F.unfold(x, 3, padding=1).view(1, 72, 8, 8), 72)).groups
+    head = next(member for member in group.members if member.tensor == "head.weight")
+    assert head.where(np.array([2])).tolist() == list(range(18, 27))
+
+
+def test_the_products_of_a_part_that_is_not_understood_are_counted_all_the_same() -> None:
+    net = Net(lambda x: net.extra(x.cumsum(1).flatten(2) @ x.new_ones(64, 64)).view(1, 8, 8, 8))
+    net.extra = nn.Identity()
+    atoms = trace(net, torch.zeros(1, 3, 8, 8))
+    assert [product.scale * len(product.rows) * len(product.columns) for product in atoms.products] == [
+        64 * 9 * 3 * 8,
+        8 * 64 * 64,
+        64 * 8 * 5,
+    ]
 
 
 def test_padding_among_channels_shifts_the_places() -> None:

@@ -97,7 +97,7 @@ def test_slim_equals_masked_on_resnet56() -> None:
 
 def test_slim_equals_masked_on_every_device(device: torch.device) -> None:
     net = supernet(resnet20, size=16)
-    moved = Supernet.of(net.model.to(device), net.example.to(device))
+    moved = Supernet.of(net.model.to(device), net.examples[0].to(device))
     x = torch.randn(4, 3, 16, 16, dtype=torch.float64, device=device)
     assert max(gaps(moved, random_subnetwork(moved, 0), x)) < 1e-9
 
@@ -125,7 +125,7 @@ def test_a_slimmed_network_costs_what_its_widths_say(toy: type[Toy]) -> None:
         subnetwork = random_subnetwork(net, seed)
         slimmed = slim(net, subnetwork).eval()
         with FlopCounterMode(display=False) as counter:
-            slimmed(net.example)
+            slimmed(net.examples[0])
         assert counter.get_total_flops() == 2 * net.macs(subnetwork)
         assert sum(p.numel() for p in slimmed.parameters()) == net.parameters(subnetwork)
 
@@ -277,7 +277,7 @@ def test_what_was_not_trainable_stays_so() -> None:
 
 def test_a_slimmed_network_can_be_slimmed_again() -> None:
     net = supernet(Multiplier)
-    once = Supernet.of(slim(net, Subnetwork(((1, 3, 4, 6),))), net.example)
+    once = Supernet.of(slim(net, Subnetwork(((1, 3, 4, 6),))), net.examples[0])
     twice, direct = slim(once, Subnetwork(((0, 2),))), slim(net, Subnetwork(((1, 4),)))
     assert str(twice) == str(direct)
     assert all(torch.equal(a, b) for a, b in zip(twice.parameters(), direct.parameters(), strict=True))

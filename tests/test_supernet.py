@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -96,3 +98,41 @@ def test_the_groups_do_not_depend_on_the_size_of_the_example_batch(batch: int) -
     one = supernet()
     many = Supernet.of(one.model, torch.zeros(batch, 3, 32, 32))
     assert [(g.name, g.width) for g in many.groups] == [(g.name, g.width) for g in one.groups]
+
+
+def test_least_widths_of_groups_are_given_by_name_as_shares_or_as_channels() -> None:
+    net = Supernet.of(resnet20(), torch.zeros(1, 3, 32, 32), least={"layer1.1.*": 0.5, "layer1.*": 5, "conv1": 99})
+    least = dict(zip([group.name for group in net.groups], net.space.least.tolist(), strict=True))
+    assert (least["layer1.1.conv1"], least["layer1.0.conv1"], least["conv1"]) == (8, 5, 16)
+    assert least["layer3.0.conv1"] == 7  # a tenth of 64, rounded up
+
+
+@pytest.mark.parametrize("options", [{"least": {"layer9": 4}}, {"freeze": ["layer9"]}, {"tie": [("conv1", "layer9")]}])
+def test_a_name_that_no_group_has_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(SecateurError, match="no channel group is called 'layer9'; the groups are conv1, layer1"):
+        Supernet.of(resnet20(), torch.zeros(1, 3, 32, 32), **options)
+
+
+def test_tied_groups_keep_the_same_channels() -> None:
+    one = supernet()
+    tied = Supernet.of(one.model, torch.zeros(1, 3, 32, 32), tie=[("layer1.0.conv1", "layer1.1.conv1")])
+    group = next(group for group in tied.groups if group.name == "layer1.0.conv1")
+    places = {member.tensor: member.where(np.array([3])).tolist() for member in group.members}
+    assert len(tied.groups) == len(one.groups) - 1
+    assert places["layer1.0.conv2.weight"] == places["layer1.1.conv2.weight"] == [3]
+    assert tied.macs(tied.dense) == one.macs(one.dense)
+
+
+def test_groups_of_different_widths_cannot_be_tied() -> None:
+    with pytest.raises(SecateurError, match=r"layer1\.0\.conv1 has 16 channels and layer3\.0\.conv1 64; tie groups of one"):
+        Supernet.of(resnet20(), torch.zeros(1, 3, 32, 32), tie=[("layer1.0.conv1", "layer3.0.conv1")])
+
+
+def test_groups_that_a_norm_reduces_over_are_marked() -> None:
+    def normed(norm: nn.Module) -> list[bool]:
+        net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), norm, nn.Conv2d(8, 6, 1), nn.ReLU(), nn.Conv2d(6, 5, 1))
+        return [group.normed for group in supernet(net).groups]
+
+    assert normed(nn.GroupNorm(2, 8)) == [True, False]
+    assert normed(nn.GroupNorm(8, 8)) == [False, False]  # each channel alone
+    assert normed(nn.BatchNorm2d(8)) == [False, False]

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,7 +8,7 @@ from torch import Tensor, nn
 from secateur.models.errors import SecateurError
 from secateur.models.groups import grouping
 from secateur.models.resnet import resnet20
-from secateur.models.trace import evaluating, trace
+from secateur.models.trace import evaluating, tensors_in, trace
 
 
 class Net(nn.Module):
@@ -81,10 +83,9 @@ class OneBranch(nn.Module):
         return out
 
 
-class NormBranch(OneBranch):
+class SortBranch(OneBranch):
     def odd(self, x: Tensor) -> Tensor:
-        out: Tensor = x / torch.linalg.norm(x, dim=1, keepdim=True)
-        return out
+        return x.sort(1)[0]
 
 
 def groups_of(model: nn.Module) -> list[tuple[str, int]]:
@@ -117,7 +118,7 @@ def test_a_forward_that_looks_at_values_is_followed_like_any_other(model: type[N
     assert groups_of(model()) == groups_of(Net()) == [("stem", 8)]
 
 
-@pytest.mark.parametrize("model", [OneBranch, NormBranch])
+@pytest.mark.parametrize("model", [OneBranch, SortBranch])
 def test_an_operation_nobody_understands_freezes_what_it_touches_alone(model: type[OneBranch]) -> None:
     found = grouping(trace(model(), torch.zeros(1, 3, 8, 8)))
     assert {(group.name, group.width) for group in found.groups} == {("b", 6), ("after_a", 7)}
@@ -159,3 +160,56 @@ def test_evaluating_restores_every_mode_after_an_error() -> None:
     assert net.training
     assert net.stem.training
     assert not net.norm.training
+
+
+class TwoInputs(nn.Module):
+    """An image, and a mask that meets its features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.mask, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(1, 8, 3), nn.Conv2d(8, 5, 1)
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        out: Tensor = self.head(self.stem(image) * torch.sigmoid(self.mask(mask)))
+        return out
+
+
+def test_a_network_of_several_inputs_is_followed_from_all_of_them() -> None:
+    found = grouping(trace(TwoInputs(), torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8)))
+    (group,) = found.groups
+    assert {member.tensor for member in group.members} >= {"stem.weight", "mask.weight", "head.weight"}
+    with pytest.raises(SecateurError, match="does not run on an input of 3x8x8 and 1x8x9"):
+        trace(TwoInputs(), torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 9))
+
+
+@dataclass
+class Prediction:
+    logits: Tensor
+    features: list[Tensor]
+
+
+class ReturnsAnObject(Net):
+    def forward(self, x: Tensor) -> Prediction:  # type: ignore[override]
+        x = self.stem(x)
+        return Prediction(self.head(x), [x])
+
+
+def test_what_an_object_returns_is_an_output_too() -> None:
+    found = grouping(trace(ReturnsAnObject(), torch.zeros(1, 3, 8, 8)))
+    assert {group.name: group.frozen for group in found.frozen} == {
+        "stem": "is an output of the network",
+        "head": "is an output of the network",
+    }
+    held = torch.ones(1)
+    assert tensors_in({"a": [held, 3], "b": Prediction(held, [held])}) == [held] * 3
+
+
+def test_what_costs_leave_out_is_listed_and_moves_are_not() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 5)
+    )
+    assert trace(net, torch.zeros(1, 3, 8, 8)).uncounted == {
+        "aten.native_batch_norm": 1,
+        "aten.relu": 1,
+        "aten.max_pool2d_with_indices": 1,
+    }

@@ -1,0 +1,61 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from secateur.models.atoms import Atoms
+from secateur.models.channels import Places, among, connected
+
+
+@given(st.integers(1, 30), st.data())
+def test_connected_agrees_with_a_naive_union_find(count: int, data: st.DataObject) -> None:
+    atom = st.integers(0, count - 1)
+    ties = data.draw(st.lists(st.lists(st.tuples(atom, atom), max_size=10), max_size=4))
+    component = list(range(count))
+    for a, b in (pair for tie in ties for pair in tie):
+        low, high = sorted((component[a], component[b]))
+        component = [low if each == high else each for each in component]
+    arrays = [(np.array([a for a, _ in tie], int), np.array([b for _, b in tie], int)) for tie in ties]
+    assert connected(count, arrays).tolist() == component
+
+
+def test_connected_follows_a_long_chain() -> None:
+    a = np.arange(999)
+    assert not connected(1000, [(a[::-1] + 1, a[::-1])]).any()
+
+
+def test_a_channel_is_among_parts_that_hold_one_of_its_atoms() -> None:
+    channel = np.array([0, 1, 1, 3])
+    assert among(channel, [np.array([2]), np.array([0])]).tolist() == [True, True, False, False]
+
+
+def table() -> Places:
+    """Tensor ``a`` of 2 x 3, ``b`` of 2; atoms 1 2 | 3 4 5 | 6 7, where 1 and 6, and 2 and 7, are one channel."""
+    atoms = Atoms(count=8, tensors={"a": [np.array([1, 2]), np.array([3, 4, 5])], "b": [np.array([6, 7])]})
+    channel = connected(8, [(np.array([1, 2]), np.array([6, 7]))])
+    return Places.of(atoms, channel, np.array([1, 2, 4]))
+
+
+def test_places_name_the_line_and_the_place_of_every_atom_of_the_channels() -> None:
+    found = table()
+    assert found.lines == (("a", 0), ("a", 1), ("b", 0))
+    rows = zip(found.atom, found.number, found.line, found.place, strict=True)
+    assert [tuple(map(int, row)) for row in rows] == [
+        (1, 0, 0, 0),
+        (2, 1, 0, 1),
+        (4, 2, 1, 1),
+        (6, 0, 2, 0),
+        (7, 1, 2, 1),
+    ]
+
+
+def test_channels_are_of_a_kind_where_they_lie_in_the_same_lines_and_share_their_fate() -> None:
+    every, one = np.ones(3, bool), np.array([False, True, True])
+    assert table().kinds(every, np.array([0, 0, 0])).tolist() == [0, 0, 1]
+    assert table().kinds(every, np.array([0, 5, 0])).tolist() == [0, 1, 2]
+    assert table().kinds(one, np.array([0, 0, 0])).tolist() == [0, 0, 1]
+
+
+def test_parts_are_the_atoms_of_a_kind_in_a_line_by_channel() -> None:
+    found = table()
+    parts = [(kind, found.atom[part].tolist()) for kind, part in found.parts(np.array([0, 0, 1]))]
+    assert parts == [(0, [1, 2]), (0, [6, 7]), (1, [4])]
