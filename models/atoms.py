@@ -56,9 +56,10 @@ class Atoms:
 
     ``tensors``: the atoms along each dimension of each parameter and buffer. ``parameters``: which of them are
     parameters. ``ties``: pairs that live or die together. ``made``: atoms that a convolution or linear layer
-    produces; ``read``: atoms of a weight that it sums over; ``normed``: atoms that a layer or group norm takes
-    its statistics over. ``frozen``: atoms that can't be removed, with the reason. ``uncounted``: names of the
-    operations that compute and yet are no product.
+    produces; ``read``: atoms of a weight that it sums over; ``normed``: atoms that a norm takes its statistics
+    over, and ``statistics`` where forward does so itself: the dimension and the atoms along it at the k-th of
+    the ``averages`` that it takes. ``frozen``: atoms that can't be removed, with the reason. ``uncounted``:
+    names of the operations that compute and yet are no product.
     """
 
     count: int = 1
@@ -68,6 +69,8 @@ class Atoms:
     made: list[IntArray] = field(default_factory=list)
     read: list[IntArray] = field(default_factory=list)
     normed: list[IntArray] = field(default_factory=list)
+    averages: int = 0
+    statistics: dict[int, list[tuple[int, IntArray]]] = field(default_factory=dict)
     frozen: list[tuple[IntArray, str]] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
     activations: list[Activation] = field(default_factory=list)
@@ -140,11 +143,14 @@ class Atoms:
 
 
 def meet(atoms: Atoms, labels: Iterable[Tensor], fixed: Sequence[Tensor]) -> Labels:
-    """Tie labels that vary along the same dimension; freeze those that meet a tensor of a fixed size."""
+    """Tie labels that vary along the same dimension; freeze those that meet a tensor of a fixed size.
+
+    One that forward expands has no size of its own: it is most likely expanded to that of what it meets.
+    """
     kept: Labels = []
     for each in labels:
         varies = [d for d, n in enumerate(each.shape) if n > 1]
-        if any(x.shape[d] > 1 for x in fixed for d in varies):
+        if any(x.shape[d] > 1 and x.stride(d) != 0 for x in fixed for d in varies):
             atoms.freeze([each], "meets a tensor of a fixed size that forward makes")
         partner = next((k for k in kept if any(k.shape[d] > 1 for d in varies)), None)
         if partner is None:

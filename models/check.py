@@ -7,17 +7,16 @@ apart until the guilty groups are found.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from .call import aten
-from .slim import kept_places, masked, slim
+from .reference import reference
+from .slim import slim
 from .subnetwork import Subnetwork
 from .supernet import Supernet
 from .trace import ERRORS, evaluating, first_line, tensors_in
@@ -39,18 +38,6 @@ def checked(net: Supernet, seed: int = 0) -> Supernet:
         if blame:
             net = net.freezing(blame)
     return net
-
-
-def reference(net: Supernet, subnetwork: Subnetwork, *images: Tensor) -> list[Tensor]:
-    """The outputs that the slimmed network must have: those of the dense one with removed channels unread.
-
-    Where a layer norm or a group norm reduces over the group's channels, its statistics are of those kept.
-    """
-    model = masked(net, subnetwork)
-    tensors = dict(model.named_parameters())
-    kept = {id(tensors[n]): d[0] for n, d in kept_places(net, subnetwork).items() if n in tensors and 0 in d}
-    with torch.no_grad(), _KeptNorms({each: torch.from_numpy(places) for each, places in kept.items()}):
-        return tensors_in(model(*images))
 
 
 def _guilty(net: Supernet, attempt: Attempt, rng: np.random.Generator) -> dict[str, str]:
@@ -132,31 +119,3 @@ def _values(net: Supernet) -> Attempt:
         return None
 
     return attempt
-
-
-class _KeptNorms(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """Runs layer and group norms on the channels that their weight keeps, and leaves zeros elsewhere."""
-
-    def __init__(self, kept: Mapping[int, Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.kept = kept
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket
-        if name is aten.native_layer_norm and id(args[2]) in self.kept:
-            return self._layer(func, *args)
-        if name is aten.native_group_norm and id(args[1]) in self.kept:
-            return self._group(func, *args)
-        return func(*args, **(kwargs or {}))
-
-    def _layer(self, func: Any, x: Tensor, shape: Any, weight: Tensor, bias: Tensor | None, eps: float) -> Any:
-        at = self.kept[id(weight)].to(x.device)
-        part = None if bias is None else bias[at]
-        y, *rest = func(x[..., at], [len(at)], weight[at], part, eps)
-        return (torch.zeros_like(x).index_copy(-1, at, y), *rest)
-
-    def _group(self, func: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *sizes: Any) -> Any:
-        at, (images, channels, pixels, groups, eps) = self.kept[id(weight)].to(x.device), sizes
-        part, fewer = None if bias is None else bias[at], len(at) if groups == channels else groups
-        y, *rest = func(x[:, at].contiguous(), weight[at], part, images, len(at), pixels, fewer, eps)
-        return (torch.zeros_like(x).index_copy(1, at, y), *rest)

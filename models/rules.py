@@ -4,6 +4,7 @@ Operations that compute tie together what they join, and say what they make and 
 elements have their rules in ``moves``. An operation that has no rule freezes what it touches.
 """
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -134,17 +135,36 @@ def gates_halves(atoms: Atoms, call: Call) -> list[Labels]:
     return [gated]
 
 
-def measures(atoms: Atoms, call: Call) -> list[Labels]:
-    """A norm over dimensions, which come after its order."""
-    return reduces(atoms, call._replace(args=(call.args[0], *call.args[2:])))
-
-
 def reduces(atoms: Atoms, call: Call) -> list[Labels]:
-    """Mean, sum or maximum: over space channels go through, over channels they freeze."""
-    x, given = call.args[0], call.args[1] if len(call.args) > 1 else call.kwargs.get("dim")
-    dims = [d % x.ndim for d in ([given] if isinstance(given, int) else given or range(x.ndim))]
-    over = [each for each in atoms.of(x) if any(each.shape[d] > 1 for d in dims)]
+    """Sum or maximum: over space channels go through, over channels they freeze."""
+    over = [each for each in atoms.of(call.args[0]) if any(each.shape[d] > 1 for d in _dims(call, 1))]
     atoms.freeze(over, f"is reduced over by {call.name}")
+    return _reduced(atoms, call, _dims(call, 1))
+
+
+def averages(atoms: Atoms, call: Call) -> list[Labels]:
+    """Mean, deviation or norm: over channels it is a statistic, which will be of those that stay."""
+    x, dims = call.args[0], _dims(call, 2 if call.func.overloadpacket is aten.linalg_vector_norm else 1)
+    for each in atoms.of(x):
+        along = [d for d, n in enumerate(each.shape) if n > 1]
+        if along and along[0] in dims and len(along) == 1:
+            atoms.normed.append(each.flatten().numpy())
+            atoms.statistics.setdefault(atoms.averages, []).append((along[0], each.flatten().numpy()))
+        elif any(d in dims for d in along):
+            atoms.freeze([each], f"is reduced over by {call.name}")
+    return _reduced(atoms, call, dims)
+
+
+def _dims(call: Call, at: int) -> list[int]:
+    """The dimensions that a reduction works on, given at this place of its arguments; by default all."""
+    given = call.args[at] if len(call.args) > at else call.kwargs.get("dim")
+    ndim = call.args[0].ndim
+    return [d % ndim for d in ([given] if isinstance(given, int) else given or range(ndim))]
+
+
+def _reduced(atoms: Atoms, call: Call, dims: Sequence[int]) -> list[Labels]:
+    """What is left of labels behind a reduction."""
+    x = call.args[0]
     kept = [each for each in atoms.of(x) if all(each.shape[d] == 1 for d in dims)]
     if call.results[0].ndim < x.ndim:
         kept = [each.reshape([n for d, n in enumerate(each.shape) if d not in dims]) for each in kept]
@@ -234,6 +254,7 @@ def _count(atoms: Atoms, weight: Tensor, scale: int, rows: Tensor, columns: Tens
 
 COPIES = [aten._to_copy, aten.copy_, aten.fill_, aten.zeros_like, aten.ones_like, aten.empty_like]
 MAKES = [aten.new_zeros, aten.new_ones, aten.new_empty, aten.new_full]
+AVERAGES = [aten.mean, aten.var, aten.std, aten.var_mean, aten.std_mean, aten.linalg_vector_norm]
 PRODUCTS: dict[Any, Rule] = {
     aten.convolution: convolves,
     **dict.fromkeys([aten.mm, aten.addmm, aten.bmm, aten.baddbmm], multiplies),
@@ -244,7 +265,7 @@ RULES: dict[Any, Rule] = {
     aten.native_layer_norm: normalises_over,
     aten.native_group_norm: normalises_parts,
     aten.glu: gates_halves,
-    aten.linalg_vector_norm: measures,
+    **dict.fromkeys(AVERAGES, averages),
     **dict.fromkeys([aten._softmax, aten._safe_softmax, aten._log_softmax], weighs),
     **dict.fromkeys([*COPIES, aten.hardswish, aten.hardswish_, aten.mish_, aten._prelu_kernel], meets),
     **dict.fromkeys(MAKES, makes),
@@ -259,11 +280,5 @@ RULES: dict[Any, Rule] = {
         ],
         pools,
     ),
-    **dict.fromkeys(
-        [
-            aten.mean, aten.sum, aten.amax, aten.amin, aten.max, aten.min, aten.argmax, aten.logsumexp,
-            aten.var, aten.std, aten.var_mean, aten.std_mean,
-        ],
-        reduces,
-    ),
+    **dict.fromkeys([aten.sum, aten.amax, aten.amin, aten.max, aten.min, aten.argmax, aten.logsumexp], reduces),
 }  # fmt: skip

@@ -18,7 +18,7 @@ from .atoms import Atoms
 from .call import Call, aten
 from .errors import SecateurError
 from .lifetimes import Lifetimes
-from .rules import computes, is_product, rule_of
+from .rules import AVERAGES, computes, is_product, rule_of
 
 # What a forward pass raises on an input that is not for it.
 ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
@@ -103,6 +103,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         if is_product(func) or any(self.atoms.of(x) for x in tensors):
             for result, labels in zip(results, rule_of(func)(self.atoms, call), strict=True):
                 self.atoms.put(result, labels)
+        self.atoms.averages += func.overloadpacket in AVERAGES
         if computes(func) and tensors:
             self.atoms.uncounted[call.name] = self.atoms.uncounted.get(call.name, 0) + 1
         self.lifetimes.step(self.atoms, tensors, [x for x in results if isinstance(x, Tensor)])

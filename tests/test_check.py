@@ -5,10 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.models.check import checked, reference
+from secateur.models.check import checked
 from secateur.models.errors import SecateurError
-from secateur.models.slim import slim
-from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 
 
@@ -71,47 +69,27 @@ def test_nothing_left_to_prune_is_an_error_that_says_why() -> None:
         Supernet.of(model, torch.zeros(1, 3, 8, 8))
 
 
-@pytest.mark.parametrize("norm", [nn.GroupNorm(2, 8), nn.GroupNorm(1, 8), nn.GroupNorm(8, 8)], ids=str)
-def test_group_norm_keeps_equal_groups_and_takes_statistics_over_what_stays(norm: nn.GroupNorm) -> None:
-    nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
-    net = supernet(norm)
-    group = next(group for group in net.groups if group.name == "second")
-    assert group.width == (4 if norm.num_groups == 2 else 8)
-    subnetwork = Subnetwork((tuple(range(6)), (0, 1, 3)))
-    model, images = slim(net, subnetwork), torch.randn(2, 3, 8, 8)
-    torch.testing.assert_close(model(images), reference(net, subnetwork, images)[0], atol=1e-5, rtol=1e-4)
-    narrowed = model.get_submodule("middle")
-    assert isinstance(narrowed, nn.GroupNorm)
-    assert narrowed.num_channels == (6 if norm.num_groups == 2 else 3)
-
-
-class ChannelsLastNorm(nn.Module):
-    """Layer norm over the channels of an image, as ConvNeXt has it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(8)
-        nn.init.normal_(self.norm.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return out
-
-
-def test_layer_norm_takes_statistics_over_what_stays() -> None:
-    net = supernet(ChannelsLastNorm())
-    assert [group.width for group in net.groups] == [6, 8]
-    subnetwork = Subnetwork(((0, 2, 5), (1, 2, 6, 7)))
-    model, images = slim(net, subnetwork), torch.randn(2, 3, 8, 8)
-    torch.testing.assert_close(model(images), reference(net, subnetwork, images)[0], atol=1e-5, rtol=1e-4)
-    norm = model.get_submodule("middle.norm")
-    assert isinstance(norm, nn.LayerNorm)
-    assert norm.normalized_shape == (4,)
-
-
 def test_groups_are_frozen_by_name_and_an_unknown_name_lists_them() -> None:
     net = Supernet.of(Net(lambda x: x), torch.zeros(1, 3, 8, 8), freeze=("fir*",))
     assert [group.name for group in net.groups] == ["second"]
     assert net.frozen[0].frozen == "was frozen by you"
     with pytest.raises(SecateurError, match="no channel group is called 'thrid'; the groups are first, second"):
         Supernet.of(Net(lambda x: x), torch.zeros(1, 3, 8, 8), freeze=("thrid",))
+
+
+class Weighed(nn.Module):
+    """Two inputs; the second is cut at a width that is written down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.mask, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(1, 8, 3), nn.Conv2d(12, 5, 1)
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        out: Tensor = self.head(torch.cat([self.stem(image), self.mask(mask)[:, :4]], 1))
+        return out
+
+
+def test_a_network_of_several_inputs_is_checked_on_all_of_them() -> None:
+    net = Supernet.of(Weighed(), (torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8)))
+    assert [group.name for group in net.groups] == ["stem"]
+    assert str(net.frozen[0].frozen).startswith("has a width written down in forward")

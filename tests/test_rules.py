@@ -21,7 +21,8 @@ SPATIAL: list[nn.Module] = [
     nn.MaxPool2d(2), nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1),
     nn.AdaptiveAvgPool2d(2), nn.AdaptiveMaxPool2d(2), nn.Upsample(scale_factor=2), nn.ZeroPad2d(1),
     nn.Upsample(scale_factor=2, mode="bilinear"), nn.ReflectionPad2d(1), nn.ReplicationPad2d(1),
-    nn.LPPool2d(2, 2), nn.InstanceNorm2d(8), nn.InstanceNorm2d(8, affine=True), nn.BatchNorm2d(8), nn.BatchNorm2d(8, affine=False),
+    nn.InstanceNorm2d(8), nn.InstanceNorm2d(8, affine=True), nn.BatchNorm2d(8), nn.BatchNorm2d(8, affine=False),
+    nn.LPPool2d(2, 2),
 ]  # fmt: skip
 MIXING: list[tuple[nn.Module, int, str]] = [  # the module, how many channels it makes of 8, why they stay
     (nn.Softmax(1), 8, "aten._softmax"), (nn.LocalResponseNorm(3), 8, "lies in space where aten.avg_pool3d works"),
@@ -73,14 +74,11 @@ def test_channels_stay_where_an_operation_mixes_them_or_is_not_understood(
 @pytest.mark.parametrize(
     ("between", "why"),
     [
-        (lambda x: x - x.mean(1, keepdim=True), "is reduced over by aten.mean"),
         (lambda x: x * x.sum(), "is reduced over by aten.sum"),
         (lambda x: x * x.sum(dim=()), "is reduced over by aten.sum"),
         (lambda x: x * x.amax((1, 2, 3), keepdim=True), "is reduced over by aten.amax"),
         (lambda x: x.cumsum(1), "aten.cumsum, which is not understood"),
         (lambda x: x[:, torch.arange(8)], "aten.index, which is not understood"),
-        (lambda x: F.normalize(x), "is reduced over by aten.linalg_vector_norm"),
-        (lambda x: x * x.std(1, keepdim=True), "is reduced over by aten.std"),
         (lambda x: x.new_zeros(x.shape) + x, "meets a tensor of a fixed size that forward makes"),
         (lambda x: x + torch.zeros(1, 8, 1, 1, device=x.device), "meets a tensor of a fixed size that forward makes"),
         (lambda x: F.avg_pool2d(x.flatten(2), 3, 1, 1).unsqueeze(-1), "lies in space where aten.avg_pool2d works"),
@@ -123,6 +121,21 @@ def test_channels_stay_where_an_expression_needs_all_of_them(between: Callable[[
 def test_channels_go_through_expressions_that_treat_them_alike(between: Callable[[Tensor], Tensor]) -> None:
     result = found(Net(between))
     assert [(group.name, group.width) for group in result.groups] == [("stem", 8)]
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda x: x - x.mean(1, keepdim=True),
+        lambda x: x / x.std(1, keepdim=True),
+        lambda x: F.normalize(x),
+        lambda x: (x - x.mean((1, 2, 3), keepdim=True)) * torch.rsqrt(x.var((1, 2, 3), keepdim=True)),
+    ],
+)
+def test_a_norm_that_forward_writes_out_is_marked(norm: Callable[[Tensor], Tensor]) -> None:
+    result = found(Net(norm))
+    assert [(group.name, group.width, group.normed) for group in result.groups] == [("stem", 8, True)]
+    assert not found(Net(lambda x: x - x.mean((2, 3), keepdim=True))).groups[0].normed
 
 
 def test_channels_that_meet_are_tied_and_a_repeated_channel_is_one() -> None:
