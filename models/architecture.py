@@ -37,6 +37,7 @@ def architecture(net: Supernet, subnetwork: Subnetwork, **about: Any) -> Archite
         "fingerprint": fingerprint(net),
         "inputs": [list(example.shape[1:]) for example in net.examples],
         "costs": costs,
+        "tie": [list(pair) for pair in net.wishes.tie],
         "groups": groups,
         "frozen": {group.name: group.frozen for group in net.frozen},
         **about,
@@ -108,7 +109,8 @@ def load(folder: Path | str, base: Callable[[], nn.Module]) -> nn.Module:
     """
     folder = Path(folder)
     record = read(folder / "architecture.json")
-    net = Supernet.of(base(), tuple(torch.zeros(1, *shape) for shape in record["inputs"]), check=False)
+    examples = tuple(torch.zeros(1, *shape) for shape in record["inputs"])
+    net = Supernet.of(base(), examples, tie=[(one, other) for one, other in record["tie"]], check=False)
     net = net.freezing({g.name: "stayed whole" for g in net.groups if g.name in record.get("frozen", ())})
     model = with_architecture(slim(net, subnetwork_of(record, net)), record)
     try:
@@ -130,10 +132,17 @@ def read(path: Path) -> Architecture:
         raise SecateurError(f"{path} is no architecture ({error}); give the folder that secateur wrote") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise SecateurError(f"{path} is not of format {FORMAT!r}; give a file that this version wrote")
-    inputs = record.get("inputs")
-    if not isinstance(inputs, list) or not all(map(_whole_numbers, inputs)) or not _are_groups(record.get("groups")):
-        raise SecateurError(f"an input or a channel group in {path} is missing or broken; it was edited by hand")
+    if not (_are_inputs(record.get("inputs")) and _are_pairs(record.get("tie")) and _are_groups(record.get("groups"))):
+        raise SecateurError(f"inputs, ties or channel groups in {path} are missing or broken; it was edited by hand")
     return record
+
+
+def _are_inputs(inputs: Any) -> bool:
+    return isinstance(inputs, list) and all(map(_whole_numbers, inputs))
+
+
+def _are_pairs(tie: Any) -> bool:
+    return isinstance(tie, list) and all(isinstance(pair, list) and list(map(type, pair)) == [str, str] for pair in tie)
 
 
 def _are_groups(groups: Any) -> bool:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .reference import reference
+from .shapes import Shapes
 from .slim import slim
 from .subnetwork import Subnetwork
 from .supernet import Supernet
@@ -29,8 +30,7 @@ TOLERANCE = 1e-3  # of the largest output; float32 sums in another order
 def checked(net: Supernet, seed: int = 0) -> Supernet:
     """The same supernet with the groups frozen that fail, each with its reason.
 
-    Shapes are tried without storage first, then values on random images. Raises SecateurError where nothing
-    is left to prune.
+    Shapes are tried without storage first, then values on random images.
     """
     without_storage = any(example.is_meta for example in net.examples)
     for attempts in (_shapes,) if without_storage else (_shapes, _values):
@@ -97,7 +97,7 @@ def _without_storage(model: nn.Module) -> nn.Module:
 
 
 def _shapes_of(model: nn.Module, examples: Sequence[Tensor]) -> list[tuple[int, ...]]:
-    with torch.no_grad():
+    with torch.no_grad(), Shapes():  # type: ignore[no-untyped-call]
         return [tuple(output.shape) for output in tensors_in(model(*examples))]
 
 

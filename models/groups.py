@@ -76,7 +76,7 @@ def grouping(atoms: Atoms) -> Grouping:
     of the same tensors form one group: removing any of them changes the same shapes by the same amounts. In
     an option-A ResNet the 16 channels of the first stage that run on into the later ones are thus one
     group, the 16 that the second stage adds another. A channel can be pruned where some layer makes it,
-    some weight reads it, and nothing froze it.
+    some weight reads it, and nothing froze it; the only channel of its kind can't.
     """
     channel = connected(atoms.count, atoms.ties)
     alive = among(channel, atoms.made)
@@ -90,8 +90,8 @@ def grouping(atoms: Atoms) -> Grouping:
         name = maker.rpartition(".")[0] or maker
         names[name] += 1
         name = f"{name}#{names[name]}" if names[name] > 1 else name
-        first = channels[0]
-        groups.append(ChannelGroup(name, len(channels), members, reasons[fate[first]], bool(normed[first])))
+        why = reasons[fate[channels[0]]] or ("is all tied together" if len(channels) == 1 else None)
+        groups.append(ChannelGroup(name, len(channels), members, why, bool(normed[channels[0]])))
     prunable = tuple(group for group in groups if group.frozen is None)
     group_of = np.full(atoms.count, -1, np.int64)
     for g, group in enumerate(prunable):

@@ -4,6 +4,7 @@ Torch runs the same operation on the labels, so index maps are right by construc
 which channels a move couples: parts that must stay equal, places that can't change.
 """
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -13,18 +14,20 @@ from torch import Tensor
 
 from .atoms import NOTHING, Atoms, Labels, compact, lay, meet, something
 from .call import Call, Rule, aten
+from .channels import connected
 
 
 def moves(atoms: Atoms, call: Call) -> list[Labels]:
     """Elements move and none changes: the same is done to the labels."""
     x, *rest = call.args
     moved: list[Labels] = [[] for _ in call.results]
+    # labels are expanded, not contiguous: torch can reshape them but not view them
+    move = torch.reshape if call.func.overloadpacket in (aten.view, aten._unsafe_view) else call.func
     for each in atoms.of(x):
-        # labels are expanded, not contiguous: torch can reshape them but not view them
-        move = torch.reshape if call.func.overloadpacket in (aten.view, aten._unsafe_view) else call.func
         after = move(each.expand(x.shape), *rest, **call.kwargs)
         for labels, part in zip(moved, after if isinstance(after, (tuple, list)) else [after], strict=True):
-            labels.append(_spread(atoms, each, compact(part)))
+            labels.append(compact(part))
+            _spread(atoms, each, labels[-1])
     for labels in moved:
         met = [e for i, e in enumerate(labels) for o in labels[:i] if _share(e, o)]
         atoms.freeze([o for e in met for o in labels if _share(e, o)], "shares a dimension with others by a reshape")
@@ -33,20 +36,27 @@ def moves(atoms: Atoms, call: Call) -> list[Labels]:
     return [something(labels) for labels in moved]
 
 
-def _spread(atoms: Atoms, before: Tensor, after: Tensor) -> Tensor:
+def _spread(atoms: Atoms, before: Tensor, after: Tensor) -> None:
     """A reshape that lays channels out as (parts, channels of a part) keeps the parts equal.
 
-    So the labels of one part stand for all. That the number of parts stays and not the size of one is what
-    forward most likely means (channel shuffle, heads of attention); the self-check freezes the channels where
-    it means the other.
+    That the number of parts stays and not the size of one is what forward most likely means (channel shuffle,
+    heads of attention); the self-check freezes the channels where it means the other.
     """
     varies = [d for d, n in enumerate(after.shape) if n > 1]
     if len(varies) > sum(n > 1 for n in before.shape):
         for dim in varies[:-1]:
-            first = after.narrow(dim, 0, 1)
-            atoms.tie(first, after)
-            after = first
-    return after
+            atoms.tie(after.narrow(dim, 0, 1), after)
+
+
+def one_part(atoms: Atoms, each: Tensor, dims: Sequence[int]) -> Tensor:
+    """The labels of the first part, where parts that stay equal are laid along ``dims``; else all of them."""
+    first = each
+    for dim in dims:
+        first = first.narrow(dim, 0, 1)
+    if first.numel() in (1, each.numel()):
+        return each
+    root = torch.from_numpy(connected(atoms.count, atoms.ties))
+    return first if bool((root[each] == root[first]).all()) else each
 
 
 def _share(a: Tensor, b: Tensor) -> bool:
@@ -65,7 +75,7 @@ def cuts(atoms: Atoms, call: Call) -> list[Labels]:
     dim = (named[0] if named else call.kwargs.get("dim", 0)) % x.ndim
     sizes = {part.shape[dim] if part.ndim == x.ndim else 1 for part in call.results}
     for each in atoms.of(x):
-        if each.shape[dim] > 1 and sizes != {x.shape[dim]}:
+        if one_part(atoms, each, [dim]).shape[dim] > 1 and sizes != {x.shape[dim]}:
             size = min(sizes)
             if len(sizes) == 1 and x.shape[dim] % size == 0 and size > 1 and _aligned(call, size):
                 laid = each.movedim(dim, 0)
@@ -91,8 +101,10 @@ def concatenates(atoms: Atoms, call: Call) -> list[Labels]:
     along = [next((e for e in atoms.of(p) if e.shape[dim] > 1), torch.tensor(NOTHING)) for p in parts]
     across = [e for p in parts for e in atoms.of(p) if e.shape[dim] == 1]
     fixed = [p for p in parts if not atoms.of(p)]
-    laid = torch.cat([e.expand(p.shape) for e, p in zip(along, parts, strict=True)], dim)
-    return [something([*meet(atoms, across, fixed), compact(laid)])]
+    varies = {dim, *(d for e in along for d, n in enumerate(e.shape) if n > 1)}
+    sizes = [[n if d in varies else 1 for d, n in enumerate(p.shape)] for p in parts]
+    laid = torch.cat([e.expand(size) for e, size in zip(along, sizes, strict=True)], dim)
+    return [something([*meet(atoms, across, fixed), laid])]
 
 
 def stacks(atoms: Atoms, call: Call) -> list[Labels]:
@@ -101,6 +113,15 @@ def stacks(atoms: Atoms, call: Call) -> list[Labels]:
     dim = given % call.results[0].ndim
     labels = [each.unsqueeze(dim) for part in parts for each in atoms.of(part)]
     return [meet(atoms, labels, [part.unsqueeze(dim) for part in parts if not atoms.of(part)])]
+
+
+def restrides(atoms: Atoms, call: Call) -> list[Labels]:
+    """Other strides for the same shape, as pooling does to a channels-last result, move nothing."""
+    x, size = call.args[:2]
+    if list(size) != list(x.shape):
+        atoms.freeze(atoms.of(x), f"is laid out anew by {call.name}")
+        return [[]]
+    return [atoms.of(x)]
 
 
 def pads(atoms: Atoms, call: Call) -> list[Labels]:
@@ -116,7 +137,7 @@ def pads(atoms: Atoms, call: Call) -> list[Labels]:
 def turns(atoms: Atoms, call: Call) -> list[Labels]:
     """Roll or flip: in space channels go through, among channels they freeze."""
     x, dims = call.args[0], [d % call.args[0].ndim for d in call.args[-1]]
-    over = [each for each in atoms.of(x) if any(each.shape[d] > 1 for d in dims)]
+    over = [each for each in atoms.of(x) if any(one_part(atoms, each, dims).shape[d] > 1 for d in dims)]
     atoms.freeze(over, f"changes places by {call.name}")
     return [atoms.of(x)]
 
@@ -169,6 +190,7 @@ MOVES: dict[Any, Rule] = {
     **dict.fromkeys([aten.slice, aten.select, aten.split, aten.split_with_sizes, aten.unbind], cuts),
     aten.cat: concatenates,
     aten.stack: stacks,
+    **dict.fromkeys([aten.as_strided, aten.as_strided_], restrides),
     aten.constant_pad_nd: pads,
     **dict.fromkeys([aten.roll, aten.flip], turns),
     aten.pixel_shuffle: shuffles_pixels,

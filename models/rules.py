@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .atoms import NOTHING, Atoms, Labels, Product, lay, meet, something, widened
 from .call import Call, Rule, aten
-from .moves import MOVES
+from .moves import MOVES, one_part
 
 
 def rule_of(func: Any) -> Rule:
@@ -75,9 +75,9 @@ def normalises_parts(atoms: Atoms, call: Call) -> list[Labels]:
 def weighs(atoms: Atoms, call: Call) -> list[Labels]:
     """Softmax along one dimension: fine in space, freezing among channels."""
     x, dim = call.args[0], call.args[1] % call.args[0].ndim
-    over = [each for each in atoms.of(x) if each.shape[dim] > 1]
-    atoms.freeze(over, f"is weighed against other channels by {call.name}")
-    return [atoms.of(x)]
+    labels = [one_part(atoms, each, [dim]) for each in atoms.of(x)]
+    atoms.freeze([each for each in labels if each.shape[dim] > 1], f"is weighed against other channels by {call.name}")
+    return [labels]
 
 
 def makes(atoms: Atoms, call: Call) -> list[Labels]:
@@ -137,22 +137,25 @@ def gates_halves(atoms: Atoms, call: Call) -> list[Labels]:
 
 def reduces(atoms: Atoms, call: Call) -> list[Labels]:
     """Sum or maximum: over space channels go through, over channels they freeze."""
-    over = [each for each in atoms.of(call.args[0]) if any(each.shape[d] > 1 for d in _dims(call, 1))]
+    dims = _dims(call, 1)
+    labels = [one_part(atoms, each, dims) for each in atoms.of(call.args[0])]
+    over = [each for each in labels if any(each.shape[d] > 1 for d in dims)]
     atoms.freeze(over, f"is reduced over by {call.name}")
-    return _reduced(atoms, call, _dims(call, 1))
+    return _reduced(call, labels, dims)
 
 
 def averages(atoms: Atoms, call: Call) -> list[Labels]:
     """Mean, deviation or norm: over channels it is a statistic, which will be of those that stay."""
     x, dims = call.args[0], _dims(call, 2 if call.func.overloadpacket is aten.linalg_vector_norm else 1)
-    for each in atoms.of(x):
+    labels = [one_part(atoms, each, dims) for each in atoms.of(x)]
+    for each in labels:
         along = [d for d, n in enumerate(each.shape) if n > 1]
         if along and along[0] in dims and len(along) == 1:
             atoms.normed.append(each.flatten().numpy())
             atoms.statistics.setdefault(atoms.averages, []).append((along[0], each.flatten().numpy()))
         elif any(d in dims for d in along):
             atoms.freeze([each], f"is reduced over by {call.name}")
-    return _reduced(atoms, call, dims)
+    return _reduced(call, labels, dims)
 
 
 def _dims(call: Call, at: int) -> list[int]:
@@ -162,10 +165,10 @@ def _dims(call: Call, at: int) -> list[int]:
     return [d % ndim for d in ([given] if isinstance(given, int) else given or range(ndim))]
 
 
-def _reduced(atoms: Atoms, call: Call, dims: Sequence[int]) -> list[Labels]:
+def _reduced(call: Call, labels: Labels, dims: Sequence[int]) -> list[Labels]:
     """What is left of labels behind a reduction."""
     x = call.args[0]
-    kept = [each for each in atoms.of(x) if all(each.shape[d] == 1 for d in dims)]
+    kept = [each for each in labels if all(each.shape[d] == 1 for d in dims)]
     if call.results[0].ndim < x.ndim:
         kept = [each.reshape([n for d, n in enumerate(each.shape) if d not in dims]) for each in kept]
     return [kept for _ in call.results]
@@ -252,7 +255,7 @@ def _count(atoms: Atoms, weight: Tensor, scale: int, rows: Tensor, columns: Tens
     atoms.products.append(Product(name, scale, np.asarray(rows), np.asarray(columns)))
 
 
-COPIES = [aten._to_copy, aten.copy_, aten.fill_, aten.zeros_like, aten.ones_like, aten.empty_like]
+COPIES = [aten._to_copy, aten.copy_, aten.fill_, aten.zero_, aten.zeros_like, aten.ones_like, aten.empty_like]
 MAKES = [aten.new_zeros, aten.new_ones, aten.new_empty, aten.new_full]
 AVERAGES = [aten.mean, aten.var, aten.std, aten.var_mean, aten.std_mean, aten.linalg_vector_norm]
 PRODUCTS: dict[Any, Rule] = {

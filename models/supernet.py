@@ -25,13 +25,22 @@ LEAST_SHARE = 0.1  # of a group: single-channel layers are what users of other t
 Least: TypeAlias = float | Mapping[str, float]  # a share; or of groups by name: a share, or whole channels
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asked of the widths: multiples of ``divisor``, least ones, groups that stay alike."""
+
+    divisor: int = 1
+    least: Least = LEAST_SHARE
+    tie: tuple[tuple[str, str], ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Supernet:
     """A trained network, never changed, and what pruning needs to know of it.
 
     ``groups`` can be pruned, ``frozen`` ones can't, each with its reason. ``shapes`` are those of all
     parameters and buffers. ``head`` names the module that makes the network's output, if one does. ``atoms``
-    is the trace that all of it was sorted from, and ``least`` what was asked for the least widths.
+    is the trace that all of it was sorted from, under the user's ``wishes``.
     """
 
     model: nn.Module
@@ -42,7 +51,7 @@ class Supernet:
     shapes: dict[str, tuple[int, ...]]
     head: str | None
     atoms: Atoms
-    least: Least
+    wishes: Wishes
 
     @classmethod
     def of(
@@ -63,15 +72,16 @@ class Supernet:
         (``{"stem": 16, "layer1.*": 0.5}``; others keep a tenth). ``freeze`` names groups that shall stay whole;
         all names may hold wildcards. ``tie`` names pairs of groups that shall keep the same channels.
         ``check`` builds random subnetworks and freezes what does not run or gives other outputs. Raises
-        SecateurError where the network does not run on such an input or nothing in it can be pruned.
+        SecateurError where the network does not run on such an input.
         """
         examples = tuple(
             each[:1].to(device_of(model)) for each in (example if isinstance(example, tuple) else (example,))
         )
-        net = cls._sorted(model, examples, trace(model, *examples), divisor, least)
+        wishes = Wishes(divisor, least, tuple(tie))
+        net = cls._sorted(model, examples, trace(model, *examples), wishes)
         for name in least if isinstance(least, Mapping) else ():
             net.matching([name])
-        net = net.tying(tie).freezing({group.name: "was frozen by you" for group in net.matching(freeze)})
+        net = net._tied().freezing({group.name: "was frozen by you" for group in net.matching(freeze)})
         if not check:
             return net
         from .check import checked  # here, since it builds subnetworks of what is defined here
@@ -79,25 +89,19 @@ class Supernet:
         return checked(net)
 
     @classmethod
-    def _sorted(
-        cls, model: nn.Module, examples: tuple[Tensor, ...], atoms: Atoms, divisor: int, least: Least
-    ) -> "Supernet":
+    def _sorted(cls, model: nn.Module, examples: tuple[Tensor, ...], atoms: Atoms, wishes: Wishes) -> "Supernet":
         found = grouping(atoms)
-        if not found.groups:
-            reasons = "; ".join(f"{group.name} {group.frozen}" for group in found.frozen[:3]) or "it has no layers"
-            raise SecateurError(f"this network has nothing to prune ({reasons}); give one with hidden layers")
         trainable = [name for name, _ in model.named_parameters()]
         shapes = {name: tuple(tensor.shape) for name, tensor in chain(model.named_parameters(), model.named_buffers())}
         dense = np.array([group.width for group in found.groups])
-        space = Space(Costs.of(atoms, found, trainable), dense, _floor(found.groups, divisor, least), divisor)
+        space = Space(Costs.of(atoms, found, trainable), dense, _floor(found.groups, wishes), wishes.divisor)
         heads = [g.name for g in found.frozen if g.frozen == "is an output of the network"]
         head = heads[0] if len(heads) == 1 else None
-        return cls(model, examples, found.groups, found.frozen, space, shapes, head, atoms, least)
+        return cls(model, examples, found.groups, found.frozen, space, shapes, head, atoms, wishes)
 
     def _with(self, **ledgers: Any) -> "Supernet":
         """The same network after more was found out about its atoms."""
-        atoms = replace(self.atoms, **ledgers)
-        return self._sorted(self.model, self.examples, atoms, self.space.divisor, self.least)
+        return self._sorted(self.model, self.examples, replace(self.atoms, **ledgers), self.wishes)
 
     def matching(self, patterns: Sequence[str]) -> list[ChannelGroup]:
         """The prunable groups whose names match one of the patterns. Raises SecateurError on one without a match."""
@@ -107,6 +111,13 @@ class Supernet:
                 raise SecateurError(f"no channel group is called {pattern!r}; the groups are {', '.join(names[:20])}")
         return [group for group in self.groups if any(fnmatch.fnmatch(group.name, p) for p in patterns)]
 
+    def _named(self, name: str) -> ChannelGroup:
+        """The one prunable group of this name."""
+        found = self.matching([name])
+        if len(found) > 1:
+            raise SecateurError(f"{name!r} names {len(found)} channel groups; tie them two by two")
+        return found[0]
+
     def freezing(self, reasons: Mapping[str, str]) -> "Supernet":
         """The same supernet with these groups frozen: name → reason."""
         groups = [group for group in self.groups if group.name in reasons]
@@ -115,22 +126,17 @@ class Supernet:
         more = [(np.unique(group.atoms(self.atoms.tensors)), reasons[group.name]) for group in groups]
         return self._with(frozen=[*self.atoms.frozen, *more])
 
-    def tying(self, pairs: Sequence[tuple[str, str]]) -> "Supernet":
-        """The same supernet with these groups made one: channel i of both stays or goes.
-
-        Raises SecateurError where two groups are not of one width.
-        """
-        if not pairs:
-            return self
+    def _tied(self) -> "Supernet":
+        """The same supernet with the groups tied that the user wished to be: channel i of both stays or goes."""
         more = []
-        for pair in pairs:
-            (one,), (other,) = (self.matching([name]) for name in pair)
+        for pair in self.wishes.tie:
+            one, other = (self._named(name) for name in pair)
             if one.width != other.width:
                 raise SecateurError(
                     f"{one.name} has {one.width} channels and {other.name} {other.width}; tie groups of one width"
                 )
             more.append((one.atoms(self.atoms.tensors), other.atoms(self.atoms.tensors)))
-        return self._with(ties=[*self.atoms.ties, *more])
+        return self._with(ties=[*self.atoms.ties, *more]) if more else self
 
     @property
     def dense(self) -> Subnetwork:
@@ -151,6 +157,9 @@ class Supernet:
 
     def budget(self, text: str) -> Budget:
         """``50%`` or ``62M`` as a budget that this network can meet; else SecateurError."""
+        if not self.groups:
+            reasons = "; ".join(f"{group.name} {group.frozen}" for group in self.frozen[:3]) or "it has no layers"
+            raise SecateurError(f"this network has nothing to prune ({reasons}); give one with hidden layers")
         budget = Budget.parse(text, self.macs(self.dense))
         self.space.require(budget)
         return budget
@@ -174,8 +183,9 @@ class Supernet:
                 )
 
 
-def _floor(groups: Sequence[ChannelGroup], divisor: int, least: Least) -> IntArray:
+def _floor(groups: Sequence[ChannelGroup], wishes: Wishes) -> IntArray:
     """The least width of each group: what was asked, rounded up to the divisor. Shape: → (G,)"""
+    divisor, least = wishes.divisor, wishes.least
     asked = least if isinstance(least, Mapping) else {"*": least}
     if divisor < 1 or not all(0 <= n <= 1 or n == int(n) >= 0 for n in asked.values()):
         raise SecateurError(

@@ -6,6 +6,7 @@ hands its labels on by its rule. Whatever runs can be followed: functions, share
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -15,10 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .atoms import Atoms
-from .call import Call, aten
+from .call import Call
 from .errors import SecateurError
 from .lifetimes import Lifetimes
 from .rules import AVERAGES, computes, is_product, rule_of
+from .shapes import shaped
 
 # What a forward pass raises on an input that is not for it.
 ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
@@ -80,12 +82,28 @@ def _follow(model: nn.Module, tensors: dict[str, Tensor], examples: Sequence[Ten
     lifetimes = Lifetimes(tensors.values())
     lifetimes.step(atoms, [], examples)
     with torch.no_grad(), evaluating(model), _Follower(atoms, lifetimes):
-        outputs = tensors_in(functional_call(model, tensors, tuple(examples)))
+        outputs = tensors_in(functional_call(model, _everywhere(model, tensors), tuple(examples), tie_weights=False))
     for output in outputs:
         atoms.freeze(atoms.of(output), "is an output of the network")
     lifetimes.step(atoms, outputs, [])
     atoms.activations = lifetimes.all()
     return atoms.without_labels()
+
+
+def _everywhere(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by each name that a module holds one under, each module once.
+
+    Torch would itself find a module that is registered twice under both names, and leave the stand-in in it.
+    """
+    names = {id(tensor): name for name, tensor in chain(model.named_parameters(), model.named_buffers())}
+    return {
+        f"{path}.{name}".removeprefix("."): tensors[names[id(tensor)]]
+        for path, module in model.named_modules()
+        for name, tensor in chain(
+            module.named_parameters(recurse=False, remove_duplicate=False),
+            module.named_buffers(recurse=False, remove_duplicate=False),
+        )
+    }
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -96,7 +114,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         self.atoms, self.lifetimes = atoms, lifetimes
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = _normalised(*args) if _is_evaluating_batch_norm(func, args) else func(*args, **(kwargs or {}))
+        output = shaped(func, args, kwargs)
         results = list(output) if isinstance(output, (tuple, list)) else [output]
         call = Call(func, args, kwargs or {}, results)
         tensors = call.tensors
@@ -108,13 +126,3 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
             self.atoms.uncounted[call.name] = self.atoms.uncounted.get(call.name, 0) + 1
         self.lifetimes.step(self.atoms, tensors, [x for x in results if isinstance(x, Tensor)])
         return output
-
-
-def _is_evaluating_batch_norm(func: Any, args: Any) -> bool:
-    """What torch takes apart into a dozen slow steps on tensors without storage: half the time of a trace."""
-    return func is aten.native_batch_norm.default and args[0].is_meta and not args[5]
-
-
-def _normalised(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """The shapes that an evaluating batch norm returns: its output, and statistics that nobody needs."""
-    return torch.empty_like(x), x.new_empty(0), x.new_empty(0)

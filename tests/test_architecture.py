@@ -136,6 +136,9 @@ def test_a_fresh_process_needs_the_constructor_alone(folder: Path, tmp_path: Pat
         (lambda r: r.pop("groups"), "missing or broken"),
         (lambda r: r.pop("inputs"), "missing or broken"),
         (lambda r: r.update(inputs="3x16x16"), "missing or broken"),
+        (lambda r: r.pop("tie"), "missing or broken"),
+        (lambda r: r.update(tie=[["0", 3]]), "missing or broken"),
+        (lambda r: r.update(tie=[["0", "none"]]), "no channel group is called 'none'"),
     ],
 )
 def test_a_changed_architecture_is_refused(folder: Path, change: Callable[[Record], object], fact: str) -> None:
@@ -202,3 +205,20 @@ def test_a_save_that_is_cut_short_leaves_what_was_there(folder: Path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         save(load(folder, make), folder)
     assert torch.equal(load(folder, make)(IMAGES), before)
+
+
+def test_tied_groups_and_several_inputs_are_found_again(tmp_path: Path) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.image, self.mask, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(1, 8, 3), nn.Conv2d(16, 5, 1)
+
+        def forward(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.head(torch.cat([self.image(image), self.mask(mask)], 1))
+            return out
+
+    inputs = (torch.randn(1, 3, 8, 8), torch.randn(1, 1, 8, 8))
+    net = sc.Supernet.of(Two(), inputs, tie=[("image", "mask")])
+    small = built(net, sc.Subnetwork(((0, 3, 4),)))
+    save(small, tmp_path)
+    torch.testing.assert_close(load(tmp_path, Two)(*inputs), small(*inputs))

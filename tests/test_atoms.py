@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 
@@ -101,9 +100,3 @@ def test_compact_drops_dimensions_along_which_labels_do_not_vary() -> None:
 def test_something_leaves_out_labels_of_nothing() -> None:
     one, none, many = torch.tensor([4]), torch.tensor([NOTHING]), torch.tensor([NOTHING, NOTHING])
     assert [labels.tolist() for labels in something([one, none, many])] == [[4], [0, 0]]
-
-
-def test_frozen_atoms_are_listed_once_each() -> None:
-    atoms = Atoms()
-    atoms.freeze([torch.tensor([[2, 1], [2, 1]])], "why")
-    assert np.array_equal(atoms.frozen[0][0], [1, 2])

@@ -76,12 +76,12 @@ def test_shapes_are_those_of_all_parameters_and_buffers() -> None:
 
 def test_a_network_without_hidden_layers_has_nothing_to_prune() -> None:
     with pytest.raises(SecateurError, match=r"nothing to prune \(0 is an output of the network\)"):
-        supernet(nn.Sequential(nn.Conv2d(3, 8, 3)))
+        supernet(nn.Sequential(nn.Conv2d(3, 8, 3))).budget("50%")
 
 
 def test_a_network_without_layers_has_nothing_to_prune() -> None:
     with pytest.raises(SecateurError, match=r"nothing to prune \(it has no layers\)"):
-        supernet(nn.Sequential(nn.ReLU()))
+        supernet(nn.Sequential(nn.ReLU())).budget("50%")
 
 
 def test_a_subnetwork_of_another_network_is_refused() -> None:
@@ -124,7 +124,9 @@ def test_tied_groups_keep_the_same_channels() -> None:
 
 
 def test_groups_of_different_widths_cannot_be_tied() -> None:
-    with pytest.raises(SecateurError, match=r"layer1\.0\.conv1 has 16 channels and layer3\.0\.conv1 64; tie groups of one"):
+    with pytest.raises(
+        SecateurError, match=r"layer1\.0\.conv1 has 16 channels and layer3\.0\.conv1 64; tie groups of one"
+    ):
         Supernet.of(resnet20(), torch.zeros(1, 3, 32, 32), tie=[("layer1.0.conv1", "layer3.0.conv1")])
 
 
@@ -136,3 +138,19 @@ def test_groups_that_a_norm_reduces_over_are_marked() -> None:
     assert normed(nn.GroupNorm(2, 8)) == [True, False]
     assert normed(nn.GroupNorm(8, 8)) == [False, False]  # each channel alone
     assert normed(nn.BatchNorm2d(8)) == [False, False]
+
+
+def test_a_tie_of_more_than_two_groups_is_refused() -> None:
+    with pytest.raises(SecateurError, match=r"'layer1\.\*' names 3 channel groups; tie them two by two"):
+        Supernet.of(resnet20(), torch.zeros(1, 3, 32, 32), tie=[("layer1.*", "conv1")])
+
+
+def test_a_module_of_two_names_is_followed_and_left_as_it_was() -> None:
+    torch.manual_seed(0)
+    twice = nn.Conv2d(4, 4, 1, bias=False)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), twice, nn.ReLU(), twice, nn.Flatten(), nn.Linear(256, 5))
+    image = torch.randn(1, 3, 8, 8)
+    before = model(image)
+    net = Supernet.of(model, image)
+    assert torch.equal(model(image), before)
+    assert [(group.name, group.width) for group in net.groups] == [("0", 4)]
