@@ -3,14 +3,17 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
 from .ledger import Ask
 from .models.errors import SecateurError
+
+if TYPE_CHECKING:
+    from .models.profile import Profile
 
 app = App(
     name="secateur",
@@ -32,6 +35,22 @@ BUDGET: a share of the MACs to keep (50%) or a number of them (62M).""",
 Quiet = Annotated[bool, Parameter(negative=())]
 
 
+def _again(text: str) -> Parameter:
+    """An option that can be given several times."""
+    return Parameter(negative=(), show_default=False, help=f"{text} Can be given several times.")
+
+
+Freeze = Annotated[tuple[str, ...], _again("Channel groups that stay whole, with wildcards: conv1 or 'layer1.*'.")]
+Tie = Annotated[tuple[str, ...], _again("Two channel groups of one width that keep the same channels: A,B.")]
+Least = Annotated[
+    tuple[str, ...],
+    _again(
+        "What stays of every group at least (10%), or of some: 'layer1.*=50%', conv1=16 for channels. "
+        "The first that fits a group counts. Default: 10%."
+    ),
+]
+
+
 @app.command
 def run(
     model: str = Ask.model,
@@ -46,6 +65,9 @@ def run(
     epochs: int = Ask.epochs,
     seed: int = Ask.seed,
     divisor: int = Ask.divisor,
+    freeze: Freeze = Ask.freeze,
+    tie: Tie = Ask.tie,
+    least: Least = Ask.least,
     input: str | None = None,
     mean: tuple[float, float, float] | None = None,
     std: tuple[float, float, float] | None = None,
@@ -92,7 +114,7 @@ def run(
     """
     from . import console, stages
 
-    ask = Ask(model, data, weights, flops, method, trials, epochs, seed, divisor, input, mean, std)
+    ask = Ask(model, data, weights, flops, method, trials, epochs, seed, divisor, input, mean, std, freeze, tie, least)
     folder = out or Path("runs", "-".join(_plain(part) for part in (model, data, flops)))
     with console.bars(quiet or json) as progress:
         outcomes = stages.run(ask, folder, device=device, progress=progress)
@@ -105,9 +127,13 @@ def inspect(
     /,
     *,
     flops: str = Ask.flops,
-    classes: int = 10,
-    input: str = "3x32x32",
+    classes: int | None = None,
+    input: str | None = None,
     divisor: int = Ask.divisor,
+    freeze: Freeze = Ask.freeze,
+    tie: Tie = Ask.tie,
+    least: Least = Ask.least,
+    picture: Path | None = None,
     json: Quiet = False,
 ) -> None:
     """Show the channel groups, what is frozen and why, and whether a budget can be met.
@@ -119,22 +145,52 @@ def inspect(
     flops
         The budget: 50% or 62M.
     classes
-        Outputs of the network.
+        Outputs of the network. Default: 1000 for torchvision and timm, else 10.
     input
-        Channels, height and width of the input.
+        Channels, height and width of the input. Default: 3x224x224 for torchvision and timm, else 3x32x32.
     divisor
         Widths are multiples of this.
+    picture
+        Draw the groups over the depth of the network, as .svg or .png.
     json
         Print one JSON object instead of a table.
     """
+    from rich.console import Console
+
+    from .picture import over_depth, require_place
+
+    ask = Ask(model, flops=flops, input=input, divisor=divisor, freeze=freeze, tie=tie, least=least)
+    if picture:
+        require_place(picture)
+    with Console(stderr=True).status(f"finding the channel groups of {model}"):
+        shape, profile = _profile(ask, classes)
+    if picture:
+        over_depth(profile, model).savefig(picture, dpi=150)
+    if json:
+        drawn = {"picture": str(picture)} if picture else {}
+        facts = {**asdict(profile), "satisfiable": profile.satisfiable}
+        print(_dumped({"model": model, "input": shape, **facts, **drawn}))
+        return
+    print(f"{model} on an input of {'x'.join(map(str, shape))}\n\n{profile}")
+    if picture:
+        print(f"picture: {picture}")
+
+
+def _profile(ask: Ask, classes: int | None) -> tuple[tuple[int, ...], "Profile"]:
+    """The shape of the input, and the profile."""
     import torch
 
-    from .models.specs import constructor
+    from .models.specs import LIBRARIES, constructor
     from .models.supernet import Supernet
 
-    shape = replace(Ask(), input=input).shape or ()
-    profile = Supernet.of(constructor(model, classes)(), torch.zeros(1, *shape), divisor=divisor).profile(flops)
-    print(_dumped({**asdict(profile), "satisfiable": profile.satisfiable}) if json else profile)
+    known = ask.model.partition(":")[0] in LIBRARIES
+    network = constructor(ask.model, classes or (1000 if known else 10))()
+    made_for = getattr(network, "default_cfg", {}).get("input_size", (3, 224, 224)) if known else (3, 32, 32)
+    shape = ask.shape or made_for  # timm's networks say what they are made for
+    net = Supernet.of(
+        network, torch.zeros(1, *shape), divisor=ask.divisor, freeze=ask.freeze, tie=ask.ties, least=ask.leasts
+    )
+    return shape, net.profile(ask.flops)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

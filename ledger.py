@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import re
 import shlex
 import time
 from collections.abc import Callable
@@ -19,7 +20,10 @@ Outcome: TypeAlias = dict[str, Any]  # plain JSON values
 
 @dataclass(frozen=True)
 class Ask:
-    """Everything that decides the result of a run; the same ask gives the same architecture."""
+    """Everything that decides the result of a run; the same ask gives the same architecture.
+
+    ``freeze``, ``tie`` and ``least`` are as typed, one element each time that the option was given.
+    """
 
     model: str = "resnet20"
     data: str = "digits"
@@ -33,8 +37,12 @@ class Ask:
     input: str | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    freeze: tuple[str, ...] = ()
+    tie: tuple[str, ...] = ()
+    least: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        _ = self.ties, self.leasts  # what is not well formed is refused here
         for option, least in (("trials", 0), ("epochs", 1), ("seed", 0), ("divisor", 1)):
             if getattr(self, option) < least:
                 raise SecateurError(f"{option}={getattr(self, option)}; give {least} or more")
@@ -48,9 +56,19 @@ class Ask:
         for option in fields(self)[1:]:
             value = getattr(self, option.name)
             if value != option.default:
-                each = value if isinstance(value, tuple) else (value,)
-                words.append(f"--{option.name} {' '.join(shlex.quote(str(part)) for part in each)}")
+                words += [f"--{option.name} {given}" for given in _typed(value)]
         return " ".join(words)
+
+    @property
+    def ties(self) -> tuple[tuple[str, str], ...]:
+        """``tie`` as pairs of group names."""
+        return tuple(map(_pair, self.tie))
+
+    @property
+    def leasts(self) -> dict[str, float]:
+        """``least`` by pattern: a share (float) or a number of channels (int); what holds for all groups comes last."""
+        found = dict(map(_least, self.least))
+        return {pattern: found[pattern] for pattern in sorted(found, key="*".__eq__)}
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -69,7 +87,7 @@ class Ledger:
 
     def __init__(self, folder: Path, ask: Ask) -> None:
         self.folder, self.path = folder, folder / "run.json"
-        asked = json.loads(json.dumps(asdict(ask)))
+        asked, usual = (json.loads(json.dumps(asdict(each))) for each in (ask, Ask()))
         if not self.path.exists():
             _empty(folder)
             _make(folder)
@@ -78,7 +96,7 @@ class Ledger:
             return
         self._book = _read(self.path)
         for option, value in asked.items():
-            before = self._book["asked"].get(option)
+            before = self._book["asked"].get(option, usual[option])  # a version without the option did as usual
             if before != value:
                 raise SecateurError(
                     f"{folder} holds another run ({option} {before} there, {value} here); give another --out"
@@ -121,6 +139,31 @@ def sha256(path: Path | str) -> str:
         while block := file.read(1 << 20):  # hashlib.file_digest needs Python 3.11
             digest.update(block)
     return digest.hexdigest()[:16]
+
+
+def _typed(value: Any) -> list[str]:
+    """What is typed behind an option: three numbers after one, or words after one each."""
+    words = [shlex.quote(str(each)) for each in (value if isinstance(value, tuple) else (value,))]
+    return words if isinstance(value, tuple) and isinstance(value[0], str) else [" ".join(words)]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """``A,B`` as two names."""
+    one, _, other = (part.strip() for part in text.partition(","))
+    if not one or not other or one == other or set(text) & set("*?[") or "," in other:
+        raise SecateurError(f"tie {text!r} is not two channel groups; write --tie layer1.0.conv1,layer1.1.conv1")
+    return one, other
+
+
+def _least(text: str) -> tuple[str, float]:
+    """``conv1=50%`` as a pattern and a share, ``conv1=16`` and a number of channels, ``50%`` for all groups."""
+    pattern, _, amount = text.rpartition("=")
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)%|(\d+)", amount.strip())
+    if not found or (found[1] and float(found[1]) > 100):
+        raise SecateurError(
+            f"least {text!r} is no share up to 100% and no number of channels; write 10%, conv1=16 or 'layer1.*=50%'"
+        )
+    return pattern.strip() or "*", float(found[1]) / 100 if found[1] else int(found[2])
 
 
 def _empty(folder: Path) -> None:

@@ -46,7 +46,8 @@ def run(ask: Ask, out: Path, *, device: str | None = None, progress: Progress = 
     model = constructor(ask.model, len(data.classes))()
     if ask.weights:
         load_weights(model, ask.weights)
-    net = Supernet.of(_on(model, device), data.example, divisor=ask.divisor)
+    model = _on(model, device)
+    net = Supernet.of(model, data.example, divisor=ask.divisor, freeze=ask.freeze, tie=ask.ties, least=ask.leasts)
     _check_classes(net, data)
     budget, ledger = net.budget(ask.flops), Ledger(out, ask)
     marks = {"data": data.fingerprint, "network": fingerprint(net)}
@@ -158,7 +159,7 @@ def _on(model: nn.Module, device: str | None) -> nn.Module:
 
 def _check_classes(net: Supernet, data: Data) -> None:
     with torch.no_grad(), evaluating(net.model):
-        answer = net.model(net.example)
+        answer = net.model(*net.examples)
     if not isinstance(answer, torch.Tensor):
         raise SecateurError(f"the network gives a {type(answer).__name__}; give one that gives its logits alone")
     outputs = answer.shape[-1]

@@ -22,6 +22,7 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Labels: TypeAlias = list[Tensor]
 
 NOTHING = 0  # the label of a place that no parameter made: zero padding, a tensor made in forward
+NOBODY = torch.zeros((), dtype=torch.int64, device="cpu")  # the same as a tensor
 
 
 @dataclass(frozen=True)
@@ -78,23 +79,34 @@ class Atoms:
     _first: list[int] = field(default_factory=list)  # the first atom of each tensor, in order
     _known: dict[int, tuple[Tensor, Labels]] = field(default_factory=dict)
     _weights: set[int] = field(default_factory=set)  # ids of parameters, moved or not
+    _idle: dict[int, str] = field(default_factory=dict)  # parameters that no operation has read yet, by id
 
     def enter(self, name: str, tensor: Tensor, is_parameter: bool) -> None:
         """Give a parameter or buffer its atoms: fresh ones along every dimension."""
         self._first.append(self.count)
         along = []
         for size in tensor.shape:
-            along.append(torch.arange(self.count, self.count + size))
+            along.append(torch.arange(self.count, self.count + size, device="cpu"))
             self.count += size
         if is_parameter:
             self.parameters.add(name)
+            self._idle[id(tensor)] = name
         self.tensors[name] = [each.numpy() for each in along]
         self.put(tensor, [lay(each, d, tensor.ndim) for d, each in enumerate(along) if len(each) > 1])
         self._weights.add(id(tensor))
 
+    def touch(self, tensor: Tensor) -> None:
+        """An operation reads this tensor."""
+        self._idle.pop(id(tensor), None)
+
+    @property
+    def idle(self) -> list[str]:
+        """The parameters that no operation has read."""
+        return list(self._idle.values())
+
     def without_labels(self) -> "Atoms":
         """The ledger alone: the tensors of the forward pass are let go."""
-        return replace(self, _known={}, _weights=set())
+        return replace(self, _known={}, _weights=set(), _idle={})
 
     def owner(self, atom: int) -> str:
         """The tensor that an atom lies in."""

@@ -103,8 +103,10 @@ def _shapes_of(model: nn.Module, examples: Sequence[Tensor]) -> list[tuple[int, 
 
 def _values(net: Supernet) -> Attempt:
     """Finds out why a slimmed network's outputs are not the reference's."""
-    generator = torch.Generator().manual_seed(0)
-    images = [torch.randn(2, *example.shape[1:], generator=generator).to(example) for example in net.examples]
+    generator = torch.Generator("cpu").manual_seed(0)
+    shapes = [(2, *example.shape[1:]) for example in net.examples]
+    drawn = [torch.randn(shape, generator=generator, device="cpu") for shape in shapes]
+    images = [each.to(example) for each, example in zip(drawn, net.examples, strict=True)]
 
     def attempt(subnetwork: Subnetwork) -> str | None:
         model = slim(net, subnetwork).eval()

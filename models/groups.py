@@ -90,7 +90,9 @@ def grouping(atoms: Atoms) -> Grouping:
         name = maker.rpartition(".")[0] or maker
         names[name] += 1
         name = f"{name}#{names[name]}" if names[name] > 1 else name
-        why = reasons[fate[channels[0]]] or ("is all tied together" if len(channels) == 1 else None)
+        why = reasons[fate[channels[0]]]
+        if why is None and len(channels) == 1:
+            why = f"is one channel of {len(members[0].places)} places, all tied together"
         groups.append(ChannelGroup(name, len(channels), members, why, bool(normed[channels[0]])))
     prunable = tuple(group for group in groups if group.frozen is None)
     group_of = np.full(atoms.count, -1, np.int64)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .atoms import NOTHING, Atoms, Labels, compact, lay, meet, something
+from .atoms import NOBODY, NOTHING, Atoms, Labels, compact, lay, meet, something
 from .call import Call, Rule, aten
 from .channels import connected
 
@@ -98,7 +98,7 @@ def concatenates(atoms: Atoms, call: Call) -> list[Labels]:
     """Labels along the dimension are laid end to end; along the others the parts meet."""
     parts: list[Tensor] = [part for part in call.args[0] if part.ndim == call.results[0].ndim]
     dim = (call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", 0)) % parts[0].ndim
-    along = [next((e for e in atoms.of(p) if e.shape[dim] > 1), torch.tensor(NOTHING)) for p in parts]
+    along = [next((e for e in atoms.of(p) if e.shape[dim] > 1), NOBODY) for p in parts]
     across = [e for p in parts for e in atoms.of(p) if e.shape[dim] == 1]
     fixed = [p for p in parts if not atoms.of(p)]
     varies = {dim, *(d for e in along for d, n in enumerate(e.shape) if n > 1)}

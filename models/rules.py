@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .atoms import NOTHING, Atoms, Labels, Product, lay, meet, something, widened
+from .atoms import NOBODY, NOTHING, Atoms, Labels, Product, lay, meet, something, widened
 from .call import Call, Rule, aten
 from .moves import MOVES, one_part
 
@@ -91,6 +91,11 @@ def meets(atoms: Atoms, call: Call) -> list[Labels]:
     labels = [widened(each, ndim) for x in call.tensors for each in atoms.of(x)]
     fixed = [x.reshape([1] * (ndim - x.ndim) + list(x.shape)) for x in call.tensors if not atoms.of(x)]
     return [meet(atoms, labels, fixed)]
+
+
+def drops(atoms: Atoms, call: Call) -> list[Labels]:
+    """Dropout in training: the result and the mask."""
+    return [atoms.of(call.args[0]) for _ in call.results]
 
 
 def normalises(atoms: Atoms, call: Call) -> list[Labels]:
@@ -232,7 +237,7 @@ def multiplies(atoms: Atoms, call: Call) -> list[Labels]:
         atoms.freeze([e for e in (left, right) if e is not None], "is summed over in a product of activations")
     sizes = [(right, a.shape[-1]), (n, b.shape[-1]), (m, a.shape[-2])]
     sizes = sizes if weight is b else [sizes[0], *sizes[:0:-1]]  # the third is nobody's channels: places in space
-    rows, columns, *more = [e for e, _ in sizes if e is not None] + [torch.tensor([NOTHING])] * 2
+    rows, columns, *more = [e for e, _ in sizes if e is not None] + [NOBODY[None]] * 2
     atoms.freeze(something(more), "is one of three sizes of a product")
     fixed = prod(size for each, size in sizes if each is None or any(each is e for e in more))
     _count(atoms, weight, prod(a.shape[:-2]) * fixed, rows, columns)
@@ -246,7 +251,7 @@ def multiplies(atoms: Atoms, call: Call) -> list[Labels]:
 def _places(atoms: Atoms, weight: Tensor, dim: int) -> Tensor:
     """The labels of a weight along one dimension, whatever its size."""
     labels = atoms.along(weight, dim)
-    return labels if labels is not None else torch.full((weight.shape[dim],), NOTHING)
+    return labels if labels is not None else NOBODY.repeat(weight.shape[dim])
 
 
 def _count(atoms: Atoms, weight: Tensor, scale: int, rows: Tensor, columns: Tensor) -> None:
@@ -272,6 +277,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys([aten._softmax, aten._safe_softmax, aten._log_softmax], weighs),
     **dict.fromkeys([*COPIES, aten.hardswish, aten.hardswish_, aten.mish_, aten._prelu_kernel], meets),
     **dict.fromkeys(MAKES, makes),
+    **dict.fromkeys([aten.native_dropout, aten.bernoulli, aten.bernoulli_], drops),
     **dict.fromkeys([aten.native_batch_norm, aten.cudnn_batch_norm], normalises),
     **dict.fromkeys(
         [

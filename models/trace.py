@@ -5,7 +5,9 @@ hands its labels on by its rule. Whatever runs can be followed: functions, share
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from copy import copy
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -29,22 +31,29 @@ ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 def trace(model: nn.Module, *examples: Tensor) -> Atoms:
     """Follow the channels of ``model`` through one forward pass on ``examples`` (only their shapes matter).
 
-    A forward that looks at values runs a second time on the real tensors; what it did there is what counts.
-    Raises SecateurError where the network does not run on such inputs.
+    A forward that looks at values runs a second time on the real tensors; what it did there is what counts, and
+    where it left layers out, everything is frozen: they may read any channel. Layers that only training runs
+    are followed there. Raises SecateurError where the network does not run on such inputs.
     """
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     bare = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     try:
-        return _follow(model, bare, [example.to("meta") for example in examples])
+        atoms = _follow(model, bare, [example.to("meta") for example in examples])
+        return _trained(atoms, model, bare, examples).without_labels() if atoms.idle else atoms.without_labels()
     except ERRORS:
         real = {name: tensor.detach().clone() for name, tensor in tensors.items()}  # forward may write to buffers
     try:
-        return _follow(model, real, examples)
+        atoms = _follow(model, real, examples)
     except ERRORS as error:
         shape = " and ".join("x".join(map(str, example.shape[1:])) for example in examples)
         raise SecateurError(
             f"the network does not run on an input of {shape} ({first_line(error)}); give --input"
         ) from error
+    for name in atoms.idle[:1]:
+        atoms.frozen += [
+            (made, f"may be read by {name}: forward looks at values and left it out") for made in atoms.made
+        ]
+    return atoms.without_labels()
 
 
 def first_line(error: Exception) -> str:
@@ -53,15 +62,15 @@ def first_line(error: Exception) -> str:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """``model`` in evaluation mode, and as it was afterwards."""
+def evaluating(model: nn.Module, training: bool = False) -> Iterator[None]:
+    """``model`` in evaluation mode (or in training), and as it was afterwards."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    model.train(training)
     try:
         yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, mode in modes:
+            module.training = mode
 
 
 def tensors_in(output: object) -> list[Tensor]:
@@ -76,18 +85,38 @@ def tensors_in(output: object) -> list[Tensor]:
 
 
 def _follow(model: nn.Module, tensors: dict[str, Tensor], examples: Sequence[Tensor]) -> Atoms:
+    """One evaluating pass."""
     atoms, parameters = Atoms(), dict(model.named_parameters())
     for name, tensor in tensors.items():
         atoms.enter(name, tensor, is_parameter=name in parameters)
     lifetimes = Lifetimes(tensors.values())
     lifetimes.step(atoms, [], examples)
-    with torch.no_grad(), evaluating(model), _Follower(atoms, lifetimes):
-        outputs = tensors_in(functional_call(model, _everywhere(model, tensors), tuple(examples), tie_weights=False))
-    for output in outputs:
-        atoms.freeze(atoms.of(output), "is an output of the network")
+    with evaluating(model):
+        outputs = _run(model, tensors, examples, _Follower(atoms, lifetimes))
     lifetimes.step(atoms, outputs, [])
     atoms.activations = lifetimes.all()
-    return atoms.without_labels()
+    return atoms
+
+
+def _trained(atoms: Atoms, model: nn.Module, tensors: dict[str, Tensor], examples: Sequence[Tensor]) -> Atoms:
+    """The same with what a training pass ties and freezes; costs stay those of evaluation."""
+    costs = {name: copy(getattr(atoms, name)) for name in ("products", "uncounted", "averages", "statistics")}
+    two = [torch.cat([example, example]).to("meta") for example in examples]  # one image has no variance
+    with evaluating(model, training=True), suppress(*ERRORS):
+        _run(model, tensors, two, _Follower(atoms, Lifetimes(tensors.values())))
+    return replace(atoms, **costs)
+
+
+def _run(
+    model: nn.Module, tensors: dict[str, Tensor], examples: Sequence[Tensor], follower: "_Follower"
+) -> list[Tensor]:
+    """The outputs of one pass, which can't be narrowed."""
+    with torch.no_grad(), follower:
+        output = functional_call(model, _everywhere(model, tensors), tuple(examples), tie_weights=False)
+    outputs = tensors_in(output)
+    for each in outputs:
+        follower.atoms.freeze(follower.atoms.of(each), "is an output of the network")
+    return outputs
 
 
 def _everywhere(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -118,6 +147,8 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         results = list(output) if isinstance(output, (tuple, list)) else [output]
         call = Call(func, args, kwargs or {}, results)
         tensors = call.tensors
+        for x in tensors:
+            self.atoms.touch(x)
         if is_product(func) or any(self.atoms.of(x) for x in tensors):
             for result, labels in zip(results, rule_of(func)(self.atoms, call), strict=True):
                 self.atoms.put(result, labels)

@@ -114,3 +114,19 @@ def test_where_gives_the_places_of_channels_in_ascending_order() -> None:
     group = next(g for g in found(vgg11_bn).groups if g.name == "features.0")
     reader = next(m for m in group.members if m.reads)
     assert reader.where(np.array([5, 2, 60])).tolist() == [2, 5, 60]
+
+
+class Swapped(nn.Module):
+    """The halves of the channels, the other way round."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat(x.chunk(2, 1)[::-1], 1)
+
+
+def test_the_only_channel_of_its_kind_is_frozen() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ChannelShuffle(2), Swapped(), nn.Conv2d(4, 5, 1))
+    result = grouping(trace(model, torch.zeros(1, 3, 8, 8)))
+    assert [(group.width, group.frozen) for group in result.frozen] == [
+        (1, "is one channel of 4 places, all tied together"),
+        (5, "is an output of the network"),
+    ]

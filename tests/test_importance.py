@@ -1,190 +1,46 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""What holds of every score, whatever it measures."""
+
 from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from scored import Given, drawn, noise, residual
+from torch import nn
+from toys import TOYS, NamedOutputs, Toy, TwoOutputs
 
-from secateur.data import Images
-from secateur.models.atoms import FloatArray
 from secateur.models.supernet import Supernet
-from secateur.search.importance import TAYLOR_BATCH, Importance, Scores, l1, per_group, taylor
+from secateur.search import importance as catalogue
+from secateur.search.importance import NORMALISATIONS, SCORES, Importance
+
+NAMED = pytest.mark.parametrize("importance", SCORES.values(), ids=list(SCORES))
 
 
-class Toy(nn.Module):
-    """A residual block, a strided layer, and a linear head that reads four places of every channel."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
-        self.inner, self.inner_norm = nn.Conv2d(8, 6, 3, padding=1), nn.BatchNorm2d(6)
-        self.back, self.back_norm = nn.Conv2d(6, 8, 3, padding=1), nn.BatchNorm2d(8)
-        self.down, self.down_norm = nn.Conv2d(8, 5, 3, stride=2, padding=1), nn.BatchNorm2d(5)
-        self.drop = nn.Dropout()
-        self.head = nn.Linear(5 * 4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm(self.stem(x)))
-        x = F.relu(x + self.back_norm(self.back(F.relu(self.inner_norm(self.inner(x))))))
-        x = F.max_pool2d(F.relu(self.down_norm(self.down(x))), 2)
-        return torch.as_tensor(self.head(self.drop(x.flatten(1))))
+def test_scores_go_by_the_names_of_their_functions() -> None:
+    assert {name: score.__name__ for name, score in SCORES.items()} == {name: name for name in SCORES}
+    assert {"l1", "l2", "fpgm", "bn_scale", "taylor", "taylor_weight", "hrank", "chip", "random"} <= {*SCORES}
+    assert {*SCORES} <= {*catalogue.__all__}
 
 
-READERS = {"stem": ["inner", "down"], "inner": ["back"], "down": ["head"]}  # who reads each group's channels
+@NAMED
+@pytest.mark.parametrize("toy", [toy for toy in TOYS if toy not in (TwoOutputs, NamedOutputs)])  # no one loss of two
+def test_every_channel_of_every_structure_gets_a_finite_score(toy: type[Toy], importance: Importance) -> None:
+    torch.manual_seed(0)
+    trunk = toy()
+    norm = nn.BatchNorm1d(6)  # so that at least one group has a batch norm
+    model = nn.Sequential(trunk, nn.Flatten(), nn.LazyLinear(6), norm, nn.ReLU(), nn.Linear(6, 4)).eval()
+    model(torch.zeros(2, 3, 8, 8))
+    net = Supernet.of(model, torch.zeros(1, 3, 8, 8), check=False)
+    scores = importance(net, drawn(6))
+    assert [score.shape for score in scores] == [(group.width,) for group in net.groups]
+    assert all(np.isfinite(score).all() and (score >= -1e-9).all() and score.dtype == np.float64 for score in scores)
 
 
-def toy(seed: int = 0) -> Supernet:
-    torch.manual_seed(seed)
-    model = Toy().eval()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias)
-            nn.init.normal_(torch.as_tensor(module.running_mean))
-    return Supernet.of(model, torch.zeros(1, 3, 8, 8))
-
-
-def noise(count: int, seed: int = 0) -> Images:
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8, generator=generator)
-    return Images(lambda chunks: (pixels[chunk] for chunk in chunks), torch.arange(count) % 4, (3, 8, 8))
-
-
-def unreadable(count: int) -> Images:
-    def read(chunks: object) -> Iterator[Tensor]:
-        raise AssertionError("images were read")
-
-    return Images(read, torch.arange(count) % 4, (3, 8, 8))
-
-
-@contextmanager
-def gated(model: nn.Module, gates: dict[str, Tensor]) -> Iterator[None]:
-    """Multiply what each of these layers reads by its gates, channel by channel."""
-
-    def hook(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-        gate = gates[names[module]]
-        x = inputs[0]
-        return x * (gate[:, None, None] if x.ndim == 4 else gate.repeat_interleave(x.shape[1] // len(gate)))
-
-    names = {model.get_submodule(name): name for name in gates}
-    hooks = [module.register_forward_pre_hook(hook) for module in names]
-    try:
-        yield
-    finally:
-        for each in hooks:
-            each.remove()
-
-
-def gate_gradients(net: Supernet, split: Images) -> Scores:
-    """What ``taylor`` claims to be: |gradient of a gate at one|, for each batch and reader, summed."""
-    widths = {group.name: group.width for group in net.groups}
-    total = {name: np.zeros(width) for name, width in widths.items()}
-    for images, labels, _ in split.batches(TAYLOR_BATCH):
-        gates = {r: torch.ones(widths[g], requires_grad=True) for g, readers in READERS.items() for r in readers}
-        with gated(net.model, gates):
-            loss = F.cross_entropy(net.model(images), labels, reduction="sum")
-        found = dict(zip(gates, torch.autograd.grad(loss, list(gates.values())), strict=True))
-        for group, readers in READERS.items():
-            for reader in readers:
-                total[group] += found[reader].abs().numpy()
-    return [total[group.name] for group in net.groups]
-
-
-def filters(weight: Tensor) -> FloatArray:
-    return np.array([one.abs().sum().item() for one in weight.detach().double()])
-
-
-def test_the_toy_has_the_groups_that_the_readers_are_written_for() -> None:
-    assert {group.name: group.width for group in toy().groups} == {"stem": 8, "inner": 6, "down": 5}
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_taylor_is_the_gradient_of_a_gate_where_each_reader_reads(seed: int) -> None:
-    net, split = toy(seed), noise(2 * TAYLOR_BATCH + 60, seed)  # three batches, the last one short
-    for score, expected in zip(taylor(net, split), gate_gradients(net, split), strict=True):
-        np.testing.assert_allclose(score, expected, rtol=1e-3, atol=1e-3 * expected.max())
-
-
-def test_taylor_takes_absolute_values_batch_by_batch() -> None:
-    net, split = toy(), noise(2 * TAYLOR_BATCH)
-    first = next(split.batches(TAYLOR_BATCH)).indices
-    labels = torch.ones(2 * TAYLOR_BATCH, dtype=torch.int64).index_fill(0, first, 0)
-    split = replace(split, labels=labels)  # one class in each batch, so that gradients point opposite ways
-    model, grads = deepcopy(net.model), []
-    for images, labels, _ in split.batches(TAYLOR_BATCH):
-        model.zero_grad()
-        F.cross_entropy(model(images), labels, reduction="sum").backward()  # type: ignore[no-untyped-call]
-        weight = model.get_parameter("back.weight")
-        grads.append((weight * torch.as_tensor(weight.grad)).sum((0, 2, 3)).detach().numpy())
-    inner = taylor(net, split)[[group.name for group in net.groups].index("inner")]
-    np.testing.assert_allclose(inner, np.abs(grads).sum(0), rtol=1e-3)
-    assert (inner > 1.01 * np.abs(np.sum(grads, 0))).any()  # the sum of signed gradients is another thing
-
-
-def test_taylor_is_the_same_on_every_device(device: torch.device) -> None:
-    net, split = toy(), noise(300)
-    moved = Supernet.of(deepcopy(net.model).to(device), net.example.to(device))
-    for here, there in zip(taylor(net, split), taylor(moved, split), strict=True):
-        np.testing.assert_allclose(there, here, rtol=0.02, atol=0.02 * here.max())
-
-
-def test_taylor_of_a_channel_that_nobody_listens_to_is_zero() -> None:
-    net = toy()
-    before = taylor(net, noise(100))
-    with torch.no_grad():
-        net.model.get_parameter("inner.weight")[:, 3] = 0
-        net.model.get_parameter("down.weight")[:, 3] = 0
-        net.model.get_parameter("head.weight")[:, 16:20] = 0
-    stem, _, down = taylor(net, noise(100))
-    assert (before[0][3] > 0, stem[3]) == (True, 0)
-    assert (before[2][4] > 0, down[4]) == (True, 0)
-    assert (stem > 0).sum() >= 4
-
-
-def test_taylor_works_without_gradients_and_on_a_frozen_network() -> None:
-    net, split = toy(), noise(100)
-    expected = taylor(net, split)
-    net.model.requires_grad_(False)
-    with torch.no_grad():
-        found = taylor(net, split)
-    assert all(map(np.array_equal, found, expected))
-
-
-def test_taylor_does_not_depend_on_the_mode_of_the_model() -> None:
-    net, split = toy(), noise(100)
-    expected = taylor(net, split)
-    net.model.train()
-    assert all(map(np.array_equal, taylor(net, split), expected))
-
-
-def test_l1_is_the_mean_over_the_layers_that_make_a_channel() -> None:
-    net = toy()
-    weight = net.model.get_parameter
-    expected = {
-        "stem": (filters(weight("stem.weight")) + filters(weight("back.weight"))) / 2,
-        "inner": filters(weight("inner.weight")),
-        "down": filters(weight("down.weight")),
-    }
-    for group, score in zip(net.groups, l1(net, unreadable(10)), strict=True):
-        np.testing.assert_allclose(score, expected[group.name], rtol=1e-12)
-
-
-def test_l1_counts_the_filters_of_a_depthwise_layer_among_the_makers() -> None:
-    stem, depthwise = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, groups=4)
-    model = nn.Sequential(stem, depthwise, nn.Conv2d(4, 2, 1), nn.Flatten())
-    net = Supernet.of(model, torch.zeros(1, 3, 3, 3))
-    (score,) = l1(net, unreadable(10))
-    np.testing.assert_allclose(score, (filters(stem.weight) + filters(depthwise.weight)) / 2, rtol=1e-12)
-
-
-@pytest.mark.parametrize("importance", [l1, taylor])
+@NAMED
 @pytest.mark.parametrize("training", [True, False])
 def test_scoring_leaves_the_model_as_it_was(importance: Importance, training: bool) -> None:
-    net = toy()
+    net = residual()
     net.model.train(training)
     net.model.get_submodule("inner").train(not training)
     net.model.get_parameter("down.weight").requires_grad_(False)
@@ -200,11 +56,50 @@ def test_scoring_leaves_the_model_as_it_was(importance: Importance, training: bo
     assert torch.equal(torch.as_tensor(head.grad), torch.ones(4, 20))
 
 
-def test_normalised_scores_have_mean_one_and_keep_their_order() -> None:
-    scores = [np.array([1.0, 3.0, 2.0]), np.array([1e6, 3e6])]
-    normalised = per_group(scores)
-    assert [each.tolist() for each in normalised] == [[0.5, 1.5, 1.0], [0.5, 1.5]]
+@NAMED
+def test_a_score_does_not_depend_on_the_mode_of_the_model(importance: Importance) -> None:
+    net, split = residual(), noise(100)
+    expected = importance(net, split)
+    net.model.train()
+    assert all(map(np.array_equal, importance(net, split), expected))
 
 
-def test_normalising_a_group_without_any_score_stays_finite() -> None:
-    assert per_group([np.zeros(3)])[0].tolist() == [0, 0, 0]
+@pytest.mark.parametrize("name", [name for name in SCORES if name != "random"])
+def test_a_score_belongs_to_its_channel_wherever_it_stands(name: str) -> None:
+    net, split = residual(), noise(60)
+    model, order = deepcopy(net.model), torch.tensor([3, 0, 5, 1, 4, 2])
+    state = model.state_dict()
+    for key, dim in {"inner.weight": 0, "inner.bias": 0, "back.weight": 1}.items():
+        state[key] = state[key].index_select(dim, order)
+    for key in ("weight", "bias", "running_mean", "running_var"):
+        state[f"inner_norm.{key}"] = state[f"inner_norm.{key}"][order]
+    model.load_state_dict(state)
+    at = [group.name for group in net.groups].index("inner")
+    before, after = SCORES[name](net, split)[at], SCORES[name](replace(net, model=model), split)[at]
+    np.testing.assert_allclose(after, before[order.numpy()], rtol=1e-3, atol=1e-3 * before.max())
+    assert np.ptp(before) > 0
+
+
+@pytest.mark.parametrize("name", ["l1", "l2", "fpgm", "bn_scale", "random"])
+def test_data_free_scores_read_nothing(name: str) -> None:
+    split = Given(torch.zeros(9, 3, 8, 8))
+    SCORES[name](residual(), split)
+    assert split.read == []
+
+
+@pytest.mark.parametrize("name", ["taylor", "taylor_weight", "hrank", "chip"])
+def test_the_catalogue_says_how_many_images_a_score_reads(name: str) -> None:
+    split, said = drawn(2100), " ".join(str(catalogue.__doc__).split())
+    SCORES[name](residual(), split)
+    images, batches = sum(split.read), len(split.read)
+    words = {"taylor": "2,000 images in 8 batches", "hrank": "100 in 5", "chip": "20 in one"}
+    assert words[name.partition("_")[0]] in said
+    assert (images, batches) == {"taylor": (2000, 8), "hrank": (100, 5), "chip": (20, 1)}[name.partition("_")[0]]
+
+
+@NAMED
+@pytest.mark.parametrize("normalise", NORMALISATIONS.values(), ids=list(NORMALISATIONS))
+def test_normalising_keeps_the_order_of_the_channels(normalise: object, importance: Importance) -> None:
+    scores = importance(residual(), noise(40))
+    for score, normalised in zip(scores, normalise(scores), strict=True):  # type: ignore[operator]
+        assert (np.argsort(-score, kind="stable") == np.argsort(-normalised, kind="stable")).all()

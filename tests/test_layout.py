@@ -17,7 +17,8 @@ import secateur
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("models", "search", "transfer")
-ROOT_MODULES = {"__init__", "__main__", "stages", "pipeline", "data", "sources", "ledger", "report", "console"}
+OUTPUT = {"report", "picture", "console"}
+ROOT_MODULES = {"__init__", "__main__", "stages", "pipeline", "data", "sources", "ledger", *OUTPUT}
 PARTS = {*FOLDERS, *ROOT_MODULES} - {"__init__"}
 MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
@@ -27,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"models", "sources"},
     "ledger": {"models"},
     "report": {"models"},
+    "picture": {"models"},
     "console": set(),
     "pipeline": {"models", "search", "transfer", "data", "ledger"},
     "stages": {"models", "search", "transfer", "data", "ledger", "report", "pipeline"},

@@ -65,15 +65,59 @@ def test_the_same_ask_takes_up_the_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("flops", "40%"), ("seed", 1), ("epochs", 11), ("weights", "w.safetensors"), ("mean", (0.1, 0.2, 0.3))],
+    [
+        ("flops", "40%"),
+        ("seed", 1),
+        ("epochs", 11),
+        ("weights", "w.safetensors"),
+        ("mean", (0.1, 0.2, 0.3)),
+        ("least", ("20%",)),
+    ],
 )
 def test_another_option_is_refused_by_name_with_both_values(tmp_path: Path, option: str, value: Any) -> None:
     Ledger(tmp_path, sc.Ask())
     message = refusal(tmp_path, replace(sc.Ask(), **{option: value}))
     here = str(list(value) if isinstance(value, tuple) else value)
-    assert f"{option} {getattr(sc.Ask(), option)} there" in message
+    there = list(sc.Ask.least) if option == "least" else getattr(sc.Ask(), option)
+    assert f"{option} {there} there" in message
     assert f"{here} here" in message
     assert "--out" in message
+
+
+def test_a_book_from_before_an_option_was_there_did_as_the_option_usually_does(tmp_path: Path) -> None:
+    Ledger(tmp_path, sc.Ask())
+    older = book(tmp_path)
+    del older["asked"]["freeze"]
+    (tmp_path / "run.json").write_text(json.dumps(older))
+    assert Ledger(tmp_path, sc.Ask()).stages == {}
+    assert "(freeze [] there, ['conv1'] here)" in refusal(tmp_path, sc.Ask(freeze=("conv1",)))
+
+
+def test_pairs_to_tie_are_two_names() -> None:
+    assert sc.Ask(tie=("a.0,b.1", "c, d")).ties == (("a.0", "b.1"), ("c", "d"))
+
+
+@pytest.mark.parametrize("text", ["", "a", "a,", ",b", "a,b,c", "a,a", "layer1.*,b"])
+def test_what_is_no_pair_is_refused_with_what_to_write(text: str) -> None:
+    with pytest.raises(sc.SecateurError, match="is not two channel groups; write --tie") as caught:
+        sc.Ask(tie=(text,))
+    assert repr(text) in str(caught.value)
+
+
+def test_the_least_is_a_share_or_a_number_of_channels_of_all_groups_or_some() -> None:
+    assert sc.Ask().leasts == {}
+    assert sc.Ask(least=("12.5%",)).leasts == {"*": 0.125}
+    found = sc.Ask(least=("20%", "conv1=16", "layer1.*=50%")).leasts
+    assert list(found.items()) == [("conv1", 16), ("layer1.*", 0.5), ("*", 0.2)]
+    assert isinstance(found["conv1"], int)
+    assert isinstance(sc.Ask(least=("100%",)).leasts["*"], float)
+
+
+@pytest.mark.parametrize("text", ["", "0.1", "conv1", "conv1=", "101%", "-1", "conv1=1.5", "=%", "ten%"])
+def test_what_is_no_least_is_refused_with_what_to_write(text: str) -> None:
+    with pytest.raises(sc.SecateurError, match=r"write 10%, conv1=16 or 'layer1\.\*=50%'") as caught:
+        sc.Ask(least=(text,))
+    assert repr(text) in str(caught.value)
 
 
 def test_a_fingerprint_may_not_change(tmp_path: Path) -> None:
@@ -153,3 +197,5 @@ def test_the_words_of_an_ask_are_what_to_type() -> None:
     assert sc.Ask().words == "resnet20"
     ask = sc.Ask(model="resnet56", flops="40%", weights="a b.safetensors", mean=(0.1, 0.2, 0.3))
     assert ask.words == "resnet56 --weights 'a b.safetensors' --flops 40% --mean 0.1 0.2 0.3"
+    ask = sc.Ask(freeze=("layer1.*", "conv1"), tie=("a,b",), least=("20%",))
+    assert ask.words == "resnet20 --freeze 'layer1.*' --freeze conv1 --tie a,b --least 20%"

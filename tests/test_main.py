@@ -155,6 +155,14 @@ MISTAKES = [
     (["prune"], 'Unknown command "prune"', "Available commands: run, inspect"),
     (["inspect", "resnet20", "--flops", "abc"], "budget 'abc' is not a share", "write 50% or 62M"),
     (["inspect", "resnet20", "--input", "32"], "input '32' is not channels", "write 3x224x224"),
+    (["inspect", "resnet20", "--picture", "a.pdf"], "picture a.pdf ends in neither .svg nor .png", "give it one"),
+    (["inspect", "resnet20", "--picture", "no/a.svg"], "picture no/a.svg has no folder", "make no or give another"),
+    (["inspect", "resnet20", "--tie", "conv1"], "tie 'conv1' is not two channel groups", "write --tie"),
+    (["inspect", "resnet20", "--tie", "conv1,layer2.1.conv1"], "has 16 channels and", "tie groups of one width"),
+    (["inspect", "resnet20", "--least", "0.1"], "least '0.1' is no share", "write 10%"),
+    (["inspect", "resnet20", "--freeze", "nothing"], "no channel group is called 'nothing'", "the groups are conv1"),
+    (line(tie="a"), "tie 'a' is not two channel groups", "write --tie"),
+    (line(least="half"), "least 'half' is no share", "write 10%"),
     (["inspect", "resnet20", "--input", "1x32x32"], "does not run on an input of 1x32x32", "give --input"),
 ]
 
@@ -283,11 +291,54 @@ def test_every_option_is_explained(command: str, capsys: Capture) -> None:
 
 def test_inspect_shows_groups_what_is_frozen_and_why_and_if_the_budget_can_be_met(capsys: Capture) -> None:
     assert status(["inspect", "resnet20", "--flops", "40%"]) == 0
-    said = capsys.readouterr().out
-    assert "layer1.0.conv1" in said
-    assert "frozen: is an output of the network" in said
-    assert "dense 40." in said
-    assert "can be met" in said
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "resnet20 on an input of 3x32x32"
+    assert any(row.startswith("layer1.0.conv1 ") for row in said)
+    assert any(row.startswith("linear ") and row.endswith("is an output of the network") for row in said)
+    assert any(row.startswith("dense ") and "40.55M" in row for row in said)
+    assert any(row.startswith("budget ") and row.endswith("can be met") for row in said)
+    assert max(map(len, said)) <= 100
+
+
+def test_inspect_expects_of_each_family_its_usual_input_and_classes(capsys: Capture) -> None:
+    shapes = {"torchvision:squeezenet1_1": 224, "timm:test_resnet": 160, "resnet20": 32}
+    for model, size in shapes.items():
+        assert status(["inspect", model, "--json"]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["input"] == [3, size, size]
+        (outputs,) = [each for each in answer["lines"] if each["frozen"] == "is an output of the network"]
+        assert outputs["width"] == (10 if size == 32 else 1000)
+
+
+def test_inspect_freezes_ties_and_widens_what_the_user_names(capsys: Capture) -> None:
+    options = ["--freeze", "layer1.*", "--freeze", "layer2.0.conv1", "--tie", "layer3.1.conv1,layer3.2.conv1"]
+    assert status(["inspect", "resnet20", *options, "--least", "25%", "--least", "conv1=10", "--json"]) == 0
+    lines = {each["name"]: each for each in json.loads(capsys.readouterr().out)["lines"]}
+    mine = [name for name, each in lines.items() if each["frozen"] == "was frozen by you"]
+    assert sorted(mine) == ["layer1.0.conv1", "layer1.1.conv1", "layer1.2.conv1", "layer2.0.conv1"]
+    assert "layer3.2.conv1" not in lines
+    assert (lines["layer3.1.conv1"]["width"], lines["layer3.1.conv1"]["layers"]) == (64, 4)
+    assert (lines["conv1"]["least"], lines["layer3.1.conv1"]["least"]) == (10, 16)
+
+
+@pytest.mark.parametrize("name", ["groups.svg", "groups.png"])
+def test_inspect_draws_a_picture(name: str, here: Path, tmp_path: Path, capsys: Capture) -> None:
+    picture = tmp_path / name
+    assert status(["inspect", "nets.py:make", "--picture", str(picture)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"picture: {picture}"
+    begins = {"groups.svg": b"<?xml", "groups.png": b"\x89PNG"}
+    assert picture.read_bytes().startswith(begins[name])
+
+
+def test_a_run_keeps_to_what_was_frozen_tied_and_widened(here: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    chosen = ["--freeze", "0", "--least", "3=50%"]
+    assert status([*line(out=str(out), flops="85%"), *chosen, "--quiet"]) == 0
+    architecture = json.loads((out / "best" / "architecture.json").read_text())
+    assert architecture["frozen"]["0"] == "was frozen by you"
+    assert architecture["groups"]["3"]["width"] >= 6
+    capsys.readouterr()
+    assert "freeze ['0'] there, [] here" in told(line(out=str(out), flops="85%"), capsys)
 
 
 def test_inspect_says_when_a_budget_can_not_be_met(capsys: Capture) -> None:
