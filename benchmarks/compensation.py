@@ -1,0 +1,147 @@
+"""Closed-form compensation without a gradient step: ResNet-20 and ResNet-56 at 50% of MACs, uniform L1 widths.
+
+Holdout loss and accuracy (1,000 images, batch statistics, as the search scores) and test accuracy (10,000, after
+recalibration on 4,000 train images) of the raw subnetwork, of the refit from the dense Grams alone and of the
+one in sequence; the same with widths and order from second-order curves, without a search; seconds of each
+beside those of one evaluation; the ridge, by holdout alone. ``inner``: only the
+channels inside blocks are prunable; ``all``: those of the residual stages, too.
+
+    python benchmarks/compensation.py CIFAR_FOLDER [--nets resnet20 resnet56] [--groups inner all] [--no-test]
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+import secateur as sc
+from secateur.data import Data
+from secateur.models.compensate import RIDGE, compensated
+from secateur.models.evaluate import batch_statistics, evaluate, recalibrate, score
+from secateur.models.gram import IMAGES, ROWS, Gram, grams
+from secateur.models.sequence import compensated_in_sequence
+from secateur.models.slim import slim
+from secateur.models.subnetwork import Subnetwork, strongest
+from secateur.search.allocation import error_per_mac, uniform
+from secateur.search.importance import l1
+from secateur.search.obs import eliminations, fisher
+
+HERE = Path(__file__).parent
+WEIGHTS = HERE.parent.parent / "shared" / "weights"
+SAMPLE = 1000
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+T = TypeVar("T")
+
+
+def timed(make: Callable[[], T]) -> tuple[T, float]:
+    """A result, and the seconds it took."""
+    start = time.perf_counter()
+    made = make()
+    return made, time.perf_counter() - start
+
+
+def holdout(model: nn.Module, data: Data) -> dict[str, float]:
+    """As the search scores: batch statistics, the first 1,000 holdout images."""
+    with batch_statistics(model):
+        result = score(model, data.holdout, SAMPLE)
+    return {"loss": result.loss, "accuracy": result.accuracy, "n": result.n}
+
+
+def arm(make: Callable[[], nn.Module], data: Data, test: bool) -> dict[str, object]:
+    """Seconds to make a network, its score on holdout and, recalibrated, on test."""
+    model, seconds = timed(make)
+    scored, evaluation = timed(lambda: holdout(model, data))
+    figures: dict[str, object] = {"seconds": seconds, "evaluation_seconds": evaluation, "holdout": scored}
+    if test:
+        recalibrate(model, data.train)
+        result = evaluate(model, data.test)
+        figures["test"] = {"loss": result.loss, "accuracy": result.accuracy, "n": result.n}
+    return figures
+
+
+def supernet(name: str, groups: str, data: Data) -> sc.Supernet:
+    """The dense network; with ``inner`` groups its residual stages stay whole."""
+    dense = sc.constructor(name, len(data.classes))()
+    sc.load_weights(dense, WEIGHTS / f"{name}-cifar10-jpeg.safetensors")
+    stages = [] if groups == "all" else ["conv1", "layer2.0.conv2", "layer3.0.conv2"]
+    return sc.Supernet.of(dense.eval(), data.example, freeze=stages)
+
+
+def ridges(net: sc.Supernet, subnetwork: Subnetwork, known: dict[str, Gram], data: Data) -> dict[str, dict[str, float]]:
+    """Holdout score of the refit from Grams alone, by ridge."""
+    return {f"{ridge:g}": holdout(compensated(net, subnetwork, known, ridge), data) for ridge in RIDGES}
+
+
+def job(name: str, groups: str, data: Data, test: bool) -> dict[str, object]:
+    """One network with one choice of prunable groups."""
+    net = supernet(name, groups, data)
+    scores = l1(net, data.holdout)
+    subnetwork = strongest(scores, uniform(net.space, net.budget("50%"), scores))
+    known, seconds = timed(lambda: grams(net, data.train))
+    slopes = timed(lambda: fisher(net, data.holdout))
+    found = timed(lambda: eliminations(net, known, slopes[0]))
+    widths = error_per_mac(net.space, net.budget("50%"), [each.curve for each in found[0]])
+    order = [np.argsort(each.order).astype(np.float64) for each in found[0]]
+    second = strongest(order, widths)
+    arms = {
+        "dense": arm(lambda: slim(net, net.dense), data, test),
+        "raw": arm(lambda: slim(net, subnetwork), data, test),
+        "from Grams": arm(lambda: compensated(net, subnetwork, known), data, test),
+        "in sequence": arm(lambda: compensated_in_sequence(net, subnetwork, known, data.train), data, test),
+        "OBS order, from Grams": arm(lambda: compensated(net, strongest(order, subnetwork.widths), known), data, False),
+        "OBS widths, raw": arm(lambda: slim(net, second), data, False),
+        "OBS widths, from Grams": arm(lambda: compensated(net, second, known), data, False),
+        "OBS widths, in sequence": arm(lambda: compensated_in_sequence(net, second, known, data.train), data, test),
+    }
+    for title, figures in arms.items():
+        print(name, groups, title, figures, flush=True)
+    swept = ridges(net, subnetwork, known, data)
+    print(name, groups, "ridge", swept, flush=True)
+    return {
+        "net": name,
+        "groups": groups,
+        "prunable_groups": len(net.groups),
+        "macs": {"dense": net.macs(net.dense), "kept": net.macs(subnetwork)},
+        "obs_widths": widths.tolist(),
+        "gram_seconds": seconds,
+        "fisher_seconds": slopes[1],
+        "obs_seconds": found[1],
+        "gram_bytes": sum(block.numel() * block.element_size() for gram in known.values() for block in gram.blocks),
+        "arms": arms,
+        "ridge": swept,
+    }
+
+
+def main() -> None:
+    """Run, and write benchmarks/results/compensation.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cifar", help="the image folder that unpack.py laid out")
+    parser.add_argument("--nets", nargs="+", default=["resnet20", "resnet56"])
+    parser.add_argument("--groups", nargs="+", default=["inner", "all"], choices=["inner", "all"])
+    parser.add_argument("--no-test", action="store_true", help="leave test data alone")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "compensation.json")
+    asked = parser.parse_args()
+    data = sc.open_data(f"imagefolder:{asked.cifar}")
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=HERE)
+    result = {
+        "commit": commit.stdout.strip(),
+        "versions": {"torch": torch.__version__, "secateur": sc.__version__, "python": platform.python_version()},
+        "threads": torch.get_num_threads(),
+        "ridge": RIDGE,
+        "images": IMAGES,
+        "rows_a_column": ROWS,
+        "jobs": [job(net, groups, data, not asked.no_test) for net in asked.nets for groups in asked.groups],
+    }
+    asked.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
