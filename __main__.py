@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +26,7 @@ The same line again takes up a run that was interrupted.
 MODEL: resnet20 resnet56 vgg16_bn mobilenetv2 ... (32 px), torchvision:NAME, timm:NAME,
 path/to/file.py:function or package.module:function.
 DATA: digits, cifar10:ROOT, cifar100:ROOT, imagefolder:ROOT, path/to/file.py:function.
-BUDGET: a share of the MACs to keep (50%) or a number of them (62M).""",
+BUDGET: a share of the MACs to keep (50%) or a number of them (62M); other limits: see run --help.""",
     exit_on_error=False,  # main says it, in one line
     print_error=False,
     suppress_keyboard_interrupt=False,
@@ -58,7 +58,10 @@ def run(
     *,
     weights: str | None = None,
     data: str = Ask.data,
-    flops: str = Ask.flops,
+    flops: str | None = None,
+    params: str | None = None,
+    memory: str | None = None,
+    latency: str | None = None,
     out: Path | None = None,
     method: str = Ask.method,
     trials: int = Ask.trials,
@@ -86,7 +89,13 @@ def run(
     data
         Training, holdout and test images.
     flops
-        How many MACs may stay: 50% or 62M.
+        How many MACs may stay: 50% or 62M. Default: 50%, where no other limit is given. Several limits all hold.
+    params
+        How many trainable numbers may stay: 50% or 0.13M.
+    memory
+        How many bytes of activations may live at once, for one image: 50% or 100K.
+    latency
+        How long one image may take on this device, which is measured first: 50% or 5ms.
     out
         The run directory. Default: runs/MODEL-DATA-BUDGET.
     method
@@ -114,8 +123,9 @@ def run(
     """
     from . import console, stages
 
-    ask = Ask(model, data, weights, flops, method, trials, epochs, seed, divisor, input, mean, std, freeze, tie, least)
-    folder = out or Path("runs", "-".join(_plain(part) for part in (model, data, flops)))
+    wishes = (freeze, tie, least, params, memory, latency)
+    ask = Ask(model, data, weights, flops, method, trials, epochs, seed, divisor, input, mean, std, *wishes)
+    folder = out or Path("runs", "-".join(_plain(part) for part in (model, data, ask.budget)))
     with console.bars(quiet or json) as progress:
         outcomes = stages.run(ask, folder, device=device, progress=progress)
     console.result(outcomes, folder, json)
@@ -126,7 +136,10 @@ def inspect(
     model: str,
     /,
     *,
-    flops: str = Ask.flops,
+    flops: str | None = None,
+    params: str | None = None,
+    memory: str | None = None,
+    latency: str | None = None,
     classes: int | None = None,
     input: str | None = None,
     divisor: int = Ask.divisor,
@@ -143,7 +156,13 @@ def inspect(
     model
         The network.
     flops
-        The budget: 50% or 62M.
+        The budget: 50% or 62M of the MACs. Default: 50%, where no other limit is given. Several limits all hold.
+    params
+        The same for trainable numbers: 50% or 0.13M.
+    memory
+        The same for bytes of activations that live at once, for one image: 50% or 100K.
+    latency
+        The same for the time that one image takes on this machine's CPU, which is measured: 50% or 5ms.
     classes
         Outputs of the network. Default: 1000 for torchvision and timm, else 10.
     input
@@ -159,7 +178,8 @@ def inspect(
 
     from .picture import over_depth, require_place
 
-    ask = Ask(model, flops=flops, input=input, divisor=divisor, freeze=freeze, tie=tie, least=least)
+    limits = replace(Ask(model), flops=flops, params=params, memory=memory, latency=latency)
+    ask = replace(limits, input=input, divisor=divisor, freeze=freeze, tie=tie, least=least)
     if picture:
         require_place(picture)
     with Console(stderr=True).status(f"finding the channel groups of {model}"):
@@ -190,7 +210,7 @@ def _profile(ask: Ask, classes: int | None) -> tuple[tuple[int, ...], "Profile"]
     net = Supernet.of(
         network, torch.zeros(1, *shape), divisor=ask.divisor, freeze=ask.freeze, tie=ask.ties, least=ask.leasts
     )
-    return shape, net.profile(ask.flops)
+    return shape, net.profile(net.limits(**ask.limits, timed=None))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

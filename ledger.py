@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .models.errors import SecateurError
+from .models.limits import KINDS
 
 FORMAT = "secateur/run/1"
 Outcome: TypeAlias = dict[str, Any]  # plain JSON values
@@ -22,13 +23,14 @@ Outcome: TypeAlias = dict[str, Any]  # plain JSON values
 class Ask:
     """Everything that decides the result of a run; the same ask gives the same architecture.
 
+    ``flops``, ``params``, ``memory`` and ``latency`` are limits that all hold; without any, ``flops`` is 50%.
     ``freeze``, ``tie`` and ``least`` are as typed, one element each time that the option was given.
     """
 
     model: str = "resnet20"
     data: str = "digits"
     weights: str | None = None
-    flops: str = "50%"
+    flops: str | None = None
     method: str = "ckt"
     trials: int = 100
     epochs: int = 10
@@ -40,8 +42,15 @@ class Ask:
     freeze: tuple[str, ...] = ()
     tie: tuple[str, ...] = ()
     least: tuple[str, ...] = ()
+    params: str | None = None
+    memory: str | None = None
+    latency: str | None = None
 
     def __post_init__(self) -> None:
+        if not self.limits:
+            object.__setattr__(self, "flops", "50%")
+        for kind in KINDS.values():
+            kind.read(self.limits.get(kind.option, "50%"))
         _ = self.ties, self.leasts  # what is not well formed is refused here
         for option, least in (("trials", 0), ("epochs", 1), ("seed", 0), ("divisor", 1)):
             if getattr(self, option) < least:
@@ -52,12 +61,23 @@ class Ask:
     @property
     def words(self) -> str:
         """The ask as words of a command line, without what is default anyway."""
-        words = [self.model]
+        words, usual = [self.model], Ask()
         for option in fields(self)[1:]:
             value = getattr(self, option.name)
-            if value != option.default:
+            if value not in (None, getattr(usual, option.name)):
                 words += [f"--{option.name} {given}" for given in _typed(value)]
         return " ".join(words)
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """The limits that were given, by option."""
+        options = (kind.option for kind in KINDS.values())
+        return {option: text for option in options if (text := getattr(self, option)) is not None}
+
+    @property
+    def budget(self) -> str:
+        """The limits in words: ``50%``, ``50% params 5ms latency``."""
+        return " ".join(text if option == "flops" else f"{text} {option}" for option, text in self.limits.items())
 
     @property
     def ties(self) -> tuple[tuple[str, str], ...]:

@@ -1,41 +1,97 @@
 """Budgets, and the widths that meet them to the last channel."""
 
-import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import Protocol
 
 import numpy as np
 
 from .atoms import BoolArray, FloatArray, IntArray
 from .cost import Costs
 from .errors import SecateurError
+from .limits import KINDS, human
 
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+class Timed(Protocol):
+    """Says how long one image takes on a device."""
+
+    def __call__(self, widths: IntArray, /) -> FloatArray:
+        """Seconds of the network. Shape: widths (..., G) → (...,)"""
+
+    def layers(self, widths: IntArray, /) -> FloatArray:
+        """Seconds of what runs before the first product, and of each product with what follows it.
+
+        Shape: widths (..., G) → (..., L + 1)
+        """
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a subnetwork may cost at most."""
+    """What a subnetwork may cost at most: every limit that is given (is finite) holds. Bytes, seconds of one image.
 
-    macs: int
+    ``timed`` says how long widths take on a device, which a limit of latency is about.
+    """
+
+    macs: float = inf
+    parameters: float = inf
+    memory: float = inf
+    latency: float = inf
+    timed: Timed | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.limits:
+            raise SecateurError("this budget limits nothing; give one of flops, params, memory, latency")
+        if self.latency < inf and self.timed is None:
+            raise SecateurError(f"latency={self.latency} has no table of times; make it by Supernet.budget")
 
     @classmethod
-    def parse(cls, text: str, dense_macs: int) -> "Budget":
-        """``50%`` of the dense network's MACs, or a number of MACs such as ``62M``, ``1.5G``, ``40600000``."""
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%|[KMG]?)\s*", text, re.IGNORECASE)
-        if not found:
-            raise SecateurError(f"budget {text!r} is not a share or a number of MACs; write 50% or 62M")
-        number, unit = float(found[1]), found[2].upper()
-        macs = int(number / 100 * dense_macs + 1e-6) if unit == "%" else int(number * UNITS[unit])
-        if not 0 < macs <= dense_macs:
-            raise SecateurError(
-                f"budget {text} is {macs / 1e6:.4g}M MACs and the dense network has {dense_macs / 1e6:.4g}M; "
-                "give more than 0 and at most 100%"
-            )
-        return cls(macs)
+    def parse(cls, space: "Space", wishes: Mapping[str, str | None], timed: Timed | None = None) -> "Budget":
+        """Limits as people write them, by the name of the cost: ``{"macs": "50%", "parameters": "0.1M"}``."""
+        limits = {
+            name: KINDS[name].amount(text, float(_form(name, space.costs, timed)(space.dense)))
+            for name, text in wishes.items()
+            if text is not None
+        }
+        return cls(**limits, timed=timed)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{limit} {KINDS[name].unit}" for name, limit in self.limits.items())
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that are given, by the name of the cost."""
+        return {name: limit for name in KINDS if (limit := getattr(self, name)) < inf}
+
+    def cost(self, name: str, costs: Costs, widths: IntArray) -> FloatArray:
+        """One kind of cost, by its name. Shape: widths (..., G) → (...,)"""
+        return _form(name, costs, self.timed)(widths)
 
     def holds(self, costs: Costs, widths: IntArray) -> BoolArray:
         """Whether these widths cost no more. Shape: widths (..., G) → (...,)"""
-        return costs.macs(widths) <= self.macs
+        met: BoolArray = np.all([self.cost(name, costs, widths) <= limit for name, limit in self.limits.items()], 0)
+        return met
+
+    def scaled(self, share: float) -> "Budget":
+        """This share of every limit."""
+        return self._each(lambda name, limit: share * limit)
+
+    def toward(self, space: "Space", share: float) -> "Budget":
+        """Every limit raised by this share of the way to what the dense network costs."""
+        whole = {name: float(self.cost(name, space.costs, space.dense)) for name in self.limits}
+        return self._each(lambda name, limit: limit + share * (whole[name] - limit))
+
+    def _each(self, change: Callable[[str, float], float]) -> "Budget":
+        limits = {name: KINDS[name].floor(change(name, limit)) for name, limit in self.limits.items()}
+        return Budget(**limits, timed=self.timed)
+
+
+def _form(name: str, costs: Costs, timed: Timed | None) -> Callable[[IntArray], FloatArray]:
+    """The closed form of one kind of cost."""
+    form: Callable[[IntArray], FloatArray] | None = timed if name == "latency" else getattr(costs, name)
+    if form is None:
+        raise SecateurError("no table of times says how long a network takes here; make it by Supernet.budget")
+    return form
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,19 +108,29 @@ class Space:
         steps = np.floor(widths / self.divisor + 1e-9).astype(np.int64) * self.divisor
         return np.where(widths >= self.dense, self.dense, np.clip(steps, self.least, self.dense))
 
+    def ceil(self, widths: FloatArray, groups: IntArray) -> IntArray:
+        """The next allowed widths of these groups at or above (never above dense). Shape: (..., n), (n,) → (..., n)"""
+        steps = np.ceil(widths / self.divisor - 1e-9).astype(np.int64) * self.divisor
+        return np.clip(steps, self.least[groups], self.dense[groups])
+
     def wider(self, widths: IntArray) -> IntArray:
         """Row g widens group g alone by one step, as far as it goes. Shape: (G,) → (G, G)"""
         steps = np.minimum(widths // self.divisor * self.divisor + self.divisor, self.dense) - widths
         return widths + np.diag(steps)
 
-    def require(self, budget: Budget) -> None:
-        """Raise SecateurError where not even the least widths meet the budget."""
-        if not budget.holds(self.costs, self.least):
-            least, dense = int(self.costs.macs(self.least)), int(self.costs.macs(self.dense))
-            raise SecateurError(
-                f"budget {budget.macs / 1e6:.4g}M MACs cannot be met: the least widths still cost {least / 1e6:.4g}M "
-                f"({least / dense:.1%}); give --flops {np.ceil(1000 * least / dense) / 10:g}% or more"
-            )
+    def require(self, budget: Budget, because: Callable[[str], str] = lambda name: "") -> None:
+        """Raise SecateurError where not even the least widths meet the budget.
+
+        ``because`` adds to the message what holds a cost, given the cost's name.
+        """
+        for name, limit in budget.limits.items():
+            least, dense = (float(budget.cost(name, self.costs, widths)) for widths in (self.least, self.dense))
+            if least > limit:
+                raise SecateurError(
+                    f"budget {human(limit)} {KINDS[name].unit} cannot be met: the least widths still cost "
+                    f"{human(least)} ({least / dense:.1%}{because(name)}); "
+                    f"give --{KINDS[name].option} {np.ceil(1000 * least / dense + 1e-6) / 10:g}% or more"
+                )
 
 
 def fit(space: Space, budget: Budget, proportions: FloatArray) -> IntArray:
@@ -88,15 +154,39 @@ def fit(space: Space, budget: Budget, proportions: FloatArray) -> IntArray:
 def fill(space: Space, budget: Budget, widths: IntArray, wish: FloatArray) -> IntArray:
     """Widen, one step at a time, the group that most falls short of its wish, until no step fits.
 
-    Shape: widths (G,), wish (G,) → (G,)
+    A step that does not fit never will, since wider costs no less. Shape: widths (G,), wish (G,) → (G,)
     """
-    widths = np.array(widths)
-    while True:
-        wider, fits = _steps(space, budget, widths)
-        if not fits.any():
-            return widths
-        short = np.where(fits, (wish - widths) / space.dense, -np.inf)
-        widths = wider[int(short.argmax())]
+    free: IntArray = np.flatnonzero(widths < space.dense)
+    widths = _leap(space, budget, widths, wish, free)
+    while len(free := free[widths[free] < space.dense[free]]):
+        group = free[int(((wish - widths) / space.dense)[free].argmax())]
+        wider = space.wider(widths)
+        if budget.holds(space.costs, wider[group]):
+            widths = wider[group]
+        else:
+            free = free[budget.holds(space.costs, wider[free])]
+            widths = _leap(space, budget, widths, wish, free)
+    return widths
+
+
+def _leap(space: Space, budget: Budget, widths: IntArray, wish: FloatArray, free: IntArray) -> IntArray:
+    """Where ``fill`` comes to, many steps later, when all steps on the way fit; ``widths`` where the next does not.
+
+    By then every free group has taken its steps from below some level over its wish; as high a level as fits
+    is bisected. Shape: widths (G,), wish (G,), free (free groups,) → (G,)
+    """
+    if not len(free):
+        return widths
+    over = (space.dense - wish)[free] / space.dense[free]
+    low, high = float((-(wish - widths)[free] / space.dense[free]).min()), float(over.max())
+    for _ in range(2):
+        levels = np.linspace(low, high, 16)
+        states = np.tile(widths, (len(levels), 1))
+        reached = space.ceil((wish + levels[:, None] * space.dense)[:, free], free)
+        states[:, free] = np.maximum(states[:, free], reached)
+        last = int(np.flatnonzero(budget.holds(space.costs, states)).max(initial=0))  # the first is ``widths``
+        best, low, high = np.array(states[last]), levels[last], levels[min(last + 1, len(levels) - 1)]
+    return best
 
 
 def filled(space: Space, budget: Budget, widths: IntArray) -> bool:

@@ -1,6 +1,6 @@
 """What a budget means for a network, before anything is searched."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
@@ -9,8 +9,16 @@ import numpy as np
 from .atoms import FloatArray
 from .budget import Budget, Space
 from .groups import ChannelGroup
+from .limits import human
 
-UNITS = ("", "", "B")  # of MACs, parameters and memory
+# The costs that a profile shows: the head of the column, and the unit of its numbers.
+SHOWN = {
+    "macs": ("MACs", ""),
+    "parameters": ("parameters", ""),
+    "memory": ("peak activations", "B"),
+    "latency": ("latency", "s"),
+}
+CELL = 19  # columns that a cost takes
 COLUMNS = 100  # that a printed line takes at most
 FOLDED = 12  # more frozen groups than this share a row where they share their reason
 
@@ -49,26 +57,29 @@ class Profile:
     """The groups of a network, its costs from the least widths to dense, and whether a budget can be met.
 
     ``layers`` are in order of execution. MACs and parameters are numbers, memory is the peak activation bytes of
-    one image. The lines' shares overlap: a layer between two groups counts in both; in ``prunable_share``
-    each counts once. ``uncounted``: operations that enter no cost.
+    one image, latency its seconds, where they were measured; ``limits`` are the budget's, by the name of the cost.
+    The lines' shares overlap: a layer between two groups counts in both; in ``prunable_share`` each counts once.
+    ``uncounted``: operations that enter no cost.
     """
 
     lines: tuple[Line, ...]
     layers: tuple[Layer, ...]
-    budget_macs: int
+    limits: Mapping[str, float]
     least_macs: int
     dense_macs: int
     least_parameters: int
     dense_parameters: int
     least_memory: int
     dense_memory: int
+    least_latency: float | None
+    dense_latency: float | None
     prunable_share: float
     uncounted: tuple[str, ...]
 
     @property
     def satisfiable(self) -> bool:
         """Whether the least widths cost no more than the budget."""
-        return self.least_macs <= self.budget_macs
+        return all(getattr(self, f"least_{name}") <= limit for name, limit in self.limits.items())
 
     @property
     def prunable(self) -> tuple[Line, ...]:
@@ -84,10 +95,11 @@ class Profile:
         return "\n".join([*_prunable_rows(self), *_frozen_rows(self), "", *_cost_rows(self)])
 
 
-def profile(groups: Sequence[ChannelGroup], frozen: Sequence[ChannelGroup], space: Space, budget: str) -> Profile:
-    """Profile of a network at a budget such as ``50%`` or ``62M``."""
+def profile(groups: Sequence[ChannelGroup], frozen: Sequence[ChannelGroup], space: Space, budget: Budget) -> Profile:
+    """Profile of a network at a budget."""
     costs, ends = space.costs, np.stack([space.least, space.dense])
     macs, parameters, memory = (form(ends).tolist() for form in (costs.macs, costs.parameters, costs.memory))
+    latency = budget.timed(ends).tolist() if budget.timed else (None, None)
     each = _macs_by_layer(space)
     held = (costs.macs.rows > 0).any(1) | (costs.macs.columns > 0).any(1)
     least = [*space.least.tolist(), *(group.width for group in frozen)]
@@ -95,22 +107,18 @@ def profile(groups: Sequence[ChannelGroup], frozen: Sequence[ChannelGroup], spac
     return Profile(
         lines=tuple(lines),
         layers=tuple(Layer(_module(name), int(cost)) for name, cost in zip(costs.products, each, strict=True)),
-        budget_macs=Budget.parse(budget, macs[1]).macs,
+        limits=budget.limits,
         least_macs=macs[0],
         dense_macs=macs[1],
         least_parameters=parameters[0],
         dense_parameters=parameters[1],
         least_memory=memory[0],
         dense_memory=memory[1],
+        least_latency=latency[0],
+        dense_latency=latency[1],
         prunable_share=float(each[held].sum() / each.sum()),
         uncounted=costs.uncounted,
     )
-
-
-def human(number: float) -> str:
-    """Four digits and a unit: 40.55M."""
-    size, unit = next((each for each in ((1e9, "G"), (1e6, "M"), (1e3, "K")) if number >= each[0]), (1, ""))
-    return f"{number / size:.4g}{unit}"
 
 
 def _macs_by_layer(space: Space) -> FloatArray:
@@ -177,20 +185,22 @@ def _cost_rows(profile: Profile) -> Iterator[str]:
         f"{profile.prunable_share:.1%} of the MACs"
     )
     met = "can be met" if profile.satisfiable else "can NOT be met"
-    dense = (profile.dense_macs, profile.dense_parameters, profile.dense_memory)
-    least = (profile.least_macs, profile.least_parameters, profile.least_memory)
-    yield from ("", f"{'':<8}{'MACs':>9}{'parameters':>21}{'peak activations':>24}")
-    yield f"dense   {''.join(_cost(cost, unit) for cost, unit in zip(dense, UNITS, strict=True))}".rstrip()
-    yield f"least   {''.join(_cost(*each) for each in zip(least, UNITS, dense, strict=True))}".rstrip()
-    yield f"budget  {_cost(profile.budget_macs, '', profile.dense_macs)}{met}"
+    dense, least = ({name: getattr(profile, f"{end}_{name}") for name in SHOWN} for end in ("dense", "least"))
+    names = [name for name in SHOWN if dense[name] is not None]
+    yield from ("", f"{'':<8}{''.join(f'{SHOWN[name][0]:<{CELL}}' for name in names)}".rstrip())
+    yield f"dense   {''.join(_cell(name, dense[name]) for name in names)}".rstrip()
+    yield f"least   {''.join(_cell(name, least[name], dense[name]) for name in names)}".rstrip()
+    yield f"budget  {''.join(_cell(name, profile.limits.get(name), dense[name]) for name in names)}{met}"
     if profile.uncounted:
         yield from ("", *wrap(f"not counted in any cost: {', '.join(profile.uncounted)}", COLUMNS))
 
 
-def _cost(cost: int, unit: str, dense: int | None = None) -> str:
-    """A cost, with its share of the dense one."""
-    share = f" ({cost / max(dense, 1):.1%})" if dense is not None else ""
-    return f"{human(cost) + unit:>9}{share:<11}"
+def _cell(name: str, cost: float | None, dense: float | None = None) -> str:
+    """A cost, with its share of the dense one; empty where there is none."""
+    if cost is None:
+        return " " * CELL
+    share = f" ({cost / (dense or 1):.1%})" if dense is not None else ""
+    return f"{human(cost)}{SHOWN[name][1]}{share}".ljust(CELL)
 
 
 def _hanging(head: str, text: str | None) -> list[str]:

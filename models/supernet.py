@@ -3,6 +3,7 @@
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -10,7 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from .atoms import Atoms, IntArray
-from .budget import Budget, Space
+from .budget import Budget, Space, Timed
 from .cost import Costs
 from .errors import SecateurError
 from .evaluate import device_of
@@ -155,18 +156,51 @@ class Supernet:
         """Bytes of activations at the peak, for one image."""
         return int(self.space.costs.memory(subnetwork.widths))
 
-    def budget(self, text: str) -> Budget:
-        """``50%`` or ``62M`` as a budget that this network can meet; else SecateurError."""
+    def limits(
+        self,
+        flops: str | None = None,
+        *,
+        params: str | None = None,
+        memory: str | None = None,
+        latency: str | None = None,
+        timed: Timed | None = None,
+    ) -> Budget:
+        """Limits as a budget, whether or not this network can meet it; see ``budget``."""
+        if latency is not None and timed is None:
+            from .latency import measure  # here, since it builds subnetworks of what is defined here
+
+            timed = measure(self)
+        wishes = {"macs": flops, "parameters": params, "memory": memory, "latency": latency}
+        return Budget.parse(self.space, wishes, timed)
+
+    def budget(
+        self,
+        flops: str | None = None,
+        *,
+        params: str | None = None,
+        memory: str | None = None,
+        latency: str | None = None,
+        timed: Timed | None = None,
+    ) -> Budget:
+        """Limits that all hold, as a budget that this network can meet; else SecateurError.
+
+        ``flops`` counts MACs: ``50%`` or ``62M``; ``params`` trainable numbers: ``0.1M``; ``memory`` bytes of
+        activations at the peak: ``100K``; ``latency`` seconds of one image on this network's device: ``5ms``,
+        by the table ``timed``, else by one that is measured now.
+        """
         if not self.groups:
             reasons = "; ".join(f"{group.name} {group.frozen}" for group in self.frozen[:3]) or "it has no layers"
             raise SecateurError(f"this network has nothing to prune ({reasons}); give one with hidden layers")
-        budget = Budget.parse(text, self.macs(self.dense))
-        self.space.require(budget)
+        from .holders import because  # here, since it reads what is defined here
+
+        budget = self.limits(flops, params=params, memory=memory, latency=latency, timed=timed)
+        self.space.require(budget, partial(because, self, budget))
         return budget
 
-    def profile(self, budget: str = "50%") -> Profile:
+    def profile(self, budget: str | Budget = "50%") -> Profile:
         """Groups, frozen layers and why, costs from the least widths to dense, and if the budget can be met."""
-        return profile(self.groups, self.frozen, self.space, budget)
+        limits = self.limits(budget) if isinstance(budget, str) else budget
+        return profile(self.groups, self.frozen, self.space, limits)
 
     def check(self, subnetwork: Subnetwork) -> None:
         """Raise SecateurError where the subnetwork is not one of this network."""

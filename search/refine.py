@@ -91,7 +91,7 @@ def refine(
     Shape: starts (G,) each
     """
     net = records.net
-    study = _study(options.storage, f"{budget.macs} MACs, seed {options.seed}")
+    study = _study(options.storage, f"{budget}, seed {options.seed}")
     for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(left.number, state=TrialState.FAIL)
     best = _start(study, records, scores, starts, options.images)

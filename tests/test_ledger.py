@@ -47,6 +47,19 @@ def test_a_standard_deviation_of_zero_is_refused() -> None:
         sc.Ask(std=(0.2, 0.0, 0.2))
 
 
+def test_half_of_the_macs_is_the_limit_where_none_is_given() -> None:
+    assert sc.Ask().limits == sc.Ask(flops="50%").limits == {"flops": "50%"}
+    assert sc.Ask(params="0.1M").limits == {"params": "0.1M"}
+    assert sc.Ask(flops="60%", latency="5ms").limits == {"flops": "60%", "latency": "5ms"}
+    assert sc.Ask(flops="60%", latency="5ms").budget == "60% 5ms latency"
+
+
+@pytest.mark.parametrize("option", ["flops", "params", "memory", "latency"])
+def test_a_limit_that_is_no_amount_is_refused_at_once(option: str) -> None:
+    with pytest.raises(sc.SecateurError, match="budget 'much' is not a share"):
+        replace(sc.Ask(), **{option: "much"})
+
+
 def test_a_new_folder_gets_a_readable_book(tmp_path: Path) -> None:
     Ledger(tmp_path / "a" / "run", sc.Ask(flops="40%", mean=(0.1, 0.2, 0.3)))
     written = book(tmp_path / "a" / "run")
@@ -72,6 +85,7 @@ def test_the_same_ask_takes_up_the_folder(tmp_path: Path) -> None:
         ("weights", "w.safetensors"),
         ("mean", (0.1, 0.2, 0.3)),
         ("least", ("20%",)),
+        ("memory", "50%"),
     ],
 )
 def test_another_option_is_refused_by_name_with_both_values(tmp_path: Path, option: str, value: Any) -> None:
@@ -79,8 +93,7 @@ def test_another_option_is_refused_by_name_with_both_values(tmp_path: Path, opti
     message = refusal(tmp_path, replace(sc.Ask(), **{option: value}))
     here = str(list(value) if isinstance(value, tuple) else value)
     there = list(sc.Ask.least) if option == "least" else getattr(sc.Ask(), option)
-    assert f"{option} {there} there" in message
-    assert f"{here} here" in message
+    assert f"({option} {there} there, {here} here)" in message
     assert "--out" in message
 
 
@@ -199,3 +212,4 @@ def test_the_words_of_an_ask_are_what_to_type() -> None:
     assert ask.words == "resnet56 --weights 'a b.safetensors' --flops 40% --mean 0.1 0.2 0.3"
     ask = sc.Ask(freeze=("layer1.*", "conv1"), tie=("a,b",), least=("20%",))
     assert ask.words == "resnet20 --freeze 'layer1.*' --freeze conv1 --tie a,b --least 20%"
+    assert sc.Ask(params="40%", latency="5ms").words == "resnet20 --params 40% --latency 5ms"

@@ -19,6 +19,7 @@ from secateur.__main__ import main
 from secateur.models.specs import constructor
 
 Capture = pytest.CaptureFixture[str]
+PROGRESS = ("reading images: ", "measuring latency: ")
 
 NETS = """import torch
 from torch import nn
@@ -114,7 +115,12 @@ def status(argv: list[str]) -> object:
 
 
 MISTAKES = [
-    (line(flops="0"), "budget 0 is 0M MACs", "give more than 0 and at most 100%"),
+    (line(flops="0"), "budget 0 is 0 MACs", "give more than 0 and at most 100%"),
+    (line(params="150%"), "budget 150% is", "at most 100%"),
+    (line(params="abc"), "budget 'abc' is not a share or a number of parameters", "write 50% or 0.13M"),
+    (line(memory="1%"), "bytes cannot be met: the least widths still cost", "give --memory"),
+    (line(latency="5"), "budget '5' is not a share or a number of seconds", "write 50% or 5ms"),
+    (line(latency="1%"), "seconds cannot be met: the least widths still cost", "give --latency"),
     (line(flops="150%"), "budget 150% is", "at most 100%"),
     (line(flops="1%"), "cannot be met: the least widths still cost", "give --flops"),
     (line(flops="abc"), "budget 'abc' is not a share", "write 50% or 62M"),
@@ -172,7 +178,7 @@ def told(argv: list[str], capsys: Capture) -> str:
     code, said = status(argv), capsys.readouterr()
     assert code == 2
     assert said.out == ""
-    (only,) = [each for each in said.err.splitlines() if not each.startswith("reading images: ")]
+    (only,) = [each for each in said.err.splitlines() if not each.startswith(PROGRESS)]
     return only
 
 
@@ -246,7 +252,31 @@ def test_without_out_the_folder_is_named_after_the_ask(
     monkeypatch.setattr(stages, "run", run)
     assert status(line(out=None)) == 130
     assert status(["run"]) == 130
-    assert folders == [Path("runs/nets.py-make-imagefolder-photos-50pc"), Path("runs/resnet20-digits-50pc")]
+    assert status(["run", "--flops", "60%", "--params", "0.1M"]) == 130
+    assert status(["run", "--latency", "5ms", "--memory", "40%"]) == 130
+    digits = [f"resnet20-digits-{budget}" for budget in ("50pc", "60pc-0.1M-params", "40pc-memory-5ms-latency")]
+    assert folders == [Path("runs", name) for name in ("nets.py-make-imagefolder-photos-50pc", *digits)]
+
+
+def test_a_run_under_a_latency_keeps_its_table_and_is_taken_up(here: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    argv = [*line(out=str(out), latency="100%", params="60%"), "--json"]
+    assert status(argv) == 0
+    table, first = (out / "latency.json").read_text(), json.loads(capsys.readouterr().out)
+    assert first["test"]["tuned"]["parameters"] <= 0.6 * first["test"]["dense"]["parameters"]
+    assert "uniform widths at the budget" in (out / "report.html").read_text()
+    assert status(argv) == 0
+    assert (out / "latency.json").read_text() == table
+    assert json.loads(capsys.readouterr().out)["search"] == first["search"]
+
+
+def test_inspect_measures_the_latency_where_one_is_asked(here: Path, capsys: Capture) -> None:
+    argv = ["inspect", "nets.py:make", "--input", "3x16x16", "--classes", "2", "--latency", "100%", "--params", "50%"]
+    assert status([*argv, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["limits"].keys() == {"parameters", "latency"}
+    assert 0 < answer["least_latency"] <= answer["dense_latency"] == answer["limits"]["latency"]
+    assert answer["satisfiable"]
 
 
 def test_an_interrupt_is_one_line_that_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from secateur.models.atoms import FloatArray, IntArray
 from secateur.models.errors import SecateurError
-from secateur.models.profile import human
 from secateur.models.supernet import Supernet
 
 
@@ -55,7 +56,7 @@ def test_a_group_under_a_norm_that_pruning_changes_is_marked() -> None:
 
 def test_a_profile_says_what_can_be_reached(net: Supernet) -> None:
     profile = net.profile("50%")
-    assert (profile.dense_macs, profile.budget_macs) == (TOTAL, TOTAL // 2)
+    assert (profile.dense_macs, profile.limits) == (TOTAL, {"macs": TOTAL // 2})
     assert profile.least_macs == 192 + 576 + 320
     assert profile.dense_parameters == 6 + 76 + 1285
     assert profile.least_parameters == 3 + 10 + 325
@@ -138,9 +139,33 @@ def test_many_frozen_groups_of_one_reason_share_a_row(layers: int, rows: int) ->
         assert block[0].split(maxsplit=4) == ["12", "groups", "48", share, "was frozen by you"]
 
 
-@pytest.mark.parametrize(("number", "text"), [(7, "7"), (1500, "1.5K"), (40_550_000, "40.55M"), (2.833e9, "2.833G")])
-def test_a_number_is_read_at_a_glance(number: float, text: str) -> None:
-    assert human(number) == text
+class Times:
+    """A network that takes a millisecond a channel."""
+
+    def layers(self, widths: IntArray, /) -> FloatArray:
+        return np.asarray(widths, np.float64) * np.float64(1e-3)
+
+    def __call__(self, widths: IntArray, /) -> FloatArray:
+        return np.asarray(self.layers(widths).sum(-1))
+
+
+def test_every_limit_of_a_budget_is_shown_in_its_column(net: Supernet) -> None:
+    profile = net.profile(net.limits(params="50%", latency="5ms", timed=Times()))
+    assert profile.limits == {"parameters": 683, "latency": 0.005}
+    assert (profile.least_latency, profile.dense_latency) == (0.002, 0.006)
+    costs, dense, least, budget = str(profile).splitlines()[-4:]
+    assert costs.split()[-1] == "latency"
+    assert dense.split()[-1] == "0.006s"
+    assert least.split()[-2:] == ["0.002s", "(33.3%)"]
+    assert budget.split() == ["budget", "683", "(50.0%)", "0.005s", "(83.3%)", "can", "be", "met"]
+    assert costs.index("latency") == dense.index("0.006s") == least.index("0.002s") == budget.index("0.005s")
+    assert max(map(len, str(profile).splitlines())) <= 100
+
+
+def test_a_budget_is_satisfiable_where_all_its_limits_are(net: Supernet) -> None:
+    assert not net.profile(net.limits("50%", params="1%")).satisfiable
+    assert not net.profile(net.limits("1%", params="50%")).satisfiable
+    assert net.profile(net.limits("50%", params="50%", memory="70%")).satisfiable
 
 
 def test_a_budget_that_is_no_budget_is_refused(net: Supernet) -> None:
