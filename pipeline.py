@@ -1,7 +1,7 @@
 """From a trained network, data and a budget to a smaller network: search, bank, transfer."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,14 +9,12 @@ from torch import nn
 
 from .data import Data
 from .ledger import Ask
-from .models.architecture import (
-    architecture,
-    built,
-    with_architecture,
-)
+from .models.architecture import architecture, with_architecture
 from .models.budget import Budget
 from .models.errors import SecateurError
 from .models.evaluate import recalibrate
+from .models.gram import Gram, grams
+from .models.sequence import compensated_in_sequence
 from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
 from .search.interim import Interim, Records
@@ -65,16 +63,16 @@ class Found:
     front: tuple[Interim, ...]
     bank: MemoryBank
 
-    def best(self, budget: str | None = None) -> Subnetwork:
+    def best(self, budget: str | Budget | None = None) -> Subnetwork:
         """The winner; or the point of the front with the lowest holdout loss that meets ``budget``."""
         if budget is None:
             return self.winner.subnetwork
-        limit = Budget.parse(budget, self.net.macs(self.net.dense)).macs
-        affordable = [point for point in self.front if point.macs <= limit]
+        limit = self.net.limits(budget) if isinstance(budget, str) else budget
+        affordable = [point for point in self.front if limit.holds(self.net.space.costs, point.subnetwork.widths)]
         if not affordable:
             least = min(point.macs for point in self.front)
             raise SecateurError(
-                f"no point of the front costs at most {limit / 1e6:.4g}M MACs, the smallest {least / 1e6:.4g}M; "
+                f"no point of the front costs at most {limit}, the smallest {least / 1e6:.4g}M MACs; "
                 "give a higher budget or search at this one"
             )
         return min(affordable, key=lambda point: point.loss).subnetwork
@@ -83,23 +81,26 @@ class Found:
 def find(
     net: Supernet,
     data: Data,
-    budget: str,
+    budget: str | Budget,
     *,
     trials: int = Ask.trials,
     seed: int = 0,
     storage: Path | str | None = None,
     progress: Progress = silent,
 ) -> Found:
-    """Search the widths under ``budget`` (``"50%"``, ``"62M"``) and fill the memory bank.
+    """Search the widths under ``budget`` (``"50%"``, ``"62M"``, or of ``net.budget``) and fill the memory bank.
 
     Everything is kept in the folder ``storage`` and taken up there; without one, in a temporary folder. The
     network is not changed, and test data is not read.
     """
     if trials < 0:
         raise SecateurError(f"trials={trials}; give 0 or more")
+    limit = net.budget(budget) if isinstance(budget, str) else budget
+    net.space.require(limit)
     folder = Path(storage or tempfile.mkdtemp(prefix="secateur-"))
-    searched = search_under(net, data, net.budget(budget), trials, seed, folder, progress)
-    bank = fill_bank(net, data, searched, folder, progress)
+    known = grams(net, data.train)
+    searched = search_under(net, data, known, limit, trials, seed, folder, progress)
+    bank = fill_bank(net, data, known, searched, folder, progress)
     return Found(net, searched.winner, searched.start, tuple(searched.front), bank)
 
 
@@ -117,12 +118,13 @@ def finetune(
 ) -> nn.Module:
     """Build ``subnetwork`` and train it with the bank: ``ckt``, ``ckt-kl`` (gated teachers only) or ``ce``.
 
-    A ``folder`` keeps checkpoints and metrics.jsonl, and is taken up. Returns a plain module in evaluation
-    mode, its batch norm recalibrated on training images, that carries its architecture.
+    It starts from weights compensated in closed form, in sequence. A ``folder`` keeps checkpoints and
+    metrics.jsonl, and is taken up. Returns a plain module in evaluation mode, its batch norm recalibrated on
+    training images, that carries its architecture.
     """
     if method not in METHODS:
         raise SecateurError(f"no method is called {method!r}; give {', '.join(METHODS)}")
-    model = built(net, subnetwork)
+    model = compensated_in_sequence(net, subnetwork, grams(net, data.train), data.train)
     width = model.get_parameter(f"{net.head}.weight").shape[1] if net.head else bank.embeddings[0].shape[-1]
     objective = METHODS[method](bank, data, width, seed)
     for step in train(model, net.head, data.train, objective, Recipe(epochs=epochs, seed=seed), folder):
@@ -135,17 +137,26 @@ def finetune(
 
 
 def search_under(
-    net: Supernet, data: Data, budget: Budget, trials: int, seed: int, folder: Path, progress: Progress
+    net: Supernet,
+    data: Data,
+    known: Mapping[str, Gram],
+    budget: Budget,
+    trials: int,
+    seed: int,
+    folder: Path,
+    progress: Progress,
 ) -> Searched:
-    """The search alone, kept in ``folder``; reads nothing but the holdout."""
+    """The search alone, kept in ``folder``; ``known`` Grams compensate what it scores. It reads the holdout."""
     (folder / "bank").mkdir(parents=True, exist_ok=True)
-    records = Records(net, data.holdout, folder / "bank" / "records.jsonl")
+    records = Records(net, data.holdout, folder / "bank" / "records.jsonl", known)
     return search_widths(records, budget, trials=trials, seed=seed, folder=folder, progress=progress)
 
 
-def fill_bank(net: Supernet, data: Data, searched: Searched, folder: Path, progress: Progress) -> MemoryBank:
+def fill_bank(
+    net: Supernet, data: Data, known: Mapping[str, Gram], searched: Searched, folder: Path, progress: Progress
+) -> MemoryBank:
     """The memory bank of a search, in ``folder``/bank: what the chosen teachers know of the training images."""
     teachers = choose_teachers(searched.interims, net.dense, searched.winner.subnetwork)
-    for done in record(net, teachers, data.train, folder / "bank", data.fingerprint):
+    for done in record(net, teachers, known, data.train, folder / "bank", data.fingerprint):
         progress("memory bank", done, len(teachers) * len(data.train))
     return open_bank(folder / "bank", len(data.train), data.fingerprint)

@@ -5,16 +5,20 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
 from .data import MEAN, STD, Data, open_data
 from .ledger import Ask, Ledger, Outcome, sha256
-from .models.architecture import architecture, architecture_of, built, fingerprint, load, read, save, with_architecture
-from .models.budget import Budget
+from .models.architecture import architecture, architecture_of, fingerprint, load, read, save, with_architecture
+from .models.budget import Budget, fit
 from .models.errors import SecateurError
 from .models.evaluate import device_of, evaluate, recalibrate
+from .models.gram import Gram, grams
+from .models.latency import Latency, measure
+from .models.sequence import compensated_in_sequence
 from .models.specs import constructor
 from .models.supernet import Supernet
 from .models.trace import evaluating
@@ -27,6 +31,7 @@ from .transfer.finetune import Recipe
 from .transfer.finetune import finetune as train
 from .transfer.objectives import CrossEntropy
 
+TIMES = "latency.json"  # in the run directory: the table that a budget of latency is measured by
 DENSE = Recipe(epochs=12, batch=64, warmup=1)  # of a digits network that has no weights
 
 
@@ -49,7 +54,10 @@ def run(ask: Ask, out: Path, *, device: str | None = None, progress: Progress = 
     model = _on(model, device)
     net = Supernet.of(model, data.example, divisor=ask.divisor, freeze=ask.freeze, tie=ask.ties, least=ask.leasts)
     _check_classes(net, data)
-    budget, ledger = net.budget(ask.flops), Ledger(out, ask)
+    timed = _timed(net, out, progress) if ask.latency else None
+    budget, ledger = net.budget(**ask.limits, timed=timed), Ledger(out, ask)
+    if timed:
+        (out / TIMES).write_text(timed.to_json(net))
     marks = {"data": data.fingerprint, "network": fingerprint(net)}
     for name, mark in {**marks, "weights": sha256(ask.weights) if ask.weights else "none"}.items():
         ledger.require(name, mark)
@@ -57,7 +65,7 @@ def run(ask: Ask, out: Path, *, device: str | None = None, progress: Progress = 
     for stage in (work.dense, work.search, work.bank, work.transfer, work.test):
         ledger.stage(stage.__name__, stage)
         work.take_up(stage.__name__)
-    title = f"{ask.model} on {ask.data} at {ask.flops}"
+    title = f"{ask.model} on {ask.data} at {ask.budget}"
     svg, best = (out / "pareto.svg").read_text(), read(out / "best" / "architecture.json")
     (out / "report.html").write_text(page(title, f"secateur run {ask.words} --out {out}", ledger.stages, best, svg))
     return ledger.stages
@@ -75,10 +83,15 @@ class _Work:
     progress: Progress
 
     @cached_property
+    def grams(self) -> dict[str, Gram]:
+        """What the layers of the dense network read on training images."""
+        return grams(self.net, self.data.train)
+
+    @cached_property
     def searched(self) -> Searched:
         """The search's result; a run that is taken up repeats no evaluation, so there it costs little."""
         ask = self.ask
-        return search_under(self.net, self.data, self.budget, ask.trials, ask.seed, self.out, self.progress)
+        return search_under(self.net, self.data, self.grams, self.budget, ask.trials, ask.seed, self.out, self.progress)
 
     def take_up(self, stage: str) -> None:
         """Load what a stage left for the others."""
@@ -100,14 +113,18 @@ class _Work:
         """Coarse and fine; front.json and its picture."""
         found, net = self.searched, self.net
         _write_front(self.out / "front.json", net, found, self.ask)
-        picture = pareto(found.front, net.macs(net.dense), self.budget.macs, found.winner)
+        macs, mark = self.budget.macs, "budget"
+        if "macs" not in self.budget.limits:  # other costs have limits
+            uniform = fit(net.space, self.budget, net.space.dense.astype(np.float64))
+            macs, mark = int(net.space.costs.macs(uniform)), "uniform widths at the budget"
+        picture = pareto(found.front, net.macs(net.dense), macs, found.winner, mark)
         picture.savefig(self.out / "pareto.png", dpi=150)
         picture.savefig(self.out / "pareto.svg")
         return {"winner": found.winner.about(), "start": found.start.about(), "evaluations": len(found.interims)}
 
     def bank(self) -> Outcome:
         """What five teachers know of every training image."""
-        teachers = fill_bank(self.net, self.data, self.searched, self.out, self.progress).teachers
+        teachers = fill_bank(self.net, self.data, self.grams, self.searched, self.out, self.progress).teachers
         return {"teachers": [{"macs": teacher.macs, "loss": teacher.loss} for teacher in teachers]}
 
     def transfer(self) -> Outcome:
@@ -130,7 +147,7 @@ class _Work:
     def test(self) -> Outcome:
         """Holdout and test figures of the dense, the pruned and the fine-tuned network, each once, and costs."""
         net, winner, best = self.net, self.searched.winner.subnetwork, self.out / "best"
-        pruned = built(net, winner)
+        pruned = compensated_in_sequence(net, winner, self.grams, self.data.train)
         recalibrate(pruned, self.data.train)
         tuned = load(best, constructor(self.ask.model, len(self.data.classes))).to(device_of(net.model)).eval()
         arms = {"dense": (net.model, net.dense), "pruned": (pruned, winner), "tuned": (tuned, winner)}
@@ -142,6 +159,13 @@ class _Work:
         record = {**architecture_of(tuned), "figures": outcome, "provenance": asdict(self.ask)}
         save(with_architecture(tuned, record), best)
         return outcome
+
+
+def _timed(net: Supernet, out: Path, progress: Progress) -> Latency:
+    """The table of times that the run began with, or a new one."""
+    if (out / TIMES).exists():
+        return Latency.from_json((out / TIMES).read_text(), net)
+    return measure(net, progress=progress)
 
 
 def _on(model: nn.Module, device: str | None) -> nn.Module:

@@ -20,8 +20,10 @@ from torch import nn
 
 import secateur as sc
 from secateur.data import Data
-from secateur.models.architecture import architecture_of, built
+from secateur.models.architecture import architecture_of
 from secateur.models.evaluate import evaluate, recalibrate
+from secateur.models.gram import grams
+from secateur.models.sequence import compensated_in_sequence
 
 HERE = Path(__file__).parent
 WEIGHTS = HERE.parent.parent / "shared" / "weights"
@@ -50,7 +52,7 @@ def job(name: str, data: Data, trials: int, epochs: int, seed: int, freeze: list
     with TemporaryDirectory() as folder:
         found = sc.find(net, data, "50%", trials=trials, seed=seed, storage=folder, progress=progress)
         searched = time.perf_counter() - start
-        pruned = built(net, found.best())
+        pruned = compensated_in_sequence(net, found.best(), grams(net, data.train), data.train)
         recalibrate(pruned, data.train)
         arms = {"dense": figures(dense, data, 0.0), "pruned": figures(pruned, data, searched)}
         gates: list[float] = []

@@ -2,16 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from ..models.batches import Split
+from ..models.compensate import compensated
 from ..models.errors import SecateurError
 from ..models.evaluate import batch_statistics, score
-from ..models.slim import slim
+from ..models.gram import Gram
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 
@@ -20,7 +21,7 @@ FORMAT = "secateur/records/1"
 
 @dataclass(frozen=True)
 class Interim:
-    """A subnetwork with its costs and its score on ``n`` holdout images (batch statistics, no training)."""
+    """A subnetwork with its costs and its score on ``n`` holdout images (batch statistics, no training step)."""
 
     subnetwork: Subnetwork
     source: str
@@ -47,13 +48,18 @@ class Interim:
 
 
 class Records:
-    """Every evaluation of a search, appended to a JSON-lines file as it ends (or held in memory only)."""
+    """Every evaluation of a search, appended to a JSON-lines file as it ends (or held in memory only).
 
-    def __init__(self, net: Supernet, split: Split, path: Path | None = None) -> None:
-        self.net, self.split, self.path = net, split, path
+    With ``grams`` what is evaluated is the compensated subnetwork: its score says more of what it can become.
+    """
+
+    def __init__(
+        self, net: Supernet, split: Split, path: Path | None = None, grams: Mapping[str, Gram] | None = None
+    ) -> None:
+        self.net, self.split, self.path, self.grams = net, split, path, grams or {}
         self._known: dict[tuple[Subnetwork, int], Interim] = {}
         head, *lines = _whole_lines(path) or [""]
-        mine = json.dumps({"format": FORMAT, "of": _fingerprint(net, split)})
+        mine = json.dumps({"format": FORMAT, "of": _fingerprint(net, split, self.grams)})
         if not head and path:
             path.write_text(mine + "\n")
         elif path and head != mine:
@@ -71,7 +77,7 @@ class Records:
         """Score on the first ``images`` of the holdout's fixed order; known ones are not evaluated again."""
         n = min(images, len(self.split))
         if (subnetwork, n) not in self._known:
-            model = slim(self.net, subnetwork)
+            model = compensated(self.net, subnetwork, self.grams)
             with batch_statistics(model):
                 result = score(model, self.split, n)
             interim = Interim(
@@ -100,9 +106,10 @@ def front(interims: Iterable[Interim]) -> list[Interim]:
     return best
 
 
-def _fingerprint(net: Supernet, split: Split) -> str:
-    """16 hex digits of the dense weights and the holdout's labels: what an evaluation depends on."""
+def _fingerprint(net: Supernet, split: Split, grams: Mapping[str, Gram]) -> str:
+    """16 hex digits of the dense weights, the holdout's labels and what is compensated: what a score depends on."""
     digest = hashlib.sha256(split.labels.numpy().tobytes())
+    digest.update(json.dumps(sorted(grams)).encode())
     for name, tensor in net.model.state_dict().items():
         digest.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

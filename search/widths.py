@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from ..models.atoms import FloatArray
 from ..models.budget import Budget, filled
-from .coarse import RULES, coarse_search, levels
-from .importance import Importance, l1, taylor
+from .coarse import coarse_search
+from .importance import Scores, l1, taylor
 from .interim import Interim, Records, front
+from .obs import eliminations, fisher
 from .refine import RefineOptions, refine
 
 Progress: TypeAlias = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 SAMPLE = 1000  # holdout images that score a subnetwork; the finalists are scored again on all of them
 FINALISTS = 5
-IMPORTANCE: dict[str, Importance] = {"taylor": taylor, "l1": l1}
+Curves: TypeAlias = dict[str, list[FloatArray]]  # by name, the error at each width of each group
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +47,11 @@ def search_widths(
     net, holdout = records.net, records.split
     images = min(SAMPLE, len(holdout))
     records.evaluate(net.dense, "dense", images)
-    scores = {name: importance(net, holdout) for name, importance in IMPORTANCE.items()}
+    scores, curves = _importance(records)
     proposals = []
-    for proposal in coarse_search(records, scores, budget, images):
+    for proposal in coarse_search(records, scores, budget, images, curves):
         proposals.append(proposal)
-        progress("coarse search", len(proposals), len(scores) * len(RULES) * len(levels(net.space, budget)))
+        progress("coarse search", len(proposals), proposal.total)
     at_budget = [proposal for proposal in proposals if proposal.budget == budget]
     best = min(at_budget, key=lambda proposal: _rank(proposal.interim))
     starts = [proposal.interim.subnetwork.widths for proposal in at_budget]
@@ -62,6 +64,16 @@ def search_widths(
     candidates = sorted(full, key=_rank)[:FINALISTS]
     finalists = [records.evaluate(each.subnetwork, each.source, len(holdout)) for each in candidates]
     return Searched(min(finalists, key=_rank), best.interim, interims)
+
+
+def _importance(records: Records) -> tuple[dict[str, Scores], Curves]:
+    """The scores, and the error curves where Grams tell what compensation can't mend."""
+    net, holdout = records.net, records.split
+    if not records.grams:
+        return {"taylor": taylor(net, holdout), "l1": l1(net, holdout)}, {}
+    gone = eliminations(net, records.grams, fisher(net, holdout))
+    scores = {"obs": [each.scores for each in gone], "taylor": taylor(net, holdout)}
+    return scores, {"obs": [each.curve for each in gone]}
 
 
 def _rank(interim: Interim) -> tuple[float, object]:

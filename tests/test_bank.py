@@ -1,5 +1,5 @@
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateur.data import Images
+from secateur.models.compensate import compensated
 from secateur.models.errors import SecateurError
 from secateur.models.evaluate import embed, recalibrate
+from secateur.models.gram import Gram
 from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
@@ -53,7 +55,7 @@ TEACHERS = (Teacher(DENSE, 0.5, 300), Teacher(HALF, 0.75, 200), Teacher(THIN, 1.
 
 
 def fill(folder: Path, split: Images | None = None, net: Supernet | None = None, data: str = "abc") -> list[int]:
-    return list(record(net or toy(), TEACHERS, split or noise(), folder, data))
+    return list(record(net or toy(), TEACHERS, {}, split or noise(), folder, data))
 
 
 def opened(folder: Path, **other: object) -> MemoryBank:
@@ -212,17 +214,17 @@ def test_progress_counts_images_over_all_teachers(tmp_path: Path, monkeypatch: p
 def test_a_bank_that_was_interrupted_is_filled_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = opened(tmp_path / "whole")
     monkeypatch.setattr(module, "BATCH", 40)
-    going = record(toy(), TEACHERS, noise(), tmp_path / "parts", "abc")
+    going = record(toy(), TEACHERS, {}, noise(), tmp_path / "parts", "abc")
     assert [next(going) for _ in range(5)] == [40, 80, 90, 130, 170]  # in the middle of the second teacher
     del going
     monkeypatch.undo()
     built: list[Subnetwork] = []
 
-    def noted(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
+    def noted(net: Supernet, subnetwork: Subnetwork, grams: Mapping[str, Gram]) -> nn.Module:
         built.append(subnetwork)
-        return slim(net, subnetwork)
+        return compensated(net, subnetwork, grams)
 
-    monkeypatch.setattr(module, "slim", noted)
+    monkeypatch.setattr(module, "compensated", noted)
     bank = opened(tmp_path / "parts")
     assert built == [HALF, THIN]
     assert all(map(torch.equal, bank.logits[1:], whole.logits[1:]))

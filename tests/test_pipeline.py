@@ -113,7 +113,7 @@ def test_the_ten_lines_of_the_readme_run_as_they_stand(
 
     said = capsys.readouterr()
     assert "can be met" in said.out
-    assert "frozen: is an output of the network" in said.out
+    assert "is an output of the network" in said.out
     assert said.err == ""
     images = images_of(data)
     assert torch.equal(loaded(images), student(images))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,9 +16,11 @@ from torch import Tensor
 
 from ..models.atoms import FloatArray
 from ..models.batches import Split
+from ..models.compensate import compensated
 from ..models.errors import SecateurError
 from ..models.evaluate import BATCH, device_of, embed, recalibrate
-from ..models.slim import kept_places, slim
+from ..models.gram import Gram
+from ..models.slim import kept_places
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..models.trace import evaluating
@@ -105,10 +107,13 @@ def choose_teachers(candidates: Sequence[Candidate], dense: Subnetwork, winner: 
     return [Teacher(candidates[c].subnetwork, candidates[c].loss, candidates[c].macs) for c in chosen]
 
 
-def record(net: Supernet, teachers: Sequence[Teacher], split: Split, folder: Path, data: str) -> Iterator[int]:
+def record(
+    net: Supernet, teachers: Sequence[Teacher], grams: Mapping[str, Gram], split: Split, folder: Path, data: str
+) -> Iterator[int]:
     """Fill the bank in ``folder``, one file a teacher; yields images done, over all teachers.
 
-    A teacher that is already there is not run again. ``data`` is the data set's fingerprint.
+    Teachers are compensated by ``grams``, as they were when the search scored them. One that is already there
+    is not run again. ``data`` is the data set's fingerprint.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "bank.json").exists():
@@ -122,13 +127,15 @@ def record(net: Supernet, teachers: Sequence[Teacher], split: Split, folder: Pat
             done += len(split)
             yield done
             continue
-        for count in _record(net, teacher.subnetwork, split, path):
+        for count in _record(net, teacher.subnetwork, grams, split, path):
             yield done + count
         done += len(split)
 
 
-def _record(net: Supernet, subnetwork: Subnetwork, split: Split, path: Path) -> Iterator[int]:
-    model = slim(net, subnetwork)
+def _record(
+    net: Supernet, subnetwork: Subnetwork, grams: Mapping[str, Gram], split: Split, path: Path
+) -> Iterator[int]:
+    model = compensated(net, subnetwork, grams)
     recalibrate(model, split)
     kept = kept_places(net, subnetwork).get(f"{net.head}.weight", {}).get(1)
     logits, embeddings, done = torch.empty(0), torch.empty(0), 0
