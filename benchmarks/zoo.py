@@ -12,7 +12,8 @@ input or its output width can change. Groups of a single channel, which has to s
 apart. The share is the MACs of the reached layers in those of all convolutions and linear layers of the dense network
 (attention's products of activations are in neither). For torch-pruning a layer is reached when it is in one of the
 groups that ``get_all_groups`` gives with the last layer ignored.
-Networks above 100 M parameters are traced and priced only, without storage.
+Networks above 100 M parameters are traced and priced only, without storage. With few images and pixels, batch norm
+over as many values as images is all rounding in float32 (float64 tells); ``--images`` compares on more.
 """
 
 import argparse
@@ -44,7 +45,7 @@ from secateur.models.subnetwork import Subnetwork
 from secateur.models.trace import tensors_in
 
 HERE = Path(__file__).parent
-IMAGES, SUBNETWORKS = 4, 3
+SUBNETWORKS = 3
 CLOSE = {torch.float32: 1e-4, torch.float64: 1e-9}  # of the largest output
 LARGEST = 100_000_000  # parameters
 SECONDS, PEER_SECONDS = 1800, 60
@@ -129,14 +130,14 @@ def short(reason: str) -> str:
     return reason.partition(" (")[0].partition(" from ")[0]
 
 
-def inspected(name: str) -> Record:
-    """Everything about one network but the outcome."""
+def inspected(name: str, count: int) -> Record:
+    """Everything about one network but the outcome; outputs are compared on ``count`` images."""
     pixels, bare = least_size(name)
     parameters = sum(p.numel() for p in bare.parameters())
     macs = layer_macs(deepcopy(bare), pixels)
-    record: Record = {"pixels": pixels, "parameters": parameters, "macs": macs.total()}
+    record: Record = {"pixels": pixels, "images": count, "parameters": parameters, "macs": macs.total()}
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(IMAGES, 3, pixels, pixels, generator=generator)
+    images = torch.randn(count, 3, pixels, pixels, generator=generator)
     built = parameters <= LARGEST
     model = as_trained(build(name, pixels), images) if built else bare
     example = images[:1] if built else images[:1].to("meta")
@@ -177,20 +178,20 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:200]
 
 
-def ours(name: str) -> None:
+def ours(name: str, count: int) -> None:
     """Print one network's record."""
     torch.manual_seed(0)
     torch.backends.mha.set_fastpath_enabled(False)
     sc.Supernet.of(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)), torch.zeros(1, 3, 8, 8))  # warm up
     try:
-        record = inspected(name)
+        record = inspected(name, count)
         record |= outcome(record)
     except Exception as error:  # whatever goes wrong in one network is a result of this benchmark
         record = {"outcome": "failed", "error": first_line(error)}
     print(json.dumps(record), flush=True)
 
 
-def peer(name: str) -> None:
+def peer(name: str, _: int) -> None:
     """Print torch-pruning's record, after every step anew."""
     import torch_pruning as tp
 
@@ -229,9 +230,9 @@ def peer(name: str) -> None:
     print(json.dumps(record), flush=True)
 
 
-def in_a_process(part: str, name: str, seconds: int) -> Record:
+def in_a_process(part: str, name: str, count: int, seconds: int) -> Record:
     """The last record that a fresh process prints, and how it ended where it did not end well."""
-    line = [sys.executable, "-W", "ignore", __file__, "--part", part, "--only", name]
+    line = [sys.executable, "-W", "ignore", __file__, "--part", part, "--images", str(count), "--only", name]
     try:
         done = subprocess.run(line, capture_output=True, text=True, timeout=seconds)
         printed, ended = done.stdout, f"ended with status {done.returncode}" if done.returncode else None
@@ -303,21 +304,22 @@ def main() -> None:
     """Run what is not in results/zoo.json yet; write it and results/zoo.md after every network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", help="these networks, even where there is a result")
+    parser.add_argument("--images", type=int, default=4, help="that outputs are compared on")
     parser.add_argument("--ours", action="store_true", help="without torch-pruning")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     parser.add_argument("--part", choices=["ours", "peer"], help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.part:
-        return {"ours": ours, "peer": peer}[asked.part](asked.only[0])
+        return {"ours": ours, "peer": peer}[asked.part](asked.only[0], asked.images)
     path: Path = asked.out / "zoo.json"
     known: Record = json.loads(path.read_text())["nets"] if path.exists() else {}
     result: Record = {**described(), "nets": known}
     for n, name in enumerate(asked.only or names(), 1):
         record = known.get(name, {}) if not asked.only else {}
         if "outcome" not in record:
-            record = in_a_process("ours", name, SECONDS) | {"commit": result["commit"]}
+            record = in_a_process("ours", name, asked.images, SECONDS) | {"commit": result["commit"]}
         if with_peer(name) and "peer" not in record and not asked.ours:
-            record["peer"] = in_a_process("peer", name, PEER_SECONDS)
+            record["peer"] = in_a_process("peer", name, asked.images, PEER_SECONDS)
         known[name] = record
         result["nets"] = {each: known[each] for each in names() if each in known}
         path.write_text(json.dumps(result, indent=1) + "\n")
