@@ -141,8 +141,9 @@ class Atoms:
 
     def tie(self, a: Tensor, b: Tensor) -> None:
         """Places that meet live or die together; a channel that meets nothing can't be removed."""
-        shape = np.broadcast_shapes(a.shape, b.shape)
-        left, right = (each.expand(shape).flatten().numpy() for each in (a, b))
+        if a.shape != b.shape:
+            a, b = torch.broadcast_tensors(a, b)  # type: ignore[no-untyped-call]
+        left, right = a.flatten().numpy(), b.flatten().numpy()
         lonely = (left == NOTHING) != (right == NOTHING)
         if lonely.any():
             self.freeze([torch.from_numpy((left + right)[lonely])], "meets zero padding of a fixed width")

@@ -21,8 +21,9 @@ def shaped(func: Any, args: Any, kwargs: Any) -> Any:
     if isinstance(args[0] if args else None, torch.Tensor) and args[0].is_meta:
         if func.overloadpacket in ALIKE:
             return args[0] if func._schema.is_mutable else torch.empty_like(args[0])
-        if func is aten.native_batch_norm.default and not args[5]:
-            return torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0)
+        if func is aten.native_batch_norm.default:
+            channels = args[0].shape[1] if args[5] else 0  # only training returns its statistics
+            return torch.empty_like(args[0]), args[0].new_empty(channels), args[0].new_empty(channels)
     return func(*args, **(kwargs or {}))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .atoms import IntArray
+from .atoms import BoolArray, IntArray
 from .subnetwork import Subnetwork
 from .supernet import Supernet
 
@@ -51,14 +51,15 @@ def masked(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
 
 def kept_places(net: Supernet, subnetwork: Subnetwork) -> dict[str, dict[int, IntArray]]:
     """Tensor → dimension → the places that stay, ascending. Groups may share a dimension (concatenation)."""
-    kept: dict[str, dict[int, IntArray]] = {}
+    stays: dict[str, dict[int, BoolArray]] = {}
     for group, channels in zip(net.groups, subnetwork.kept, strict=True):
-        removed = np.setdiff1d(np.arange(group.width), channels)
+        removed = np.ones(group.width, np.bool_)
+        removed[list(channels)] = False
         for member in group.members:
-            dims = kept.setdefault(member.tensor, {})
-            stays = dims.get(member.dim, np.arange(net.shapes[member.tensor][member.dim]))
-            dims[member.dim] = np.setdiff1d(stays, member.where(removed), assume_unique=True)
-    return kept
+            dims = stays.setdefault(member.tensor, {})
+            line = dims.setdefault(member.dim, np.ones(net.shapes[member.tensor][member.dim], np.bool_))
+            line[member.places[removed[member.channels]]] = False
+    return {tensor: {dim: np.flatnonzero(line) for dim, line in dims.items()} for tensor, dims in stays.items()}
 
 
 def _describe(module: nn.Module) -> None:
