@@ -24,7 +24,8 @@ import numpy as np
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
-from zoo import HERE, Record, build, described, timed
+from zoo import HERE, Record, described, timed
+from zoo_nets import build
 
 import secateur as sc
 from secateur.models.slim import slim

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ class Noise:
         return len(self.labels)
 
     def batches(self, size: int, limit: int | None = None) -> Iterator[Batch]:
-        for indices in torch.arange(min(len(self), limit or len(self))).split(size):
+        for indices in torch.split(torch.arange(min(len(self), limit or len(self))), size):
             yield Batch(self.images[indices], self.labels[indices], indices)
 
     def steps(self, size: int) -> int:
@@ -111,7 +112,7 @@ def inputs_of(model: nn.Module, names: list[str], images: Tensor) -> dict[str, T
 def least_squares(rows: Tensor, targets: Tensor, constant: bool) -> Tensor:
     """The smallest solution; the constant's column is left out. Shape: rows (d, n), targets (made, n) → (made, d)"""
     ones = torch.ones(int(constant), rows.shape[1], dtype=rows.dtype)
-    solution = torch.linalg.lstsq(torch.cat([rows, ones]).T, targets.T, driver="gelsd").solution.T
+    solution: Tensor = torch.linalg.lstsq(torch.cat([rows, ones]).T, targets.T, driver="gelsd").solution.T
     return solution[:, : len(rows)]
 
 
@@ -126,7 +127,8 @@ def test_refitted_weights_equal_a_direct_least_squares_solution(toy: type[Toy]) 
         names = [n for n in names if 1 in places.get(f"{n}.weight", {})]
         assert names
         for name, rows in inputs_of(net.model, names, noise.images).items():
-            layer, dims = net.model.get_submodule(name), places[f"{name}.weight"]
+            layer: Any = net.model.get_submodule(name)
+            dims = places[f"{name}.weight"]
             weight = layer.weight.detach().reshape(len(rows), -1, *rows.shape[1:3])
             stays = torch.from_numpy(dims[1])
             outputs, same = (
@@ -290,7 +292,7 @@ def test_half_precision_is_refitted_in_single(device: torch.device) -> None:
     noise = Noise(50, torch.bfloat16)
     known, subnetwork = grams(net, noise), without(net, 0, {1})
     assert known["middle.weight"].blocks[0].dtype == torch.float32
-    for model in (compensated(net, subnetwork, known), compensated_in_sequence(net, subnetwork, known, noise)):
-        assert model.get_parameter("middle.weight").dtype == torch.bfloat16
-        (got,), (expected,) = answers(model, noise.images.to(device)), answers(net.model, noise.images.to(device))
+    for each in (compensated(net, subnetwork, known), compensated_in_sequence(net, subnetwork, known, noise)):
+        assert each.get_parameter("middle.weight").dtype == torch.bfloat16
+        (got,), (expected,) = answers(each, noise.images.to(device)), answers(net.model, noise.images.to(device))
         assert (got - expected).abs().max() < 0.05 * expected.abs().max()

@@ -34,7 +34,8 @@ def heard(model: nn.Module, x: Tensor) -> tuple[list[tuple[Reading, Tensor]], Re
 def test_matrix_times_rows_plus_bias_is_the_output(layer: nn.Module, shape: tuple[int, ...]) -> None:
     ((reading, output),), _ = heard(layer.double(), torch.randn(*shape, dtype=torch.float64))
     weight = layer.get_parameter(reading.name).detach()
-    matrix = weight.permute(reading.order).flatten(1).unflatten(0, (reading.groups, -1))
+    matrix = weight.permute(reading.order).flatten(1)
+    matrix = matrix.reshape(reading.groups, -1, matrix.shape[1])
     positions = torch.randperm(reading.count)
     made = (reading.rows(positions) @ matrix.mT).movedim(0, 1).flatten(1)
     if reading.bias:

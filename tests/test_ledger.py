@@ -56,8 +56,9 @@ def test_half_of_the_macs_is_the_limit_where_none_is_given() -> None:
 
 @pytest.mark.parametrize("option", ["flops", "params", "memory", "latency"])
 def test_a_limit_that_is_no_amount_is_refused_at_once(option: str) -> None:
+    given: dict[str, Any] = {option: "much"}
     with pytest.raises(sc.SecateurError, match="budget 'much' is not a share"):
-        replace(sc.Ask(), **{option: "much"})
+        sc.Ask(**given)
 
 
 def test_a_new_folder_gets_a_readable_book(tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ def test_a_pass_through_a_network_keeps_a_shortcut_alive_until_the_sum() -> None
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             x = self.stem(x)
-            return x + self.conv(x)
+            total: torch.Tensor = x + self.conv(x)
+            return total
 
     atoms = trace(Residual(), torch.zeros(1, 3, 2, 2))
     assert [(a.born, a.last) for a in atoms.activations] == [(0, 1), (1, 3), (2, 3), (3, 4)]

@@ -53,7 +53,7 @@ def error_by_hand(net: Supernet, group: int, gone: list[int], name: str, noise: 
     stays = np.setdiff1d(np.arange(size), member.where(np.array(gone)))
     known = {member.tensor: grams(net, noise)[member.tensor]}
     refitted = compensated(net, subnetwork, known, EXACT).get_submodule(name)
-    parts = x.unflatten(1, (-1, size))[:, :, torch.from_numpy(stays)].flatten(1, 2)
+    parts = x.reshape(len(x), -1, size, *x.shape[2:])[:, :, torch.from_numpy(stays)].flatten(1, 2)
     with torch.no_grad():
         missing = layer(x) - refitted(parts)
     return float((missing.square().movedim(1, 0).flatten(1).mean(1) * slopes).sum()) / 2

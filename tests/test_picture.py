@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,38 +48,38 @@ def test_every_group_is_a_band_from_the_layer_that_makes_it_to_the_last_that_rea
     found = {}
     for lines in bands.collections:
         if isinstance(lines, LineCollection):
-            (segment,), (colour,) = lines.get_segments(), lines.get_colors()
+            kept: Any = lines
+            (segment,), (colour,) = kept.get_segments(), kept.get_colors()
             found[to_hex(colour).upper()] = np.asarray(segment).tolist()
     assert found == {PRUNABLE: [[0, 0], [1, 0]], NORM: [[1, 1], [2, 1]], FROZEN: [[2, 2], [2, 2]]}
 
 
 def test_a_wider_group_has_a_thicker_band(small: Profile) -> None:
     _, bands, _ = drawn(small)
-    thick = {
-        to_hex(x.get_colors()[0]).upper(): x.get_linewidths()[0]
-        for x in bands.collections
-        if isinstance(x, LineCollection)
-    }
+    found: list[Any] = [x for x in bands.collections if isinstance(x, LineCollection)]
+    thick = {to_hex(x.get_colors()[0]).upper(): x.get_linewidths()[0] for x in found}
     assert thick[NORM] == pytest.approx(2 * thick[PRUNABLE])  # 16 and 4 channels: by the root of the width
 
 
 def test_dots_are_filled_where_a_layer_makes_a_group_and_open_where_one_reads_it(small: Profile) -> None:
     _, bands, _ = drawn(small)
-    filled, opened = [], []
-    for dots in bands.collections:
-        if isinstance(dots, PathCollection):
-            face = to_hex(dots.get_facecolor()[0])
-            (opened if face == "#ffffff" else filled).extend(np.asarray(dots.get_offsets()).tolist())
+    filled: list[list[float]] = []
+    opened: list[list[float]] = []
+    found: list[Any] = [x for x in bands.collections if isinstance(x, PathCollection)]
+    for dots in found:
+        face = to_hex(dots.get_facecolor()[0])
+        (opened if face == "#ffffff" else filled).extend(np.asarray(dots.get_offsets()).tolist())
     assert sorted(filled) == [[0, 0], [1, 1], [2, 2]]
     assert sorted(opened) == [[1, 0], [2, 1]]
 
 
 def test_bars_are_the_shares_of_the_macs_in_the_colour_of_the_most_prunable_group(small: Profile) -> None:
     _, _, bars = drawn(small)
-    heights = {bar.get_x() + bar.get_width() / 2: bar.get_height() for bar in bars.patches}
+    drawn_bars: list[Any] = list(bars.patches)
+    heights = {bar.get_x() + bar.get_width() / 2: bar.get_height() for bar in drawn_bars}
     total = 3 * 4 + 4 * 16 + 16 * 5
     assert [heights[x] for x in range(3)] == pytest.approx([100 * n / total for n in (12, 64, 80)])
-    colours = {bar.get_x() + bar.get_width() / 2: to_hex(bar.get_facecolor()).upper() for bar in bars.patches}
+    colours = {bar.get_x() + bar.get_width() / 2: to_hex(bar.get_facecolor()).upper() for bar in drawn_bars}
     assert [colours[x] for x in range(3)] == [PRUNABLE, PRUNABLE, NORM]
 
 

@@ -71,7 +71,7 @@ class WrittenOut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, unbiased=False) + 1e-6).sqrt()
-        response = x.norm(dim=(2, 3), keepdim=True)
+        response: Tensor = torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True)
         return x * response / (response.mean(1, keepdim=True) + 1e-6)
 
 

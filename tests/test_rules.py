@@ -159,10 +159,10 @@ def test_stacked_tensors_are_tied_channel_by_channel() -> None:
 
 
 def test_parts_of_channels_that_are_summed_stay_equal() -> None:
-    net = Net(lambda x: x.unflatten(1, (2, 4)).sum(1), 4)
+    net = Net(lambda x: x.view(1, 2, 4, 8, 8).sum(1), 4)
     (group,) = found(net).groups
     assert group.width == 4
-    apart = found(Net(lambda x: torch.cat(x.unflatten(1, (2, 4)).unbind(1)[::-1], 1)))
+    apart = found(Net(lambda x: torch.cat(x.view(1, 2, 4, 8, 8).unbind(1)[::-1], 1)))
     assert [group.width for group in apart.groups] == [4]
 
 
