@@ -19,7 +19,7 @@ app = App(
     name="secateur",
     help="""Give it a trained CNN and a FLOPs budget; it gives back a smaller CNN.
 
-Try it with no data and no weights, in one to two minutes: `secateur run`. Then with your own:
+Try it with no data and no weights, in two to four minutes: `secateur run`. Then with your own:
 `secateur run resnet56 --weights w.safetensors --data imagefolder:DIR --flops 50% --out runs/r56`.
 The same line again takes up a run that was interrupted.
 
