@@ -24,8 +24,6 @@ from .transfer.finetune import Recipe
 from .transfer.finetune import finetune as train
 from .transfer.objectives import ContrastiveTransfer, CrossEntropy, Objective
 
-DENSE = Recipe(epochs=12, batch=64, warmup=1)  # of a digits network that has no weights
-
 
 def silent(what: str, done: int, total: int) -> None:
     """Report nothing."""
@@ -114,17 +112,20 @@ def finetune(
     method: str = Ask.method,
     seed: int = 0,
     folder: Path | None = None,
+    known: Mapping[str, Gram] | None = None,
     progress: Progress = silent,
 ) -> nn.Module:
     """Build ``subnetwork`` and train it with the bank: ``ckt``, ``ckt-kl`` (gated teachers only) or ``ce``.
 
-    It starts from weights compensated in closed form, in sequence. A ``folder`` keeps checkpoints and
+    It starts from weights compensated in closed form, in sequence; ``known`` are the dense network's Grams where
+    they are at hand. A ``folder`` keeps checkpoints and
     metrics.jsonl, and is taken up. Returns a plain module in evaluation mode, its batch norm recalibrated on
     training images, that carries its architecture.
     """
     if method not in METHODS:
         raise SecateurError(f"no method is called {method!r}; give {', '.join(METHODS)}")
-    model = compensated_in_sequence(net, subnetwork, grams(net, data.train), data.train)
+    known = grams(net, data.train) if known is None else known
+    model = compensated_in_sequence(net, subnetwork, known, data.train)
     width = model.get_parameter(f"{net.head}.weight").shape[1] if net.head else bank.embeddings[0].shape[-1]
     objective = METHODS[method](bank, data, width, seed)
     for step in train(model, net.head, data.train, objective, Recipe(epochs=epochs, seed=seed), folder):

@@ -139,6 +139,7 @@ class _Work:
             method=ask.method,
             seed=ask.seed,
             folder=self.out / "transfer",
+            known=self.grams,
             progress=self.progress,
         )
         save(student, self.out / "best")

@@ -12,8 +12,6 @@ gradients for obs are of 1,000 train images; everything else reads the holdout.
 
 import argparse
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from conditions import conditions
 
 import secateur as sc
 from secateur.data import Data
@@ -147,11 +146,9 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     data = sc.open_data(f"imagefolder:{asked.cifar}")
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=HERE)
     result = {
-        "commit": commit.stdout.strip(),
+        **conditions(),
         "compensated": asked.compensate,
-        "versions": {"torch": torch.__version__, "secateur": sc.__version__, "python": platform.python_version()},
         "nets": {name: table(name, asked, data) for name in asked.nets},
     }
     asked.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -11,15 +11,12 @@ channels inside blocks are prunable; ``all``: those of the residual stages, too.
 
 import argparse
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-import torch
+from conditions import conditions
 from torch import nn
 
 import secateur as sc
@@ -89,7 +86,7 @@ def job(name: str, groups: str, data: Data, test: bool) -> dict[str, object]:
     slopes = timed(lambda: fisher(net, data.holdout))
     found = timed(lambda: eliminations(net, known, slopes[0]))
     widths = error_per_mac(net.space, net.budget("50%"), [each.curve for each in found[0]])
-    order = [np.argsort(each.order).astype(np.float64) for each in found[0]]
+    order = [each.scores for each in found[0]]
     second = strongest(order, widths)
     arms = {
         "dense": arm(lambda: slim(net, net.dense), data, test),
@@ -130,11 +127,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "compensation.json")
     asked = parser.parse_args()
     data = sc.open_data(f"imagefolder:{asked.cifar}")
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=HERE)
     result = {
-        "commit": commit.stdout.strip(),
-        "versions": {"torch": torch.__version__, "secateur": sc.__version__, "python": platform.python_version()},
-        "threads": torch.get_num_threads(),
+        **conditions(),
         "ridge": RIDGE,
         "images": IMAGES,
         "rows_a_column": ROWS,

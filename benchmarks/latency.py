@@ -19,8 +19,9 @@ from statistics import median
 
 import numpy as np
 import torch
+from conditions import conditions
 from torch import Tensor, nn
-from zoo import HERE, Record, described
+from zoo import HERE, Record
 
 import secateur as sc
 from secateur.models.latency import measure
@@ -94,7 +95,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    result: Record = {**described(), "rounds": asked.rounds, "load": os.getloadavg(), "target": TARGET, "nets": {}}
+    result: Record = {**conditions(), "rounds": asked.rounds, "load": os.getloadavg(), "target": TARGET, "nets": {}}
     for name in asked.nets:
         one = result["nets"][name] = compared(name, asked.rounds, asked.device)
         met = "met" if one["median_difference"] <= TARGET else "NOT met"

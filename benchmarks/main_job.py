@@ -8,14 +8,12 @@ fine-tuning, after cross-entropy, after CKT. Every arm starts from the same subn
 
 import argparse
 import json
-import platform
-import subprocess
 import time
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
+from conditions import conditions
 from torch import nn
 
 import secateur as sc
@@ -88,11 +86,8 @@ def main() -> None:
     parser.add_argument("--tag", default="", help="ends the name of the result's file")
     asked = parser.parse_args()
     data = sc.open_data(f"imagefolder:{asked.cifar}")
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=HERE)
     result = {
-        "commit": commit.stdout.strip(),
-        "versions": {"torch": torch.__version__, "secateur": sc.__version__, "python": platform.python_version()},
-        "threads": torch.get_num_threads(),
+        **conditions(),
         "asked": {**vars(asked), "cifar": "CIFAR-10, JPEG copy"},
     }
     nets = {name: job(name, data, asked.trials, asked.epochs, asked.seed, asked.freeze) for name in asked.nets}

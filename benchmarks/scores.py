@@ -9,13 +9,12 @@ the holdout too. Random scores with seeds 0, 1 and 2 are the control.
 
 import argparse
 import json
-import platform
-import subprocess
 import time
 from functools import partial
 from pathlib import Path
 
 import torch
+from conditions import conditions
 
 import secateur as sc
 from secateur.data import Data
@@ -71,10 +70,8 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     data = sc.open_data(f"imagefolder:{asked.cifar}")
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=HERE)
     result = {
-        "commit": commit.stdout.strip(),
-        "versions": {"torch": torch.__version__, "secateur": sc.__version__, "python": platform.python_version()},
+        **conditions(),
         "nets": {name: table(name, asked.weights, data) for name in asked.nets},
     }
     (HERE / "results" / "scores.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -23,8 +23,10 @@ from statistics import median
 import numpy as np
 import torch
 import torch_pruning as tp
+import torchvision
+from conditions import conditions
 from torch import Tensor, nn
-from zoo import HERE, Record, described, timed
+from zoo import HERE, Record, timed
 from zoo_nets import build
 
 import secateur as sc
@@ -147,7 +149,7 @@ def main() -> None:
         nets[name] = against_torch_pruning(name, asked.repeats)
         print(name, nets[name]["median"], "times faster:", nets[name]["times_faster"], flush=True)
     result: Record = {
-        **described(),
+        **conditions(torchvision, tp),
         "repeats": asked.repeats,
         "nets": nets,
         "median_times_faster": median(net["times_faster"]["secateur"] for net in nets.values()),

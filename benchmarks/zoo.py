@@ -18,8 +18,6 @@ over as many values as images is all rounding in float32 (float64 tells); ``--im
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
@@ -33,6 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
+from conditions import conditions
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from zoo_nets import build, layer_macs, least_size, names, with_peer
@@ -285,21 +284,6 @@ def table(result: Record) -> str:
     return "\n".join(lines) + "\n"
 
 
-def described() -> Record:
-    """Where and with what this runs."""
-    import timm
-    import torch_pruning
-
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=HERE)
-    libraries = (torch, torchvision, timm, torch_pruning, sc)
-    return {
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), **{x.__name__: x.__version__ for x in libraries}},
-    }
-
-
 def main() -> None:
     """Run what is not in results/zoo.json yet; write it and results/zoo.md after every network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -313,7 +297,10 @@ def main() -> None:
         return {"ours": ours, "peer": peer}[asked.part](asked.only[0], asked.images)
     path: Path = asked.out / "zoo.json"
     known: Record = json.loads(path.read_text())["nets"] if path.exists() else {}
-    result: Record = {**described(), "nets": known}
+    import timm
+    import torch_pruning
+
+    result: Record = {**conditions(torchvision, timm, torch_pruning), "nets": known}
     for n, name in enumerate(asked.only or names(), 1):
         record = known.get(name, {}) if not asked.only else {}
         if "outcome" not in record:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .atoms import BoolArray
+from .atoms import BoolArray, IntArray
 from .call import aten
 from .rules import AVERAGES
 from .slim import kept_places, masked
@@ -23,25 +23,26 @@ def reference(net: Supernet, subnetwork: Subnetwork, *images: Tensor) -> list[Te
     Where a layer norm, a group norm or an average reduces over channels, its statistics are of those kept.
     """
     model = masked(net, subnetwork)
-    tensors = dict(model.named_parameters())
-    kept = {id(tensors[n]): d[0] for n, d in kept_places(net, subnetwork).items() if n in tensors and 0 in d}
-    removed = _removed(net, subnetwork)
+    tensors, places = dict(model.named_parameters()), kept_places(net, subnetwork)
+    kept = {id(tensors[name]): dims[0] for name, dims in places.items() if name in tensors and 0 in dims}
+    removed = _removed(net, places)
     averages = {
         k: [(dim, torch.from_numpy(np.flatnonzero(~removed[along]))) for dim, along in statistics]
         for k, statistics in net.atoms.statistics.items()
     }
-    statistics = _KeptStatistics({each: torch.from_numpy(places) for each, places in kept.items()}, averages)
+    statistics = _KeptStatistics({each: torch.from_numpy(stays) for each, stays in kept.items()}, averages)
     with torch.no_grad(), statistics:
         return tensors_in(model(*images))
 
 
-def _removed(net: Supernet, subnetwork: Subnetwork) -> BoolArray:
-    """The atoms of the channels that go. Shape: → (atoms,)"""
+def _removed(net: Supernet, places: Mapping[str, Mapping[int, IntArray]]) -> BoolArray:
+    """The atoms that go, given the places that stay. Shape: → (atoms,)"""
     removed = np.zeros(net.atoms.count, np.bool_)
-    for group, channels in zip(net.groups, subnetwork.kept, strict=True):
-        gone = np.setdiff1d(np.arange(group.width), channels)
-        for member in group.members:
-            removed[net.atoms.tensors[member.tensor][member.dim][member.where(gone)]] = True
+    for tensor, dims in places.items():
+        for dim, stays in dims.items():
+            along = net.atoms.tensors[tensor][dim]
+            removed[along] = True
+            removed[along[stays]] = False
     return removed
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .atoms import BoolArray, IntArray
 from .subnetwork import Subnetwork
 from .supernet import Supernet
+from .trace import named_tensors
 
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -19,7 +20,7 @@ def slim(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
     It inherits weights, batch norm and running statistics, and needs nothing of this library to run.
     """
     net.check(subnetwork)
-    tensors = {**dict(net.model.named_parameters()), **dict(net.model.named_buffers())}
+    tensors = named_tensors(net.model)
     narrowed: dict[int, Tensor] = {}
     for name, dims in kept_places(net, subnetwork).items():
         old = tensors[name]
@@ -38,7 +39,7 @@ def masked(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
     """The dense network with the weights that read removed channels set to zero: what ``slim`` must equal."""
     net.check(subnetwork)
     model = copy.deepcopy(net.model)
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = named_tensors(model)
     with torch.no_grad():
         for group, channels in zip(net.groups, subnetwork.kept, strict=True):
             removed = np.setdiff1d(np.arange(group.width), channels)

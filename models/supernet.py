@@ -4,7 +4,6 @@ import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +17,7 @@ from .evaluate import device_of
 from .groups import ChannelGroup, grouping
 from .profile import Profile, profile
 from .subnetwork import Subnetwork
-from .trace import trace
+from .trace import named_tensors, trace
 
 LEAST_SHARE = 0.1  # of a group: single-channel layers are what users of other tools complain about
 
@@ -93,7 +92,7 @@ class Supernet:
     def _sorted(cls, model: nn.Module, examples: tuple[Tensor, ...], atoms: Atoms, wishes: Wishes) -> "Supernet":
         found = grouping(atoms)
         trainable = [name for name, _ in model.named_parameters()]
-        shapes = {name: tuple(tensor.shape) for name, tensor in chain(model.named_parameters(), model.named_buffers())}
+        shapes = {name: tuple(tensor.shape) for name, tensor in named_tensors(model).items()}
         dense = np.array([group.width for group in found.groups])
         space = Space(Costs.of(atoms, found, trainable), dense, _floor(found.groups, wishes), wishes.divisor)
         heads = [g.name for g in found.frozen if g.frozen == "is an output of the network"]

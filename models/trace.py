@@ -35,11 +35,11 @@ def trace(model: nn.Module, *examples: Tensor) -> Atoms:
     where it left layers out, everything is frozen: they may read any channel. Layers that only training runs
     are followed there. Raises SecateurError where the network does not run on such inputs.
     """
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = named_tensors(model)
     bare = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     try:
         atoms = _follow(model, bare, [example.to("meta") for example in examples])
-        return _trained(atoms, model, bare, examples).without_labels() if atoms.idle else atoms.without_labels()
+        return (_trained(atoms, model, bare, examples) if atoms.idle else atoms).without_labels()
     except ERRORS:
         real = {name: tensor.detach().clone() for name, tensor in tensors.items()}  # forward may write to buffers
     try:
@@ -71,6 +71,11 @@ def evaluating(model: nn.Module, training: bool = False) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name; one that modules share under its first."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def tensors_in(output: object) -> list[Tensor]:
@@ -124,7 +129,7 @@ def _everywhere(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tenso
 
     Torch would itself find a module that is registered twice under both names, and leave the stand-in in it.
     """
-    names = {id(tensor): name for name, tensor in chain(model.named_parameters(), model.named_buffers())}
+    names = {id(tensor): name for name, tensor in named_tensors(model).items()}
     return {
         f"{path}.{name}".removeprefix("."): tensors[names[id(tensor)]]
         for path, module in model.named_modules()

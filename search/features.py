@@ -19,7 +19,7 @@ from ..models.errors import SecateurError
 from ..models.evaluate import device_of
 from ..models.groups import ChannelGroup, Member
 from ..models.supernet import Supernet
-from ..models.trace import evaluating
+from ..models.trace import evaluating, named_tensors
 from .readings import Readings, channel_maps
 from .scores import Scores
 
@@ -92,7 +92,7 @@ def _nuclear(gram: Tensor) -> Tensor:
 @torch.no_grad()
 def _averaged(net: Supernet, split: Split, groups: Sequence[ChannelGroup], images: int, statistic: Statistic) -> Scores:
     """``statistic`` of the maps of these groups, averaged over images and over the weights that read them."""
-    tensors = {**dict(net.model.named_parameters()), **dict(net.model.named_buffers())}
+    tensors = named_tensors(net.model)
     read: dict[str, list[tuple[int, Member]]] = {}  # weight → whom it reads
     for g, group in enumerate(groups):
         for member in group.members:

@@ -7,7 +7,6 @@ a channel (a residual stage has many).
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..models.atoms import FloatArray
@@ -15,20 +14,21 @@ from ..models.batches import Split
 from ..models.errors import SecateurError
 from ..models.groups import Member
 from ..models.supernet import Supernet
+from ..models.trace import named_tensors
 from .scores import Scores, average, makers, per_place, sums
 
 
 def l1(net: Supernet, split: Split) -> Scores:
     """Σ|W_c|; data-free. Li et al. 2017, https://arxiv.org/abs/1608.08710."""
     del split
-    weights = _tensors(net)
+    weights = named_tensors(net.model)
     return average(net, makers(net), lambda m, width: m.per_channel(sums(weights[m.tensor].abs(), m.dim), width))
 
 
 def l2(net: Supernet, split: Split) -> Scores:
     """√Σ W_c²; data-free. As soft filter pruning ranks, He et al. 2018, https://arxiv.org/abs/1808.06866."""
     del split
-    weights = _tensors(net)
+    weights = named_tensors(net.model)
 
     def norm(member: Member, width: int) -> FloatArray:
         squares = sums(weights[member.tensor].detach().double() ** 2, member.dim)
@@ -46,7 +46,7 @@ def fpgm(net: Supernet, split: Split) -> Scores:
     other groups in the same layer count among the j.
     """
     del split
-    weights = _tensors(net)
+    weights = named_tensors(net.model)
 
     def distance(member: Member, width: int) -> FloatArray:
         rows = per_place(weights[member.tensor], member.dim)
@@ -64,7 +64,7 @@ def bn_scale(net: Supernet, split: Split) -> Scores:
     SecateurError where no channel has one.
     """
     del split
-    weights = _tensors(net)
+    weights = named_tensors(net.model)
     norms = {f"{name}.weight" for name, module in net.model.named_modules() if isinstance(module, _BatchNorm)}
     members = [[m for m in group.members if m.tensor in norms] for group in net.groups]
     if not any(members):
@@ -83,7 +83,3 @@ def random(net: Supernet, split: Split, seed: int = 0) -> Scores:
     del split
     generator = np.random.default_rng(seed)
     return [generator.random(group.width) for group in net.groups]
-
-
-def _tensors(net: Supernet) -> dict[str, Tensor]:
-    return {**dict(net.model.named_parameters()), **dict(net.model.named_buffers())}

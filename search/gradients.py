@@ -19,6 +19,7 @@ from ..models.batches import Split
 from ..models.evaluate import device_of
 from ..models.groups import Member
 from ..models.supernet import Supernet
+from ..models.trace import named_tensors
 from .scores import Scores, average, makers, readers, sums
 
 AtMember: TypeAlias = Callable[[Tensor, Member, int], FloatArray]  # of W·∂J/∂W, for a group of this width
@@ -72,7 +73,7 @@ def _at(products: Mapping[str, Tensor], score: AtMember, member: Member, width: 
 def _products(net: Supernet, split: Split, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """W·∂J/∂W of these weights, batch by batch."""
     model = copy.deepcopy(net.model).eval().requires_grad_(False)
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = named_tensors(model)
     weights = {name: tensors[name].requires_grad_(True) for name in names}
     for images, labels, _ in split.batches(TAYLOR_BATCH, TAYLOR_IMAGES):
         gradients = _gradients(model, images, labels, list(weights.values()))

@@ -5,10 +5,9 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-import torch
+from chains import plain
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from secateur.models.atoms import FloatArray, IntArray
 from secateur.models.budget import Budget, Space
@@ -29,17 +28,7 @@ from secateur.search.importance import Scores
 WIDTHS = (16, 24, 12, 20)
 
 
-def plain(widths: tuple[int, ...] = WIDTHS, divisor: int = 1) -> Supernet:
-    """A chain of convolutions with batch norm."""
-    torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for reads, writes in zip((3, *widths), widths, strict=False):
-        layers += [nn.Conv2d(reads, writes, 3, padding=1), nn.BatchNorm2d(writes), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 4))
-    return Supernet.of(model, torch.zeros(1, 3, 8, 8), divisor=divisor)
-
-
-NETS = {divisor: plain(divisor=divisor) for divisor in (1, 4, 8)}
+NETS = {divisor: plain(WIDTHS, divisor) for divisor in (1, 4, 8)}
 
 
 def random_scores(net: Supernet, seed: int = 0) -> Scores:

@@ -2,31 +2,17 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from toys import Between
 
 from secateur.models.check import checked
 from secateur.models.errors import SecateurError
 from secateur.models.supernet import Supernet
 
 
-class Net(nn.Module):
-    """Two convolutions before ``middle``, one behind it."""
-
-    def __init__(self, middle: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.first, self.second = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 8, 3, padding=1)
-        self.middle = middle
-        self.head = nn.Conv2d(8, 5, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head(self.middle(F.relu(self.second(F.relu(self.first(x))))))
-        return out.mean((2, 3))
-
-
 def supernet(middle: Callable[[Tensor], Tensor], check: bool = True) -> Supernet:
     torch.manual_seed(0)
-    return Supernet.of(Net(middle), torch.zeros(1, 3, 8, 8), check=check)
+    return Supernet.of(Between(middle), torch.zeros(1, 3, 8, 8), check=check)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +42,7 @@ def test_a_forward_that_depends_on_the_width_itself_is_found_by_its_values() -> 
 
 
 def test_the_check_leaves_the_network_as_it_was() -> None:
-    model = Net(lambda x: x).train()
+    model = Between(lambda x: x).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     checked(Supernet.of(model, torch.zeros(1, 3, 8, 8), check=False))
     assert model.training
@@ -72,11 +58,11 @@ def test_nothing_left_to_prune_is_an_error_that_says_why() -> None:
 
 
 def test_groups_are_frozen_by_name_and_an_unknown_name_lists_them() -> None:
-    net = Supernet.of(Net(lambda x: x), torch.zeros(1, 3, 8, 8), freeze=("fir*",))
+    net = Supernet.of(Between(lambda x: x), torch.zeros(1, 3, 8, 8), freeze=("fir*",))
     assert [group.name for group in net.groups] == ["second"]
     assert net.frozen[0].frozen == "was frozen by you"
     with pytest.raises(SecateurError, match="no channel group is called 'thrid'; the groups are first, second"):
-        Supernet.of(Net(lambda x: x), torch.zeros(1, 3, 8, 8), freeze=("thrid",))
+        Supernet.of(Between(lambda x: x), torch.zeros(1, 3, 8, 8), freeze=("thrid",))
 
 
 class Weighed(nn.Module):

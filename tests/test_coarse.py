@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from chains import plain
 
 from secateur.data import Images
 from secateur.models.atoms import IntArray
@@ -15,18 +15,6 @@ from secateur.search.allocation import CURVE_RULES, RULES
 from secateur.search.coarse import NEAR, Candidate, Proposal, coarse_search, levels, pool
 from secateur.search.importance import Scores
 from secateur.search.interim import Records
-
-WIDTHS = (16, 24, 12, 20)
-
-
-def plain(widths: tuple[int, ...] = WIDTHS, divisor: int = 1) -> Supernet:
-    """A chain of convolutions with batch norm."""
-    torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for reads, writes in zip((3, *widths), widths, strict=False):
-        layers += [nn.Conv2d(reads, writes, 3, padding=1), nn.BatchNorm2d(writes), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 4))
-    return Supernet.of(model, torch.zeros(1, 3, 8, 8), divisor=divisor)
 
 
 def noise(count: int = 64) -> Images:

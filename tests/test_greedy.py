@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from chains import plain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scored import drawn, noise, residual
@@ -27,16 +28,7 @@ from secateur.search.interim import Interim, Records
 WIDTHS = (16, 24, 12, 20, 16, 16)
 
 
-def plain(divisor: int = 1, widths: tuple[int, ...] = WIDTHS) -> Supernet:
-    torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for reads, writes in zip((3, *widths), widths, strict=False):
-        layers += [nn.Conv2d(reads, writes, 3, padding=1), nn.BatchNorm2d(writes), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 4))
-    return Supernet.of(model, torch.zeros(1, 3, 8, 8), divisor=divisor)
-
-
-NETS = {divisor: plain(divisor) for divisor in (1, 4)}
+NETS = {divisor: plain(WIDTHS, divisor) for divisor in (1, 4)}
 
 
 def keeping(net: Supernet, share: float) -> Budget:
@@ -218,7 +210,7 @@ def test_run_again_it_evaluates_nothing_and_finds_the_same() -> None:
     count = len(records.all)
     assert list(greedy(records, taylor, budget, GreedyOptions(8, 20))) == first
     assert len(records.all) == count <= 20
-    assert NETS[1].model.training == plain().model.training
+    assert NETS[1].model.training == plain(WIDTHS).model.training
 
 
 @settings(deadline=None)

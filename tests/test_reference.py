@@ -1,7 +1,7 @@
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from toys import Between
 
 from secateur.models.reference import reference
 from secateur.models.slim import slim
@@ -9,23 +9,9 @@ from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 
 
-class Net(nn.Module):
-    """Two convolutions before ``middle``, one behind it."""
-
-    def __init__(self, middle: nn.Module) -> None:
-        super().__init__()
-        self.first, self.second = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 8, 3, padding=1)
-        self.middle = middle
-        self.head = nn.Conv2d(8, 5, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head(self.middle(F.relu(self.second(F.relu(self.first(x))))))
-        return out.mean((2, 3))
-
-
 def supernet(middle: nn.Module) -> Supernet:
     torch.manual_seed(0)
-    return Supernet.of(Net(middle), torch.zeros(1, 3, 8, 8))
+    return Supernet.of(Between(middle), torch.zeros(1, 3, 8, 8))
 
 
 @pytest.mark.parametrize("norm", [nn.GroupNorm(2, 8), nn.GroupNorm(1, 8), nn.GroupNorm(8, 8)], ids=str)

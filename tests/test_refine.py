@@ -7,10 +7,11 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from chains import plain
 from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
-from torch import Tensor, nn
+from torch import Tensor
 
 from secateur.data import Images
 from secateur.models.atoms import IntArray
@@ -33,16 +34,7 @@ def _quiet() -> Iterator[None]:
     optuna.logging.set_verbosity(before)
 
 
-def plain(widths: tuple[int, ...] = (12, 16, 10, 14), divisor: int = 1) -> Supernet:
-    torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for reads, writes in zip((3, *widths), widths, strict=False):
-        layers += [nn.Conv2d(reads, writes, 3, padding=1), nn.BatchNorm2d(writes), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 4))
-    return Supernet.of(model, torch.zeros(1, 3, 8, 8), divisor=divisor)
-
-
-NET = plain()
+NET = plain((12, 16, 10, 14))
 SCORES = l1(NET, Images(lambda chunks: iter(()), torch.zeros(0), (3, 8, 8)))
 BUDGET = NET.budget("50%")
 

@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-import torch
+from chains import plain
 from scored import noise
-from torch import nn
 
 from secateur.models.atoms import IntArray
 from secateur.models.subnetwork import Subnetwork
@@ -18,16 +17,7 @@ from secateur.search.sensitivity import SHARES, probed, probes, sensitivity
 WIDTHS = (16, 24, 12)
 
 
-def plain(divisor: int = 1) -> Supernet:
-    torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for reads, writes in zip((3, *WIDTHS), WIDTHS, strict=False):
-        layers += [nn.Conv2d(reads, writes, 3, padding=1), nn.BatchNorm2d(writes), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], 4))
-    return Supernet.of(model, torch.zeros(1, 3, 8, 8), divisor=divisor)
-
-
-NET = plain()
+NET = plain(WIDTHS)
 SCORES = [np.arange(float(width)) for width in WIDTHS]
 
 
@@ -48,7 +38,7 @@ def curves(loss: Callable[[IntArray], float]) -> list[Sequence[float]]:
 
 @pytest.mark.parametrize("divisor", [1, 4])
 def test_each_group_is_narrowed_alone_to_allowed_widths_down_to_its_least(divisor: int) -> None:
-    space = plain(divisor).space
+    space = plain(WIDTHS, divisor).space
     first, *others = probes(space)
     assert first.tolist() == list(WIDTHS)
     assert len(others) <= len(SHARES) * len(WIDTHS)
@@ -60,7 +50,7 @@ def test_each_group_is_narrowed_alone_to_allowed_widths_down_to_its_least(diviso
 
 
 def test_no_probe_comes_twice() -> None:
-    assert len({tuple(widths) for widths in probes(plain(8).space)}) == len(probes(plain(8).space))
+    assert len({tuple(widths) for widths in probes(plain(WIDTHS, 8).space)}) == len(probes(plain(WIDTHS, 8).space))
 
 
 def test_a_loss_that_rises_linearly_in_each_group_is_found_again() -> None:

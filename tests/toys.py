@@ -1,5 +1,7 @@
 """Small networks, each with one structure that pruning must follow or leave alone."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,6 +9,20 @@ from torch import Tensor, nn
 
 def conv(reads: int, writes: int, groups: int = 1) -> nn.Conv2d:
     return nn.Conv2d(reads, writes, 3, padding=1, groups=groups)
+
+
+class Between(nn.Module):
+    """Two convolutions before ``middle``, one behind it."""
+
+    def __init__(self, middle: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.second = conv(3, 6), conv(6, 8)
+        self.middle = middle
+        self.head = nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.middle(F.relu(self.second(F.relu(self.first(x))))))
+        return out.mean((2, 3))
 
 
 class Toy(nn.Module):

@@ -1,0 +1,25 @@
+"""Where and with what a benchmark runs, for its result."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+import secateur as sc
+
+
+def conditions(*libraries: ModuleType) -> dict[str, Any]:
+    """The commit, the machine, the threads, and the versions of torch, secateur and these libraries."""
+    here = Path(__file__).parent
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=here)
+    versions = {library.__name__: library.__version__ for library in (torch, sc, *libraries)}
+    return {
+        "commit": commit.stdout.strip(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), **versions},
+    }
