@@ -1,0 +1,199 @@
+"""Which score before fine-tuning predicts accuracy after it? ResNet-20 (CIFAR-10, JPEG copy), 50% of MACs.
+
+24 subnetworks: scores (L1, Taylor, obs) x allocation rules, the rest with random widths in the order of the scores
+in turn. Each is fine-tuned from weights compensated in sequence, cross-entropy, 2 epochs, with two seeds. The
+truth is test accuracy, read here only. Proxies: loss, accuracy and ensemble-guided loss on 1,000 and 5,000 holdout
+images, with batch statistics and with recalibrated batch norm (4,000 train images), of the raw and of the
+compensated subnetwork; KL to the dense network's outputs; the share of Taylor scores kept; the error on
+the elimination curves; and sums of z-scores. Spearman's rank correlation with the mean over both seeds, 95% intervals
+by bootstrap over subnetworks, over all 24 and over the 12 that end best; beside them the second seed against the first.
+
+    python benchmarks/proxies.py CIFAR_FOLDER [--learning-rate 0.02] [--processes 2]
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from conditions import conditions
+from scipy.stats import spearmanr  # type: ignore[import-untyped]
+from torch import Tensor, nn
+from tuned import Tuning, known, opened, supernet, tunings
+
+import secateur as sc
+from secateur.data import Data
+from secateur.models.atoms import FloatArray
+from secateur.models.batches import Split
+from secateur.models.budget import fit
+from secateur.models.compensate import compensated
+from secateur.models.evaluate import batch_statistics, outputs, recalibrate
+from secateur.models.slim import slim
+from secateur.models.subnetwork import Subnetwork, strongest
+from secateur.models.trace import evaluating
+from secateur.search.coarse import pool
+from secateur.search.importance import Scores, l1, taylor
+from secateur.search.obs import eliminations, fisher
+
+RESULTS = Path(__file__).parent / "results"
+NET = ("resnet20", "all")
+COUNT, BEST, EPOCHS, SEEDS = 24, 12, 2, (0, 1)
+SAMPLES = (1000, 5000)
+BOOTSTRAP = 2000
+SUMS = {  # of z-scores, all on 1,000 images of the compensated subnetwork with batch statistics
+    "loss + KL": ("loss", "kl"),
+    "loss + error": ("loss", "error"),
+    "KL + error": ("kl", "error"),
+    "loss + KL + error": ("loss", "kl", "error"),
+    "loss - importance": ("loss", "importance"),
+}
+
+
+def candidates(net: sc.Supernet, scores: dict[str, Scores], curves: dict[str, list[FloatArray]]) -> list[Subnetwork]:
+    """The pool at 50% of MACs, as it comes, and random widths for the rest."""
+    budget, random = net.budget("50%"), np.random.default_rng(0)
+    found = list(dict.fromkeys(c.subnetwork for c in pool(net.space, scores, [budget], curves)))[:COUNT]
+    orders = list(scores.values())
+    while len(found) < COUNT:
+        widths = fit(net.space, budget, net.space.dense * random.uniform(0.2, 1.0, len(net.groups)))
+        found.append(strongest(orders[len(found) % len(orders)], widths))
+    return found
+
+
+def logits_of(model: nn.Module, split: Split) -> tuple[Tensor, Tensor]:
+    """Logits and labels in the fixed order. Shape: → (N, C), (N,)"""
+    found = [(logits, labels) for logits, labels, _ in outputs(model, split)]
+    return torch.cat([logits for logits, _ in found]), torch.cat([labels for _, labels in found])
+
+
+def proxies(logits: Tensor, labels: Tensor, dense: Tensor, mean: Tensor) -> dict[str, float]:
+    """Proxies that read outputs; the lower the better, accuracy negated. Shape: (N, C), (N,), (N, C), (N, C)"""
+    loss = float(F.cross_entropy(logits, labels))
+    log = logits.log_softmax(1)
+    return {
+        "loss": loss,
+        "error rate": 1 - float((logits.argmax(1) == labels).double().mean()),
+        "kl": float(F.kl_div(log, dense.log_softmax(1), reduction="batchmean", log_target=True)),
+        "ensemble-guided loss": loss - float((mean.softmax(1) * log).sum(1).mean()),
+    }
+
+
+def both_norms(model: nn.Module, data: Data) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Logits and labels with batch statistics, then with recalibrated ones."""
+    with batch_statistics(model):
+        yield "batch", *logits_of(model, data.holdout)
+    recalibrate(model, data.train)
+    with evaluating(model):
+        yield "recalibrated", *logits_of(model, data.holdout)
+
+
+def measured(
+    net: sc.Supernet, found: list[Subnetwork], cifar: str, free: dict[str, list[float]]
+) -> dict[str, FloatArray]:
+    """Every proxy of every subnetwork, by "of what, batch norm, images, name". Shape: (24,) each"""
+    rows, labels = dict[str, list[Tensor]](), torch.empty(0)
+    for each in [net.dense, *found]:
+        for form, model in (("raw", slim(net, each)), ("compensated", compensated(net, each, known(*NET, cifar)))):
+            for norm, logits, labels in both_norms(model, opened(cifar)):  # noqa: B007  # the same of every model
+                rows.setdefault(f"{form}, {norm}", []).append(logits)
+    table = {f"no data pass, {name}": np.array(values) for name, values in free.items()}
+    for way, (dense, *narrow) in rows.items():
+        mean = torch.stack(narrow).mean(0)
+        for n in SAMPLES:
+            values = [proxies(logits[:n], labels[:n], dense[:n], mean[:n]) for logits in narrow]
+            table |= {f"{way}, {n}, {name}": np.array([one[name] for one in values]) for name in values[0]}
+    base = {name: table[f"compensated, batch, {SAMPLES[0]}, {name}"] for name in ("loss", "kl")} | free
+    sums = {name: sum(_z(np.array(base[part])) for part in parts) for name, parts in SUMS.items()}
+    return table | {f"sum of z, {name}": np.asarray(values) for name, values in sums.items()}
+
+
+def spearman(a: FloatArray, b: FloatArray) -> float:
+    """Rank correlation. Shape: (N,), (N,) →"""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:  # a bootstrap draw of one subnetwork
+        return 0.0
+    return float(spearmanr(a, b).statistic)
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Spearman's rank correlation with its 95% interval."""
+
+    spearman: float
+    low: float
+    high: float
+
+
+def rank(a: FloatArray, b: FloatArray) -> Rank:
+    """The interval: 2.5% and 97.5% quantiles over draws of subnetworks with replacement. Shape: (N,), (N,) →"""
+    draws = np.random.default_rng(0).integers(0, len(a), (BOOTSTRAP, len(a)))
+    low, high = np.quantile([spearman(a[draw], b[draw]) for draw in draws], (0.025, 0.975))
+    return Rank(*(round(float(value), 3) for value in (spearman(a, b), low, high)))
+
+
+def correlations(table: dict[str, FloatArray], truth: FloatArray) -> dict[str, dict[str, Rank]]:
+    """Each proxy against the truth (2, 24), accuracies by seed, over all and over the best; highest first."""
+    mean = truth.mean(0)
+    best = np.argsort(-mean)[:BEST]
+    pairs = {"ceiling: second seed against first": (truth[0], truth[1])}
+    pairs |= {name: (-values, mean) for name, values in table.items()}
+    rows = {name: {"all": rank(a, b), "best": rank(a[best], b[best])} for name, (a, b) in pairs.items()}
+    return dict(sorted(rows.items(), key=lambda row: -row[1]["all"].spearman))
+
+
+def main() -> None:
+    """Run, print the table, and write benchmarks/results/proxies.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cifar", help="the image folder that unpack.py laid out")
+    parser.add_argument("--learning-rate", type=float, default=0.02)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    asked = parser.parse_args()
+    net, data = supernet(*NET, asked.cifar), opened(asked.cifar)
+    gone = eliminations(net, known(*NET, asked.cifar), fisher(net, data.holdout))
+    gates = taylor(net, data.holdout)
+    scores = {"obs": [each.scores for each in gone], "taylor": gates, "l1": l1(net, data.holdout)}
+    curves = {"obs": [each.curve for each in gone]}
+    found = candidates(net, scores, curves)
+    jobs = [
+        Tuning(*NET, each.to_json(), "sequence", asked.learning_rate, EPOCHS, seed, test=True)
+        for seed in SEEDS
+        for each in found
+    ]
+    results = list(tunings(jobs, asked.cifar, asked.out / "proxies.jsonl", asked.processes))
+    truth = np.array([each["test"]["accuracy"] for each in results]).reshape(len(SEEDS), COUNT)
+    free = {
+        "importance": [-_kept_share(gates, each) for each in found],
+        "error": [sum(e.curve[w] for e, w in zip(gone, each.widths, strict=True)) for each in found],
+    }
+    rows = correlations(measured(net, found, asked.cifar, free), truth)
+    for name, row in rows.items():
+        print(f"{name:60}", *(f"{r.spearman:6.3f} [{r.low:6.3f}, {r.high:6.3f}]" for r in row.values()))
+    result = {
+        **conditions(),
+        "learning_rate": asked.learning_rate,
+        "epochs": EPOCHS,
+        "widths": [each.widths.tolist() for each in found],
+        "test_accuracy": truth.tolist(),
+        "holdout_accuracy": [each["holdout"]["accuracy"] for each in results],
+        "spearman": {name: {of: asdict(each) for of, each in row.items()} for name, row in rows.items()},
+    }
+    (asked.out / "proxies.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def _kept_share(scores: Scores, subnetwork: Subnetwork) -> float:
+    """The share of the summed scores that the kept channels hold."""
+    kept = sum(score[list(channels)].sum() for score, channels in zip(scores, subnetwork.kept, strict=True))
+    return float(kept / sum(score.sum() for score in scores))
+
+
+def _z(values: FloatArray) -> FloatArray:
+    z: FloatArray = (values - values.mean()) / values.std()
+    return z
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Many short fine-tunings side by side, for benchmarks: each in one thread, kept as it ends, none done twice."""
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import secateur as sc
+from secateur.data import Data
+from secateur.models.evaluate import Score, evaluate, recalibrate
+from secateur.models.gram import Gram, grams
+from secateur.models.sequence import compensated_in_sequence
+from secateur.models.slim import slim
+from secateur.models.subnetwork import Subnetwork
+from secateur.transfer.finetune import Recipe, finetune
+from secateur.transfer.objectives import CrossEntropy
+
+WEIGHTS = Path(__file__).parent.parent.parent / "shared" / "weights"
+FROZEN = {"all": [], "inner": ["conv1", "layer2.0.conv2", "layer3.0.conv2"]}  # inner: residual stages stay whole
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Cross-entropy on one subnetwork of a network trained on CIFAR-10 (JPEG copy).
+
+    ``start``: "sequence" (compensated in sequence), or "raw" (inherited weights).
+    """
+
+    net: str
+    groups: str
+    kept: str
+    start: str
+    learning_rate: float
+    epochs: int
+    seed: int
+    test: bool
+
+
+@lru_cache(maxsize=1)
+def opened(cifar: str) -> Data:
+    """The data, once a process."""
+    return sc.open_data(f"imagefolder:{cifar}")
+
+
+@lru_cache(maxsize=1)
+def supernet(name: str, groups: str, cifar: str) -> sc.Supernet:
+    """The dense network of the weights beside this project, once a process."""
+    data = opened(cifar)
+    dense = sc.constructor(name, len(data.classes))()
+    sc.load_weights(dense, WEIGHTS / f"{name}-cifar10-jpeg.safetensors")
+    return sc.Supernet.of(dense.eval(), data.example, freeze=FROZEN[groups])
+
+
+@lru_cache(maxsize=1)
+def known(name: str, groups: str, cifar: str) -> dict[str, Gram]:
+    """Its Grams, of train images, once a process."""
+    return grams(supernet(name, groups, cifar), opened(cifar).train)
+
+
+def figures(result: Score) -> dict[str, float]:
+    """A score as plain values."""
+    return {"loss": round(result.loss, 4), "accuracy": result.accuracy, "n": result.n}
+
+
+def tune(job: Tuning, cifar: str) -> dict[str, Any]:
+    """Fine-tune, recalibrate, and score on all of the holdout and, where asked, of the test images."""
+    torch.set_num_threads(1)
+    data, net = opened(cifar), supernet(job.net, job.groups, cifar)
+    subnetwork = Subnetwork.from_json(job.kept)
+    if job.start == "raw":
+        model = slim(net, subnetwork)
+    else:
+        model = compensated_in_sequence(net, subnetwork, known(job.net, job.groups, cifar), data.train)
+    recipe = Recipe(epochs=job.epochs, learning_rate=job.learning_rate, seed=job.seed)
+    *_, last = finetune(model, net.head, data.train, CrossEntropy(), recipe)
+    recalibrate(model, data.train)
+    result = {"holdout": figures(evaluate(model, data.holdout)), "seconds": round(last.seconds, 1)}
+    if job.test:
+        result["test"] = figures(evaluate(model, data.test))
+    return result
+
+
+def tunings(jobs: Sequence[Tuning], cifar: str, path: Path, processes: int = 2) -> Iterator[dict[str, Any]]:
+    """The results of all jobs, in their order; those in the JSON-lines file ``path`` are not run again."""
+    done = {json.dumps(line["job"]): line["result"] for line in map(json.loads, _lines(path))}
+    keys = [json.dumps(asdict(job)) for job in jobs]
+    with ProcessPoolExecutor(processes, get_context("spawn")) as workers:
+        missing = {
+            workers.submit(tune, job, cifar): key for job, key in zip(jobs, keys, strict=True) if key not in done
+        }
+        for ended in as_completed(missing):
+            done[missing[ended]] = ended.result()
+            with path.open("a") as file:
+                file.write(json.dumps({"job": json.loads(missing[ended]), "result": ended.result()}) + "\n")
+            print(f"{len(done)} fine-tunings of {len(keys)}", ended.result(), flush=True)
+    yield from (done[key] for key in keys)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
