@@ -6,7 +6,6 @@ does not run, or whose outputs are not those of the dense network without the re
 apart until the guilty groups are found.
 """
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .copied import copied
 from .reference import reference
 from .shapes import Shapes
 from .slim import slim
@@ -93,7 +93,7 @@ def _without_storage(model: nn.Module) -> nn.Module:
     for tensor in (*model.parameters(), *model.buffers()):
         bare = torch.empty_like(tensor, device="meta")
         memo[id(tensor)] = nn.Parameter(bare, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else bare
-    return copy.deepcopy(model, memo).eval()
+    return copied(model, memo).eval()
 
 
 def _shapes_of(model: nn.Module, examples: Sequence[Tensor]) -> list[tuple[int, ...]]:

@@ -1,29 +1,41 @@
 """Forward passes on tensors without storage, quickly."""
 
+from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .call import aten
 
 ALIKE = {
     aten.gelu, aten.hardsigmoid, aten.hardsigmoid_, aten.hardswish, aten.hardswish_, aten.mish, aten.mish_,
-    aten.relu, aten.silu, aten.silu_,
+    aten.relu, aten.relu_, aten.sigmoid, aten.silu, aten.silu_,
 }  # fmt: skip
+ARITHMETIC = {aten.add, aten.add_, aten.sub, aten.sub_, aten.mul, aten.mul_, aten.div, aten.div_}
 
 
 def shaped(func: Any, args: Any, kwargs: Any) -> Any:
-    """What ``func`` returns; activations and batch norm are answered by their shape alone.
+    """What ``func`` returns; the usual operations of a CNN are answered by their shape alone.
 
-    On tensors without storage torch works these out in Python, milliseconds each: most of a pass.
+    On tensors without storage torch works these out in Python, up to a millisecond each: most of a pass.
     """
-    if isinstance(args[0] if args else None, torch.Tensor) and args[0].is_meta:
-        if func.overloadpacket in ALIKE:
-            return args[0] if func._schema.is_mutable else torch.empty_like(args[0])
+    operation = func.overloadpacket
+    if isinstance(args[0] if args else None, Tensor) and args[0].is_meta:
+        if operation in ALIKE:
+            return args[0] if func._schema.is_mutable else _like(args[0])
         if func is aten.native_batch_norm.default:
             channels = args[0].shape[1] if args[5] else 0  # only training returns its statistics
-            return torch.empty_like(args[0]), args[0].new_empty(channels), args[0].new_empty(channels)
+            return _like(args[0]), args[0].new_empty(channels), args[0].new_empty(channels)
+    shape = SHAPES.get(operation)
+    if shape and not kwargs and _plain(args) and (found := shape(*args)) is not None:
+        first = args[0][0] if operation is aten.cat else args[0]
+        if not func._schema.is_mutable:
+            return torch.empty(found, dtype=first.dtype, device="meta")
+        if found == first.shape:
+            return first
     return func(*args, **(kwargs or {}))
 
 
@@ -32,3 +44,62 @@ class Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return shaped(func, args, kwargs)
+
+
+def _like(x: Tensor) -> Tensor:
+    """Another of its shape and layout; ``empty_like`` takes five times as long."""
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+
+
+def _plain(args: Any) -> bool:
+    """Whether all tensors among the arguments are without storage, of one type of floats, in torch's usual layout."""
+    flat = chain.from_iterable(each if isinstance(each, (list, tuple)) else (each,) for each in args)
+    tensors = [x for x in flat if isinstance(x, Tensor)]
+    kinds = {x.dtype for x in tensors}
+    return len(kinds) == 1 and kinds.pop().is_floating_point and all(x.is_meta and x.is_contiguous() for x in tensors)
+
+
+def _convolved(
+    x: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool, *rest: Any
+) -> list[int] | None:
+    """Of a plain convolution; it leaves errors to torch."""
+    sizes = x.shape[2:]
+    if transposed or x.ndim != weight.ndim or len(stride) != len(sizes) or x.shape[1] != weight.shape[1] * rest[-1]:
+        return None
+    places = zip(sizes, weight.shape[2:], stride, padding, dilation, strict=True)
+    size = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in places]
+    return [x.shape[0], weight.shape[0], *size] if min(size) > 0 else None
+
+
+def _joined(tensors: Any, dim: int = 0) -> list[int] | None:
+    """Of a concatenation; it leaves errors to torch."""
+    shape = list(tensors[0].shape)
+    dim %= max(1, len(shape))
+    rests = {(*x.shape[:dim], *x.shape[dim + 1 :]) for x in tensors}
+    if len(rests) > 1 or not shape or any(x.ndim != len(shape) for x in tensors):
+        return None
+    shape[dim] = sum(x.shape[dim] for x in tensors)
+    return shape
+
+
+def _broadcast(a: Any, b: Any, *rest: Any) -> torch.Size | None:
+    """Of arithmetic on tensors, or on a tensor and a number; it leaves errors to torch."""
+    if not isinstance(a, Tensor) or isinstance(b, complex) or rest:
+        return None
+    if not isinstance(b, Tensor) or a.shape == b.shape:
+        return a.shape
+    pairs = zip(reversed(a.shape), reversed(b.shape), strict=False)
+    fits = all(m == n or 1 in (m, n) for m, n in pairs)
+    return torch.broadcast_shapes(a.shape, b.shape) if fits else None  # type: ignore[no-untyped-call]
+
+
+def _averaged(x: Tensor, dims: Any = None, keep: bool = False) -> list[int] | None:
+    """Of a mean over some dimensions."""
+    if not dims or not x.ndim:
+        return None
+    over = {dim % x.ndim for dim in dims}
+    return [1 if dim in over else n for dim, n in enumerate(x.shape) if keep or dim not in over]
+
+
+SHAPES: dict[Any, Callable[..., Any]] = {aten.convolution: _convolved, aten.cat: _joined, aten.mean: _averaged}
+SHAPES |= dict.fromkeys(ARITHMETIC, _broadcast)

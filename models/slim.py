@@ -1,12 +1,11 @@
 """Build a subnetwork: a smaller plain network, or the dense one with the removed channels unread."""
 
-import copy
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .atoms import BoolArray, IntArray
+from .copied import copied
 from .subnetwork import Subnetwork
 from .supernet import Supernet
 from .trace import named_tensors
@@ -28,8 +27,8 @@ def slim(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
         for dim, places in dims.items():
             narrow = narrow.index_select(dim, torch.from_numpy(places).to(narrow.device))
         narrowed[id(old)] = nn.Parameter(narrow, old.requires_grad) if isinstance(old, nn.Parameter) else narrow
-    # deepcopy takes what it finds in its memo for the copy: wide tensors are never copied, shared ones stay shared
-    model: nn.Module = copy.deepcopy(net.model, narrowed)
+    # what is in the memo is taken for the copy: wide tensors are never copied, shared ones stay shared
+    model = copied(net.model, narrowed)
     for module in model.modules():
         _describe(module)
     return model
@@ -38,7 +37,7 @@ def slim(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
 def masked(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
     """The dense network with the weights that read removed channels set to zero: what ``slim`` must equal."""
     net.check(subnetwork)
-    model = copy.deepcopy(net.model)
+    model = copied(net.model, {})
     tensors = named_tensors(model)
     with torch.no_grad():
         for group, channels in zip(net.groups, subnetwork.kept, strict=True):

@@ -133,10 +133,8 @@ def _everywhere(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tenso
     return {
         f"{path}.{name}".removeprefix("."): tensors[names[id(tensor)]]
         for path, module in model.named_modules()
-        for name, tensor in chain(
-            module.named_parameters(recurse=False, remove_duplicate=False),
-            module.named_buffers(recurse=False, remove_duplicate=False),
-        )
+        for name, tensor in chain(module._parameters.items(), module._buffers.items())
+        if tensor is not None
     }
 
 
