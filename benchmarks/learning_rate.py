@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=[0.01, 0.02, 0.05])
     parser.add_argument("--starts", nargs="+", default=["sequence", "raw"], choices=["sequence", "raw"])
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--images", type=int, default=45_000, help="of the train split")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
@@ -36,7 +37,7 @@ def main() -> None:
     widths = error_per_mac(net.space, net.budget("50%"), [each.curve for each in gone])
     kept = strongest([each.scores for each in gone], widths).to_json()
     jobs = [
-        Tuning(*NET, kept, start, rate, asked.epochs, seed=0, test=False)
+        Tuning(*NET, kept, start, rate, asked.epochs, seed=0, images=asked.images, test=False)
         for start in asked.starts
         for rate in asked.rates
     ]

@@ -1,12 +1,13 @@
 """Which score before fine-tuning predicts accuracy after it? ResNet-20 (CIFAR-10, JPEG copy), 50% of MACs.
 
 24 subnetworks: scores (L1, Taylor, obs) x allocation rules, the rest with random widths in the order of the scores
-in turn. Each is fine-tuned from weights compensated in sequence, cross-entropy, 2 epochs, with two seeds. The
-truth is test accuracy, read here only. Proxies: loss, accuracy and ensemble-guided loss on 1,000 and 5,000 holdout
-images, with batch statistics and with recalibrated batch norm (4,000 train images), of the raw and of the
-compensated subnetwork; KL to the dense network's outputs; the share of Taylor scores kept; the error on
-the elimination curves; and sums of z-scores. Spearman's rank correlation with the mean over both seeds, 95% intervals
-by bootstrap over subnetworks, over all 24 and over the 12 that end best; beside them the second seed against the first.
+in turn. Each is fine-tuned from weights compensated in sequence, cross-entropy, 2 epochs of 22,500 images (half of the
+train split: two cores), with two seeds. The truth is test accuracy, read here only. Proxies: loss, error rate and
+ensemble-guided loss on 1,000 and 5,000 holdout images, with batch statistics and with recalibrated batch norm (4,000
+train images), of the raw and of the compensated subnetwork; KL to the dense network's outputs; the share of Taylor
+scores kept; the error on the elimination curves; and sums of z-scores. Spearman's rank correlation with the mean over
+both seeds, 95% intervals by bootstrap over subnetworks, over all 24 and over the 12 that end best; beside them the
+second seed against the first.
 
     python benchmarks/proxies.py CIFAR_FOLDER [--learning-rate 0.02] [--processes 2]
 """
@@ -41,7 +42,7 @@ from secateur.search.obs import eliminations, fisher
 
 RESULTS = Path(__file__).parent / "results"
 NET = ("resnet20", "all")
-COUNT, BEST, EPOCHS, SEEDS = 24, 12, 2, (0, 1)
+COUNT, BEST, EPOCHS, SEEDS, IMAGES = 24, 12, 2, (0, 1), 22_500
 SAMPLES = (1000, 5000)
 BOOTSTRAP = 2000
 SUMS = {  # of z-scores, all on 1,000 images of the compensated subnetwork with batch statistics
@@ -159,7 +160,7 @@ def main() -> None:
     curves = {"obs": [each.curve for each in gone]}
     found = candidates(net, scores, curves)
     jobs = [
-        Tuning(*NET, each.to_json(), "sequence", asked.learning_rate, EPOCHS, seed, test=True)
+        Tuning(*NET, each.to_json(), "sequence", asked.learning_rate, EPOCHS, seed, IMAGES, test=True)
         for seed in SEEDS
         for each in found
     ]
@@ -176,6 +177,7 @@ def main() -> None:
         **conditions(),
         "learning_rate": asked.learning_rate,
         "epochs": EPOCHS,
+        "train_images": IMAGES,
         "widths": [each.widths.tolist() for each in found],
         "test_accuracy": truth.tolist(),
         "holdout_accuracy": [each["holdout"]["accuracy"] for each in results],

@@ -3,16 +3,17 @@
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import secateur as sc
-from secateur.data import Data
+from secateur.data import Data, Images
 from secateur.models.evaluate import Score, evaluate, recalibrate
 from secateur.models.gram import Gram, grams
 from secateur.models.sequence import compensated_in_sequence
@@ -29,7 +30,8 @@ FROZEN = {"all": [], "inner": ["conv1", "layer2.0.conv2", "layer3.0.conv2"]}  # 
 class Tuning:
     """Cross-entropy on one subnetwork of a network trained on CIFAR-10 (JPEG copy).
 
-    ``start``: "sequence" (compensated in sequence), or "raw" (inherited weights).
+    ``start``: "sequence" (compensated in sequence), or "raw" (inherited weights). ``images``: of the train split,
+    the same ones for every job; an epoch sees each of them once.
     """
 
     net: str
@@ -39,6 +41,7 @@ class Tuning:
     learning_rate: float
     epochs: int
     seed: int
+    images: int
     test: bool
 
 
@@ -46,6 +49,13 @@ class Tuning:
 def opened(cifar: str) -> Data:
     """The data, once a process."""
     return sc.open_data(f"imagefolder:{cifar}")
+
+
+def part(images: Images, count: int) -> Images:
+    """``count`` of the images, any; the same ones always."""
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]
+    read = partial(_chosen, images, chosen)
+    return replace(images, read=read, labels=images.labels[chosen])
 
 
 @lru_cache(maxsize=1)
@@ -78,7 +88,7 @@ def tune(job: Tuning, cifar: str) -> dict[str, Any]:
     else:
         model = compensated_in_sequence(net, subnetwork, known(job.net, job.groups, cifar), data.train)
     recipe = Recipe(epochs=job.epochs, learning_rate=job.learning_rate, seed=job.seed)
-    *_, last = finetune(model, net.head, data.train, CrossEntropy(), recipe)
+    *_, last = finetune(model, net.head, part(data.train, job.images), CrossEntropy(), recipe)
     recalibrate(model, data.train)
     result = {"holdout": figures(evaluate(model, data.holdout)), "seconds": round(last.seconds, 1)}
     if job.test:
@@ -100,6 +110,10 @@ def tunings(jobs: Sequence[Tuning], cifar: str, path: Path, processes: int = 2) 
                 file.write(json.dumps({"job": json.loads(missing[ended]), "result": ended.result()}) + "\n")
             print(f"{len(done)} fine-tunings of {len(keys)}", ended.result(), flush=True)
     yield from (done[key] for key in keys)
+
+
+def _chosen(images: Images, chosen: Tensor, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
+    return images.read([chosen[chunk] for chunk in chunks])
 
 
 def _lines(path: Path) -> list[str]:
