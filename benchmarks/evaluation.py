@@ -1,0 +1,148 @@
+"""What an evaluation in the search costs, and how much of that is the forward pass of the slimmed network itself.
+
+ResNet-20 and ResNet-56 (CIFAR-10, JPEG copy) at 50% of MACs, 1,000 holdout images with batch statistics. First the
+parts of one evaluation over random widths: narrowing and compensation, the forward pass alone (tensors ready), and the
+whole as the search runs it; the share is forward / whole. Then that forward pass for batch sizes, memory formats and
+precisions; then for widths in multiples of 1, 2, 4, 8 and 16 at the same budget, beside the dense network. Arms
+alternate; figures are medians.
+
+    python benchmarks/evaluation.py CIFAR_FOLDER [--nets resnet20 resnet56] [--threads 2] [--repeats 5]
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from conditions import conditions
+from torch import Tensor, nn
+from tuned import WEIGHTS, opened
+
+import secateur as sc
+from secateur.models.budget import fit
+from secateur.models.compensate import compensated
+from secateur.models.evaluate import batch_statistics
+from secateur.models.gram import grams
+from secateur.models.slim import slim
+from secateur.models.subnetwork import Subnetwork, strongest
+from secateur.search.importance import l1
+from secateur.search.interim import Records
+
+RESULTS = Path(__file__).parent / "results"
+IMAGES, BATCH = 1000, 500
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+MULTIPLES = (1, 2, 4, 8, 16)
+
+
+def forward(model: nn.Module, batches: Sequence[Tensor], layout: str, lower: bool = False) -> float:
+    """Seconds of the forward pass alone; one batch first, untimed. ``lower``: bfloat16 autocast."""
+    model = model.to(memory_format=FORMATS[layout])
+    batches = [batch.contiguous(memory_format=FORMATS[layout]) for batch in batches]
+    with torch.no_grad(), batch_statistics(model), torch.autocast("cpu", torch.bfloat16, enabled=lower):
+        model(batches[0])
+        start = time.perf_counter()
+        for batch in batches:
+            model(batch)
+        return time.perf_counter() - start
+
+
+def timed(make: Callable[..., object], *args: object) -> float:
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    make(*args)
+    return time.perf_counter() - start
+
+
+def cut(images: Tensor, size: int) -> list[Tensor]:
+    """Batches of ``size``."""
+    return [images[start : start + size] for start in range(0, len(images), size)]
+
+
+def rounds(arms: dict[str, Callable[[], float]], repeats: int) -> dict[str, float]:
+    """The median seconds of each arm, in turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(repeats):
+        for name, arm in arms.items():
+            seconds[name].append(arm())
+    middle = {name: round(median(each), 4) for name, each in seconds.items()}
+    print(middle, flush=True)
+    return middle
+
+
+def dense_of(name: str, cifar: str, divisor: int = 1) -> sc.Supernet:
+    """The trained network; widths in multiples of ``divisor``."""
+    data = opened(cifar)
+    model = sc.constructor(name, len(data.classes))()
+    sc.load_weights(model, WEIGHTS / f"{name}-cifar10-jpeg.safetensors")
+    return sc.Supernet.of(model.eval(), data.example, divisor=divisor, check=False)
+
+
+def drawn(net: sc.Supernet, count: int) -> list[Subnetwork]:
+    """Random widths at 50% of MACs."""
+    random, scores = np.random.default_rng(0), l1(net, None)  # type: ignore[arg-type]  # reads no data
+    shares = random.uniform(0.4, 1.0, (count, len(net.groups)))
+    return [strongest(scores, fit(net.space, net.budget("50%"), net.space.dense * share)) for share in shares]
+
+
+def parts(net: sc.Supernet, cifar: str, batches: Sequence[Tensor], repeats: int) -> dict[str, float]:
+    """Seconds of narrowing with compensation, of the forward pass, and of the whole; candidates a second; share."""
+    data = opened(cifar)
+    known, seconds = grams(net, data.train), {"compensation": list[float](), "forward": [], "whole": []}
+    for subnetwork in drawn(net, repeats + 1):
+        model = compensated(net, subnetwork, known)
+        seconds["compensation"].append(timed(compensated, net, subnetwork, known))
+        seconds["forward"].append(forward(model, batches, "channels_last"))
+        records = Records(net, data.holdout, grams=known)
+        seconds["whole"].append(timed(records.evaluate, subnetwork, "timed", IMAGES))
+    middle = {name: median(each[1:]) for name, each in seconds.items()}  # the first warms up
+    return {
+        **middle,
+        "candidates_a_second": 1 / middle["whole"],
+        "share_of_forward": middle["forward"] / middle["whole"],
+    }
+
+
+def job(name: str, asked: argparse.Namespace) -> dict[str, object]:
+    """One network."""
+    net, holdout = dense_of(name, asked.cifar), opened(asked.cifar).holdout
+    images = torch.cat([batch for batch, _, _ in holdout.batches(BATCH, IMAGES)])
+    found = parts(net, asked.cifar, cut(images, BATCH), asked.repeats)
+    print(name, found, flush=True)
+    narrow = slim(net, drawn(net, 1)[0])
+    ways: dict[str, Callable[[], float]] = {
+        f"{size} images, {layout}": partial(forward, narrow, cut(images, size), layout)
+        for size in (100, 250, 500)
+        for layout in FORMATS
+    }
+    whole = cut(images, BATCH)
+    ways["500 images, channels_last, bfloat16"] = partial(forward, narrow, whole, "channels_last", True)
+    models = {"dense": slim(net, net.dense)}
+    for multiple in MULTIPLES:
+        coarse = dense_of(name, asked.cifar, multiple)
+        models[f"multiples of {multiple}"] = slim(coarse, drawn(coarse, 1)[0])
+    widths: dict[str, Callable[[], float]] = {
+        f"{of}, {layout}": partial(forward, model, whole, layout) for of, model in models.items() for layout in FORMATS
+    }
+    return {"evaluation": found, "ways": rounds(ways, asked.repeats), "widths": rounds(widths, asked.repeats)}
+
+
+def main() -> None:
+    """Run, and write benchmarks/results/evaluation.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cifar", help="the image folder that unpack.py laid out")
+    parser.add_argument("--nets", nargs="+", default=["resnet20", "resnet56"])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    result = {**conditions(), "images": IMAGES, "nets": {name: job(name, asked) for name in asked.nets}}
+    (RESULTS / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
