@@ -79,7 +79,7 @@ def figures(result: Score) -> dict[str, float]:
 
 
 def tune(job: Tuning, cifar: str) -> dict[str, Any]:
-    """Fine-tune, recalibrate, and score on all of the holdout and, where asked, of the test images."""
+    """Fine-tune, recalibrate, and score on all images of the holdout, or of the test split where that is asked."""
     torch.set_num_threads(1)
     data, net = opened(cifar), supernet(job.net, job.groups, cifar)
     subnetwork = Subnetwork.from_json(job.kept)
@@ -90,10 +90,8 @@ def tune(job: Tuning, cifar: str) -> dict[str, Any]:
     recipe = Recipe(epochs=job.epochs, learning_rate=job.learning_rate, seed=job.seed)
     *_, last = finetune(model, net.head, part(data.train, job.images), CrossEntropy(), recipe)
     recalibrate(model, data.train)
-    result = {"holdout": figures(evaluate(model, data.holdout)), "seconds": round(last.seconds, 1)}
-    if job.test:
-        result["test"] = figures(evaluate(model, data.test))
-    return result
+    split = "test" if job.test else "holdout"
+    return {split: figures(evaluate(model, getattr(data, split))), "seconds": round(last.seconds, 1)}
 
 
 def tunings(jobs: Sequence[Tuning], cifar: str, path: Path, processes: int = 2) -> Iterator[dict[str, Any]]:
