@@ -1,8 +1,8 @@
 """Which score before fine-tuning predicts accuracy after it? ResNet-20 (CIFAR-10, JPEG copy), 50% of MACs.
 
 24 subnetworks: scores (L1, Taylor, obs) x allocation rules, the rest with random widths in the order of the scores
-in turn. Each is fine-tuned from weights compensated in sequence, cross-entropy, 2 epochs of 15,000 images (a third of the
-train split: two cores), with two seeds. The truth is test accuracy, read here only. Proxies: loss, error rate and
+in turn. Each is fine-tuned from weights compensated in sequence, cross-entropy, 2 epochs of 15,000 images (a third of
+the train split: two cores), with two seeds. The truth is test accuracy, read here only. Proxies: loss, error rate and
 ensemble-guided loss on 1,000 and 5,000 holdout images, with batch statistics and with recalibrated batch norm (4,000
 train images), of the raw and of the compensated subnetwork; KL to the dense network's outputs; the share of Taylor
 scores kept; the error on the elimination curves; and sums of z-scores. Spearman's rank correlation with the mean over
