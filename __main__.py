@@ -26,7 +26,7 @@ The same line again takes up a run that was interrupted.
 MODEL: resnet20 resnet56 vgg16_bn mobilenetv2 ... (32 px), torchvision:NAME, timm:NAME,
 path/to/file.py:function or package.module:function.
 DATA: digits, cifar10:ROOT, cifar100:ROOT, imagefolder:ROOT, path/to/file.py:function.
-BUDGET: a share of the MACs to keep (50%) or a number of them (62M); other limits: see run --help.""",
+BUDGET: a share of the MACs to keep (50%), a number (62M) or a range (25%..80%); other limits: see run --help.""",
     exit_on_error=False,  # main says it, in one line
     print_error=False,
     suppress_keyboard_interrupt=False,
@@ -71,6 +71,7 @@ def run(
     freeze: Freeze = Ask.freeze,
     tie: Tie = Ask.tie,
     least: Least = Ask.least,
+    sampler: str = Ask.sampler,
     input: str | None = None,
     mean: tuple[float, float, float] | None = None,
     std: tuple[float, float, float] | None = None,
@@ -90,6 +91,7 @@ def run(
         Training, holdout and test images.
     flops
         How many MACs may stay: 50% or 62M. Default: 50%, where no other limit is given. Several limits all hold.
+        A range, 25%..80%, is searched at once; what is fine-tuned is the best of its lower end.
     params
         How many trainable numbers may stay: 50% or 0.13M.
     memory
@@ -108,6 +110,8 @@ def run(
         The same seed gives the same result on the same machine.
     divisor
         Widths are multiples of this.
+    sampler
+        How the fine search chooses: tpe, gp, nsga2, random; or greedy, group by group from dense.
     input
         Channels, height and width of the input, as 3x224x224. Default: the images' own.
     mean
@@ -123,7 +127,7 @@ def run(
     """
     from . import console, stages
 
-    wishes = (freeze, tie, least, params, memory, latency)
+    wishes = (freeze, tie, least, params, memory, latency, sampler)
     ask = Ask(model, data, weights, flops, method, trials, epochs, seed, divisor, input, mean, std, *wishes)
     folder = out or Path("runs", "-".join(_plain(part) for part in (model, data, ask.budget)))
     with console.bars(quiet or json) as progress:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .models.errors import SecateurError
-from .models.limits import KINDS
+from .models.limits import KINDS, ends
 
 FORMAT = "secateur/run/1"
 Outcome: TypeAlias = dict[str, Any]  # plain JSON values
@@ -23,8 +23,8 @@ Outcome: TypeAlias = dict[str, Any]  # plain JSON values
 class Ask:
     """Everything that decides the result of a run; the same ask gives the same architecture.
 
-    ``flops``, ``params``, ``memory`` and ``latency`` are limits that all hold; without any, ``flops`` is 50%.
-    ``freeze``, ``tie`` and ``least`` are as typed, one element each time that the option was given.
+    ``flops``, ``params``, ``memory`` and ``latency`` are limits that all hold, or ranges of them; without any,
+    ``flops`` is 50%. ``freeze``, ``tie`` and ``least`` are as typed, one element each time that the option was given.
     """
 
     model: str = "resnet20"
@@ -45,12 +45,14 @@ class Ask:
     params: str | None = None
     memory: str | None = None
     latency: str | None = None
+    sampler: str = "tpe"
 
     def __post_init__(self) -> None:
         if not self.limits:
             object.__setattr__(self, "flops", "50%")
         for kind in KINDS.values():
-            kind.read(self.limits.get(kind.option, "50%"))
+            for end in ends(self.limits.get(kind.option, "50%")):
+                kind.read(end)
         _ = self.ties, self.leasts  # what is not well formed is refused here
         for option, least in (("trials", 0), ("epochs", 1), ("seed", 0), ("divisor", 1)):
             if getattr(self, option) < least:

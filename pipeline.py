@@ -15,6 +15,7 @@ from .models.errors import SecateurError
 from .models.evaluate import recalibrate
 from .models.gram import Gram, grams
 from .models.sequence import compensated_in_sequence
+from .models.span import Span
 from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
 from .search.interim import Interim, Records
@@ -79,25 +80,27 @@ class Found:
 def find(
     net: Supernet,
     data: Data,
-    budget: str | Budget,
+    budget: str | Budget | Span,
     *,
     trials: int = Ask.trials,
+    sampler: str = Ask.sampler,
     seed: int = 0,
     storage: Path | str | None = None,
     progress: Progress = silent,
 ) -> Found:
     """Search the widths under ``budget`` (``"50%"``, ``"62M"``, or of ``net.budget``) and fill the memory bank.
 
-    Everything is kept in the folder ``storage`` and taken up there; without one, in a temporary folder. The
-    network is not changed, and test data is not read.
+    A range, ``"25%..80%"`` or of ``net.span``, is searched at once: the front answers for all of it, and the winner
+    is that of its lower end. Everything is kept in the folder ``storage`` and taken up there; without one, in a
+    temporary folder. The network is not changed, and test data is not read.
     """
     if trials < 0:
         raise SecateurError(f"trials={trials}; give 0 or more")
-    limit = net.budget(budget) if isinstance(budget, str) else budget
-    net.space.require(limit)
+    span = net.span(budget) if isinstance(budget, str) else budget if isinstance(budget, Span) else Span(budget, budget)
+    net.space.require(span.low)
     folder = Path(storage or tempfile.mkdtemp(prefix="secateur-"))
     known = grams(net, data.train)
-    searched = search_under(net, data, known, limit, trials, seed, folder, progress)
+    searched = search_under(net, data, known, span, trials, sampler, seed, folder, progress)
     bank = fill_bank(net, data, known, searched, folder, progress)
     return Found(net, searched.winner, searched.start, tuple(searched.front), bank)
 
@@ -141,8 +144,9 @@ def search_under(
     net: Supernet,
     data: Data,
     known: Mapping[str, Gram],
-    budget: Budget,
+    span: Span,
     trials: int,
+    sampler: str,
     seed: int,
     folder: Path,
     progress: Progress,
@@ -150,7 +154,7 @@ def search_under(
     """The search alone, kept in ``folder``; ``known`` Grams compensate what it scores. It reads the holdout."""
     (folder / "bank").mkdir(parents=True, exist_ok=True)
     records = Records(net, data.holdout, folder / "bank" / "records.jsonl", known)
-    return search_widths(records, budget, trials=trials, seed=seed, folder=folder, progress=progress)
+    return search_widths(records, span, trials=trials, seed=seed, folder=folder, sampler=sampler, progress=progress)
 
 
 def fill_bank(

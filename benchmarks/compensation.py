@@ -83,11 +83,11 @@ def ridges(net: sc.Supernet, subnetwork: Subnetwork, known: dict[str, Gram], dat
 
 def searched(net: sc.Supernet, known: dict[str, Gram], data: Data, evaluations: int) -> Searched:
     """What a search of so many evaluations finds at 50% of MACs: its proposals, and trials for the rest."""
-    budget, records = net.budget("50%"), Records(net, data.holdout, grams=known)
+    span, records = net.span("50%"), Records(net, data.holdout, grams=known)
     with TemporaryDirectory() as folder:
-        first = search_widths(records, budget, trials=0, seed=0, folder=Path(folder), progress=silent)
+        first = search_widths(records, span, trials=0, seed=0, folder=Path(folder), progress=silent)
         left = evaluations - len(records.all) - FINALISTS
-        found = search_widths(records, budget, trials=left, seed=0, folder=Path(folder), progress=silent)
+        found = search_widths(records, span, trials=left, seed=0, folder=Path(folder), progress=silent)
     print(f"{len(records.all)} evaluations, {first.winner.loss:.4f} -> {found.winner.loss:.4f}", flush=True)
     return found
 

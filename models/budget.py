@@ -81,6 +81,10 @@ class Budget:
         whole = {name: float(self.cost(name, space.costs, space.dense)) for name in self.limits}
         return self._each(lambda name, limit: limit + share * (whole[name] - limit))
 
+    def between(self, other: "Budget", share: float) -> "Budget":
+        """Every limit moved by this share of the way to the other's."""
+        return self._each(lambda name, limit: limit + share * (other.limits[name] - limit))
+
     def _each(self, change: Callable[[str, float], float]) -> "Budget":
         limits = {name: KINDS[name].floor(change(name, limit)) for name, limit in self.limits.items()}
         return Budget(**limits, timed=self.timed)

@@ -1,13 +1,14 @@
 """The kinds of cost that a budget may limit, and how people write amounts of them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import floor
 
 from .errors import SecateurError
 
 COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+TO = ".."  # between the two ends of a range: 25%..80%
 TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
@@ -63,3 +64,11 @@ def human(number: float) -> str:
     """Four digits and a unit: 40.55M."""
     size, unit = next((each for each in ((1e9, "G"), (1e6, "M"), (1e3, "K")) if number >= each[0]), (1, ""))
     return f"{number / size:.4g}{unit}"
+
+
+def ends(text: str) -> Iterator[str]:
+    """What is written for both ends: ``25%..80%``, or one amount for both."""
+    parts = text.split(TO)
+    if len(parts) > 2 or not all(part.strip() for part in parts):
+        raise SecateurError(f"budget {text!r} is no amount and no range; write 50% or 25%..80%")
+    yield from (parts[0], parts[-1])

@@ -15,7 +15,9 @@ from .cost import Costs
 from .errors import SecateurError
 from .evaluate import device_of
 from .groups import ChannelGroup, grouping
+from .limits import ends
 from .profile import Profile, profile
+from .span import Span
 from .subnetwork import Subnetwork
 from .trace import named_tensors, trace
 
@@ -195,6 +197,12 @@ class Supernet:
         budget = self.limits(flops, params=params, memory=memory, latency=latency, timed=timed)
         self.space.require(budget, partial(because, self, budget))
         return budget
+
+    def span(self, flops: str | None = None, *, timed: Timed | None = None, **others: str | None) -> Span:
+        """The same for a range of limits, ``25%..80%``; a single amount stands for both of its ends."""
+        wishes = {option: tuple(ends(text)) for option, text in {"flops": flops, **others}.items() if text is not None}
+        low, high = ({option: pair[end] for option, pair in wishes.items()} for end in (0, 1))
+        return Span(self.budget(**low, timed=timed), self.budget(**high, timed=timed))
 
     def profile(self, budget: str | Budget = "50%") -> Profile:
         """Groups, frozen layers and why, costs from the least widths to dense, and if the budget can be met."""

@@ -7,12 +7,14 @@ import numpy as np
 
 from ..models.atoms import FloatArray, IntArray
 from ..models.budget import Budget, Space
+from ..models.span import Span
 from ..models.subnetwork import Subnetwork, strongest
 from .allocation import CURVE_RULES, RULES, Rule, threshold, uniform
 from .importance import Scores
 from .interim import Interim, Records
 
 WAY_DOWN = (0.8, 0.6, 0.4, 0.2)  # of the way from the budget up to the dense cost: 90/80/70/60% for 50%
+ACROSS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the lower to the upper end of a span
 BEYOND = (0.8, 0.6)  # of the budget, so that the front answers for smaller ones too: 40% and 30% for 50%
 NEAR = 0.02  # of all channels kept: widths that differ by less are one proposal
 
@@ -40,11 +42,16 @@ class Proposal:
     total: int
 
 
-def levels(space: Space, budget: Budget) -> list[Budget]:
-    """The costs to propose at: down to the budget, at it, and beyond it as far as can be reached."""
-    beyond = [budget.scaled(share) for share in BEYOND]
+def levels(space: Space, span: Span) -> list[Budget]:
+    """The costs to propose at: down to the budget, at it, and beyond it as far as can be reached.
+
+    Of a span those between its ends, and half of the way down to it.
+    """
+    if not span.single:
+        return [*(span.high.toward(space, share) for share in WAY_DOWN[::2]), *map(span.at, reversed(ACROSS))]
+    beyond = [span.low.scaled(share) for share in BEYOND]
     reached = [each for each in beyond if each.holds(space.costs, space.least)]
-    return [*(budget.toward(space, share) for share in WAY_DOWN), budget, *reached]
+    return [*(span.low.toward(space, share) for share in WAY_DOWN), span.low, *reached]
 
 
 def pool(
@@ -65,7 +72,7 @@ def pool(
 def coarse_search(
     records: Records,
     scores: Mapping[str, Scores],
-    budget: Budget,
+    span: Span,
     images: int,
     curves: Mapping[str, Sequence[FloatArray]] | None = None,
 ) -> Iterator[Proposal]:
@@ -75,7 +82,7 @@ def coarse_search(
     better than the winner.
     """
     space = records.net.space
-    candidates = pool(space, scores, levels(space, budget), curves or {})
+    candidates = pool(space, scores, levels(space, span), curves or {})
     for each in candidates:
         interim = records.evaluate(each.subnetwork, f"{each.score} {each.rule}", images)
         yield Proposal(each.score, each.rule, each.budget, interim, len(candidates))

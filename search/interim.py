@@ -106,6 +106,18 @@ def front(interims: Iterable[Interim]) -> list[Interim]:
     return best
 
 
+def hypervolume(points: Iterable[Interim], macs: float, loss: float) -> float:
+    """The area that a front dominates, up to the reference point (``macs``, ``loss``), as a share of all of it.
+
+    Costs and losses count from 0; a point beyond the reference adds nothing.
+    """
+    area, before = 0.0, loss
+    for point in front(points):
+        area += max(0.0, macs - point.macs) * max(0.0, before - point.loss)
+        before = min(before, point.loss)
+    return area / (macs * loss)
+
+
 def _fingerprint(net: Supernet, split: Split, grams: Mapping[str, Gram]) -> str:
     """16 hex digits of the dense weights, the holdout's labels and what is compensated: what a score depends on."""
     digest = hashlib.sha256(split.labels.numpy().tobytes())

@@ -1,22 +1,26 @@
 """The whole search: coarse proposals, refined, the best of them scored on the full holdout."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from ..models.atoms import FloatArray
 from ..models.budget import Budget, filled
-from .coarse import coarse_search
+from ..models.errors import SecateurError
+from ..models.span import Span
+from .coarse import Proposal, coarse_search
+from .greedy import GreedyOptions, greedy
 from .importance import Scores, l1, taylor
 from .interim import Interim, Records, front
 from .obs import eliminations, fisher
-from .refine import RefineOptions, refine
+from .refine import SAMPLERS, RefineOptions, refine
 
 Progress: TypeAlias = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 SAMPLE = 1000  # holdout images that score a subnetwork; the finalists are scored again on all of them
 FINALISTS = 5
+GREEDY = "greedy"  # the fine search that is no sampler
 Curves: TypeAlias = dict[str, list[FloatArray]]  # by name, the error at each width of each group
 
 
@@ -37,33 +41,59 @@ class Searched:
         return front(self.interims)
 
 
-def search_widths(
-    records: Records, budget: Budget, *, trials: int, seed: int, folder: Path, progress: Progress
-) -> Searched:
-    """Find the widths with the lowest holdout loss under ``budget``; taken up from ``folder`` if it was begun.
+def require_sampler(name: str) -> None:
+    """Raise SecateurError where no fine search is called so."""
+    if name not in (*SAMPLERS, GREEDY):
+        raise SecateurError(f"no sampler is called {name!r}; give {', '.join(SAMPLERS)} or {GREEDY}")
 
-    No weight is trained, and only the split of ``records`` is read.
+
+def search_widths(
+    records: Records,
+    span: Span,
+    *,
+    trials: int,
+    seed: int,
+    folder: Path,
+    sampler: str = "tpe",
+    progress: Progress,
+) -> Searched:
+    """Find the widths with the lowest holdout loss at every budget of ``span``; the winner is that at its lower end.
+
+    Taken up from ``folder`` if it was begun. No weight is trained, and only the split of ``records`` is read.
     """
+    require_sampler(sampler)
     net, holdout = records.net, records.split
     images = min(SAMPLE, len(holdout))
     records.evaluate(net.dense, "dense", images)
     scores, curves = _importance(records)
     proposals = []
-    for proposal in coarse_search(records, scores, budget, images, curves):
+    for proposal in coarse_search(records, scores, span, images, curves):
         proposals.append(proposal)
         progress("coarse search", len(proposals), proposal.total)
-    at_budget = [proposal for proposal in proposals if proposal.budget == budget]
-    best = min(at_budget, key=lambda proposal: _rank(proposal.interim))
-    starts = [proposal.interim.subnetwork.widths for proposal in at_budget]
-    storage = f"sqlite:///{folder / 'study.db'}"
-    options = RefineOptions(trials=trials, images=images, seed=seed, storage=storage)
-    for count, _ in enumerate(refine(records, scores[best.score], starts, budget, options), 1):
+    best = min((each for each in proposals if each.budget == span.low), key=lambda each: _rank(each.interim))
+    options = RefineOptions(trials, images, seed, f"sqlite:///{folder / 'study.db'}")
+    for count, _ in enumerate(_fine(records, scores[best.score], proposals, span, options, sampler), 1):
         progress("fine search", count, trials)
     interims = tuple(i for i in records.all if i.n == images)  # those of an earlier run of this search, too
-    full = (i for i in interims if filled(net.space, budget, i.subnetwork.widths))
+    full = (i for i in interims if filled(net.space, span.low, i.subnetwork.widths))
     candidates = sorted(full, key=_rank)[:FINALISTS]
     finalists = [records.evaluate(each.subnetwork, each.source, len(holdout)) for each in candidates]
     return Searched(min(finalists, key=_rank), best.interim, interims)
+
+
+def _fine(
+    records: Records, scores: Scores, proposals: Sequence[Proposal], span: Span, options: RefineOptions, sampler: str
+) -> Iterator[Interim]:
+    """The fine search by a sampler, from the proposals within the span; or the greedy loop, from the dense network."""
+    if sampler == GREEDY:
+        return greedy(records, taylor, span.low, GreedyOptions(options.images, max(1, options.trials)))
+    ends = (span.low, span.high)
+    within = [each.interim.subnetwork.widths for each in proposals if _between(each.budget, *ends)]
+    return refine(records, scores, within, span, replace(options, sampler=SAMPLERS[sampler]))
+
+
+def _between(budget: Budget, low: Budget, high: Budget) -> bool:
+    return all(low.limits[name] <= limit <= high.limits[name] for name, limit in budget.limits.items())
 
 
 def _importance(records: Records) -> tuple[dict[str, Scores], Curves]:

@@ -10,6 +10,7 @@ from chains import plain
 from secateur.data import Images
 from secateur.models.atoms import IntArray
 from secateur.models.budget import Budget, Space, filled, reachable
+from secateur.models.span import Span
 from secateur.models.supernet import Supernet
 from secateur.search.allocation import CURVE_RULES, RULES
 from secateur.search.coarse import NEAR, Candidate, Proposal, coarse_search, levels, pool
@@ -42,9 +43,13 @@ def keeping(net: Supernet, share: float) -> Budget:
     return Budget(int(share * net.macs(net.dense)))
 
 
+def alone(budget: Budget) -> Span:
+    return Span(budget, budget)
+
+
 def proposals(net: Supernet, budget: Budget, images: int = 64) -> list[Proposal]:
     scores = {"one": random_scores(net, 1), "two": random_scores(net, 2)}
-    return list(coarse_search(Records(net, noise()), scores, budget, images, {"one": summed(scores["one"])}))
+    return list(coarse_search(Records(net, noise()), scores, alone(budget), images, {"one": summed(scores["one"])}))
 
 
 def pooled(net: Supernet, *budgets: Budget) -> list[Candidate]:
@@ -64,7 +69,7 @@ def test_each_score_and_rule_comes_down_from_dense_to_the_budget() -> None:
     net = plain((160, 240, 120, 200))
     budget = keeping(net, 0.5)
     scores = {"one": random_scores(net, 1), "two": random_scores(net, 2)}
-    found = pool(net.space, scores, levels(net.space, budget), {"one": summed(scores["one"])})
+    found = pool(net.space, scores, levels(net.space, alone(budget)), {"one": summed(scores["one"])})
     ways = {(c.score, c.rule): [d for d in found if (d.score, d.rule) == (c.score, c.rule)] for c in found}
     assert list(ways) == [(score, rule) for rule in WAYS for score in ("one", "two")]
     for (_, rule), way in ways.items():
@@ -76,14 +81,22 @@ def test_each_score_and_rule_comes_down_from_dense_to_the_budget() -> None:
 def test_levels_come_down_to_the_budget_and_go_beyond_it() -> None:
     net = NETS[1]
     dense, budget = net.macs(net.dense), keeping(net, 0.5)
-    shares = [(level.macs or 0) / dense for level in levels(net.space, budget)]
+    shares = [(level.macs or 0) / dense for level in levels(net.space, alone(budget))]
     assert shares == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], rel=1e-3)
+
+
+def test_levels_of_a_span_come_down_to_it_and_through_it() -> None:
+    net = NETS[1]
+    dense, span = net.macs(net.dense), Span(keeping(net, 0.4), keeping(net, 0.8))
+    found = levels(net.space, span)
+    assert [level.macs / dense for level in found] == pytest.approx([0.96, 0.88, 0.8, 0.7, 0.6, 0.5, 0.4], rel=1e-3)
+    assert (found[2], found[-1]) == (span.high, span.low)
 
 
 def test_costs_beyond_the_budget_end_where_no_width_can_reach() -> None:
     net = NETS[1]
     least, dense = reachable(net.space)
-    low = [level.macs or 0 for level in levels(net.space, Budget(int(1.3 * least)))]
+    low = [level.macs or 0 for level in levels(net.space, alone(Budget(int(1.3 * least))))]
     assert low[:4] == sorted(low[:4], reverse=True)
     assert low[4:] == [int(1.3 * least), int(0.8 * int(1.3 * least))]
     assert dense > low[0]
@@ -100,7 +113,7 @@ def test_the_way_down_is_nested(rule: str) -> None:
 
 
 def test_candidates_keep_the_channels_of_highest_score() -> None:
-    for candidate in pooled(NETS[1], *levels(NETS[1].space, keeping(NETS[1], 0.5))):
+    for candidate in pooled(NETS[1], *levels(NETS[1].space, alone(keeping(NETS[1], 0.5)))):
         for score, kept in zip(SCORES[candidate.score], candidate.subnetwork.kept, strict=True):
             assert score[list(kept)].min() >= np.delete(score, kept).max(initial=-np.inf)
 
@@ -146,7 +159,7 @@ def test_nearly_the_same_widths_are_two_candidates_of_two_scores_or_of_two_budge
 
 
 def test_no_two_candidates_of_a_score_and_a_budget_are_nearly_the_same() -> None:
-    found = pooled(NETS[1], *levels(NETS[1].space, keeping(NETS[1], 0.5)))
+    found = pooled(NETS[1], *levels(NETS[1].space, alone(keeping(NETS[1], 0.5))))
     pairs = [(a, b) for i, a in enumerate(found) for b in found[:i] if (a.score, a.budget) == (b.score, b.budget)]
     assert all(distance(b.subnetwork.widths, a.subnetwork.widths) >= NEAR for a, b in pairs)
     assert len(found) < len(SCORES) * len(WAYS) * 7  # some were
@@ -156,7 +169,7 @@ def test_proposals_say_how_many_there_are_and_follow_the_pool() -> None:
     net, budget = NETS[1], keeping(NETS[1], 0.5)
     found = proposals(net, budget, 2)
     assert [p.total for p in found] == [len(found)] * len(found)
-    candidates = pooled(net, *levels(net.space, budget))
+    candidates = pooled(net, *levels(net.space, alone(budget)))
     assert [(p.score, p.rule, p.budget, p.interim.subnetwork) for p in found] == [
         (c.score, c.rule, c.budget, c.subnetwork) for c in candidates
     ]
@@ -164,11 +177,11 @@ def test_proposals_say_how_many_there_are_and_follow_the_pool() -> None:
 
 
 def test_the_same_evidence_gives_the_same_pool() -> None:
-    budgets = levels(NETS[1].space, keeping(NETS[1], 0.5))
+    budgets = levels(NETS[1].space, alone(keeping(NETS[1], 0.5)))
     assert pooled(NETS[1], *budgets) == pooled(plain(), *budgets)
 
 
 def test_without_curves_there_are_the_rules_on_scores_alone() -> None:
     net = NETS[1]
-    found = coarse_search(Records(net, noise()), SCORES, keeping(net, 0.5), 2)
+    found = coarse_search(Records(net, noise()), SCORES, alone(keeping(net, 0.5)), 2)
     assert {proposal.rule for proposal in found} == set(RULES)

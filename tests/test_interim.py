@@ -14,7 +14,7 @@ from secateur.models.evaluate import batch_statistics, score
 from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
-from secateur.search.interim import Interim, Records, front
+from secateur.search.interim import Interim, Records, front, hypervolume
 
 
 def toy() -> Supernet:
@@ -172,3 +172,11 @@ def test_the_front_is_what_no_other_beats(points: list[tuple[int, float]]) -> No
 def test_a_loss_that_is_no_number_is_on_no_front() -> None:
     assert front([point(1, math.nan)]) == []
     assert [i.loss for i in front([point(1, math.nan), point(2, 0.5), point(2, math.nan), point(2, 0.4)])] == [0.4]
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=8))
+def test_the_hypervolume_is_the_share_of_unit_squares_that_some_point_beats(points: list[tuple[int, int]]) -> None:
+    squares = [(macs, loss) for macs in range(10) for loss in range(10)]
+    beaten = sum(any(a <= macs and b <= loss for a, b in points) for macs, loss in squares)
+    found = hypervolume([point(macs, loss) for macs, loss in points], 10, 10)
+    assert found == pytest.approx(beaten / 100)

@@ -16,12 +16,13 @@ from torch import Tensor
 from secateur.data import Images
 from secateur.models.atoms import IntArray
 from secateur.models.budget import Budget, Space
+from secateur.models.span import Span
 from secateur.models.subnetwork import Subnetwork, strongest
 from secateur.models.supernet import Supernet
 from secateur.search.coarse import threshold, uniform
 from secateur.search.importance import Scores, l1
 from secateur.search.interim import Interim, Records
-from secateur.search.refine import WINDOW, RefineOptions, Sampler, refine, tpe
+from secateur.search.refine import GOLDEN, SAMPLERS, WINDOW, RefineOptions, refine
 
 IMAGES = 16
 
@@ -37,6 +38,7 @@ def _quiet() -> Iterator[None]:
 NET = plain((12, 16, 10, 14))
 SCORES = l1(NET, Images(lambda chunks: iter(()), torch.zeros(0), (3, 8, 8)))
 BUDGET = NET.budget("50%")
+SPAN = Span(BUDGET, BUDGET)
 
 
 class Counted(Records):
@@ -65,7 +67,7 @@ def options(trials: int, storage: Path | None = None, **other: object) -> Refine
 def search(
     trials: int, storage: Path | None = None, records: Records | None = None, **other: object
 ) -> Generator[Interim]:
-    yield from refine(records or Counted(), SCORES, starts(), BUDGET, options(trials, storage, **other))
+    yield from refine(records or Counted(), SCORES, starts(), SPAN, options(trials, storage, **other))
 
 
 def widths(interims: Iterator[Interim]) -> list[list[int]]:
@@ -102,9 +104,9 @@ def test_the_trials_of_the_study_are_the_widths_that_were_evaluated(tmp_path: Pa
         assert interim.n == IMAGES
 
 
-@pytest.mark.parametrize("sampler", [tpe, random_sampler])
-def test_every_trial_meets_the_budget_to_the_last_channel(sampler: Sampler) -> None:
-    found = list(search(10, sampler=sampler))
+@pytest.mark.parametrize("name", list(SAMPLERS))
+def test_every_trial_meets_the_budget_to_the_last_channel(name: str) -> None:
+    found = list(search(10, sampler=SAMPLERS[name]))
     assert len(found) == 10
     assert all(tight(NET.space, BUDGET, interim.subnetwork.widths) for interim in found)
     assert len({interim.subnetwork for interim in found}) > 3
@@ -140,7 +142,7 @@ def test_the_starts_enter_once_as_finished_trials(tmp_path: Path) -> None:
 def test_starts_of_the_same_widths_are_one(tmp_path: Path) -> None:
     chosen = starts()[0]
     settings = options(2, tmp_path / "study.db")
-    list(refine(Counted(), SCORES, [chosen, chosen.copy()], BUDGET, settings))
+    list(refine(Counted(), SCORES, [chosen, chosen.copy()], SPAN, settings))
     assert [bool(trial.user_attrs.get("start")) for trial in trials_of(tmp_path / "study.db")] == [True, False, False]
 
 
@@ -184,6 +186,51 @@ def test_a_trial_that_a_kill_left_running_is_closed_and_does_not_count(tmp_path:
     assert (states.count(TrialState.FAIL), states.count(TrialState.COMPLETE)) == (1, 2 + 4)
 
 
+def over(span: Span, trials: int, storage: Path, records: Records | None = None) -> list[Interim]:
+    chosen = [uniform(NET.space, span.at(share), SCORES) for share in (0.0, 0.5, 1.0)]
+    return list(refine(records or Counted(), SCORES, chosen, span, options(trials, storage)))
+
+
+def test_over_a_span_every_trial_fills_a_budget_of_its_own(tmp_path: Path) -> None:
+    span, dense = NET.span("40%..80%"), NET.macs(NET.dense)
+    found = over(span, 16, tmp_path / "study.db")
+    shares = [(interim.macs / dense - 0.4) / 0.4 for interim in found]
+    for number, (share, interim) in enumerate(zip(shares, found, strict=True)):
+        assert tight(NET.space, span.at((number * GOLDEN + 0.5) % 1), interim.subnetwork.widths)
+        assert 0 <= share <= 1
+    assert {int(4 * share) for share in shares} == {0, 1, 2, 3}  # everywhere in the span
+
+
+def test_over_a_span_the_study_has_two_objectives(tmp_path: Path) -> None:
+    found = over(NET.span("40%..80%"), 5, tmp_path / "study.db")
+    trials = trials_of(tmp_path / "study.db")
+    assert [trial.values for trial in trials[3:]] == [[interim.macs, interim.loss] for interim in found]
+    areas = [trial.user_attrs["hypervolume"] for trial in trials[3:]]
+    assert areas == sorted(areas)
+    assert 0 < areas[-1] < 1
+
+
+def test_a_search_over_a_span_goes_on_where_it_ended(tmp_path: Path) -> None:
+    span = NET.span("40%..80%")
+    whole = over(span, 6, tmp_path / "whole.db")
+    records = Counted()
+    parts = [*over(span, 2, tmp_path / "parts.db", records), *over(span, 6, tmp_path / "parts.db", records)]
+    assert parts == whole
+
+
+def test_the_best_that_meets_a_trials_budget_is_what_it_looks_around(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secateur.search.refine.WINDOW", 0)  # one channel to each side
+    records, span = Counted(), NET.span("40%..80%")
+    met = [records.evaluate(strongest(SCORES, uniform(NET.space, span.at(s), SCORES)), "start", IMAGES) for s in (0, 1)]
+    (interim,) = over(span, 1, tmp_path / "study.db", records)
+    budget = span.at(0.5)
+    near = [each for each in [*met, records.all[2]] if budget.holds(NET.space.costs, each.subnetwork.widths)]
+    best = min(near, key=lambda each: each.loss).subnetwork.widths
+    assert (interim.subnetwork.widths >= best - 1).all()  # filling may widen further
+
+
 def test_the_seed_decides() -> None:
     one = widths(search(6, seed=1))
     assert one == widths(search(6, seed=1))
@@ -204,7 +251,7 @@ def test_the_same_widths_are_evaluated_once() -> None:
     net = records.net
     scores, budget = l1(net, records.split), net.budget("50%")
     chosen = starts(net, scores, budget)
-    found = list(refine(records, scores, chosen, budget, options(25)))
+    found = list(refine(records, scores, chosen, Span(budget, budget), options(25)))
     different = {tuple(w.tolist()) for w in [*(i.subnetwork.widths for i in found), *chosen]}
     assert len(different) < len(found)
     assert records.forwards == len(different) == len(records.all)
@@ -214,7 +261,7 @@ def test_a_group_that_has_only_one_width_is_no_obstacle() -> None:
     net = plain((8, 16, 24), divisor=8)
     records = Counted(net)
     scores, budget = l1(net, records.split), net.budget("60%")
-    found = list(refine(records, scores, starts(net, scores, budget), budget, options(5)))
+    found = list(refine(records, scores, starts(net, scores, budget), Span(budget, budget), options(5)))
     assert [interim.subnetwork.widths[0] for interim in found] == [8] * 5
     assert all(tight(net.space, budget, interim.subnetwork.widths) for interim in found)
 

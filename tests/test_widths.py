@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from secateur.data import Data, Images
 from secateur.models.budget import Budget, filled
+from secateur.models.errors import SecateurError
 from secateur.models.evaluate import Score, score
+from secateur.models.span import Span
 from secateur.models.supernet import Supernet
 from secateur.search import widths as module
 from secateur.search.interim import Records, front
@@ -62,7 +64,7 @@ def run(folder: Path, trials: int = TRIALS, budget: str = "50%", records: Record
     records = records or Records(net, noise(), folder / "records.jsonl")
     limit = net.budget(budget)
     found = search_widths(
-        records, limit, trials=trials, seed=0, folder=folder, progress=lambda *what: told.append(what)
+        records, Span(limit, limit), trials=trials, seed=0, folder=folder, progress=lambda *what: told.append(what)
     )
     return Run(found, records, limit, told)
 
@@ -136,7 +138,9 @@ def test_a_search_that_was_stopped_and_taken_up_finds_the_same(tmp_path: Path) -
     for _ in range(2):
         records = Records(toy(), noise(), folders[1] / "records.jsonl")
         with pytest.raises(KeyboardInterrupt):
-            search_widths(records, whole.budget, trials=TRIALS, seed=0, folder=folders[1], progress=stop)
+            search_widths(
+                records, Span(whole.budget, whole.budget), trials=TRIALS, seed=0, folder=folders[1], progress=stop
+            )
     again = run(folders[1])
     assert again.found.winner == whole.found.winner
     assert again.found.interims == whole.found.interims
@@ -146,7 +150,9 @@ def test_training_and_test_data_are_never_read(tmp_path: Path) -> None:
     data = Data("toy", unreadable(), noise(), unreadable(), ("a", "b", "c", "d"))
     net = toy()
     limit = net.budget("50%")
-    search_widths(Records(net, data.holdout), limit, trials=1, seed=0, folder=tmp_path, progress=lambda *what: None)
+    search_widths(
+        Records(net, data.holdout), Span(limit, limit), trials=1, seed=0, folder=tmp_path, progress=lambda *what: None
+    )
 
 
 def test_no_weight_is_trained(tmp_path: Path) -> None:
@@ -168,3 +174,33 @@ def test_a_subnetwork_whose_loss_is_no_number_never_wins(tmp_path: Path, monkeyp
     assert any(math.isnan(interim.loss) for interim in one.found.interims)
     assert one.found.winner.loss == one.found.winner.loss
     assert all(interim.loss == interim.loss for interim in one.found.front)
+
+
+def test_a_span_is_searched_at_once_and_its_winner_is_at_the_lower_end(tmp_path: Path) -> None:
+    net = toy()
+    records, span = Records(net, noise()), net.span("40%..80%")
+    found = search_widths(records, span, trials=4, seed=0, folder=tmp_path, progress=lambda *what: None)
+    assert filled(net.space, span.low, found.winner.subnetwork.widths)
+    assert filled(net.space, span.low, found.start.subnetwork.widths)
+    refined = [each.macs for each in found.interims if each.source == "refine"]
+    assert refined
+    assert span.low.macs < max(refined) <= span.high.macs
+
+
+def test_the_greedy_loop_can_stand_in_for_a_sampler(tmp_path: Path) -> None:
+    net = toy()
+    records, span = Records(net, noise()), net.span("50%")
+    found = search_widths(
+        records, span, trials=6, seed=0, folder=tmp_path, sampler="greedy", progress=lambda *what: None
+    )
+    assert 1 <= sum(each.source == "greedy" for each in found.interims) <= 6
+    assert filled(net.space, span.low, found.winner.subnetwork.widths)
+
+
+def test_a_sampler_of_no_known_name_is_refused_before_anything_is_evaluated(tmp_path: Path) -> None:
+    records = Records(toy(), noise())
+    with pytest.raises(SecateurError, match="no sampler is called 'cmaes'; give tpe, gp, nsga2, random or greedy"):
+        search_widths(
+            records, toy().span("50%"), trials=1, seed=0, folder=tmp_path, sampler="cmaes", progress=lambda *what: None
+        )
+    assert not records.all

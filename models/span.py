@@ -1,0 +1,35 @@
+"""Spans of budgets: what one search answers at once."""
+
+from dataclasses import dataclass
+
+from .budget import Budget
+from .errors import SecateurError
+from .limits import KINDS, TO, human
+
+
+@dataclass(frozen=True)
+class Span:
+    """All budgets from ``low`` to ``high``, limits of the same costs; one budget where both are the same."""
+
+    low: Budget
+    high: Budget
+
+    def __post_init__(self) -> None:
+        if self.low.limits.keys() != self.high.limits.keys():
+            raise SecateurError(f"{self.low} and {self.high} limit different costs; give the same for both ends")
+        for name, limit in self.low.limits.items():
+            if limit > self.high.limits[name]:
+                ends = f"{human(limit)}{TO}{human(self.high.limits[name])} {KINDS[name].unit}"
+                raise SecateurError(f"the range {ends} is upside down; write the smaller end first, as in 25%..80%")
+
+    def __str__(self) -> str:
+        return str(self.low) if self.single else f"{self.low} to {self.high}"
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one budget."""
+        return self.low == self.high
+
+    def at(self, share: float) -> Budget:
+        """The budget this share of the way from ``low`` to ``high``."""
+        return self.low.between(self.high, share)
