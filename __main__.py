@@ -72,6 +72,7 @@ def run(
     tie: Tie = Ask.tie,
     least: Least = Ask.least,
     sampler: str = Ask.sampler,
+    start: str | None = None,
     input: str | None = None,
     mean: tuple[float, float, float] | None = None,
     std: tuple[float, float, float] | None = None,
@@ -112,6 +113,9 @@ def run(
         Widths are multiples of this.
     sampler
         How the fine search chooses: tpe, gp, nsga2, random; or greedy, group by group from dense.
+    start
+        A finished run or an architecture.json, whose widths the fine search starts from, too; other weights, data
+        and budgets are no obstacle.
     input
         Channels, height and width of the input, as 3x224x224. Default: the images' own.
     mean
@@ -127,7 +131,7 @@ def run(
     """
     from . import console, stages
 
-    wishes = (freeze, tie, least, params, memory, latency, sampler)
+    wishes = (freeze, tie, least, params, memory, latency, sampler, start)
     ask = Ask(model, data, weights, flops, method, trials, epochs, seed, divisor, input, mean, std, *wishes)
     folder = out or Path("runs", "-".join(_plain(part) for part in (model, data, ask.budget)))
     with console.bars(quiet or json) as progress:

@@ -46,6 +46,7 @@ class Ask:
     memory: str | None = None
     latency: str | None = None
     sampler: str = "tpe"
+    start: str | None = None
 
     def __post_init__(self) -> None:
         if not self.limits:

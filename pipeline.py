@@ -1,7 +1,7 @@
 """From a trained network, data and a budget to a smaller network: search, bank, transfer."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from .models.span import Span
 from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
 from .search.interim import Interim, Records
-from .search.widths import Progress, Searched, search_widths
+from .search.widths import Plan, Progress, Searched, search_widths
 from .transfer.bank import MemoryBank, choose_teachers, open_bank, record
 from .transfer.finetune import Recipe
 from .transfer.finetune import finetune as train
@@ -84,6 +84,7 @@ def find(
     *,
     trials: int = Ask.trials,
     sampler: str = Ask.sampler,
+    start: Sequence[Subnetwork] = (),
     seed: int = 0,
     storage: Path | str | None = None,
     progress: Progress = silent,
@@ -91,16 +92,16 @@ def find(
     """Search the widths under ``budget`` (``"50%"``, ``"62M"``, or of ``net.budget``) and fill the memory bank.
 
     A range, ``"25%..80%"`` or of ``net.span``, is searched at once: the front answers for all of it, and the winner
-    is that of its lower end. Everything is kept in the folder ``storage`` and taken up there; without one, in a
-    temporary folder. The network is not changed, and test data is not read.
+    is that of its lower end. ``start``: subnetworks found before, at any budget. Everything is kept in the folder
+    ``storage`` and taken up there; without one, in a temporary folder. The network is not changed, and test data is
+    not read.
     """
-    if trials < 0:
-        raise SecateurError(f"trials={trials}; give 0 or more")
     span = net.span(budget) if isinstance(budget, str) else budget if isinstance(budget, Span) else Span(budget, budget)
     net.space.require(span.low)
+    plan = Plan(span, trials, sampler, [each.widths / net.space.dense for each in start], seed)
     folder = Path(storage or tempfile.mkdtemp(prefix="secateur-"))
     known = grams(net, data.train)
-    searched = search_under(net, data, known, span, trials, sampler, seed, folder, progress)
+    searched = search_under(net, data, known, plan, folder, progress)
     bank = fill_bank(net, data, known, searched, folder, progress)
     return Found(net, searched.winner, searched.start, tuple(searched.front), bank)
 
@@ -141,20 +142,12 @@ def finetune(
 
 
 def search_under(
-    net: Supernet,
-    data: Data,
-    known: Mapping[str, Gram],
-    span: Span,
-    trials: int,
-    sampler: str,
-    seed: int,
-    folder: Path,
-    progress: Progress,
+    net: Supernet, data: Data, known: Mapping[str, Gram], plan: Plan, folder: Path, progress: Progress
 ) -> Searched:
     """The search alone, kept in ``folder``; ``known`` Grams compensate what it scores. It reads the holdout."""
     (folder / "bank").mkdir(parents=True, exist_ok=True)
     records = Records(net, data.holdout, folder / "bank" / "records.jsonl", known)
-    return search_widths(records, span, trials=trials, seed=seed, folder=folder, sampler=sampler, progress=progress)
+    return search_widths(records, plan, folder, progress)
 
 
 def fill_bank(

@@ -13,20 +13,20 @@ from torch import nn
 from .data import MEAN, STD, Data, open_data
 from .ledger import Ask, Ledger, Outcome, sha256
 from .models.architecture import architecture, architecture_of, fingerprint, load, read, save, with_architecture
+from .models.archive import FORMAT, architectures, shares
 from .models.budget import fit
 from .models.errors import SecateurError
 from .models.evaluate import device_of, evaluate, recalibrate
 from .models.gram import Gram, grams
 from .models.latency import Latency, measure
 from .models.sequence import compensated_in_sequence
-from .models.span import Span
 from .models.specs import constructor
 from .models.supernet import Supernet
 from .models.trace import evaluating
 from .models.weights import load_weights
 from .pipeline import METHODS, fill_bank, finetune, search_under, silent
 from .report import page, pareto
-from .search.widths import Progress, Searched, require_sampler
+from .search.widths import Plan, Progress, Searched
 from .transfer.bank import open_bank
 from .transfer.finetune import Recipe
 from .transfer.finetune import finetune as train
@@ -44,7 +44,6 @@ def run(ask: Ask, out: Path, *, device: str | None = None, progress: Progress = 
     """
     if ask.method not in METHODS:
         raise SecateurError(f"no method is called {ask.method!r}; give {', '.join(METHODS)}")
-    require_sampler(ask.sampler)
     if ask.weights is None and ask.data != "digits":
         raise SecateurError(f"no weights for {ask.model} on {ask.data}; give --weights FILE of the trained network")
     reading = partial(progress, "reading images")
@@ -57,13 +56,15 @@ def run(ask: Ask, out: Path, *, device: str | None = None, progress: Progress = 
     net = Supernet.of(model, data.example, divisor=ask.divisor, freeze=ask.freeze, tie=ask.ties, least=ask.leasts)
     _check_classes(net, data)
     timed = _timed(net, out, progress) if ask.latency else None
-    span, ledger = net.span(**ask.limits, timed=timed), Ledger(out, ask)
+    known = [shares(record, net) for record in architectures(Path(ask.start))] if ask.start else []
+    plan = Plan(net.span(**ask.limits, timed=timed), ask.trials, ask.sampler, known, ask.seed)
+    ledger = Ledger(out, ask)
     if timed:
         (out / TIMES).write_text(timed.to_json(net))
     marks = {"data": data.fingerprint, "network": fingerprint(net)}
     for name, mark in {**marks, "weights": sha256(ask.weights) if ask.weights else "none"}.items():
         ledger.require(name, mark)
-    work = _Work(ask, out, data, net, span, progress)
+    work = _Work(ask, out, data, net, plan, progress)
     for stage in (work.dense, work.search, work.bank, work.transfer, work.test):
         ledger.stage(stage.__name__, stage)
         work.take_up(stage.__name__)
@@ -81,7 +82,7 @@ class _Work:
     out: Path
     data: Data
     net: Supernet
-    span: Span
+    plan: Plan
     progress: Progress
 
     @cached_property
@@ -92,9 +93,7 @@ class _Work:
     @cached_property
     def searched(self) -> Searched:
         """The search's result; a run that is taken up repeats no evaluation, so there it costs little."""
-        ask = self.ask
-        trials, sampler, seed = ask.trials, ask.sampler, ask.seed
-        return search_under(self.net, self.data, self.grams, self.span, trials, sampler, seed, self.out, self.progress)
+        return search_under(self.net, self.data, self.grams, self.plan, self.out, self.progress)
 
     def take_up(self, stage: str) -> None:
         """Load what a stage left for the others."""
@@ -116,9 +115,9 @@ class _Work:
         """Coarse and fine; front.json and its picture."""
         found, net = self.searched, self.net
         _write_front(self.out / "front.json", net, found, self.ask)
-        macs, mark = self.span.low.macs, "budget" if self.span.single else "smallest budget"
-        if "macs" not in self.span.low.limits:  # other costs have limits
-            uniform = fit(net.space, self.span.low, net.space.dense.astype(np.float64))
+        macs, mark = self.plan.span.low.macs, "budget" if self.plan.span.single else "smallest budget"
+        if "macs" not in self.plan.span.low.limits:  # other costs have limits
+            uniform = fit(net.space, self.plan.span.low, net.space.dense.astype(np.float64))
             macs, mark = int(net.space.costs.macs(uniform)), "uniform widths at the budget"
         picture = pareto(found.front, net.macs(net.dense), macs, found.winner, mark)
         picture.savefig(self.out / "pareto.png", dpi=150)
@@ -203,4 +202,4 @@ def _write_front(path: Path, net: Supernet, searched: Searched, ask: Ask) -> Non
         figures = {"holdout": {"loss": point.loss, "accuracy": point.accuracy, "n": point.n}}
         provenance = {"model": ask.model, "data": ask.data, "seed": ask.seed, "source": point.source}
         points.append(architecture(net, point.subnetwork, figures=figures, provenance=provenance))
-    path.write_text(json.dumps({"format": "secateur/front/1", "points": points}))
+    path.write_text(json.dumps({"format": FORMAT, "points": points}))

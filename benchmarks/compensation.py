@@ -34,7 +34,7 @@ from secateur.search.allocation import error_per_mac, uniform
 from secateur.search.importance import l1
 from secateur.search.interim import Records
 from secateur.search.obs import eliminations, fisher
-from secateur.search.widths import FINALISTS, Searched, search_widths
+from secateur.search.widths import FINALISTS, Plan, Searched, search_widths
 
 HERE = Path(__file__).parent
 WEIGHTS = HERE.parent.parent / "shared" / "weights"
@@ -85,9 +85,9 @@ def searched(net: sc.Supernet, known: dict[str, Gram], data: Data, evaluations: 
     """What a search of so many evaluations finds at 50% of MACs: its proposals, and trials for the rest."""
     span, records = net.span("50%"), Records(net, data.holdout, grams=known)
     with TemporaryDirectory() as folder:
-        first = search_widths(records, span, trials=0, seed=0, folder=Path(folder), progress=silent)
+        first = search_widths(records, Plan(span, 0), Path(folder), silent)
         left = evaluations - len(records.all) - FINALISTS
-        found = search_widths(records, span, trials=left, seed=0, folder=Path(folder), progress=silent)
+        found = search_widths(records, Plan(span, left), Path(folder), silent)
     print(f"{len(records.all)} evaluations, {first.winner.loss:.4f} -> {found.winner.loss:.4f}", flush=True)
     return found
 

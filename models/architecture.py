@@ -126,10 +126,19 @@ def load(folder: Path | str, base: Callable[[], nn.Module]) -> nn.Module:
 
 def read(path: Path) -> Architecture:
     """An architecture.json, as far as it can be checked without its network."""
+    return checked(json_at(path), path)
+
+
+def json_at(path: Path) -> Any:
+    """What a JSON file says."""
     try:
-        record = json.loads(path.read_text())
+        return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise SecateurError(f"{path} is no architecture ({error}); give the folder that secateur wrote") from error
+
+
+def checked(record: Any, path: Path) -> Architecture:
+    """A record that was read from ``path``. Raises SecateurError where it is no architecture of this version."""
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise SecateurError(f"{path} is not of format {FORMAT!r}; give a file that this version wrote")
     if not (_are_inputs(record.get("inputs")) and _are_pairs(record.get("tie")) and _are_groups(record.get("groups"))):
@@ -147,7 +156,10 @@ def _are_pairs(tie: Any) -> bool:
 
 def _are_groups(groups: Any) -> bool:
     return isinstance(groups, dict) and all(
-        isinstance(group, dict) and _whole_numbers([group.get("width")]) and _whole_numbers(group.get("kept"))
+        isinstance(group, dict)
+        and _whole_numbers([group.get("width"), group.get("dense")])
+        and _whole_numbers(group.get("kept"))
+        and 0 < group["width"] <= group["dense"]
         for group in groups.values()
     )
 

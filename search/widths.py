@@ -1,15 +1,15 @@
 """The whole search: coarse proposals, refined, the best of them scored on the full holdout."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from ..models.atoms import FloatArray
-from ..models.budget import Budget, filled
+from ..models.atoms import FloatArray, IntArray
+from ..models.budget import Budget, Space, filled, fit
 from ..models.errors import SecateurError
 from ..models.span import Span
-from .coarse import Proposal, coarse_search
+from .coarse import ACROSS, Proposal, coarse_search
 from .greedy import GreedyOptions, greedy
 from .importance import Scores, l1, taylor
 from .interim import Interim, Records, front
@@ -41,55 +41,68 @@ class Searched:
         return front(self.interims)
 
 
-def require_sampler(name: str) -> None:
-    """Raise SecateurError where no fine search is called so."""
-    if name not in (*SAMPLERS, GREEDY):
-        raise SecateurError(f"no sampler is called {name!r}; give {', '.join(SAMPLERS)} or {GREEDY}")
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What to search: all budgets of ``span``, with so many ``trials`` of a sampler after the coarse search.
+
+    ``known``: shares of the groups, (G,) each, that other searches found good; fitted to the span they are
+    starts beside the coarse ones.
+    """
+
+    span: Span
+    trials: int = 100
+    sampler: str = "tpe"
+    known: Sequence[FloatArray] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.trials < 0:
+            raise SecateurError(f"trials={self.trials}; give 0 or more")
+        if self.sampler not in (*SAMPLERS, GREEDY):
+            raise SecateurError(f"no sampler is called {self.sampler!r}; give {', '.join(SAMPLERS)} or {GREEDY}")
 
 
-def search_widths(
-    records: Records,
-    span: Span,
-    *,
-    trials: int,
-    seed: int,
-    folder: Path,
-    sampler: str = "tpe",
-    progress: Progress,
-) -> Searched:
-    """Find the widths with the lowest holdout loss at every budget of ``span``; the winner is that at its lower end.
+def search_widths(records: Records, plan: Plan, folder: Path, progress: Progress) -> Searched:
+    """Find the widths with the lowest holdout loss at every budget of the span; the winner is that at its lower end.
 
     Taken up from ``folder`` if it was begun. No weight is trained, and only the split of ``records`` is read.
     """
-    require_sampler(sampler)
     net, holdout = records.net, records.split
     images = min(SAMPLE, len(holdout))
     records.evaluate(net.dense, "dense", images)
     scores, curves = _importance(records)
     proposals = []
-    for proposal in coarse_search(records, scores, span, images, curves):
+    for proposal in coarse_search(records, scores, plan.span, images, curves):
         proposals.append(proposal)
         progress("coarse search", len(proposals), proposal.total)
-    best = min((each for each in proposals if each.budget == span.low), key=lambda each: _rank(each.interim))
-    options = RefineOptions(trials, images, seed, f"sqlite:///{folder / 'study.db'}")
-    for count, _ in enumerate(_fine(records, scores[best.score], proposals, span, options, sampler), 1):
-        progress("fine search", count, trials)
+    best = min((each for each in proposals if each.budget == plan.span.low), key=lambda each: _rank(each.interim))
+    for count, _ in enumerate(_fine(records, plan, scores[best.score], proposals, folder), 1):
+        progress("fine search", count, plan.trials)
     interims = tuple(i for i in records.all if i.n == images)  # those of an earlier run of this search, too
-    full = (i for i in interims if filled(net.space, span.low, i.subnetwork.widths))
+    full = (i for i in interims if filled(net.space, plan.span.low, i.subnetwork.widths))
     candidates = sorted(full, key=_rank)[:FINALISTS]
     finalists = [records.evaluate(each.subnetwork, each.source, len(holdout)) for each in candidates]
     return Searched(min(finalists, key=_rank), best.interim, interims)
 
 
 def _fine(
-    records: Records, scores: Scores, proposals: Sequence[Proposal], span: Span, options: RefineOptions, sampler: str
+    records: Records, plan: Plan, scores: Scores, proposals: Sequence[Proposal], folder: Path
 ) -> Iterator[Interim]:
-    """The fine search by a sampler, from the proposals within the span; or the greedy loop, from the dense network."""
-    if sampler == GREEDY:
-        return greedy(records, taylor, span.low, GreedyOptions(options.images, max(1, options.trials)))
-    ends = (span.low, span.high)
-    within = [each.interim.subnetwork.widths for each in proposals if _between(each.budget, *ends)]
-    return refine(records, scores, within, span, replace(options, sampler=SAMPLERS[sampler]))
+    """The fine search by a sampler, from the best known widths; or the greedy loop, from the dense network."""
+    images = min(SAMPLE, len(records.split))
+    if plan.sampler == GREEDY:
+        return greedy(records, taylor, plan.span.low, GreedyOptions(images, max(1, plan.trials)))
+    starts = _starts(records.net.space, plan, proposals)
+    storage, sampler = f"sqlite:///{folder / 'study.db'}", SAMPLERS[plan.sampler]
+    return refine(records, scores, starts, plan.span, RefineOptions(plan.trials, images, plan.seed, storage, sampler))
+
+
+def _starts(space: Space, plan: Plan, proposals: Sequence[Proposal]) -> list[IntArray]:
+    """The widths of the proposals within the span, and the known ones, fitted to it. Shape: → (G,) each"""
+    span = plan.span
+    within = [each.interim.subnetwork.widths for each in proposals if _between(each.budget, span.low, span.high)]
+    levels = [span.low] if span.single else [span.at(share) for share in ACROSS]
+    return within + [fit(space, level, shares * space.dense) for shares in plan.known for level in levels]
 
 
 def _between(budget: Budget, low: Budget, high: Budget) -> bool:

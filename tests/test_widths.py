@@ -3,20 +3,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 import torch
 from torch import Tensor, nn
 
 from secateur.data import Data, Images
-from secateur.models.budget import Budget, filled
+from secateur.models.budget import Budget, filled, fit
 from secateur.models.errors import SecateurError
 from secateur.models.evaluate import Score, score
 from secateur.models.span import Span
 from secateur.models.supernet import Supernet
+from secateur.pipeline import silent
 from secateur.search import widths as module
 from secateur.search.interim import Records, front
-from secateur.search.widths import FINALISTS, Searched, search_widths
+from secateur.search.widths import FINALISTS, Plan, Searched, search_widths
 
 HOLDOUT, SAMPLE, TRIALS = 48, 32, 3
 
@@ -63,9 +65,8 @@ def run(folder: Path, trials: int = TRIALS, budget: str = "50%", records: Record
     net, told = toy(), list[tuple[str, int, int]]()
     records = records or Records(net, noise(), folder / "records.jsonl")
     limit = net.budget(budget)
-    found = search_widths(
-        records, Span(limit, limit), trials=trials, seed=0, folder=folder, progress=lambda *what: told.append(what)
-    )
+    plan = Plan(Span(limit, limit), trials)
+    found = search_widths(records, plan, folder, lambda *what: told.append(what))
     return Run(found, records, limit, told)
 
 
@@ -138,9 +139,7 @@ def test_a_search_that_was_stopped_and_taken_up_finds_the_same(tmp_path: Path) -
     for _ in range(2):
         records = Records(toy(), noise(), folders[1] / "records.jsonl")
         with pytest.raises(KeyboardInterrupt):
-            search_widths(
-                records, Span(whole.budget, whole.budget), trials=TRIALS, seed=0, folder=folders[1], progress=stop
-            )
+            search_widths(records, Plan(Span(whole.budget, whole.budget), TRIALS), folders[1], stop)
     again = run(folders[1])
     assert again.found.winner == whole.found.winner
     assert again.found.interims == whole.found.interims
@@ -150,9 +149,7 @@ def test_training_and_test_data_are_never_read(tmp_path: Path) -> None:
     data = Data("toy", unreadable(), noise(), unreadable(), ("a", "b", "c", "d"))
     net = toy()
     limit = net.budget("50%")
-    search_widths(
-        Records(net, data.holdout), Span(limit, limit), trials=1, seed=0, folder=tmp_path, progress=lambda *what: None
-    )
+    search_widths(Records(net, data.holdout), Plan(Span(limit, limit), 1), tmp_path, silent)
 
 
 def test_no_weight_is_trained(tmp_path: Path) -> None:
@@ -179,7 +176,7 @@ def test_a_subnetwork_whose_loss_is_no_number_never_wins(tmp_path: Path, monkeyp
 def test_a_span_is_searched_at_once_and_its_winner_is_at_the_lower_end(tmp_path: Path) -> None:
     net = toy()
     records, span = Records(net, noise()), net.span("40%..80%")
-    found = search_widths(records, span, trials=4, seed=0, folder=tmp_path, progress=lambda *what: None)
+    found = search_widths(records, Plan(span, 4), tmp_path, silent)
     assert filled(net.space, span.low, found.winner.subnetwork.widths)
     assert filled(net.space, span.low, found.start.subnetwork.widths)
     refined = [each.macs for each in found.interims if each.source == "refine"]
@@ -190,17 +187,23 @@ def test_a_span_is_searched_at_once_and_its_winner_is_at_the_lower_end(tmp_path:
 def test_the_greedy_loop_can_stand_in_for_a_sampler(tmp_path: Path) -> None:
     net = toy()
     records, span = Records(net, noise()), net.span("50%")
-    found = search_widths(
-        records, span, trials=6, seed=0, folder=tmp_path, sampler="greedy", progress=lambda *what: None
-    )
+    found = search_widths(records, Plan(span, 6, "greedy"), tmp_path, silent)
     assert 1 <= sum(each.source == "greedy" for each in found.interims) <= 6
     assert filled(net.space, span.low, found.winner.subnetwork.widths)
 
 
-def test_a_sampler_of_no_known_name_is_refused_before_anything_is_evaluated(tmp_path: Path) -> None:
-    records = Records(toy(), noise())
+def test_a_sampler_of_no_known_name_is_refused() -> None:
     with pytest.raises(SecateurError, match="no sampler is called 'cmaes'; give tpe, gp, nsga2, random or greedy"):
-        search_widths(
-            records, toy().span("50%"), trials=1, seed=0, folder=tmp_path, sampler="cmaes", progress=lambda *what: None
-        )
-    assert not records.all
+        Plan(toy().span("50%"), sampler="cmaes")
+
+
+def test_known_widths_are_fitted_to_the_budget_and_are_starts(tmp_path: Path) -> None:
+    net = toy()
+    span, shares = net.span("50%"), np.array([1.0, 0.2, 0.6])
+    (tmp_path / "cold").mkdir()
+    found = search_widths(Records(net, noise()), Plan(span, 0, known=[shares]), tmp_path, silent)
+    wanted = fit(net.space, span.low, shares * net.space.dense)
+    evaluated = [each.subnetwork.widths.tolist() for each in found.interims]
+    assert wanted.tolist() in evaluated
+    cold = search_widths(Records(net, noise()), Plan(span, 0), tmp_path / "cold", silent)
+    assert wanted.tolist() not in [each.subnetwork.widths.tolist() for each in cold.interims]
