@@ -102,7 +102,8 @@ def run(
     out
         The run directory. Default: runs/MODEL-DATA-BUDGET.
     method
-        How to fine-tune: ckt (gated teachers and InfoNCE from the bank), ckt-kl (gated teachers), ce (labels).
+        How to fine-tune: ckt (gated teachers and InfoNCE from the bank), ckt-kl (gated teachers), kdft (the dense
+        network's answers from the bank), kd and dkd (the dense network runs along), ce (labels).
     trials
         Subnetworks that the fine search evaluates.
     epochs

@@ -23,30 +23,66 @@ from .search.widths import Plan, Progress, Searched, search_widths
 from .transfer.bank import MemoryBank, choose_teachers, open_bank, record
 from .transfer.finetune import Recipe
 from .transfer.finetune import finetune as train
-from .transfer.objectives import ContrastiveTransfer, CrossEntropy, Objective
+from .transfer.losses import decoupled
+from .transfer.objectives import ContrastiveTransfer, CrossEntropy, Distillation, Objective, cached, hinton, online
 
 
 def silent(what: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
-def ckt(bank: MemoryBank, data: Data, width: int, seed: int) -> Objective:
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What a method of fine-tuning may use: the dense network, the bank, the data; the student's embedding width."""
+
+    net: Supernet
+    bank: MemoryBank
+    data: Data
+    width: int
+    seed: int
+
+
+def ckt(lesson: Lesson) -> Objective:
     """Cross-entropy, gated teachers and InfoNCE against the bank."""
-    return ContrastiveTransfer(bank, data.train.labels, width, pull=1.0, contrast=0.5, seed=seed)
+    labels, seed = lesson.data.train.labels, lesson.seed
+    return ContrastiveTransfer(lesson.bank, labels, lesson.width, pull=1.0, contrast=0.5, seed=seed)
 
 
-def ckt_kl(bank: MemoryBank, data: Data, width: int, seed: int) -> Objective:
+def ckt_kl(lesson: Lesson) -> Objective:
     """Cross-entropy and gated teachers only."""
-    return ContrastiveTransfer(bank, data.train.labels, width, pull=1.0, contrast=0.0, seed=seed)
+    labels, seed = lesson.data.train.labels, lesson.seed
+    return ContrastiveTransfer(lesson.bank, labels, lesson.width, pull=1.0, contrast=0.0, seed=seed)
 
 
-def ce(bank: MemoryBank, data: Data, width: int, seed: int) -> Objective:
+def ce(lesson: Lesson) -> Objective:
     """Cross-entropy alone."""
     return CrossEntropy()
 
 
-# The words of --method: bank, data, the student's embedding width and a seed make an objective.
-METHODS: dict[str, Callable[[MemoryBank, Data, int, int], Objective]] = {"ckt": ckt, "ckt-kl": ckt_kl, "ce": ce}
+def kd(lesson: Lesson) -> Objective:
+    """The dense network as the teacher, on the student's own views: a forward pass of it each step."""
+    return Distillation(online(lesson.net.model), hinton, 0.1)
+
+
+def kdft(lesson: Lesson) -> Objective:
+    """The dense network as the teacher, from the bank: its logits of the images as they are."""
+    return Distillation(cached(lesson.bank), hinton, 0.1)
+
+
+def dkd(lesson: Lesson) -> Objective:
+    """As ``kd``, the labelled class and the others weighted apart."""
+    return Distillation(online(lesson.net.model), decoupled, 1.0)
+
+
+# The words of --method.
+METHODS: dict[str, Callable[[Lesson], Objective]] = {
+    "ckt": ckt,
+    "ckt-kl": ckt_kl,
+    "kdft": kdft,
+    "kd": kd,
+    "dkd": dkd,
+    "ce": ce,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +155,7 @@ def finetune(
     known: Mapping[str, Gram] | None = None,
     progress: Progress = silent,
 ) -> nn.Module:
-    """Build ``subnetwork`` and train it with the bank: ``ckt``, ``ckt-kl`` (gated teachers only) or ``ce``.
+    """Build ``subnetwork`` and train it by a method of ``METHODS``: with the bank, a dense teacher, or labels alone.
 
     It starts from weights compensated in closed form, in sequence; ``known`` are the dense network's Grams where
     they are at hand. A ``folder`` keeps checkpoints and
@@ -131,7 +167,7 @@ def finetune(
     known = grams(net, data.train) if known is None else known
     model = compensated_in_sequence(net, subnetwork, known, data.train)
     width = model.get_parameter(f"{net.head}.weight").shape[1] if net.head else bank.embeddings[0].shape[-1]
-    objective = METHODS[method](bank, data, width, seed)
+    objective = METHODS[method](Lesson(net, bank, data, width, seed))
     for step in train(model, net.head, data.train, objective, Recipe(epochs=epochs, seed=seed), folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
     recalibrate(model, data.train)

@@ -4,10 +4,10 @@
 in turn. Each is fine-tuned from weights compensated in sequence, cross-entropy, 2 epochs of 15,000 images (a third of
 the train split: two cores), some with a second seed, too. The truth is test accuracy, read here only: the mean of both
 seeds where all have two, else of the first. Proxies: loss, error rate and ensemble-guided loss on 1,000 and 5,000
-holdout images, with batch statistics and with recalibrated batch norm (4,000 train images), of the raw and of the compensated
-subnetwork; KL to the dense network's outputs; the share of Taylor scores kept; the error on the elimination curves;
-and sums of z-scores. Spearman's rank correlation with the truth, 95% intervals by bootstrap over subnetworks, over all
-24 and over the 12 that end best; beside them, as a ceiling, the second seed against the first.
+holdout images, with batch statistics and with recalibrated batch norm (4,000 train images), of the raw and of the
+compensated subnetwork; KL to the dense network's outputs; the share of Taylor scores kept; the error on the elimination
+curves; and sums of z-scores. Spearman's rank correlation with the truth, 95% intervals by bootstrap over subnetworks,
+over all 24 and over the 12 that end best; beside them, as a ceiling, the second seed against the first.
 
     python benchmarks/proxies.py CIFAR_FOLDER [--second 24] [--learning-rate 0.05] [--processes 2]
 """

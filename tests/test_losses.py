@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from secateur.transfer.losses import gated_transfer, info_nce, kl, open_gates
+from secateur.transfer.losses import decoupled, gated_transfer, info_nce, kl, open_gates
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -166,3 +166,22 @@ def test_info_nce_falls_as_queries_come_to_their_keys() -> None:
 
 def test_info_nce_without_negatives_is_zero() -> None:
     assert float(info_nce(unit(2, 4, 8), unit(4, 8), torch.zeros(4, 0, 8))) == 0
+
+
+@given(st.integers(0, 1000), st.sampled_from([1.0, 4.0]))
+def test_decoupled_terms_weighted_by_what_the_teacher_leaves_to_others_are_kl(seed: int, temperature: float) -> None:
+    teacher, student = 3 * normal(2, 4, 5, seed=seed), 3 * normal(2, 4, 5, seed=seed + 1)
+    labels = torch.randint(5, (2, 4), generator=torch.Generator().manual_seed(seed))
+    rest = 1 - torch.softmax(teacher / temperature, -1).gather(-1, labels[..., None])[..., 0]
+    own = decoupled(teacher, student, labels, temperature, 1.0, 0.0)
+    others = decoupled(teacher, student, labels, temperature, 0.0, 1.0)
+    torch.testing.assert_close(own + rest * others, kl(teacher, student, temperature), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(decoupled(teacher, student, labels, temperature, 0.5, 3.0), 0.5 * own + 3 * others)
+
+
+def test_decoupled_is_zero_for_logits_equal_up_to_a_constant_and_finite_for_large_ones() -> None:
+    logits, labels = normal(6, 4), torch.arange(6) % 4
+    torch.testing.assert_close(decoupled(logits, logits + 7, labels), torch.zeros(6), atol=1e-4, rtol=0)
+    far = decoupled(1e4 * logits, -1e4 * logits, labels)
+    assert far.isfinite().all()
+    assert (far > 0).all()

@@ -1,15 +1,27 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from secateur.models.subnetwork import Subnetwork
 from secateur.transfer.bank import MemoryBank, Teacher
-from secateur.transfer.losses import gated_transfer, info_nce
+from secateur.transfer.losses import decoupled, gated_transfer, info_nce, kl
 from secateur.transfer.negatives import hard_negatives
-from secateur.transfer.objectives import NEGATIVES, ContrastiveTransfer, CrossEntropy, Objective, Seen, label_loss
+from secateur.transfer.objectives import (
+    NEGATIVES,
+    ContrastiveTransfer,
+    CrossEntropy,
+    Distillation,
+    Objective,
+    Seen,
+    cached,
+    hinton,
+    label_loss,
+    online,
+)
 
 IMAGES, CLASSES, DENSE, WIDTH, TEACHERS = 40, 4, 8, 5, 3
 LABELS = torch.arange(IMAGES) % CLASSES
@@ -30,7 +42,8 @@ def made_up(folder: Path) -> MemoryBank:
 def seen(batch: int = 6, views: int = 2, seed: int = 0) -> Seen:
     indices = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(seed))[:batch]
     logits, embeddings = normal(views, batch, CLASSES, seed=seed + 1), normal(views, batch, WIDTH, seed=seed + 2)
-    return Seen(logits.requires_grad_(), embeddings.requires_grad_(), LABELS[indices], indices)
+    images = normal(views, batch, 3, 4, 4, seed=seed + 3)
+    return Seen(logits.requires_grad_(), embeddings.requires_grad_(), LABELS[indices], indices, images)
 
 
 def transfer(folder: Path, pull: float = 1.0, contrast: float = 0.5, seed: int = 0) -> ContrastiveTransfer:
@@ -127,7 +140,9 @@ def test_an_objective_works_on_every_device(tmp_path: Path, device: torch.device
     objective, batch = transfer(tmp_path), seen()
     expected = objective(batch)
     objective.module.to(device)
-    there = Seen(batch.logits.to(device), batch.embeddings.to(device), batch.labels.to(device), batch.indices)
+    there = Seen(
+        batch.logits.to(device), batch.embeddings.to(device), batch.labels.to(device), batch.indices, batch.images
+    )
     torch.testing.assert_close(objective(there).cpu(), expected, rtol=1e-3, atol=1e-3)
     assert objective.gates()[0] == 1.0
 
@@ -135,3 +150,44 @@ def test_an_objective_works_on_every_device(tmp_path: Path, device: torch.device
 def test_both_are_objectives(tmp_path: Path) -> None:
     objectives: list[Objective] = [CrossEntropy(), transfer(tmp_path)]
     assert [objective.views for objective in objectives] == [1, 2]
+
+
+class Counted(nn.Module):
+    """A teacher that says something else of every image, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm, self.asked = nn.Linear(48, CLASSES), nn.BatchNorm1d(CLASSES), 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.asked += 1
+        logits: Tensor = self.norm(self.layer(images.flatten(1)))
+        return logits
+
+
+def test_an_online_teacher_sees_the_students_views_and_learns_nothing() -> None:
+    torch.manual_seed(0)
+    teacher, batch = Counted().train(), seen(views=2)
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    loss = Distillation(online(teacher), hinton, 0.1)(batch)
+    told = teacher.eval()(batch.images.flatten(0, 1)).reshape(batch.logits.shape)
+    torch.testing.assert_close(loss, 0.1 * label_loss(batch) + 0.9 * kl(told, batch.logits).mean())
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert batch.logits.grad is not None
+
+
+def test_a_cached_teacher_is_the_widest_of_the_bank(tmp_path: Path) -> None:
+    bank, batch = made_up(tmp_path), seen(views=2)
+    wide = replace(bank, teachers=tuple(replace(each, macs=k) for k, each in enumerate(bank.teachers)))
+    told = bank.logits[-1][batch.indices].float().expand_as(batch.logits)
+    expected = label_loss(batch) + decoupled(told, batch.logits, batch.labels.expand(2, -1)).mean()
+    torch.testing.assert_close(Distillation(cached(wide), decoupled, 1.0)(batch), expected)
+
+
+def test_a_teacher_without_a_say_leaves_cross_entropy(tmp_path: Path) -> None:
+    batch = seen(views=1)
+    objective = Distillation(cached(made_up(tmp_path)), lambda *given: torch.zeros(1), 1.0)
+    assert torch.equal(objective(batch), CrossEntropy()(batch))
+    assert (objective.views, objective.gates(), list(objective.module.parameters())) == (1, [], [])

@@ -229,7 +229,7 @@ def test_more_trials_go_on_from_those_that_are_stored(net: sc.Supernet, data: sc
     assert counts == [(1, 1), (3, 2)]
 
 
-@pytest.mark.parametrize("method", ["ckt-kl", "ce"])
+@pytest.mark.parametrize("method", ["ckt-kl", "kdft", "kd", "dkd", "ce"])
 def test_every_method_trains_the_same_architecture(
     net: sc.Supernet, data: sc.Data, found: sc.Found, student: nn.Module, method: str
 ) -> None:

@@ -107,7 +107,7 @@ def learning_rate(recipe: Recipe, step: int, steps: int, per_epoch: int) -> floa
 def _see(model: nn.Module, head: str | None, images: Tensor, labels: Tensor, indices: Tensor) -> Seen:
     views, batch = images.shape[:2]
     logits, embeddings = embed(model, head, images.flatten(0, 1))
-    return Seen(logits.reshape(views, batch, -1), embeddings.reshape(views, batch, -1), labels, indices)
+    return Seen(logits.reshape(views, batch, -1), embeddings.reshape(views, batch, -1), labels, indices, images)
 
 
 def _keep(trained: nn.Module, optimizer: torch.optim.SGD, folder: Path, recipe: Recipe, step: Step) -> None:

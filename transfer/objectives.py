@@ -1,13 +1,15 @@
 """What a student is trained to do: cross-entropy alone, or with knowledge from the memory bank."""
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..models.trace import evaluating
 from .bank import MemoryBank
-from .losses import gated_transfer, info_nce, open_gates
+from .losses import gated_transfer, info_nce, kl, open_gates
 from .negatives import hard_negatives, write_index
 
 NEGATIVES = 64  # keys of other classes for each image
@@ -16,13 +18,18 @@ NEGATIVES = 64  # keys of other classes for each image
 class Seen(NamedTuple):
     """What the student made of one batch.
 
-    Shape: logits (V, B, C), embeddings (V, B, D), labels (B,), indices (B,)
+    Shape: logits (V, B, C), embeddings (V, B, D), labels (B,), indices (B,), images (V, B, channels, size...)
     """
 
     logits: Tensor
     embeddings: Tensor
     labels: Tensor
     indices: Tensor
+    images: Tensor
+
+
+Teaching: TypeAlias = Callable[[Seen], Tensor]  # → logits (V, B, C)
+Told: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]  # of teacher, student, labels → (V, B)
 
 
 class Objective(Protocol):
@@ -57,6 +64,51 @@ class CrossEntropy:
     def gates(self) -> list[float]:
         """It has no teachers."""
         return []
+
+
+class Distillation:
+    """Cross-entropy, and one teacher who says its logits of every view.
+
+    L = ``own`` · CE + mean over views and images of ``loss``(teacher, student, labels). KD (Hinton et al. 2015) has
+    0.1 and 0.9 · T² KL, as the line of RepDistiller that it is compared by; DKD has 1 and ``decoupled``.
+    """
+
+    def __init__(self, teacher: Teaching, loss: Told, own: float) -> None:
+        self.views, self.module = 1, nn.Module()
+        self.teacher, self.loss, self.own = teacher, loss, own
+
+    def __call__(self, seen: Seen) -> Tensor:
+        """Cross-entropy and what the teacher says."""
+        with torch.no_grad():
+            told = self.teacher(seen)
+        labels = seen.labels.expand(seen.logits.shape[:2])
+        return self.own * label_loss(seen) + self.loss(told, seen.logits, labels).mean()
+
+    def gates(self) -> list[float]:
+        """Its one teacher is always heard."""
+        return []
+
+
+def online(dense: nn.Module) -> Teaching:
+    """The dense network on the very views that the student sees: a forward pass each step."""
+
+    def told(seen: Seen) -> Tensor:
+        with evaluating(dense):
+            logits: Tensor = dense(seen.images.flatten(0, 1))
+        return logits.reshape(seen.logits.shape)
+
+    return told
+
+
+def cached(bank: MemoryBank) -> Teaching:
+    """The widest teacher of the bank, the dense network, on the images as they are: no forward pass."""
+    widest = max(range(len(bank.teachers)), key=lambda k: bank.teachers[k].macs)
+    return lambda seen: bank.logits[widest][seen.indices].float().to(seen.logits.device).expand_as(seen.logits)
+
+
+def hinton(teacher: Tensor, student: Tensor, labels: Tensor) -> Tensor:
+    """0.9 · T² KL; the labels have no say. Shape: (..., C), (..., C), (...,) → (...,)"""
+    return 0.9 * kl(teacher, student)
 
 
 class ContrastiveTransfer:
