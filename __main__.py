@@ -141,6 +141,49 @@ def run(
 
 
 @app.command
+def transfer(
+    run: Path,
+    /,
+    *,
+    flops: str | None = None,
+    method: str | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    quiet: Quiet = False,
+    json: Quiet = False,
+) -> None:
+    """Fine-tune any point of a finished run's front, from its memory bank.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    flops
+        The best subnetwork of the front that costs no more: 40% or 50M of the MACs. Default: the run's winner.
+    method
+        As of run. Default, here and below: as the run was asked.
+    epochs
+        Epochs of fine-tuning.
+    seed
+        The same seed gives the same result on the same machine.
+    device
+        cpu or cuda. Default: cuda where there is one.
+    quiet
+        Print nothing but the result.
+    json
+        Print one JSON object instead.
+    """
+    from . import console, points
+
+    with console.bars(quiet or json) as progress:
+        figures, folder = points.tune(
+            run, flops, method=method, epochs=epochs, seed=seed, device=device, progress=progress
+        )
+    console.tuned(figures, folder, json)
+
+
+@app.command
 def inspect(
     model: str,
     /,

@@ -32,7 +32,24 @@ def result(stages: dict[str, dict[str, Any]], folder: Path, as_json: bool) -> No
     if as_json:
         print(json.dumps({"out": str(folder), **stages}))
         return
-    figures = stages["test"]
+    console = Console()
+    _figures(stages["test"], console)
+    console.print("seconds: " + ", ".join(f"{name} {stage['seconds']:.0f}" for name, stage in stages.items()))
+    console.print(f"slim network: {folder / 'best'}   report: {folder / 'report.html'}", soft_wrap=True)
+
+
+def tuned(figures: dict[str, Any], folder: Path, as_json: bool) -> None:
+    """The figures of one fine-tuned point, as a table or as one JSON object on stdout."""
+    if as_json:
+        print(json.dumps({"out": str(folder), **figures}))
+        return
+    console = Console()
+    _figures(figures, console)
+    console.print(f"slim network: {folder}", soft_wrap=True)
+
+
+def _figures(figures: dict[str, Any], console: Console) -> None:
+    """The dense, the pruned and the fine-tuned network, a row each."""
     table = Table("", "MACs", "parameters", "holdout", "test")
     names = {"dense": "dense", "pruned": "only pruned", "tuned": "fine-tuned"}  # 80 columns
     for name, title in names.items():
@@ -44,11 +61,8 @@ def result(stages: dict[str, dict[str, Any]], folder: Path, as_json: bool) -> No
             *(f"{row[split]['accuracy']:.2%}" for split in ("holdout", "test")),
         )
     n = {split: figures["dense"][split]["n"] for split in ("holdout", "test")}
-    console = Console()
     console.print(table)
     console.print(f"n = {n['holdout']} holdout and {n['test']} test images; one MAC is two FLOPs")
-    console.print("seconds: " + ", ".join(f"{name} {stage['seconds']:.0f}" for name, stage in stages.items()))
-    console.print(f"slim network: {folder / 'best'}   report: {folder / 'report.html'}", soft_wrap=True)
 
 
 def _on_terminal() -> Iterator[Any]:

@@ -155,6 +155,13 @@ class Ledger:
         partial.replace(self.path)
 
 
+def asked(folder: Path) -> Ask:
+    """What the run in ``folder`` was asked."""
+    found: dict[str, Any] = _read(folder / "run.json")["asked"]
+    given: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in found.items()}
+    return Ask(**given)
+
+
 def sha256(path: Path | str) -> str:
     """16 hex digits of a file's content."""
     with open(path, "rb") as file:
@@ -205,7 +212,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         book = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise SecateurError(f"{path} cannot be read ({error}); give another --out") from error
+        raise SecateurError(f"{path} cannot be read ({error}); give the folder of a run, or another --out") from error
     if not isinstance(book, dict) or book.get("format") != FORMAT or not {"asked", "stages"} <= book.keys():
         raise SecateurError(f"{path} is not of format {FORMAT!r}; give another --out")
     return book

@@ -21,6 +21,7 @@ from .models.gram import Gram, grams
 from .models.latency import Latency, measure
 from .models.sequence import compensated_in_sequence
 from .models.specs import constructor
+from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
 from .models.trace import evaluating
 from .models.weights import load_weights
@@ -42,6 +43,18 @@ def run(ask: Ask, out: Path, *, device: str | None = None, progress: Progress = 
     Whatever is wrong with the ask is found before anything is trained or written. Returns what each stage
     came to, with its seconds.
     """
+    work, ledger = opened(ask, out, device, progress)
+    for stage in (work.dense, work.search, work.bank, work.transfer, work.test):
+        ledger.stage(stage.__name__, stage)
+        work.take_up(stage.__name__)
+    title = f"{ask.model} on {ask.data} at {ask.budget}"
+    svg, best = (out / "pareto.svg").read_text(), read(out / "best" / "architecture.json")
+    (out / "report.html").write_text(page(title, f"secateur run {ask.words} --out {out}", ledger.stages, best, svg))
+    return ledger.stages
+
+
+def opened(ask: Ask, out: Path, device: str | None, progress: Progress) -> "tuple[Work, Ledger]":
+    """Everything that the stages of a run share, and the book of those that are done."""
     if ask.method not in METHODS:
         raise SecateurError(f"no method is called {ask.method!r}; give {', '.join(METHODS)}")
     if ask.weights is None and ask.data != "digits":
@@ -64,18 +77,11 @@ def run(ask: Ask, out: Path, *, device: str | None = None, progress: Progress = 
     marks = {"data": data.fingerprint, "network": fingerprint(net)}
     for name, mark in {**marks, "weights": sha256(ask.weights) if ask.weights else "none"}.items():
         ledger.require(name, mark)
-    work = _Work(ask, out, data, net, plan, progress)
-    for stage in (work.dense, work.search, work.bank, work.transfer, work.test):
-        ledger.stage(stage.__name__, stage)
-        work.take_up(stage.__name__)
-    title = f"{ask.model} on {ask.data} at {ask.budget}"
-    svg, best = (out / "pareto.svg").read_text(), read(out / "best" / "architecture.json")
-    (out / "report.html").write_text(page(title, f"secateur run {ask.words} --out {out}", ledger.stages, best, svg))
-    return ledger.stages
+    return Work(ask, out, data, net, plan, progress), ledger
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """What the stages of one run share. ``net.model`` gets its weights in the first stage and never changes after."""
 
     ask: Ask
@@ -131,29 +137,37 @@ class _Work:
 
     def transfer(self) -> Outcome:
         """Fine-tune the winner from the bank."""
+        return self.tuned(self.searched.winner.subnetwork, self.out / "transfer", self.out / "best")
+
+    def tuned(self, subnetwork: Subnetwork, folder: Path, best: Path) -> Outcome:
+        """Fine-tune any subnetwork as asked, with checkpoints in ``folder``, and keep it in ``best``."""
         ask, data = self.ask, self.data
         student = finetune(
             self.net,
-            self.searched.winner.subnetwork,
+            subnetwork,
             open_bank(self.out / "bank", len(data.train), data.fingerprint),
             data,
             epochs=ask.epochs,
             method=ask.method,
             seed=ask.seed,
-            folder=self.out / "transfer",
+            folder=folder,
             known=self.grams,
             progress=self.progress,
         )
-        save(student, self.out / "best")
+        save(student, best)
         return dict(architecture_of(student)["training"])
 
     def test(self) -> Outcome:
         """Holdout and test figures of the dense, the pruned and the fine-tuned network, each once, and costs."""
-        net, winner, best = self.net, self.searched.winner.subnetwork, self.out / "best"
-        pruned = compensated_in_sequence(net, winner, self.grams, self.data.train)
+        return self.tested(self.searched.winner.subnetwork, self.out / "best")
+
+    def tested(self, subnetwork: Subnetwork, best: Path) -> Outcome:
+        """The figures of a subnetwork that was kept in ``best``, beside the dense network's; entered there."""
+        net = self.net
+        pruned = compensated_in_sequence(net, subnetwork, self.grams, self.data.train)
         recalibrate(pruned, self.data.train)
         tuned = load(best, constructor(self.ask.model, len(self.data.classes))).to(device_of(net.model)).eval()
-        arms = {"dense": (net.model, net.dense), "pruned": (pruned, winner), "tuned": (tuned, winner)}
+        arms = {"dense": (net.model, net.dense), "pruned": (pruned, subnetwork), "tuned": (tuned, subnetwork)}
         outcome: Outcome = {}
         for name, (model, kept) in arms.items():
             splits = {"holdout": self.data.holdout, "test": self.data.test}

@@ -311,12 +311,12 @@ def test_help_names_the_commands_and_loads_no_torch(tmp_path: Path) -> None:
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "inspect"])
+@pytest.mark.parametrize("command", ["run", "inspect", "transfer"])
 def test_every_option_is_explained(command: str, capsys: Capture) -> None:
     assert status([command, "--help"]) == 0
     said = capsys.readouterr().out
     assert "--flops" in said
-    assert "50% or 62M" in said
+    assert "50% or 62M" in said or "40% or 50M" in said
 
 
 def test_inspect_shows_groups_what_is_frozen_and_why_and_if_the_budget_can_be_met(capsys: Capture) -> None:

@@ -1,0 +1,121 @@
+"""Points of a finished run, fine-tuned on their own."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import secateur as sc
+from secateur.__main__ import main
+from secateur.ledger import Ledger, asked
+from secateur.models.specs import constructor
+from secateur.pipeline import silent
+from secateur.points import tune
+from secateur.stages import opened
+
+NET = """from torch import nn
+
+
+def make(classes: int = 10) -> nn.Module:
+    layers: list[nn.Module] = []
+    channels = 3
+    for width, stride in ((8, 1), (12, 2)):
+        layers += [nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+"""
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A finished run over a range of budgets."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("points")
+    (folder / "net.py").write_text(NET)
+    model = f"{folder / 'net.py'}:make"
+    ask = sc.Ask(model=model, input="3x16x16", flops="30%..70%", trials=4, epochs=1, least=("20%",), method="ce")
+    sc.run(ask, folder / "out")
+    yield folder / "out"
+    torch.set_num_threads(threads)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_was_asked_comes_back(out: Path) -> None:
+    ask = asked(out)
+    assert (ask.flops, ask.least, ask.epochs) == ("30%..70%", ("20%",), 1)
+    assert Ledger(out, ask).stages.keys() == {"dense", "search", "bank", "transfer", "test"}
+
+
+def test_a_point_under_a_budget_is_tuned_tested_and_kept(out: Path) -> None:
+    front = json.loads((out / "front.json").read_text())["points"]
+    before = contents(out)
+    figures, folder = tune(out, "60%")
+    dense = figures["dense"]["macs"]
+    assert figures["tuned"]["macs"] == figures["pruned"]["macs"] <= 0.6 * dense
+    met = [point for point in front if point["costs"]["kept"]["macs"] <= 0.6 * dense]
+    best = min(met, key=lambda point: point["figures"]["holdout"]["loss"])
+    assert best["costs"]["kept"]["macs"] == figures["tuned"]["macs"]
+    student = sc.load(folder, base=constructor(asked(out).model, 10))
+    assert sum(p.numel() for p in student.parameters()) == figures["tuned"]["parameters"]
+    assert {name: text for name, text in contents(out).items() if not name.startswith("points/")} == before
+
+
+def test_done_once_it_is_not_done_again_but_another_method_is(out: Path) -> None:
+    told: list[str] = []
+    first = tune(out, "60%", progress=lambda what, *_: told.append(what))
+    told.clear()
+    assert tune(out, "60%", progress=lambda what, *_: told.append(what)) == first
+    assert not [what for what in told if "fine-tuning" in what]
+    _, other = tune(out, "60%", method="kdft", seed=5)
+    assert other != first[1]
+    record = json.loads((other / "architecture.json").read_text())
+    assert (record["training"]["method"], record["training"]["seed"]) == ("kdft", 5)
+
+
+def test_without_a_budget_it_is_the_winner(out: Path) -> None:
+    figures, _ = tune(out, method="kd")
+    best = json.loads((out / "best" / "architecture.json").read_text())
+    assert figures["tuned"]["macs"] == best["costs"]["kept"]["macs"]
+
+
+def test_a_run_without_a_bank_says_how_to_finish_it(out: Path, tmp_path: Path) -> None:
+    opened(asked(out), tmp_path / "begun", None, silent)
+    with pytest.raises(sc.SecateurError, match=r"has no memory bank yet; finish it: secateur run .* --out .*begun"):
+        tune(tmp_path / "begun")
+
+
+def test_what_is_no_run_and_what_no_point_meets_are_refused(out: Path, tmp_path: Path) -> None:
+    with pytest.raises(sc.SecateurError, match=r"run\.json cannot be read"):
+        tune(tmp_path)
+    with pytest.raises(sc.SecateurError, match="no point of the front costs at most"):
+        tune(out, "5%")
+    with pytest.raises(sc.SecateurError, match="no method is called 'magic'"):
+        tune(out, method="magic")
+
+
+def test_the_command_prints_the_figures(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["transfer", str(out), "--flops", "60%", "--json"])
+    printed: dict[str, Any] = json.loads(capsys.readouterr().out)
+    figures, folder = tune(out, "60%")
+    assert printed == {"out": str(folder), **figures}
+    with pytest.raises(SystemExit):
+        main(["transfer", str(out), "--flops", "60%", "--quiet"])
+    said = capsys.readouterr().out
+    assert "fine-tuned" in said
+    assert "one MAC is two FLOPs" in said
+
+
+def test_a_run_can_start_from_the_front_of_another(out: Path, tmp_path: Path) -> None:
+    ask = replace(asked(out), flops="50%", start=str(out), trials=1)
+    sc.run(ask, tmp_path / "warm")
+    lines = (tmp_path / "warm" / "bank" / "records.jsonl").read_text().splitlines()[1:]
+    assert any(json.loads(line)["source"] == "start" for line in lines)
