@@ -18,7 +18,7 @@ import secateur
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("models", "search", "transfer")
 OUTPUT = {"report", "picture", "console"}
-ROOT_MODULES = {"__init__", "__main__", "stages", "pipeline", "data", "sources", "ledger", *OUTPUT}
+ROOT_MODULES = {"__init__", "__main__", "points", "stages", "pipeline", "data", "sources", "ledger", *OUTPUT}
 PARTS = {*FOLDERS, *ROOT_MODULES} - {"__init__"}
 MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "console": set(),
     "pipeline": {"models", "search", "transfer", "data", "ledger"},
     "stages": {"models", "search", "transfer", "data", "ledger", "report", "pipeline"},
+    "points": {"models", "search", "transfer", "ledger", "pipeline", "stages"},
     "__main__": {*PARTS, "__init__"},
     "__init__": PARTS - {"__main__"},
 }
