@@ -27,102 +27,28 @@ MODEL: resnet20 resnet56 vgg16_bn mobilenetv2 ... (32 px), torchvision:NAME, tim
 path/to/file.py:function or package.module:function.
 DATA: digits, cifar10:ROOT, cifar100:ROOT, imagefolder:ROOT, path/to/file.py:function.
 BUDGET: a share of the MACs to keep (50%), a number (62M) or a range (25%..80%); other limits: see run --help.""",
+    default_parameter=Parameter(negative=()),
     exit_on_error=False,  # main says it, in one line
     print_error=False,
     suppress_keyboard_interrupt=False,
 )
 
-Quiet = Annotated[bool, Parameter(negative=())]
-
-
-def _again(text: str) -> Parameter:
-    """An option that can be given several times."""
-    return Parameter(negative=(), show_default=False, help=f"{text} Can be given several times.")
-
-
-Freeze = Annotated[tuple[str, ...], _again("Channel groups that stay whole, with wildcards: conv1 or 'layer1.*'.")]
-Tie = Annotated[tuple[str, ...], _again("Two channel groups of one width that keep the same channels: A,B.")]
-Least = Annotated[
-    tuple[str, ...],
-    _again(
-        "What stays of every group at least (10%), or of some: 'layer1.*=50%', conv1=16 for channels. "
-        "The first that fits a group counts. Default: 10%."
-    ),
-]
-
 
 @app.command
 def run(
-    model: str = Ask.model,
-    /,
+    ask: Annotated[Ask, Parameter(name="*")] = Ask(),  # noqa: B008  # frozen
     *,
-    weights: str | None = None,
-    data: str = Ask.data,
-    flops: str | None = None,
-    params: str | None = None,
-    memory: str | None = None,
-    latency: str | None = None,
     out: Path | None = None,
-    method: str = Ask.method,
-    trials: int = Ask.trials,
-    epochs: int = Ask.epochs,
-    seed: int = Ask.seed,
-    divisor: int = Ask.divisor,
-    freeze: Freeze = Ask.freeze,
-    tie: Tie = Ask.tie,
-    least: Least = Ask.least,
-    sampler: str = Ask.sampler,
-    start: str | None = None,
-    input: str | None = None,
-    mean: tuple[float, float, float] | None = None,
-    std: tuple[float, float, float] | None = None,
     device: str | None = None,
-    quiet: Quiet = False,
-    json: Quiet = False,
+    quiet: bool = False,
+    json: bool = False,
 ) -> None:
     """Search, fill the memory bank, fine-tune, test. The same line again takes up where it ended.
 
     Parameters
     ----------
-    model
-        The dense network; with no argument ResNet-20 on scikit-learn's digits, the quickstart.
-    weights
-        Its trained weights: .safetensors, or a checkpoint of plain tensors. Only digits needs none.
-    data
-        Training, holdout and test images.
-    flops
-        How many MACs may stay: 50% or 62M. Default: 50%, where no other limit is given. Several limits all hold.
-        A range, 25%..80%, is searched at once; what is fine-tuned is the best of its lower end.
-    params
-        How many trainable numbers may stay: 50% or 0.13M.
-    memory
-        How many bytes of activations may live at once, for one image: 50% or 100K.
-    latency
-        How long one image may take on this device, which is measured first: 50% or 5ms.
     out
         The run directory. Default: runs/MODEL-DATA-BUDGET.
-    method
-        How to fine-tune: ckt (gated teachers and InfoNCE from the bank), ckt-kl (gated teachers), kdft (the dense
-        network's answers from the bank), kd and dkd (the dense network runs along), ce (labels).
-    trials
-        Subnetworks that the fine search evaluates.
-    epochs
-        Epochs of fine-tuning.
-    seed
-        The same seed gives the same result on the same machine.
-    divisor
-        Widths are multiples of this.
-    sampler
-        How the fine search chooses: tpe, gp, nsga2, random; or greedy, group by group from dense.
-    start
-        A finished run or an architecture.json, whose widths the fine search starts from, too; other weights, data
-        and budgets are no obstacle.
-    input
-        Channels, height and width of the input, as 3x224x224. Default: the images' own.
-    mean
-        Mean of the input channels, in 0..1. Default: ImageNet's.
-    std
-        Standard deviation of the input channels. Default: ImageNet's.
     device
         cpu or cuda. Default: cuda where there is one.
     quiet
@@ -132,12 +58,40 @@ def run(
     """
     from . import console, stages
 
-    wishes = (freeze, tie, least, params, memory, latency, sampler, start)
-    ask = Ask(model, data, weights, flops, method, trials, epochs, seed, divisor, input, mean, std, *wishes)
-    folder = out or Path("runs", "-".join(_plain(part) for part in (model, data, ask.budget)))
+    folder = out or _folder(ask)
     with console.bars(quiet or json) as progress:
         outcomes = stages.run(ask, folder, device=device, progress=progress)
     console.result(outcomes, folder, json)
+
+
+@app.command
+def search(
+    ask: Annotated[Ask, Parameter(name="*")] = Ask(),  # noqa: B008  # frozen
+    *,
+    out: Path | None = None,
+    device: str | None = None,
+    quiet: bool = False,
+    json: bool = False,
+) -> None:
+    """Search and fill the memory bank, and show the front; `run` with the same options goes on from there.
+
+    Parameters
+    ----------
+    out
+        The run directory. Default: runs/MODEL-DATA-BUDGET.
+    device
+        cpu or cuda. Default: cuda where there is one.
+    quiet
+        Print nothing but the result.
+    json
+        Print one JSON object instead.
+    """
+    from . import console, stages
+
+    folder = out or _folder(ask)
+    with console.bars(quiet or json) as progress:
+        outcomes = stages.run(ask, folder, until="bank", device=device, progress=progress)
+    console.front(outcomes, folder, json)
 
 
 @app.command
@@ -150,8 +104,8 @@ def transfer(
     epochs: int | None = None,
     seed: int | None = None,
     device: str | None = None,
-    quiet: Quiet = False,
-    json: Quiet = False,
+    quiet: bool = False,
+    json: bool = False,
 ) -> None:
     """Fine-tune any point of a finished run's front, from its memory bank.
 
@@ -195,11 +149,11 @@ def inspect(
     classes: int | None = None,
     input: str | None = None,
     divisor: int = Ask.divisor,
-    freeze: Freeze = Ask.freeze,
-    tie: Tie = Ask.tie,
-    least: Least = Ask.least,
+    freeze: tuple[str, ...] = (),
+    tie: tuple[str, ...] = (),
+    least: tuple[str, ...] = (),
     picture: Path | None = None,
-    json: Quiet = False,
+    json: bool = False,
 ) -> None:
     """Show the channel groups, what is frozen and why, and whether a budget can be met.
 
@@ -221,6 +175,13 @@ def inspect(
         Channels, height and width of the input. Default: 3x224x224 for torchvision and timm, else 3x32x32.
     divisor
         Widths are multiples of this.
+    freeze
+        Channel groups that stay whole, with wildcards: conv1 or 'layer1.*'. Can be given several times.
+    tie
+        Two channel groups of one width that keep the same channels: A,B. Can be given several times.
+    least
+        What stays of every group at least (10%), or of some: 'layer1.*=50%', conv1=16 for channels. The first that
+        fits a group counts. Default: 10%. Can be given several times.
     picture
         Draw the groups over the depth of the network, as .svg or .png.
     json
@@ -275,6 +236,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("secateur: stopped; the same line again goes on from here", file=sys.stderr)
         sys.exit(130)
+
+
+def _folder(ask: Ask) -> Path:
+    """Where a run is kept that was given no folder."""
+    return Path("runs", "-".join(_plain(part) for part in (ask.model, ask.data, ask.budget)))
 
 
 def _plain(part: str) -> str:

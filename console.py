@@ -38,6 +38,24 @@ def result(stages: dict[str, dict[str, Any]], folder: Path, as_json: bool) -> No
     console.print(f"slim network: {folder / 'best'}   report: {folder / 'report.html'}", soft_wrap=True)
 
 
+def front(stages: dict[str, dict[str, Any]], folder: Path, as_json: bool) -> None:
+    """The points of a searched front, as a table or as one JSON object on stdout."""
+    points = json.loads((folder / "front.json").read_text())["points"]
+    rows = [{**point["costs"]["kept"], **point["figures"]["holdout"]} for point in points]
+    if as_json:
+        print(json.dumps({"out": str(folder), **stages, "front": rows}))
+        return
+    table, dense = Table("MACs", "parameters", "holdout loss", "holdout"), points[0]["costs"]["dense"]
+    for row in rows:
+        shares = [f"{row[name] / 1e6:.2f}M ({row[name] / dense[name]:.1%})" for name in ("macs", "parameters")]
+        table.add_row(*shares, f"{row['loss']:.4f}", f"{row['accuracy']:.2%}")
+    console = Console()
+    console.print(table)
+    console.print(f"n = {rows[0]['n']} holdout images, without fine-tuning; one MAC is two FLOPs")
+    console.print("seconds: " + ", ".join(f"{name} {stage['seconds']:.0f}" for name, stage in stages.items()))
+    console.print(f"front: {folder / 'front.json'}   picture: {folder / 'pareto.png'}", soft_wrap=True)
+
+
 def tuned(figures: dict[str, Any], folder: Path, as_json: bool) -> None:
     """The figures of one fine-tuned point, as a table or as one JSON object on stdout."""
     if as_json:

@@ -7,7 +7,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import KW_ONLY, asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,30 +23,77 @@ Outcome: TypeAlias = dict[str, Any]  # plain JSON values
 class Ask:
     """Everything that decides the result of a run; the same ask gives the same architecture.
 
-    ``flops``, ``params``, ``memory`` and ``latency`` are limits that all hold, or ranges of them; without any,
-    ``flops`` is 50%. ``freeze``, ``tie`` and ``least`` are as typed, one element each time that the option was given.
+    The command line has these as its options, with these words. Without any limit, ``flops`` is 50%.
+
+    Parameters
+    ----------
+    model
+        The dense network; with no argument ResNet-20 on scikit-learn's digits, the quickstart.
+    data
+        Training, holdout and test images.
+    weights
+        Its trained weights: .safetensors, or a checkpoint of plain tensors. Only digits needs none.
+    flops
+        How many MACs may stay: 50% or 62M. Default: 50%, where no other limit is given. Several limits all hold.
+        A range, 25%..80%, is searched at once; what is fine-tuned is the best of its lower end.
+    params
+        How many trainable numbers may stay: 50% or 0.13M.
+    memory
+        How many bytes of activations may live at once, for one image: 50% or 100K.
+    latency
+        How long one image may take on this device, which is measured first: 50% or 5ms.
+    method
+        How to fine-tune: ckt (gated teachers and InfoNCE from the bank), ckt-kl (gated teachers), kdft (the dense
+        network's answers from the bank), kd and dkd (the dense network runs along), ce (labels).
+    trials
+        Subnetworks that the fine search evaluates.
+    sampler
+        How the fine search chooses: tpe, gp, nsga2, random; or greedy, group by group from dense.
+    start
+        A finished run or an architecture.json, whose widths the fine search starts from, too; other weights, data
+        and budgets are no obstacle.
+    epochs
+        Epochs of fine-tuning.
+    seed
+        The same seed gives the same result on the same machine.
+    divisor
+        Widths are multiples of this.
+    freeze
+        Channel groups that stay whole, with wildcards: conv1 or 'layer1.*'. Can be given several times.
+    tie
+        Two channel groups of one width that keep the same channels: A,B. Can be given several times.
+    least
+        What stays of every group at least (10%), or of some: 'layer1.*=50%', conv1=16 for channels. The first that
+        fits a group counts. Default: 10%. Can be given several times.
+    input
+        Channels, height and width of the input, as 3x224x224. Default: the images' own.
+    mean
+        Mean of the input channels, in 0..1. Default: ImageNet's.
+    std
+        Standard deviation of the input channels. Default: ImageNet's.
     """
 
     model: str = "resnet20"
+    _: KW_ONLY
     data: str = "digits"
     weights: str | None = None
     flops: str | None = None
-    method: str = "ckt"
-    trials: int = 100
-    epochs: int = 10
-    seed: int = 0
-    divisor: int = 1
-    input: str | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    freeze: tuple[str, ...] = ()
-    tie: tuple[str, ...] = ()
-    least: tuple[str, ...] = ()
     params: str | None = None
     memory: str | None = None
     latency: str | None = None
+    method: str = "ckt"
+    trials: int = 100
     sampler: str = "tpe"
     start: str | None = None
+    epochs: int = 10
+    seed: int = 0
+    divisor: int = 1
+    freeze: tuple[str, ...] = ()
+    tie: tuple[str, ...] = ()
+    least: tuple[str, ...] = ()
+    input: str | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if not self.limits:

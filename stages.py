@@ -37,16 +37,20 @@ TIMES = "latency.json"  # in the run directory: the table that a budget of laten
 DENSE = Recipe(epochs=12, batch=64, warmup=1)  # of a digits network that has no weights
 
 
-def run(ask: Ask, out: Path, *, device: str | None = None, progress: Progress = silent) -> dict[str, Outcome]:
+def run(
+    ask: Ask, out: Path, *, until: str = "test", device: str | None = None, progress: Progress = silent
+) -> dict[str, Outcome]:
     """Dense network, search, memory bank, fine-tuning, test: those that the run directory ``out`` still lacks.
 
-    Whatever is wrong with the ask is found before anything is trained or written. Returns what each stage
-    came to, with its seconds.
+    ``until``: the last stage to do, by its name in run.json. Whatever is wrong with the ask is found before anything
+    is trained or written. Returns what each stage came to, with its seconds.
     """
     work, ledger = opened(ask, out, device, progress)
     for stage in (work.dense, work.search, work.bank, work.transfer, work.test):
         ledger.stage(stage.__name__, stage)
         work.take_up(stage.__name__)
+        if stage.__name__ == until != "test":
+            return ledger.stages
     title = f"{ask.model} on {ask.data} at {ask.budget}"
     svg, best = (out / "pareto.svg").read_text(), read(out / "best" / "architecture.json")
     (out / "report.html").write_text(page(title, f"secateur run {ask.words} --out {out}", ledger.stages, best, svg))

@@ -1,6 +1,7 @@
 """Points of a finished run, fine-tuned on their own."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -119,3 +120,24 @@ def test_a_run_can_start_from_the_front_of_another(out: Path, tmp_path: Path) ->
     sc.run(ask, tmp_path / "warm")
     lines = (tmp_path / "warm" / "bank" / "records.jsonl").read_text().splitlines()[1:]
     assert any(json.loads(line)["source"] == "start" for line in lines)
+
+
+def test_search_stops_at_the_front_and_run_goes_on_from_there(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*shlex.split(asked(out).words), "--out", str(tmp_path / "run"), "--json"]
+    with pytest.raises(SystemExit):
+        main(["search", *words])
+    printed: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert [name for name in printed if name not in ("out", "front")] == ["dense", "search", "bank"]
+    kept = [point["costs"]["kept"]["macs"] for point in json.loads((out / "front.json").read_text())["points"]]
+    assert [row["macs"] for row in printed["front"]] == kept
+    assert not (tmp_path / "run" / "best").exists()
+    with pytest.raises(SystemExit):
+        main(["run", *words])
+    assert json.loads(capsys.readouterr().out)["test"]["tuned"]["macs"] > 0
+    with pytest.raises(SystemExit):
+        main(["search", *words[:-1], "--quiet"])
+    said = capsys.readouterr().out
+    assert "holdout loss" in said
+    assert "without fine-tuning" in said
