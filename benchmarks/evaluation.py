@@ -3,7 +3,7 @@
 ResNet-20 and ResNet-56 (CIFAR-10, JPEG copy) at 50% of MACs, 1,000 holdout images with batch statistics. First the
 parts of one evaluation over random widths: narrowing and compensation, the forward pass alone (tensors ready), and the
 whole as the search runs it; the share is forward / whole. Then that forward pass for batch sizes, memory formats and
-precisions; then for widths in multiples of 1, 2, 4, 8 and 16 at the same budget, beside the dense network. Arms
+precisions; then for widths in multiples of 1, 2, 4 and 8 at the same budget, beside the dense network. Arms
 alternate; figures are medians.
 
     python benchmarks/evaluation.py CIFAR_FOLDER [--nets resnet20 resnet56] [--threads 2] [--repeats 5]
@@ -36,7 +36,7 @@ from secateur.search.interim import Records
 RESULTS = Path(__file__).parent / "results"
 IMAGES, BATCH = 1000, 500
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-MULTIPLES = (1, 2, 4, 8, 16)
+MULTIPLES = (1, 2, 4, 8)
 
 
 def forward(model: nn.Module, batches: Sequence[Tensor], layout: str, lower: bool = False) -> float:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .copied import copied
 from .reference import reference
-from .shapes import Shapes
+from .shapes import Shapes, bare
 from .slim import slim
 from .subnetwork import Subnetwork
 from .supernet import Supernet
@@ -66,16 +66,16 @@ def _guilty(net: Supernet, attempt: Attempt, rng: np.random.Generator) -> dict[s
 
 def _shapes(net: Supernet) -> Attempt:
     """Finds out why a slimmed network does not run, or makes outputs of another shape."""
-    bare = replace(net, model=_without_storage(net.model))
+    light = replace(net, model=_without_storage(net.model))
     examples = [example.to("meta") for example in net.examples]
     try:
-        before = _shapes_of(bare.model, examples)
+        before = _shapes_of(light.model, examples)
     except ERRORS:
         return lambda subnetwork: None  # a forward that looks at values is left to the values
 
     def attempt(subnetwork: Subnetwork) -> str | None:
         try:
-            after = _shapes_of(slim(bare, subnetwork), examples)
+            after = _shapes_of(slim(light, subnetwork), examples)
         except ERRORS as error:
             return _written_down(error)
         return None if before == after else f"changes the shape of the output from {before} to {after}"
@@ -91,8 +91,8 @@ def _without_storage(model: nn.Module) -> nn.Module:
     """A copy on the meta device, in evaluation mode; what modules share stays shared."""
     memo: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
-        bare = torch.empty_like(tensor, device="meta")
-        memo[id(tensor)] = nn.Parameter(bare, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else bare
+        light = bare(tensor)
+        memo[id(tensor)] = nn.Parameter(light, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else light
     return copied(model, memo).eval()
 
 

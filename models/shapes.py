@@ -25,10 +25,10 @@ def shaped(func: Any, args: Any, kwargs: Any) -> Any:
     operation = func.overloadpacket
     if isinstance(args[0] if args else None, Tensor) and args[0].is_meta:
         if operation in ALIKE:
-            return args[0] if func._schema.is_mutable else _like(args[0])
+            return args[0] if func._schema.is_mutable else bare(args[0])
         if func is aten.native_batch_norm.default:
             channels = args[0].shape[1] if args[5] else 0  # only training returns its statistics
-            return _like(args[0]), args[0].new_empty(channels), args[0].new_empty(channels)
+            return bare(args[0]), args[0].new_empty(channels), args[0].new_empty(channels)
     shape = SHAPES.get(operation)
     if shape and not kwargs and _plain(args) and (found := shape(*args)) is not None:
         first = args[0][0] if operation is aten.cat else args[0]
@@ -46,8 +46,10 @@ class Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
         return shaped(func, args, kwargs)
 
 
-def _like(x: Tensor) -> Tensor:
-    """Another of its shape and layout; ``empty_like`` takes five times as long."""
+def bare(x: Tensor) -> Tensor:
+    """A tensor of its shape, type and layout, without storage; ``empty_like`` takes five times as long."""
+    if x.layout is not torch.strided:
+        return torch.empty_like(x, device="meta")
     return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
 
 

@@ -93,8 +93,9 @@ class Supernet:
     @classmethod
     def _sorted(cls, model: nn.Module, examples: tuple[Tensor, ...], atoms: Atoms, wishes: Wishes) -> "Supernet":
         found = grouping(atoms)
-        trainable = [name for name, _ in model.named_parameters()]
-        shapes = {name: tuple(tensor.shape) for name, tensor in named_tensors(model).items()}
+        tensors = named_tensors(model)
+        trainable = [name for name, tensor in tensors.items() if isinstance(tensor, nn.Parameter)]
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         dense = np.array([group.width for group in found.groups])
         space = Space(Costs.of(atoms, found, trainable), dense, _floor(found.groups, wishes), wishes.divisor)
         heads = [g.name for g in found.frozen if g.frozen == "is an output of the network"]

@@ -22,7 +22,7 @@ from .call import Call
 from .errors import SecateurError
 from .lifetimes import Lifetimes
 from .rules import AVERAGES, computes, is_product, rule_of
-from .shapes import shaped
+from .shapes import bare, shaped
 
 # What a forward pass raises on an input that is not for it.
 ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
@@ -36,10 +36,10 @@ def trace(model: nn.Module, *examples: Tensor) -> Atoms:
     are followed there. Raises SecateurError where the network does not run on such inputs.
     """
     tensors = named_tensors(model)
-    bare = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+    light = {name: bare(tensor) for name, tensor in tensors.items()}
     try:
-        atoms = _follow(model, bare, [example.to("meta") for example in examples])
-        return (_trained(atoms, model, bare, examples) if atoms.idle else atoms).without_labels()
+        atoms = _follow(model, light, [example.to("meta") for example in examples])
+        return (_trained(atoms, model, light, examples) if atoms.idle else atoms).without_labels()
     except ERRORS:
         real = {name: tensor.detach().clone() for name, tensor in tensors.items()}  # forward may write to buffers
     try:
@@ -74,8 +74,17 @@ def evaluating(model: nn.Module, training: bool = False) -> Iterator[None]:
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name; one that modules share under its first."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    """Parameters, then buffers, by name; one that modules share under its first. In one walk through the modules."""
+    parameters: dict[str, Tensor] = {}
+    buffers: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        for found, own in ((parameters, module._parameters), (buffers, module._buffers)):
+            for name, tensor in own.items():
+                if tensor is not None and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    found[f"{path}.{name}" if path else name] = tensor
+    return {**parameters, **buffers}
 
 
 def tensors_in(output: object) -> list[Tensor]:
@@ -91,9 +100,9 @@ def tensors_in(output: object) -> list[Tensor]:
 
 def _follow(model: nn.Module, tensors: dict[str, Tensor], examples: Sequence[Tensor]) -> Atoms:
     """One evaluating pass."""
-    atoms, parameters = Atoms(), dict(model.named_parameters())
-    for name, tensor in tensors.items():
-        atoms.enter(name, tensor, is_parameter=name in parameters)
+    atoms = Atoms()
+    for name, own in named_tensors(model).items():
+        atoms.enter(name, tensors[name], is_parameter=isinstance(own, nn.Parameter))
     lifetimes = Lifetimes(tensors.values())
     lifetimes.step(atoms, [], examples)
     with evaluating(model):
