@@ -1,10 +1,10 @@
 """What an evaluation in the search costs, and how much of that is the forward pass of the slimmed network itself.
 
 ResNet-20 and ResNet-56 (CIFAR-10, JPEG copy) at 50% of MACs, 1,000 holdout images with batch statistics. First the
-parts of one evaluation over random widths: narrowing and compensation, the forward pass alone (tensors ready), and the
-whole as the search runs it; the share is forward / whole. Then that forward pass for batch sizes, memory formats and
-precisions; then for widths in multiples of 1, 2, 4 and 8 at the same budget, beside the dense network. Arms
-alternate; figures are medians.
+parts of an evaluation as the search makes it, each time of other random widths: narrowing with compensation, the
+forward pass, and the whole with loss and accuracy. Then the forward pass alone, warmed up, for batch sizes, memory
+formats and precisions; then for widths in multiples of 1, 2, 4 and 8 at the same budget, beside the dense network.
+Arms alternate; figures are medians.
 
     python benchmarks/evaluation.py CIFAR_FOLDER [--nets resnet20 resnet56] [--threads 2] [--repeats 5]
 """
@@ -26,12 +26,11 @@ from tuned import WEIGHTS, opened
 import secateur as sc
 from secateur.models.budget import fit
 from secateur.models.compensate import compensated
-from secateur.models.evaluate import batch_statistics
+from secateur.models.evaluate import batch_statistics, score
 from secateur.models.gram import grams
 from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork, strongest
 from secateur.search.importance import l1
-from secateur.search.interim import Records
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES, BATCH = 1000, 500
@@ -49,13 +48,6 @@ def forward(model: nn.Module, batches: Sequence[Tensor], layout: str, lower: boo
         for batch in batches:
             model(batch)
         return time.perf_counter() - start
-
-
-def timed(make: Callable[..., object], *args: object) -> float:
-    """Seconds that a call takes."""
-    start = time.perf_counter()
-    make(*args)
-    return time.perf_counter() - start
 
 
 def cut(images: Tensor, size: int) -> list[Tensor]:
@@ -89,29 +81,30 @@ def drawn(net: sc.Supernet, count: int) -> list[Subnetwork]:
     return [strongest(scores, fit(net.space, net.budget("50%"), net.space.dense * share)) for share in shares]
 
 
-def parts(net: sc.Supernet, cifar: str, batches: Sequence[Tensor], repeats: int) -> dict[str, float]:
-    """Seconds of narrowing with compensation, of the forward pass, and of the whole; candidates a second; share."""
+def parts(net: sc.Supernet, cifar: str, count: int) -> dict[str, float]:
+    """Medians over evaluations as the search makes them, each of other widths: seconds, share in the forward pass."""
     data = opened(cifar)
-    known, seconds = grams(net, data.train), {"compensation": list[float](), "forward": [], "whole": []}
-    for subnetwork in drawn(net, repeats + 1):
+    known, seconds = grams(net, data.train), list[tuple[float, float, float]]()
+    for subnetwork in drawn(net, count + 1):
+        start = time.perf_counter()
         model = compensated(net, subnetwork, known)
-        seconds["compensation"].append(timed(compensated, net, subnetwork, known))
-        seconds["forward"].append(forward(model, batches, "channels_last"))
-        records = Records(net, data.holdout, grams=known)
-        seconds["whole"].append(timed(records.evaluate, subnetwork, "timed", IMAGES))
-    middle = {name: median(each[1:]) for name, each in seconds.items()}  # the first warms up
-    return {
-        **middle,
-        "candidates_a_second": 1 / middle["whole"],
-        "share_of_forward": middle["forward"] / middle["whole"],
-    }
+        made, passes = time.perf_counter(), list[float]()
+        model.register_forward_pre_hook(lambda *_, passes=passes: passes.append(-time.perf_counter()))
+        model.register_forward_hook(lambda *_, passes=passes: passes.append(time.perf_counter()))
+        with batch_statistics(model):
+            score(model, data.holdout, IMAGES)
+        seconds.append((made - start, sum(passes), time.perf_counter() - start))
+    made_, forward_, whole = (median(column) for column in zip(*seconds[1:], strict=True))  # the first warms up
+    share = median(passes / total for _, passes, total in seconds[1:])
+    figures = {"compensation": made_, "forward": forward_, "whole": whole, "candidates_a_second": 1 / whole}
+    return {**figures, "share_of_forward": share}
 
 
 def job(name: str, asked: argparse.Namespace) -> dict[str, object]:
     """One network."""
     net, holdout = dense_of(name, asked.cifar), opened(asked.cifar).holdout
     images = torch.cat([batch for batch, _, _ in holdout.batches(BATCH, IMAGES)])
-    found = parts(net, asked.cifar, cut(images, BATCH), asked.repeats)
+    found = parts(net, asked.cifar, 3 * asked.repeats)
     print(name, found, flush=True)
     narrow = slim(net, drawn(net, 1)[0])
     ways: dict[str, Callable[[], float]] = {
