@@ -9,7 +9,7 @@ compensated subnetwork; KL to the dense network's outputs; the share of Taylor s
 curves; and sums of z-scores. Spearman's rank correlation with the truth, 95% intervals by bootstrap over subnetworks,
 over all 24 and over the 12 that end best; beside them, as a ceiling, the second seed against the first.
 
-    python benchmarks/proxies.py CIFAR_FOLDER [--second 24] [--learning-rate 0.05] [--processes 2]
+    python benchmarks/proxies.py CIFAR_FOLDER [--second 24] [--samples 1000 5000] [--processes 2]
 """
 
 import argparse
@@ -43,7 +43,7 @@ from secateur.search.obs import eliminations, fisher
 RESULTS = Path(__file__).parent / "results"
 NET = ("resnet20", "all")
 COUNT, BEST, EPOCHS, IMAGES = 24, 12, 2, 15_000
-SAMPLES = (1000, 5000)
+SAMPLE = 1000
 BOOTSTRAP = 2000
 SUMS = {  # of z-scores, all on 1,000 images of the compensated subnetwork with batch statistics
     "loss + KL": ("loss", "kl"),
@@ -65,9 +65,9 @@ def candidates(net: sc.Supernet, scores: dict[str, Scores], curves: dict[str, li
     return found
 
 
-def logits_of(model: nn.Module, split: Split) -> tuple[Tensor, Tensor]:
+def logits_of(model: nn.Module, split: Split, images: int) -> tuple[Tensor, Tensor]:
     """Logits and labels in the fixed order. Shape: → (N, C), (N,)"""
-    found = [(logits, labels) for logits, labels, _ in outputs(model, split)]
+    found = [(logits, labels) for logits, labels, _ in outputs(model, split, images)]
     return torch.cat([logits for logits, _ in found]), torch.cat([labels for _, labels in found])
 
 
@@ -83,31 +83,31 @@ def proxies(logits: Tensor, labels: Tensor, dense: Tensor, mean: Tensor) -> dict
     }
 
 
-def both_norms(model: nn.Module, data: Data) -> Iterator[tuple[str, Tensor, Tensor]]:
+def both_norms(model: nn.Module, data: Data, images: int) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Logits and labels with batch statistics, then with recalibrated ones."""
     with batch_statistics(model):
-        yield "batch", *logits_of(model, data.holdout)
+        yield "batch", *logits_of(model, data.holdout, images)
     recalibrate(model, data.train)
     with evaluating(model):
-        yield "recalibrated", *logits_of(model, data.holdout)
+        yield "recalibrated", *logits_of(model, data.holdout, images)
 
 
 def measured(
-    net: sc.Supernet, found: list[Subnetwork], cifar: str, free: dict[str, list[float]]
+    net: sc.Supernet, found: list[Subnetwork], cifar: str, free: dict[str, list[float]], samples: list[int]
 ) -> dict[str, FloatArray]:
     """Every proxy of every subnetwork, by "of what, batch norm, images, name". Shape: (24,) each"""
     rows, labels = dict[str, list[Tensor]](), torch.empty(0)
     for each in [net.dense, *found]:
         for form, model in (("raw", slim(net, each)), ("compensated", compensated(net, each, known(*NET, cifar)))):
-            for norm, logits, labels in both_norms(model, opened(cifar)):  # noqa: B007  # the same of every model
+            for norm, logits, labels in both_norms(model, opened(cifar), max(samples)):  # noqa: B007  # the same of every model
                 rows.setdefault(f"{form}, {norm}", []).append(logits)
     table = {f"no data pass, {name}": np.array(values) for name, values in free.items()}
     for way, (dense, *narrow) in rows.items():
         mean = torch.stack(narrow).mean(0)
-        for n in SAMPLES:
+        for n in samples:
             values = [proxies(logits[:n], labels[:n], dense[:n], mean[:n]) for logits in narrow]
             table |= {f"{way}, {n}, {name}": np.array([one[name] for one in values]) for name in values[0]}
-    base = {name: table[f"compensated, batch, {SAMPLES[0]}, {name}"] for name in ("loss", "kl")} | free
+    base = {name: table[f"compensated, batch, {SAMPLE}, {name}"] for name in ("loss", "kl")} | free
     sums = {name: sum(_z(np.array(base[part])) for part in parts) for name, parts in SUMS.items()}
     return table | {f"sum of z, {name}": np.asarray(values) for name, values in sums.items()}
 
@@ -148,9 +148,9 @@ def correlations(
         name: {"all": rank(-values, truth), "best": rank(-values[best], truth[best])} for name, values in table.items()
     }
     among = [n for n, place in enumerate(both) if place in best]
-    ceiling = {"all": rank(second, first[both]), "best": rank(second[among], first[both][among])}
+    ceiling = {"all": rank(second, first[both]), "best": rank(second[among], first[both][among])} if among else None
     return {
-        f"ceiling: second seed against first, {len(both)} subnetworks, {len(among)} of the best": ceiling,
+        **({f"ceiling: second seed against first, {len(both)} subnetworks": ceiling} if ceiling else {}),
         **dict(sorted(rows.items(), key=lambda row: -row[1]["all"].spearman)),
     }
 
@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("cifar", help="the image folder that unpack.py laid out")
     parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--second", type=int, default=COUNT, help="subnetworks that get a second seed")
+    parser.add_argument("--samples", type=int, nargs="+", default=[SAMPLE, 5000], help="of holdout images")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
@@ -184,7 +185,9 @@ def main() -> None:
         "importance": [-_kept_share(gates, each) for each in found],
         "error": [sum(e.curve[w] for e, w in zip(gone, each.widths, strict=True)) for each in found],
     }
-    rows = correlations(measured(net, found, asked.cifar, free), truth["first"], truth["second"], list(both.values()))
+    rows = correlations(
+        measured(net, found, asked.cifar, free, asked.samples), truth["first"], truth["second"], list(both.values())
+    )
     for name, row in rows.items():
         print(f"{name:60}", *(f"{r.spearman:6.3f} [{r.low:6.3f}, {r.high:6.3f}]" for r in row.values()))
     result = {
