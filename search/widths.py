@@ -18,7 +18,7 @@ from .refine import SAMPLERS, RefineOptions, refine
 
 Progress: TypeAlias = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
-SAMPLE = 1000  # holdout images that score a subnetwork; the finalists are scored again on all of them
+SAMPLE = 1000  # holdout images that score a subnetwork; the start and the finalists are scored again on all of them
 FINALISTS = 5
 GREEDY = "greedy"  # the fine search that is no sampler
 Curves: TypeAlias = dict[str, list[FloatArray]]  # by name, the error at each width of each group
@@ -80,7 +80,7 @@ def search_widths(records: Records, plan: Plan, folder: Path, progress: Progress
         progress("fine search", count, plan.trials)
     interims = tuple(i for i in records.all if i.n == images)  # those of an earlier run of this search, too
     full = (i for i in interims if filled(net.space, plan.span.low, i.subnetwork.widths))
-    candidates = sorted(full, key=_rank)[:FINALISTS]
+    candidates = [best.interim, *sorted(full, key=_rank)[:FINALISTS]]  # trials may fit the sample better, and it alone
     finalists = [records.evaluate(each.subnetwork, each.source, len(holdout)) for each in candidates]
     return Searched(min(finalists, key=_rank), best.interim, interims)
 

@@ -1,6 +1,6 @@
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ from secateur.models.budget import Budget, filled, fit
 from secateur.models.errors import SecateurError
 from secateur.models.evaluate import Score, score
 from secateur.models.span import Span
+from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 from secateur.pipeline import silent
 from secateur.search import widths as module
-from secateur.search.interim import Records, front
+from secateur.search.interim import Interim, Records, front
 from secateur.search.widths import FINALISTS, Plan, Searched, search_widths
 
 HOLDOUT, SAMPLE, TRIALS = 48, 32, 3
@@ -171,6 +172,22 @@ def test_a_subnetwork_whose_loss_is_no_number_never_wins(tmp_path: Path, monkeyp
     assert any(math.isnan(interim.loss) for interim in one.found.interims)
     assert one.found.winner.loss == one.found.winner.loss
     assert all(interim.loss == interim.loss for interim in one.found.front)
+
+
+class Misled(Records):
+    """Trials look better than they are: nothing is lost on the sample, much on the whole holdout."""
+
+    def evaluate(self, subnetwork: Subnetwork, source: str, images: int) -> Interim:
+        interim = super().evaluate(subnetwork, source, images)
+        seeming = {SAMPLE: 0.0, HOLDOUT: 9.0}
+        return replace(interim, loss=seeming[images]) if source == "refine" else interim
+
+
+def test_the_winner_is_no_worse_than_the_best_coarse_proposal_on_the_whole_holdout(tmp_path: Path) -> None:
+    net = toy()
+    found = search_widths(Misled(net, noise()), Plan(net.span("50%"), 12), tmp_path, silent)
+    start = Records(net, noise()).evaluate(found.start.subnetwork, "start", HOLDOUT)
+    assert found.winner.loss <= start.loss
 
 
 def test_a_span_is_searched_at_once_and_its_winner_is_at_the_lower_end(tmp_path: Path) -> None:
