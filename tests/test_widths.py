@@ -183,7 +183,10 @@ class Misled(Records):
         return replace(interim, loss=seeming[images]) if source == "refine" else interim
 
 
-def test_the_winner_is_no_worse_than_the_best_coarse_proposal_on_the_whole_holdout(tmp_path: Path) -> None:
+def test_the_winner_is_no_worse_than_the_best_coarse_proposal_on_the_whole_holdout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FINALISTS", 1)
     net = toy()
     found = search_widths(Misled(net, noise()), Plan(net.span("50%"), 12), tmp_path, silent)
     start = Records(net, noise()).evaluate(found.start.subnetwork, "start", HOLDOUT)
