@@ -7,7 +7,7 @@ Then the greedy search with Taylor scores at each budget. Uniform widths in L1 o
 gradients for obs are of 1,000 train images; everything else reads the holdout.
 
     python benchmarks/coarse.py CIFAR_FOLDER WEIGHTS_FOLDER [--nets resnet20 resnet56] [--budgets 60% 50% 45% 28%]
-        [--compensate]
+        [--compensate] [--no-sensitivity]
 """
 
 import argparse
@@ -60,20 +60,18 @@ def summed(scores: Scores) -> list[FloatArray]:
 
 
 def evidence(
-    net: sc.Supernet, data: Data, records: Records, known: dict[str, Gram], clock: Clock
+    net: sc.Supernet, data: Data, records: Records, known: dict[str, Gram], clock: Clock, probe: bool
 ) -> tuple[dict[str, Scores], dict[str, list[FloatArray]]]:
     """The scores and the error curves, by name."""
     slopes = clock("fisher", lambda: fisher(net, data.train))
     eliminated = clock("obs", lambda: eliminations(net, known, slopes))
     gate = clock("taylor", lambda: taylor(net, data.holdout))
-    alone = clock("sensitivity", lambda: list(probed(records, gate, IMAGES)))
     order = [np.argsort(each.order).astype(np.float64) for each in eliminated]
     scores = {"l1": l1(net, data.holdout), "taylor": gate, "obs": order}
-    curves = {
-        "obs": [each.curve for each in eliminated],
-        "taylor": summed(gate),
-        "sensitivity": sensitivity(net.space, alone),
-    }
+    curves = {"obs": [each.curve for each in eliminated], "taylor": summed(gate)}
+    if probe:
+        alone = clock("sensitivity", lambda: list(probed(records, gate, IMAGES)))
+        curves["sensitivity"] = sensitivity(net.space, alone)
     return scores, curves
 
 
@@ -123,7 +121,7 @@ def table(name: str, asked: argparse.Namespace, data: Data) -> dict[str, object]
     known = clock("grams", lambda: grams(net, data.train))
     records = Records(net, data.holdout, grams=known if asked.compensate else None)
     whole = records.evaluate(net.dense, "dense", IMAGES)
-    scores, curves = evidence(net, data, records, known, clock)
+    scores, curves = evidence(net, data, records, known, clock, not asked.no_sensitivity)
     budgets = {b: at(b, records, scores, curves, asked.greedy, clock) for b in asked.budgets}
     return {
         "groups": len(net.groups),
@@ -141,6 +139,7 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", default=["resnet20", "resnet56"])
     parser.add_argument("--budgets", nargs="+", default=["60%", "50%", "45%", "28%"])
     parser.add_argument("--greedy", type=int, default=300, help="evaluations of each greedy search; 0: none")
+    parser.add_argument("--no-sensitivity", action="store_true", help="spare its four evaluations a group")
     parser.add_argument("--compensate", action="store_true", help="refit what reads removed channels before scoring")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "coarse.json")
     asked = parser.parse_args()
