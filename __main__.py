@@ -3,13 +3,13 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from .ledger import Ask
+from .ledger import Ask, Outcome
 from .models.errors import SecateurError
 
 if TYPE_CHECKING:
@@ -34,64 +34,64 @@ BUDGET: a share of the MACs to keep (50%), a number (62M) or a range (25%..80%);
 )
 
 
+@dataclass(frozen=True)
+class Around:
+    """What does not decide the result.
+
+    Parameters
+    ----------
+    device
+        cpu or cuda. Default: cuda where there is one.
+    quiet
+        Print nothing but the result.
+    json
+        Print one JSON object instead.
+    """
+
+    device: str | None = None
+    quiet: bool = False
+    json: bool = False
+
+
+Options = Annotated[Ask, Parameter(name="*")]
+Rest = Annotated[Around, Parameter(name="*")]
+
+
 @app.command
-def run(
-    ask: Annotated[Ask, Parameter(name="*")] = Ask(),  # noqa: B008  # frozen
-    *,
-    out: Path | None = None,
-    device: str | None = None,
-    quiet: bool = False,
-    json: bool = False,
-) -> None:
+def run(ask: Options = Ask(), *, out: Path | None = None, rest: Rest = Around()) -> None:  # noqa: B008  # frozen
     """Search, fill the memory bank, fine-tune, test. The same line again takes up where it ended.
 
     Parameters
     ----------
     out
         The run directory. Default: runs/MODEL-DATA-BUDGET.
-    device
-        cpu or cuda. Default: cuda where there is one.
-    quiet
-        Print nothing but the result.
-    json
-        Print one JSON object instead.
     """
-    from . import console, stages
+    from . import console
 
-    folder = out or _folder(ask)
-    with console.bars(quiet or json) as progress:
-        outcomes = stages.run(ask, folder, device=device, progress=progress)
-    console.result(outcomes, folder, json)
+    console.result(*_done(ask, out, rest, "test"), rest.json)
 
 
 @app.command
-def search(
-    ask: Annotated[Ask, Parameter(name="*")] = Ask(),  # noqa: B008  # frozen
-    *,
-    out: Path | None = None,
-    device: str | None = None,
-    quiet: bool = False,
-    json: bool = False,
-) -> None:
+def search(ask: Options = Ask(), *, out: Path | None = None, rest: Rest = Around()) -> None:  # noqa: B008  # frozen
     """Search and fill the memory bank, and show the front; `run` with the same options goes on from there.
 
     Parameters
     ----------
     out
         The run directory. Default: runs/MODEL-DATA-BUDGET.
-    device
-        cpu or cuda. Default: cuda where there is one.
-    quiet
-        Print nothing but the result.
-    json
-        Print one JSON object instead.
     """
+    from . import console
+
+    console.front(*_done(ask, out, rest, "bank"), rest.json)
+
+
+def _done(ask: Ask, out: Path | None, rest: Around, until: str) -> "tuple[dict[str, Outcome], Path]":
+    """What the stages came to, and the run directory."""
     from . import console, stages
 
-    folder = out or _folder(ask)
-    with console.bars(quiet or json) as progress:
-        outcomes = stages.run(ask, folder, until="bank", device=device, progress=progress)
-    console.front(outcomes, folder, json)
+    folder = out or Path("runs", "-".join(_plain(part) for part in (ask.model, ask.data, ask.budget)))
+    with console.bars(rest.quiet or rest.json) as progress:
+        return stages.run(ask, folder, until=until, device=rest.device, progress=progress), folder
 
 
 @app.command
@@ -103,9 +103,7 @@ def transfer(
     method: str | None = None,
     epochs: int | None = None,
     seed: int | None = None,
-    device: str | None = None,
-    quiet: bool = False,
-    json: bool = False,
+    rest: Rest = Around(),  # frozen
 ) -> None:
     """Fine-tune any point of a finished run's front, from its memory bank.
 
@@ -121,20 +119,12 @@ def transfer(
         Epochs of fine-tuning.
     seed
         The same seed gives the same result on the same machine.
-    device
-        cpu or cuda. Default: cuda where there is one.
-    quiet
-        Print nothing but the result.
-    json
-        Print one JSON object instead.
     """
     from . import console, points
 
-    with console.bars(quiet or json) as progress:
-        figures, folder = points.tune(
-            run, flops, method=method, epochs=epochs, seed=seed, device=device, progress=progress
-        )
-    console.tuned(figures, folder, json)
+    with console.bars(rest.quiet or rest.json) as progress:
+        done = points.tune(run, flops, method=method, epochs=epochs, seed=seed, device=rest.device, progress=progress)
+    console.tuned(*done, rest.json)
 
 
 @app.command
@@ -236,11 +226,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("secateur: stopped; the same line again goes on from here", file=sys.stderr)
         sys.exit(130)
-
-
-def _folder(ask: Ask) -> Path:
-    """Where a run is kept that was given no folder."""
-    return Path("runs", "-".join(_plain(part) for part in (ask.model, ask.data, ask.budget)))
 
 
 def _plain(part: str) -> str:

@@ -34,7 +34,7 @@ def result(stages: dict[str, dict[str, Any]], folder: Path, as_json: bool) -> No
         return
     console = Console()
     _figures(stages["test"], console)
-    console.print("seconds: " + ", ".join(f"{name} {stage['seconds']:.0f}" for name, stage in stages.items()))
+    console.print(_seconds(stages))
     console.print(f"slim network: {folder / 'best'}   report: {folder / 'report.html'}", soft_wrap=True)
 
 
@@ -52,7 +52,7 @@ def front(stages: dict[str, dict[str, Any]], folder: Path, as_json: bool) -> Non
     console = Console()
     console.print(table)
     console.print(f"n = {rows[0]['n']} holdout images, without fine-tuning; one MAC is two FLOPs")
-    console.print("seconds: " + ", ".join(f"{name} {stage['seconds']:.0f}" for name, stage in stages.items()))
+    console.print(_seconds(stages))
     console.print(f"front: {folder / 'front.json'}   picture: {folder / 'pareto.png'}", soft_wrap=True)
 
 
@@ -64,6 +64,10 @@ def tuned(figures: dict[str, Any], folder: Path, as_json: bool) -> None:
     console = Console()
     _figures(figures, console)
     console.print(f"slim network: {folder}", soft_wrap=True)
+
+
+def _seconds(stages: dict[str, dict[str, Any]]) -> str:
+    return "seconds: " + ", ".join(f"{name} {stage['seconds']:.0f}" for name, stage in stages.items())
 
 
 def _figures(figures: dict[str, Any], console: Console) -> None:

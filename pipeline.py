@@ -44,14 +44,17 @@ class Lesson:
 
 def ckt(lesson: Lesson) -> Objective:
     """Cross-entropy, gated teachers and InfoNCE against the bank."""
-    labels, seed = lesson.data.train.labels, lesson.seed
-    return ContrastiveTransfer(lesson.bank, labels, lesson.width, pull=1.0, contrast=0.5, seed=seed)
+    return _contrastive(lesson, 0.5)
 
 
 def ckt_kl(lesson: Lesson) -> Objective:
     """Cross-entropy and gated teachers only."""
+    return _contrastive(lesson, 0.0)
+
+
+def _contrastive(lesson: Lesson, contrast: float) -> Objective:
     labels, seed = lesson.data.train.labels, lesson.seed
-    return ContrastiveTransfer(lesson.bank, labels, lesson.width, pull=1.0, contrast=0.0, seed=seed)
+    return ContrastiveTransfer(lesson.bank, labels, lesson.width, pull=1.0, contrast=contrast, seed=seed)
 
 
 def ce(lesson: Lesson) -> Objective:
@@ -100,17 +103,20 @@ class Found:
 
     def best(self, budget: str | Budget | None = None) -> Subnetwork:
         """The winner; or the point of the front with the lowest holdout loss that meets ``budget``."""
-        if budget is None:
-            return self.winner.subnetwork
-        limit = self.net.limits(budget) if isinstance(budget, str) else budget
-        affordable = [point for point in self.front if limit.holds(self.net.space.costs, point.subnetwork.widths)]
-        if not affordable:
-            least = min(point.macs for point in self.front)
-            raise SecateurError(
-                f"no point of the front costs at most {limit}, the smallest {least / 1e6:.4g}M MACs; "
-                "give a higher budget or search at this one"
-            )
-        return min(affordable, key=lambda point: point.loss).subnetwork
+        return (self.winner if budget is None else best_under(self.net, self.front, budget)).subnetwork
+
+
+def best_under(net: Supernet, front: Sequence[Interim], budget: str | Budget) -> Interim:
+    """The point of a front with the lowest holdout loss that meets ``budget``. SecateurError where none does."""
+    limit = net.limits(budget) if isinstance(budget, str) else budget
+    affordable = [point for point in front if limit.holds(net.space.costs, point.subnetwork.widths)]
+    if not affordable:
+        least = min(point.macs for point in front)
+        raise SecateurError(
+            f"no point of the front costs at most {limit}, the smallest {least / 1e6:.4g}M MACs; "
+            "give a higher budget or search at this one"
+        )
+    return min(affordable, key=lambda point: point.loss)
 
 
 def find(
@@ -158,9 +164,8 @@ def finetune(
     """Build ``subnetwork`` and train it by a method of ``METHODS``: with the bank, a dense teacher, or labels alone.
 
     It starts from weights compensated in closed form, in sequence; ``known`` are the dense network's Grams where
-    they are at hand. A ``folder`` keeps checkpoints and
-    metrics.jsonl, and is taken up. Returns a plain module in evaluation mode, its batch norm recalibrated on
-    training images, that carries its architecture.
+    they are at hand. A ``folder`` keeps checkpoints and metrics.jsonl, and is taken up. Returns a plain module in
+    evaluation mode, its batch norm recalibrated on training images, that carries its architecture.
     """
     if method not in METHODS:
         raise SecateurError(f"no method is called {method!r}; give {', '.join(METHODS)}")

@@ -7,10 +7,9 @@ from typing import Any
 from .ledger import Outcome, asked
 from .models.architecture import read
 from .models.errors import SecateurError
-from .pipeline import Found, silent
+from .pipeline import best_under, silent
 from .search.widths import Progress
 from .stages import opened
-from .transfer.bank import open_bank
 
 
 def tune(
@@ -35,9 +34,8 @@ def tune(
     work.take_up("dense")
     wishes: dict[str, Any] = {"method": method, "epochs": epochs, "seed": seed}
     ask = replace(began, **{name: wish for name, wish in wishes.items() if wish is not None})
-    searched, data = work.searched, work.data
-    bank = open_bank(out / "bank", len(data.train), data.fingerprint)
-    point = Found(work.net, searched.winner, searched.start, tuple(searched.front), bank).best(budget)
+    searched = work.searched
+    point = (searched.winner if budget is None else best_under(work.net, searched.front, budget)).subnetwork
     folder = out / "points" / f"{work.net.macs(point)}-{ask.method}-{ask.epochs}-{ask.seed}"
     if not (folder / "architecture.json").exists() or "figures" not in read(folder / "architecture.json"):
         again = replace(work, ask=ask)

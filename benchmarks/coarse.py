@@ -20,6 +20,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from conditions import conditions
+from trained import trained
 
 import secateur as sc
 from secateur.data import Data
@@ -114,9 +115,7 @@ def at(
 
 def table(name: str, asked: argparse.Namespace, data: Data) -> dict[str, object]:
     """One network at all budgets."""
-    dense = sc.constructor(name, len(data.classes))()
-    sc.load_weights(dense, asked.weights / f"{name}-cifar10-jpeg.safetensors")
-    net, clock = sc.Supernet.of(dense.eval(), data.example), Clock()
+    net, clock = trained(name, data, asked.weights), Clock()
     print(f"{name}, {len(net.groups)} groups", flush=True)
     known = clock("grams", lambda: grams(net, data.train))
     records = Records(net, data.holdout, grams=known if asked.compensate else None)

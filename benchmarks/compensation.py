@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from conditions import conditions
 from torch import nn
+from trained import FROZEN, trained
 
 import secateur as sc
 from secateur.data import Data
@@ -37,7 +38,6 @@ from secateur.search.obs import eliminations, fisher
 from secateur.search.widths import FINALISTS, Plan, Searched, search_widths
 
 HERE = Path(__file__).parent
-WEIGHTS = HERE.parent.parent / "shared" / "weights"
 SAMPLE = 1000
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 T = TypeVar("T")
@@ -68,14 +68,6 @@ def arm(make: Callable[[], nn.Module], data: Data, test: bool) -> dict[str, obje
     return figures
 
 
-def supernet(name: str, groups: str, data: Data) -> sc.Supernet:
-    """The dense network; with ``inner`` groups its residual stages stay whole."""
-    dense = sc.constructor(name, len(data.classes))()
-    sc.load_weights(dense, WEIGHTS / f"{name}-cifar10-jpeg.safetensors")
-    stages = [] if groups == "all" else ["conv1", "layer2.0.conv2", "layer3.0.conv2"]
-    return sc.Supernet.of(dense.eval(), data.example, freeze=stages)
-
-
 def ridges(net: sc.Supernet, subnetwork: Subnetwork, known: dict[str, Gram], data: Data) -> dict[str, dict[str, float]]:
     """Holdout score of the refit from Grams alone, by ridge."""
     return {f"{ridge:g}": holdout(compensated(net, subnetwork, known, ridge), data, SAMPLE) for ridge in RIDGES}
@@ -94,7 +86,7 @@ def searched(net: sc.Supernet, known: dict[str, Gram], data: Data, evaluations: 
 
 def job(name: str, groups: str, data: Data, test: bool, evaluations: int) -> dict[str, object]:
     """One network with one choice of prunable groups."""
-    net = supernet(name, groups, data)
+    net = trained(name, data, freeze=FROZEN[groups])
     scores = l1(net, data.holdout)
     subnetwork = strongest(scores, uniform(net.space, net.budget("50%"), scores))
     known, seconds = timed(lambda: grams(net, data.train))

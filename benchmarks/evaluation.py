@@ -21,9 +21,11 @@ import numpy as np
 import torch
 from conditions import conditions
 from torch import Tensor, nn
-from tuned import WEIGHTS, opened
+from trained import trained
+from tuned import opened
 
 import secateur as sc
+from secateur.data import Data
 from secateur.models.budget import fit
 from secateur.models.compensate import compensated
 from secateur.models.evaluate import batch_statistics, score
@@ -66,14 +68,6 @@ def rounds(arms: dict[str, Callable[[], float]], repeats: int) -> dict[str, floa
     return middle
 
 
-def dense_of(name: str, cifar: str, divisor: int = 1) -> sc.Supernet:
-    """The trained network; widths in multiples of ``divisor``."""
-    data = opened(cifar)
-    model = sc.constructor(name, len(data.classes))()
-    sc.load_weights(model, WEIGHTS / f"{name}-cifar10-jpeg.safetensors")
-    return sc.Supernet.of(model.eval(), data.example, divisor=divisor, check=False)
-
-
 def drawn(net: sc.Supernet, count: int) -> list[Subnetwork]:
     """Random widths at 50% of MACs."""
     random, scores = np.random.default_rng(0), l1(net, None)  # type: ignore[arg-type]  # reads no data
@@ -81,9 +75,8 @@ def drawn(net: sc.Supernet, count: int) -> list[Subnetwork]:
     return [strongest(scores, fit(net.space, net.budget("50%"), net.space.dense * share)) for share in shares]
 
 
-def parts(net: sc.Supernet, cifar: str, count: int) -> dict[str, float]:
+def parts(net: sc.Supernet, data: Data, count: int) -> dict[str, float]:
     """Medians over evaluations as the search makes them, each of other widths: seconds, share in the forward pass."""
-    data = opened(cifar)
     known, seconds = grams(net, data.train), list[tuple[float, float, float]]()
     for subnetwork in drawn(net, count + 1):
         start = time.perf_counter()
@@ -102,9 +95,10 @@ def parts(net: sc.Supernet, cifar: str, count: int) -> dict[str, float]:
 
 def job(name: str, asked: argparse.Namespace) -> dict[str, object]:
     """One network."""
-    net, holdout = dense_of(name, asked.cifar), opened(asked.cifar).holdout
-    images = torch.cat([batch for batch, _, _ in holdout.batches(BATCH, IMAGES)])
-    found = parts(net, asked.cifar, 3 * asked.repeats)
+    data = opened(asked.cifar)
+    net = trained(name, data, check=False)
+    images = torch.cat([batch for batch, _, _ in data.holdout.batches(BATCH, IMAGES)])
+    found = parts(net, data, 3 * asked.repeats)
     print(name, found, flush=True)
     narrow = slim(net, drawn(net, 1)[0])
     ways: dict[str, Callable[[], float]] = {
@@ -116,7 +110,7 @@ def job(name: str, asked: argparse.Namespace) -> dict[str, object]:
     ways["500 images, channels_last, bfloat16"] = partial(forward, narrow, whole, "channels_last", True)
     models = {"dense": slim(net, net.dense)}
     for multiple in MULTIPLES:
-        coarse = dense_of(name, asked.cifar, multiple)
+        coarse = trained(name, data, divisor=multiple, check=False)
         models[f"multiples of {multiple}"] = slim(coarse, drawn(coarse, 1)[0])
     widths: dict[str, Callable[[], float]] = {
         f"{of}, {layout}": partial(forward, model, whole, layout) for of, model in models.items() for layout in FORMATS

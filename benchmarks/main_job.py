@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from conditions import conditions
 from torch import nn
+from trained import trained
 
 import secateur as sc
 from secateur.data import Data
@@ -24,7 +25,6 @@ from secateur.models.gram import grams
 from secateur.models.sequence import compensated_in_sequence
 
 HERE = Path(__file__).parent
-WEIGHTS = HERE.parent.parent / "shared" / "weights"
 METHODS = ("ce", "ckt")
 
 
@@ -36,9 +36,7 @@ def figures(model: nn.Module, data: Data, seconds: float) -> dict[str, object]:
 
 def job(name: str, data: Data, trials: int, epochs: int, seed: int, freeze: list[str]) -> dict[str, object]:
     """One network, all stages."""
-    dense = sc.constructor(name, len(data.classes))()
-    sc.load_weights(dense, WEIGHTS / f"{name}-cifar10-jpeg.safetensors")
-    net = sc.Supernet.of(dense.eval(), data.example, freeze=freeze)
+    net = trained(name, data, freeze=freeze)
     ended: dict[str, float] = {}  # seconds from the start of the search, or of the arm, to the last word of each stage
 
     def progress(what: str, done: int, total: int) -> None:
@@ -52,7 +50,7 @@ def job(name: str, data: Data, trials: int, epochs: int, seed: int, freeze: list
         searched = time.perf_counter() - start
         pruned = compensated_in_sequence(net, found.best(), grams(net, data.train), data.train)
         recalibrate(pruned, data.train)
-        arms = {"dense": figures(dense, data, 0.0), "pruned": figures(pruned, data, searched)}
+        arms = {"dense": figures(net.model, data, 0.0), "pruned": figures(pruned, data, searched)}
         gates: list[float] = []
         for method in METHODS:
             start = time.perf_counter()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from conditions import conditions
+from trained import trained
 
 import secateur as sc
 from secateur.data import Data
@@ -48,9 +49,7 @@ def score_of(net: sc.Supernet, name: str, data: Data) -> list[dict[str, object]]
 
 def table(name: str, weights: Path, data: Data) -> dict[str, object]:
     """All scores on one network."""
-    dense = sc.constructor(name, len(data.classes))()
-    sc.load_weights(dense, weights / f"{name}-cifar10-jpeg.safetensors")
-    net = sc.Supernet.of(dense.eval(), data.example)
+    net = trained(name, data, weights)
     print(name, flush=True)
     whole = Records(net, data.holdout).evaluate(net.dense, "dense", IMAGES)
     rows = [row for score in ARMS for row in score_of(net, score, data)]

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from trained import FROZEN, trained
 
 import secateur as sc
 from secateur.data import Data, Images
@@ -21,9 +22,6 @@ from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork
 from secateur.transfer.finetune import Recipe, finetune
 from secateur.transfer.objectives import CrossEntropy
-
-WEIGHTS = Path(__file__).parent.parent.parent / "shared" / "weights"
-FROZEN = {"all": [], "inner": ["conv1", "layer2.0.conv2", "layer3.0.conv2"]}  # inner: residual stages stay whole
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,7 @@ def part(images: Images, count: int) -> Images:
 @lru_cache(maxsize=1)
 def supernet(name: str, groups: str, cifar: str) -> sc.Supernet:
     """The dense network of the weights beside this project, once a process."""
-    data = opened(cifar)
-    dense = sc.constructor(name, len(data.classes))()
-    sc.load_weights(dense, WEIGHTS / f"{name}-cifar10-jpeg.safetensors")
-    return sc.Supernet.of(dense.eval(), data.example, freeze=FROZEN[groups])
+    return trained(name, opened(cifar), freeze=FROZEN[groups])
 
 
 @lru_cache(maxsize=1)

@@ -1,15 +1,15 @@
 """The kinds of cost that a budget may limit, and how people write amounts of them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import floor
 
 from .errors import SecateurError
 
 COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
-TO = ".."  # between the two ends of a range: 25%..80%
 TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+TO = ".."  # between the two ends of a range: 25%..80%
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ def human(number: float) -> str:
     return f"{number / size:.4g}{unit}"
 
 
-def ends(text: str) -> Iterator[str]:
+def ends(text: str) -> tuple[str, str]:
     """What is written for both ends: ``25%..80%``, or one amount for both."""
     parts = text.split(TO)
     if len(parts) > 2 or not all(part.strip() for part in parts):
         raise SecateurError(f"budget {text!r} is no amount and no range; write 50% or 25%..80%")
-    yield from (parts[0], parts[-1])
+    return parts[0], parts[-1]

@@ -30,6 +30,11 @@ class Span:
         """Whether it is one budget."""
         return self.low == self.high
 
+    def includes(self, budget: Budget) -> bool:
+        """Whether every limit of a budget lies between the ends."""
+        low, high = self.low.limits, self.high.limits
+        return all(low[name] <= limit <= high[name] for name, limit in budget.limits.items())
+
     def at(self, share: float) -> Budget:
         """The budget this share of the way from ``low`` to ``high``."""
         return self.low.between(self.high, share)

@@ -201,7 +201,7 @@ class Supernet:
 
     def span(self, flops: str | None = None, *, timed: Timed | None = None, **others: str | None) -> Span:
         """The same for a range of limits, ``25%..80%``; a single amount stands for both of its ends."""
-        wishes = {option: tuple(ends(text)) for option, text in {"flops": flops, **others}.items() if text is not None}
+        wishes = {option: ends(text) for option, text in {"flops": flops, **others}.items() if text is not None}
         low, high = ({option: pair[end] for option, pair in wishes.items()} for end in (0, 1))
         return Span(self.budget(**low, timed=timed), self.budget(**high, timed=timed))
 

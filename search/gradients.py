@@ -4,7 +4,6 @@ J is the summed cross-entropy of a batch, with the dense network's running stati
 2,000 images of the split that they are given (the search gives the holdout) in 8 batches of 250.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from ..models.atoms import FloatArray
 from ..models.batches import Split
+from ..models.copied import copied
 from ..models.evaluate import device_of
 from ..models.groups import Member
 from ..models.supernet import Supernet
@@ -72,7 +72,7 @@ def _at(products: Mapping[str, Tensor], score: AtMember, member: Member, width: 
 
 def _products(net: Supernet, split: Split, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """W·∂J/∂W of these weights, batch by batch."""
-    model = copy.deepcopy(net.model).eval().requires_grad_(False)
+    model = copied(net.model, {}).eval().requires_grad_(False)
     tensors = named_tensors(model)
     weights = {name: tensors[name].requires_grad_(True) for name in names}
     for images, labels, _ in split.batches(TAYLOR_BATCH, TAYLOR_IMAGES):

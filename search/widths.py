@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..models.atoms import FloatArray, IntArray
-from ..models.budget import Budget, Space, filled, fit
+from ..models.budget import Space, filled, fit
 from ..models.errors import SecateurError
 from ..models.span import Span
 from .coarse import ACROSS, Proposal, coarse_search
@@ -100,13 +100,9 @@ def _fine(
 def _starts(space: Space, plan: Plan, proposals: Sequence[Proposal]) -> list[IntArray]:
     """The widths of the proposals within the span, and the known ones, fitted to it. Shape: → (G,) each"""
     span = plan.span
-    within = [each.interim.subnetwork.widths for each in proposals if _between(each.budget, span.low, span.high)]
+    within = [each.interim.subnetwork.widths for each in proposals if span.includes(each.budget)]
     levels = [span.low] if span.single else [span.at(share) for share in ACROSS]
     return within + [fit(space, level, shares * space.dense) for shares in plan.known for level in levels]
-
-
-def _between(budget: Budget, low: Budget, high: Budget) -> bool:
-    return all(low.limits[name] <= limit <= high.limits[name] for name, limit in budget.limits.items())
 
 
 def _importance(records: Records) -> tuple[dict[str, Scores], Curves]:
