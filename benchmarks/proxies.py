@@ -2,12 +2,12 @@
 
 24 subnetworks: scores (L1, Taylor, obs) x allocation rules, the rest with random widths in the order of the scores
 in turn. Each is fine-tuned from weights compensated in sequence, cross-entropy, 2 epochs of 15,000 images (a third of
-the train split: two cores), some with a second seed, too. The truth is test accuracy, read here only: the mean of both
-seeds where all have two, else of the first. Proxies: loss, error rate and ensemble-guided loss on 1,000 and 5,000
-holdout images, with batch statistics and with recalibrated batch norm (4,000 train images), of the raw and of the
-compensated subnetwork; KL to the dense network's outputs; the share of Taylor scores kept; the error on the elimination
-curves; and sums of z-scores. Spearman's rank correlation with the truth, 95% intervals by bootstrap over subnetworks,
-over all 24 and over the 12 that end best; beside them, as a ceiling, the second seed against the first.
+the train split: two cores), the best of them with a second seed, too. The truth is test accuracy, read here only: the
+mean of both seeds where all have two, else of the first. Proxies: loss, error rate and ensemble-guided loss on 1,000
+and 5,000 holdout images, with batch statistics and with recalibrated batch norm (4,000 train images), of the raw and of
+the compensated subnetwork; KL to the dense network's outputs; the share of Taylor scores kept; the error on the
+elimination curves; and sums of z-scores. Spearman's rank correlation with the truth, 95% intervals by bootstrap over
+subnetworks, over all 24 and over the 12 that end best; beside them, as a ceiling, the second seed against the first.
 
     python benchmarks/proxies.py CIFAR_FOLDER [--second 24] [--samples 1000 5000] [--processes 2]
 """
@@ -142,7 +142,9 @@ def correlations(
 
     Shape: first (24,) accuracies, second those of ``both`` with the other seed
     """
-    truth = (first + second) / 2 if len(both) == len(first) else first
+    truth = first.copy()
+    if len(both) == len(first):
+        truth[both] = (first[both] + second) / 2
     best = np.argsort(-truth)[:BEST]
     rows = {
         name: {"all": rank(-values, truth), "best": rank(-values[best], truth[best])} for name, values in table.items()
@@ -155,12 +157,20 @@ def correlations(
     }
 
 
+def accuracies(subnetworks: list[Subnetwork], seed: int, asked: argparse.Namespace) -> FloatArray:
+    """Test accuracy of each after fine-tuning. Shape: → (N,)"""
+    kept = [each.to_json() for each in subnetworks]
+    jobs = [Tuning(*NET, each, "sequence", asked.learning_rate, EPOCHS, seed, IMAGES, test=True) for each in kept]
+    results = tunings(jobs, asked.cifar, asked.out / "proxies.jsonl", asked.processes)
+    return np.array([each["test"]["accuracy"] for each in results])
+
+
 def main() -> None:
     """Run, print the table, and write benchmarks/results/proxies.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cifar", help="the image folder that unpack.py laid out")
     parser.add_argument("--learning-rate", type=float, default=0.05)
-    parser.add_argument("--second", type=int, default=COUNT, help="subnetworks that get a second seed")
+    parser.add_argument("--second", type=int, default=COUNT, help="of the best that get a second seed")
     parser.add_argument("--samples", type=int, nargs="+", default=[SAMPLE, 5000], help="of holdout images")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -171,23 +181,15 @@ def main() -> None:
     scores = {"obs": [each.scores for each in gone], "taylor": gates, "l1": l1(net, data.holdout)}
     curves = {"obs": [each.curve for each in gone]}
     found = candidates(net, scores, curves)
-    again = [found[n * COUNT // asked.second] for n in range(asked.second)]  # evenly over the pool
-    jobs = [
-        Tuning(*NET, each.to_json(), "sequence", asked.learning_rate, EPOCHS, seed, IMAGES, test=True)
-        for seed, those in enumerate((found, again))
-        for each in those
-    ]
-    results = list(tunings(jobs, asked.cifar, asked.out / "proxies.jsonl", asked.processes))
-    accuracy = np.array([each["test"]["accuracy"] for each in results])
-    truth = {"first": accuracy[:COUNT], "second": accuracy[COUNT:]}
-    both = {each: n for n, each in enumerate(found) if each in again}
+    first = accuracies(found, 0, asked)
+    both = np.argsort(-first, kind="stable")[: asked.second]
+    truth = {"first": first, "second": accuracies([found[n] for n in both], 1, asked)}
     free = {
         "importance": [-_kept_share(gates, each) for each in found],
         "error": [sum(e.curve[w] for e, w in zip(gone, each.widths, strict=True)) for each in found],
     }
-    rows = correlations(
-        measured(net, found, asked.cifar, free, asked.samples), truth["first"], truth["second"], list(both.values())
-    )
+    table = measured(net, found, asked.cifar, free, asked.samples)
+    rows = correlations(table, truth["first"], truth["second"], both.tolist())
     for name, row in rows.items():
         print(f"{name:60}", *(f"{r.spearman:6.3f} [{r.low:6.3f}, {r.high:6.3f}]" for r in row.values()))
     result = {
@@ -197,7 +199,7 @@ def main() -> None:
         "train_images": IMAGES,
         "widths": [each.widths.tolist() for each in found],
         "test_accuracy": {name: values.tolist() for name, values in truth.items()},
-        "second_seed": list(both.values()),
+        "second_seed": both.tolist(),
         "spearman": {name: {of: asdict(each) for of, each in row.items()} for name, row in rows.items()},
     }
     (asked.out / "proxies.json").write_text(json.dumps(result, indent=1) + "\n")

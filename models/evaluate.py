@@ -65,21 +65,31 @@ def recalibrate(model: nn.Module, split: Split, images: int = CALIBRATION) -> No
 
 
 @torch.no_grad()
-def outputs(model: nn.Module, split: Split, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def outputs(
+    model: nn.Module, split: Split, limit: int | None = None, batch: int = BATCH
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Logits batch by batch, in whatever mode the model is in. Yields (logits (B, C), labels (B,), indices (B,))"""
     device = device_of(model)
-    for images, labels, indices in split.batches(BATCH, limit):
+    for images, labels, indices in split.batches(batch, limit):
         yield model(images.to(device)), labels.to(device), indices
+
+
+def judged(
+    model: nn.Module, split: Split, limit: int | None = None, batch: int = BATCH
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of every image the cross-entropy (nats) and whether the network is right, batch by batch. Yields (B,), (B,)"""
+    for logits, labels, _ in outputs(model, split, limit, batch):
+        yield F.cross_entropy(logits, labels, reduction="none"), logits.argmax(1) == labels
 
 
 def score(model: nn.Module, split: Split, limit: int | None = None) -> Score:
     """Loss and accuracy in whatever mode the model is in, over the first ``limit`` images of the fixed order."""
-    loss, right, n = 0.0, 0, 0
-    for logits, labels, _ in outputs(model, split, limit):
-        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-        right += int((logits.argmax(1) == labels).sum())
-        n += len(labels)
-    return Score(loss / n, right / n, n)
+    loss, hits, n = 0.0, 0, 0
+    for losses, right in judged(model, split, limit):
+        loss += float(losses.double().sum())
+        hits += int(right.sum())
+        n += len(losses)
+    return Score(loss / n, hits / n, n)
 
 
 def evaluate(model: nn.Module, split: Split, limit: int | None = None) -> Score:

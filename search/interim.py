@@ -2,26 +2,33 @@
 
 import hashlib
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from ..models.atoms import FloatArray
 from ..models.batches import Split
 from ..models.compensate import compensated
 from ..models.errors import SecateurError
-from ..models.evaluate import batch_statistics, score
+from ..models.evaluate import batch_statistics, judged
 from ..models.gram import Gram
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
+from .stopping import LOOK, hopeless
 
-FORMAT = "secateur/records/1"
+FORMAT = "secateur/records/2"
 
 
 @dataclass(frozen=True)
 class Interim:
-    """A subnetwork with its costs and its score on ``n`` holdout images (batch statistics, no training step)."""
+    """A subnetwork with its costs and its score on ``n`` holdout images (batch statistics, no training step).
+
+    ``losses``: of each image, float16, as bytes.
+    """
 
     subnetwork: Subnetwork
     source: str
@@ -30,21 +37,28 @@ class Interim:
     n: int
     macs: int
     parameters: int
+    losses: bytes = field(default=b"", repr=False)
+
+    @property
+    def each(self) -> FloatArray:
+        """The loss of each image, in the split's fixed order; empty where it was not kept. Shape: (n,)"""
+        return np.frombuffer(self.losses, np.float16).astype(np.float64)
 
     def about(self) -> dict[str, object]:
-        """Everything but the channels, as plain values."""
-        return {name: value for name, value in asdict(self).items() if name != "subnetwork"}
+        """Everything but the channels and the single losses, as plain values."""
+        return {name: value for name, value in asdict(self).items() if name not in ("subnetwork", "losses")}
 
     def to_json(self) -> str:
         """One line; ``from_json`` reads it back."""
-        return json.dumps({**self.about(), "subnetwork": self.subnetwork.kept}, separators=(",", ":"))
+        long = {"subnetwork": self.subnetwork.kept, "losses": b64encode(self.losses).decode()}
+        return json.dumps({**self.about(), **long}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, line: str) -> "Interim":
         """The interim subnetwork that ``to_json`` wrote."""
         fields = json.loads(line)
         kept = tuple(tuple(channels) for channels in fields.pop("subnetwork"))
-        return cls(Subnetwork(kept), **fields)
+        return cls(Subnetwork(kept), **{**fields, "losses": b64decode(fields["losses"])})
 
 
 class Records:
@@ -73,27 +87,36 @@ class Records:
         """Every evaluation so far, in order."""
         return list(self._known.values())
 
-    def evaluate(self, subnetwork: Subnetwork, source: str, images: int) -> Interim:
-        """Score on the first ``images`` of the holdout's fixed order; known ones are not evaluated again."""
+    def evaluate(self, subnetwork: Subnetwork, source: str, images: int, rival: Interim | None = None) -> Interim:
+        """Score on the first ``images`` of the holdout's fixed order; known ones are not evaluated again.
+
+        With a ``rival`` it ends as soon as it is surely worse, and is an interim subnetwork of fewer images.
+        """
         n = min(images, len(self.split))
-        if (subnetwork, n) not in self._known:
-            model = compensated(self.net, subnetwork, self.grams)
-            with batch_statistics(model):
-                result = score(model, self.split, n)
-            interim = Interim(
-                subnetwork,
-                source,
-                result.loss,
-                result.accuracy,
-                n,
-                self.net.macs(subnetwork),
-                self.net.parameters(subnetwork),
-            )
-            self._known[subnetwork, n] = interim
+        known = self._known.get((subnetwork, n)) or (self._stopped(subnetwork, n) if rival else None)
+        if known is None:
+            known = self._scored(subnetwork, source, n, rival)
+            self._known[subnetwork, known.n] = known
             if self.path:
                 with self.path.open("a") as file:
-                    file.write(interim.to_json() + "\n")
-        return self._known[subnetwork, n]
+                    file.write(known.to_json() + "\n")
+        return known
+
+    def _scored(self, subnetwork: Subnetwork, source: str, n: int, rival: Interim | None) -> Interim:
+        model = compensated(self.net, subnetwork, self.grams)
+        losses, hits = torch.empty(0), 0
+        with batch_statistics(model):
+            for some, right in judged(model, self.split, n, LOOK):
+                losses, hits = torch.cat([losses, some.float().cpu()]), hits + int(right.sum())
+                if rival and hopeless(losses.double().numpy(), rival.each):
+                    break
+        seen, each = len(losses), losses.half().numpy().tobytes()
+        costs = self.net.macs(subnetwork), self.net.parameters(subnetwork)
+        return Interim(subnetwork, source, float(losses.double().mean()), hits / seen, seen, *costs, each)
+
+    def _stopped(self, subnetwork: Subnetwork, n: int) -> Interim | None:
+        """What a stopped evaluation of fewer than ``n`` images left, if there was one."""
+        return next((i for (s, m), i in self._known.items() if s == subnetwork and m < n), None)
 
 
 def front(interims: Iterable[Interim]) -> list[Interim]:

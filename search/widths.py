@@ -106,13 +106,15 @@ def _starts(space: Space, plan: Plan, proposals: Sequence[Proposal]) -> list[Int
 
 
 def _importance(records: Records) -> tuple[dict[str, Scores], Curves]:
-    """The scores, and the error curves where Grams tell what compensation can't mend."""
+    """The scores, and the error curves where Grams tell what compensation can't mend.
+
+    There the order of L1 starts better than Taylor's and reads no image; benchmarks/coarse.py compares them.
+    """
     net, holdout = records.net, records.split
     if not records.grams:
         return {"taylor": taylor(net, holdout), "l1": l1(net, holdout)}, {}
     gone = eliminations(net, records.grams, fisher(net, holdout))
-    scores = {"obs": [each.scores for each in gone], "taylor": taylor(net, holdout)}
-    return scores, {"obs": [each.curve for each in gone]}
+    return {"obs": [each.scores for each in gone], "l1": l1(net, holdout)}, {"obs": [each.curve for each in gone]}
 
 
 def _rank(interim: Interim) -> tuple[float, object]:

@@ -1,7 +1,9 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given
@@ -15,6 +17,7 @@ from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 from secateur.search.interim import Interim, Records, front, hypervolume
+from secateur.search.stopping import LOOK
 
 
 def toy() -> Supernet:
@@ -81,7 +84,7 @@ def test_an_evaluation_is_the_slimmed_network_with_batch_statistics() -> None:
     model = slim(net, A)
     with batch_statistics(model):
         expected = score(model, split, 60)
-    assert (interim.loss, interim.accuracy, interim.n) == (expected.loss, expected.accuracy, 60)
+    assert (interim.loss, interim.accuracy, interim.n) == (pytest.approx(expected.loss), expected.accuracy, 60)
     assert interim.parameters == sum(p.numel() for p in model.parameters())
     assert interim.macs == 3 * 3 * 9 * 36 + 3 * 2 * 9 * 16 + 2 * 4
     assert (interim.subnetwork, interim.source) == (A, "here")
@@ -180,3 +183,31 @@ def test_the_hypervolume_is_the_share_of_unit_squares_that_some_point_beats(poin
     beaten = sum(any(a <= macs and b <= loss for a, b in points) for macs, loss in squares)
     found = hypervolume([point(macs, loss) for macs, loss in points], 10, 10)
     assert found == pytest.approx(beaten / 100)
+
+
+def worse(interim: Interim, by: float) -> Interim:
+    """A rival that is better on every image."""
+    return replace(interim, losses=(interim.each - by).astype(np.float16).tobytes())
+
+
+def test_an_evaluation_ends_at_the_first_look_that_shows_it_worse_than_its_rival() -> None:
+    split = noise(3 * LOOK)
+    rival = worse(Records(toy(), noise(3 * LOOK)).evaluate(A, "whole", 3 * LOOK), 1.0)
+    records = Records(toy(), split)
+    stopped = records.evaluate(A, "stopped", 3 * LOOK, rival)
+    assert (stopped.n, len(stopped.each)) == (LOOK, LOOK)
+    assert records.evaluate(A, "again", 3 * LOOK, rival) is stopped
+    assert split.asked == [LOOK]
+    assert records.evaluate(A, "in full", 3 * LOOK).n == 3 * LOOK  # asked without a rival
+
+
+@pytest.mark.parametrize("by", [0.0, -1.0])
+def test_an_evaluation_that_holds_its_own_sees_every_image(by: float) -> None:
+    whole = Records(toy(), noise(3 * LOOK)).evaluate(A, "whole", 3 * LOOK)
+    assert Records(toy(), noise(3 * LOOK)).evaluate(A, "whole", 3 * LOOK, worse(whole, by)) == whole
+
+
+def test_the_losses_of_the_images_are_kept(tmp_path: Path) -> None:
+    interim = Records(toy(), noise(), tmp_path / "records.jsonl").evaluate(A, "a", 60)
+    assert interim.each.mean() == pytest.approx(interim.loss, rel=1e-3)
+    assert len(Records(toy(), noise(), tmp_path / "records.jsonl").all[0].each) == 60

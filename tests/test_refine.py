@@ -163,12 +163,12 @@ class Killed(Records):
 
     after = 0
 
-    def evaluate(self, subnetwork: Subnetwork, source: str, images: int) -> Interim:
+    def evaluate(self, subnetwork: Subnetwork, source: str, images: int, rival: Interim | None = None) -> Interim:
         if source == "refine":
             self.after -= 1
             if self.after < 0:
                 raise KeyboardInterrupt
-        return super().evaluate(subnetwork, source, images)
+        return super().evaluate(subnetwork, source, images, rival)
 
 
 def test_a_trial_that_a_kill_left_running_is_closed_and_does_not_count(tmp_path: Path) -> None:
@@ -269,8 +269,8 @@ def test_a_group_that_has_only_one_width_is_no_obstacle() -> None:
 class Broken(Counted):
     """Some evaluations overflow."""
 
-    def evaluate(self, subnetwork: Subnetwork, source: str, images: int) -> Interim:
-        interim = super().evaluate(subnetwork, source, images)
+    def evaluate(self, subnetwork: Subnetwork, source: str, images: int, rival: Interim | None = None) -> Interim:
+        interim = super().evaluate(subnetwork, source, images, rival)
         overflows = subnetwork.widths[0] % 2 == 0
         return Interim(**{**interim.__dict__, "loss": math.nan}) if overflows else interim
 

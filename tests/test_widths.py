@@ -2,6 +2,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from secateur.data import Data, Images
 from secateur.models.budget import Budget, filled, fit
 from secateur.models.errors import SecateurError
-from secateur.models.evaluate import Score, score
+from secateur.models.evaluate import judged
 from secateur.models.span import Span
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
@@ -161,13 +162,13 @@ def test_no_weight_is_trained(tmp_path: Path) -> None:
 
 
 def test_a_subnetwork_whose_loss_is_no_number_never_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def overflowing(model: nn.Module, split: Images, limit: int) -> Score:
+    def overflowing(model: nn.Module, *given: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """Of every subnetwork whose first width is even, but for the dense one."""
         width = len(model.get_parameter("0.weight"))
-        found = score(model, split, limit)
-        return found if width % 2 or width == 10 else Score(math.nan, 0.25, found.n)
+        for losses, right in judged(model, *given):
+            yield losses if width % 2 or width == 10 else losses * math.nan, right
 
-    monkeypatch.setattr("secateur.search.interim.score", overflowing)
+    monkeypatch.setattr("secateur.search.interim.judged", overflowing)
     one = run(tmp_path, trials=6)
     assert any(math.isnan(interim.loss) for interim in one.found.interims)
     assert one.found.winner.loss == one.found.winner.loss
@@ -177,8 +178,8 @@ def test_a_subnetwork_whose_loss_is_no_number_never_wins(tmp_path: Path, monkeyp
 class Misled(Records):
     """Trials look better than they are: nothing is lost on the sample, much on the whole holdout."""
 
-    def evaluate(self, subnetwork: Subnetwork, source: str, images: int) -> Interim:
-        interim = super().evaluate(subnetwork, source, images)
+    def evaluate(self, subnetwork: Subnetwork, source: str, images: int, rival: Interim | None = None) -> Interim:
+        interim = super().evaluate(subnetwork, source, images, rival)
         seeming = {SAMPLE: 0.0, HOLDOUT: 9.0}
         if interim.source == "refine":
             self._known[subnetwork, images] = interim = replace(interim, loss=seeming[images])
