@@ -7,15 +7,19 @@ import re
 import shlex
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import KW_ONLY, asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from filelock import FileLock
+
 from .models.errors import SecateurError
 from .models.limits import KINDS, ends
 
 FORMAT = "secateur/run/1"
+BEGUN = {"run.partial", "run.lock"}  # what a run that was killed at once leaves
 Outcome: TypeAlias = dict[str, Any]  # plain JSON values
 
 
@@ -52,6 +56,9 @@ class Ask:
     start
         A finished run or an architecture.json, whose widths the fine search starts from, too; other weights, data
         and budgets are no obstacle.
+    storage
+        The database of the search, sqlite:///FILE or postgresql://USER@HOST/NAME: the same line in several processes,
+        on several machines, shares the work. Default: study.db in the run directory, for processes on one machine.
     epochs
         Epochs of fine-tuning.
     seed
@@ -85,6 +92,7 @@ class Ask:
     trials: int = 100
     sampler: str = "tpe"
     start: str | None = None
+    storage: str | None = None
     epochs: int = 10
     seed: int = 0
     divisor: int = 1
@@ -161,9 +169,11 @@ class Ledger:
         if not self.path.exists():
             _empty(folder)
             _make(folder)
-            self._book: dict[str, Any] = {"format": FORMAT, "asked": asked, "versions": _versions(), "stages": {}}
-            self._write()
-            return
+        self._lock = FileLock(folder / "run.lock")  # against other processes that work on the same run
+        with self._lock:
+            if not self.path.exists():
+                self._book: dict[str, Any] = {"format": FORMAT, "asked": asked, "versions": _versions(), "stages": {}}
+                self._write()
         self._book = _read(self.path)
         for option, value in asked.items():
             before = self._book["asked"].get(option, usual[option])  # a version without the option did as usual
@@ -174,21 +184,30 @@ class Ledger:
 
     def require(self, name: str, fingerprint: str) -> None:
         """Note a fingerprint; raise SecateurError where it is not the one the run began with."""
-        before = self._book.setdefault("fingerprints", {}).setdefault(name, fingerprint)
+        with self._lock:
+            self._book = _read(self.path)
+            before = self._book.setdefault("fingerprints", {}).setdefault(name, fingerprint)
+            self._write()
         if before != fingerprint:
             raise SecateurError(
                 f"the {name} of {self.folder} changed since the run began ({before} then, {fingerprint} now); "
                 "give another --out"
             )
-        self._write()
 
-    def stage(self, name: str, work: Callable[[], Outcome]) -> Outcome:
-        """The outcome of a stage: done now and entered with its seconds, or as it was entered before."""
-        if name not in self._book["stages"]:
-            start = time.perf_counter()
-            outcome = work()
-            self._book["stages"][name] = {**outcome, "seconds": round(time.perf_counter() - start, 2)}
-            self._write()
+    def stage(self, name: str, work: Callable[[], Outcome], shared: bool = False) -> Outcome:
+        """The outcome of a stage: done now and entered with its seconds, or as it was entered before.
+
+        Of several processes in one run one alone does a stage, and the others wait for it, unless they can share it.
+        """
+        with nullcontext() if shared else self._lock:
+            self._book = _read(self.path)
+            if name not in self._book["stages"]:
+                start = time.perf_counter()
+                outcome = {**work(), "seconds": round(time.perf_counter() - start, 2)}
+                with self._lock:  # it may be held already: it counts how often
+                    self._book = _read(self.path)
+                    self._book["stages"].setdefault(name, outcome)
+                    self._write()
         return dict(self._book["stages"][name])
 
     @property
@@ -244,7 +263,7 @@ def _least(text: str) -> tuple[str, float]:
 
 
 def _empty(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(file.name != "run.partial" for file in folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(file.name not in BEGUN for file in folder.iterdir())):
         raise SecateurError(f"{folder} is there and is not a run of secateur; give another --out or empty it")
 
 

@@ -19,6 +19,7 @@ from .models.span import Span
 from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
 from .search.interim import Interim, Records
+from .search.refine import Sampler
 from .search.widths import Plan, Progress, Searched, search_widths
 from .transfer.bank import MemoryBank, choose_teachers, open_bank, record
 from .transfer.finetune import Recipe
@@ -125,22 +126,24 @@ def find(
     budget: str | Budget | Span,
     *,
     trials: int = Ask.trials,
-    sampler: str = Ask.sampler,
+    sampler: str | Sampler = Ask.sampler,
     start: Sequence[Subnetwork] = (),
     seed: int = 0,
     storage: Path | str | None = None,
+    database: str | None = None,
     progress: Progress = silent,
 ) -> Found:
     """Search the widths under ``budget`` (``"50%"``, ``"62M"``, or of ``net.budget``) and fill the memory bank.
 
     A range, ``"25%..80%"`` or of ``net.span``, is searched at once: the front answers for all of it, and the winner
     is that of its lower end. ``start``: subnetworks found before, at any budget. Everything is kept in the folder
-    ``storage`` and taken up there; without one, in a temporary folder. The network is not changed, and test data is
-    not read.
+    ``storage`` and taken up there; without one, in a temporary folder. ``sampler``: a word, or what makes a sampler of
+    Optuna out of a seed. ``database``: the URL of one that several processes share. The network is not changed, and
+    test data is not read.
     """
     span = net.span(budget) if isinstance(budget, str) else budget if isinstance(budget, Span) else Span(budget, budget)
     net.space.require(span.low)
-    plan = Plan(span, trials, sampler, [each.widths / net.space.dense for each in start], seed)
+    plan = Plan(span, trials, sampler, [each.widths / net.space.dense for each in start], seed, database)
     folder = Path(storage or tempfile.mkdtemp(prefix="secateur-"))
     known = grams(net, data.train)
     searched = search_under(net, data, known, plan, folder, progress)

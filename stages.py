@@ -47,7 +47,7 @@ def run(
     """
     work, ledger = opened(ask, out, device, progress)
     for stage in (work.dense, work.search, work.bank, work.transfer, work.test):
-        ledger.stage(stage.__name__, stage)
+        ledger.stage(stage.__name__, stage, shared=stage == work.search)
         work.take_up(stage.__name__)
         if stage.__name__ == until != "test":
             return ledger.stages
@@ -74,7 +74,7 @@ def opened(ask: Ask, out: Path, device: str | None, progress: Progress) -> "tupl
     _check_classes(net, data)
     timed = _timed(net, out, progress) if ask.latency else None
     known = [shares(record, net) for record in architectures(Path(ask.start))] if ask.start else []
-    plan = Plan(net.span(**ask.limits, timed=timed), ask.trials, ask.sampler, known, ask.seed)
+    plan = Plan(net.span(**ask.limits, timed=timed), ask.trials, ask.sampler, known, ask.seed, ask.storage)
     ledger = Ledger(out, ask)
     if timed:
         (out / TIMES).write_text(timed.to_json(net))
@@ -132,7 +132,8 @@ class Work:
         picture = pareto(found.front, net.macs(net.dense), macs, found.winner, mark)
         picture.savefig(self.out / "pareto.png", dpi=150)
         picture.savefig(self.out / "pareto.svg")
-        return {"winner": found.winner.about(), "start": found.start.about(), "evaluations": len(found.interims)}
+        counts = {"evaluations": len(found.interims) + len(found.stopped), "stopped": len(found.stopped)}
+        return {"winner": found.winner.about(), "start": found.start.about(), **counts}
 
     def bank(self) -> Outcome:
         """What five teachers know of every training image."""

@@ -1,4 +1,7 @@
-"""The coarse search: importance scores and allocation rules propose subnetworks, down to the budget."""
+"""The coarse search: importance scores and allocation rules propose subnetworks, down to the budget.
+
+Those on the way down cost little and become the bank's teachers: at the budget itself nothing beats the winner.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +14,13 @@ from ..models.span import Span
 from ..models.subnetwork import Subnetwork, strongest
 from .allocation import CURVE_RULES, RULES, Rule, threshold, uniform
 from .importance import Scores
-from .interim import Interim, Records
 
 WAY_DOWN = (0.8, 0.6, 0.4, 0.2)  # of the way from the budget up to the dense cost: 90/80/70/60% for 50%
 ACROSS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the lower to the upper end of a span
 BEYOND = (0.8, 0.6)  # of the budget, so that the front answers for smaller ones too: 40% and 30% for 50%
 NEAR = 0.02  # of all channels kept: widths that differ by less are one proposal
 
-__all__ = ["RULES", "Candidate", "Proposal", "Rule", "coarse_search", "levels", "pool", "threshold", "uniform"]
+__all__ = ["RULES", "Candidate", "Rule", "levels", "pool", "threshold", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,10 @@ class Candidate:
     budget: Budget
     subnetwork: Subnetwork
 
-
-@dataclass(frozen=True)
-class Proposal:
-    """One evaluated candidate of ``total``: which score and which rule made it."""
-
-    score: str
-    rule: str
-    budget: Budget
-    interim: Interim
-    total: int
+    @property
+    def source(self) -> str:
+        """What made it, in words."""
+        return f"{self.score} {self.rule}"
 
 
 def levels(space: Space, span: Span) -> list[Budget]:
@@ -67,25 +63,6 @@ def pool(
         if not any(_near(each.subnetwork.widths, widths) for each in rivals):
             found.append(Candidate(score, rule, budget, strongest(scores[score], widths)))
     return found
-
-
-def coarse_search(
-    records: Records,
-    scores: Mapping[str, Scores],
-    span: Span,
-    images: int,
-    curves: Mapping[str, Sequence[FloatArray]] | None = None,
-) -> Iterator[Proposal]:
-    """The pool at costs from near dense down to the budget and beyond, evaluated without training.
-
-    The points on the way down cost little and become the bank's teachers: at the budget itself nothing is
-    better than the winner.
-    """
-    space = records.net.space
-    candidates = pool(space, scores, levels(space, span), curves or {})
-    for each in candidates:
-        interim = records.evaluate(each.subnetwork, f"{each.score} {each.rule}", images)
-        yield Proposal(each.score, each.rule, each.budget, interim, len(candidates))
 
 
 def _allocated(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from ..models.atoms import FloatArray
 from ..models.batches import Split
@@ -44,6 +45,11 @@ class Interim:
         """The loss of each image, in the split's fixed order; empty where it was not kept. Shape: (n,)"""
         return np.frombuffer(self.losses, np.float16).astype(np.float64)
 
+    @property
+    def finite(self) -> float:
+        """The loss as something to sort by: infinite where it is no number."""
+        return self.loss if self.loss == self.loss else float("inf")
+
     def about(self) -> dict[str, object]:
         """Everything but the channels and the single losses, as plain values."""
         return {name: value for name, value in asdict(self).items() if name not in ("subnetwork", "losses")}
@@ -65,22 +71,23 @@ class Records:
     """Every evaluation of a search, appended to a JSON-lines file as it ends (or held in memory only).
 
     With ``grams`` what is evaluated is the compensated subnetwork: its score says more of what it can become.
+    ``mark`` tells searches of different networks or data apart.
     """
 
     def __init__(
         self, net: Supernet, split: Split, path: Path | None = None, grams: Mapping[str, Gram] | None = None
     ) -> None:
         self.net, self.split, self.path, self.grams = net, split, path, grams or {}
+        self.mark = _fingerprint(net, split, self.grams)
         self._known: dict[tuple[Subnetwork, int], Interim] = {}
-        head, *lines = _whole_lines(path) or [""]
-        mine = json.dumps({"format": FORMAT, "of": _fingerprint(net, split, self.grams)})
-        if not head and path:
-            path.write_text(mine + "\n")
-        elif path and head != mine:
-            raise SecateurError(f"{path} holds evaluations of other weights or other data; give another folder")
-        for line in lines:
-            interim = Interim.from_json(line)
-            self._known[interim.subnetwork, interim.n] = interim
+        if path:
+            mine = json.dumps({"format": FORMAT, "of": self.mark})
+            with FileLock(f"{path}.lock"):  # other processes may work on the same search
+                head, *lines = _whole_lines(path, mine)
+            if head != mine:
+                raise SecateurError(f"{path} holds evaluations of other weights or other data; give another folder")
+            for line in lines:
+                self.learn(Interim.from_json(line))
 
     @property
     def all(self) -> list[Interim]:
@@ -96,11 +103,19 @@ class Records:
         known = self._known.get((subnetwork, n)) or (self._stopped(subnetwork, n) if rival else None)
         if known is None:
             known = self._scored(subnetwork, source, n, rival)
-            self._known[subnetwork, known.n] = known
+            self.learn(known)
             if self.path:
-                with self.path.open("a") as file:
+                with FileLock(f"{self.path}.lock"), self.path.open("a") as file:
                     file.write(known.to_json() + "\n")
         return known
+
+    def knows(self, subnetwork: Subnetwork, images: int) -> bool:
+        """Whether this is evaluated already."""
+        return (subnetwork, images) in self._known
+
+    def learn(self, interim: Interim) -> None:
+        """Know an evaluation, perhaps of another process."""
+        self._known.setdefault((interim.subnetwork, interim.n), interim)
 
     def _scored(self, subnetwork: Subnetwork, source: str, n: int, rival: Interim | None) -> Interim:
         model = compensated(self.net, subnetwork, self.grams)
@@ -142,20 +157,19 @@ def hypervolume(points: Iterable[Interim], macs: float, loss: float) -> float:
 
 
 def _fingerprint(net: Supernet, split: Split, grams: Mapping[str, Gram]) -> str:
-    """16 hex digits of the dense weights, the holdout's labels and what is compensated: what a score depends on."""
+    """16 hex digits of the dense weights, the holdout's labels, what is compensated, and the widths there are."""
     digest = hashlib.sha256(split.labels.numpy().tobytes())
-    digest.update(json.dumps(sorted(grams)).encode())
+    widths = [net.space.least.tolist(), net.space.dense.tolist(), net.space.divisor]
+    digest.update(json.dumps([sorted(grams), [group.name for group in net.groups], widths]).encode())
     for name, tensor in net.model.state_dict().items():
         digest.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def _whole_lines(path: Path | None) -> list[str]:
-    """The lines of a file; one that a kill cut short is cut away."""
-    if path is None or not path.exists():
-        return []
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
+def _whole_lines(path: Path, head: str) -> list[str]:
+    """The lines of a file, begun with ``head`` where it is not there; one that a kill cut short is cut away."""
+    text = path.read_text() if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1] or f"{head}\n"
     if whole != text:
         path.write_text(whole)
     return whole.splitlines()

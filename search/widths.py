@@ -1,7 +1,7 @@
 """The whole search: coarse proposals, refined, the best of them scored on the full holdout."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -9,12 +9,13 @@ from ..models.atoms import FloatArray, IntArray
 from ..models.budget import Space, filled, fit
 from ..models.errors import SecateurError
 from ..models.span import Span
-from .coarse import ACROSS, Proposal, coarse_search
+from ..models.subnetwork import Subnetwork
+from .coarse import ACROSS, Candidate, levels, pool
 from .greedy import GreedyOptions, greedy
 from .importance import Scores, l1, taylor
 from .interim import Interim, Records, front
 from .obs import eliminations, fisher
-from .refine import SAMPLERS, RefineOptions, refine
+from .refine import SAMPLERS, Options, Sampler, refine, shared
 
 Progress: TypeAlias = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
@@ -28,12 +29,14 @@ Curves: TypeAlias = dict[str, list[FloatArray]]  # by name, the error at each wi
 class Searched:
     """What a search came to: the ``winner`` (scored on the whole holdout) and all ``interims`` (on the sample).
 
-    ``start`` is the best coarse proposal at the budget, what the fine search began with.
+    ``start`` is the best coarse proposal at the budget, what the fine search began with. ``stopped`` were found
+    worse than a rival before all of the sample was seen.
     """
 
     winner: Interim
     start: Interim
     interims: tuple[Interim, ...]
+    stopped: tuple[Interim, ...]
 
     @property
     def front(self) -> list[Interim]:
@@ -45,64 +48,86 @@ class Searched:
 class Plan:
     """What to search: all budgets of ``span``, with so many ``trials`` of a sampler after the coarse search.
 
-    ``known``: shares of the groups, (G,) each, that other searches found good; fitted to the span they are
-    starts beside the coarse ones.
+    ``sampler``: a word of ``SAMPLERS``, ``greedy``, or what makes a sampler of Optuna out of a seed. ``known``: shares
+    of the groups, (G,) each, that other searches found good; fitted to the span they are starts beside the coarse
+    ones. ``storage``: a database that several processes share, else a file of the folder.
     """
 
     span: Span
     trials: int = 100
-    sampler: str = "tpe"
+    sampler: str | Sampler = "tpe"
     known: Sequence[FloatArray] = ()
     seed: int = 0
+    storage: str | None = None
 
     def __post_init__(self) -> None:
         if self.trials < 0:
             raise SecateurError(f"trials={self.trials}; give 0 or more")
-        if self.sampler not in (*SAMPLERS, GREEDY):
+        if isinstance(self.sampler, str) and self.sampler not in (*SAMPLERS, GREEDY):
             raise SecateurError(f"no sampler is called {self.sampler!r}; give {', '.join(SAMPLERS)} or {GREEDY}")
 
 
 def search_widths(records: Records, plan: Plan, folder: Path, progress: Progress) -> Searched:
     """Find the widths with the lowest holdout loss at every budget of the span; the winner is that at its lower end.
 
-    Taken up from ``folder`` if it was begun. No weight is trained, and only the split of ``records`` is read.
+    Taken up from ``folder`` if it was begun; any number of processes may run it at once on one ``storage``. No weight
+    is trained, and only the split of ``records`` is read.
     """
     net, holdout = records.net, records.split
     images = min(SAMPLE, len(holdout))
+    storage = plan.storage or f"sqlite:///{folder / 'study.db'}"
+    options = Options(plan.trials, images, plan.seed, storage)
     records.evaluate(net.dense, "dense", images)
     scores, curves = _importance(records)
-    proposals = []
-    for proposal in coarse_search(records, scores, plan.span, images, curves):
-        proposals.append(proposal)
-        progress("coarse search", len(proposals), proposal.total)
-    best = min((each for each in proposals if each.budget == plan.span.low), key=lambda each: _rank(each.interim))
-    for count, _ in enumerate(_fine(records, plan, scores[best.score], proposals, folder), 1):
+    candidates = pool(net.space, scores, levels(net.space, plan.span), curves)
+    given = [(each.subnetwork, each.source) for each in candidates]
+    proposed = _evaluated(records, given, f"coarse, {plan.span}", images, options, progress)
+    pairs = [(c, i) for c, i in zip(candidates, proposed, strict=True) if c.budget == plan.span.low]
+    best, start = min(pairs, key=lambda pair: _rank(pair[1]))
+    for count, _ in enumerate(_fine(records, plan, scores[best.score], candidates, options), 1):
         progress("fine search", count, plan.trials)
     interims = tuple(i for i in records.all if i.n == images)  # those of an earlier run of this search, too
     full = (i for i in interims if filled(net.space, plan.span.low, i.subnetwork.widths))
-    candidates = [best.interim, *sorted(full, key=_rank)[:FINALISTS]]  # trials may fit the sample better, and it alone
-    finalists = [records.evaluate(each.subnetwork, each.source, len(holdout)) for each in candidates]
-    return Searched(min(finalists, key=_rank), best.interim, interims)
+    last = [start, *sorted(full, key=_rank)[:FINALISTS]]  # trials may fit the sample better, and it alone
+    again = list(dict.fromkeys((each.subnetwork, each.source) for each in last))
+    name = f"final, {plan.span}, {plan.sampler}, {plan.trials} trials, seed {plan.seed}"
+    finalists = _evaluated(records, again, name, len(holdout), options, progress)
+    stopped = tuple(i for i in records.all if i.n < images)
+    return Searched(min(finalists, key=_rank), start, interims, stopped)
+
+
+def _evaluated(
+    records: Records,
+    given: Sequence[tuple[Subnetwork, str]],
+    name: str,
+    images: int,
+    options: Options,
+    progress: Progress,
+) -> list[Interim]:
+    """Each of these subnetworks, scored by this process or another."""
+    what = f"{name.partition(',')[0]} search"
+    for _ in shared(records, given, name, images, options):
+        progress(what, sum(records.knows(each, images) for each, _ in given), len(given))
+    return [records.evaluate(*each, images) for each in given]
 
 
 def _fine(
-    records: Records, plan: Plan, scores: Scores, proposals: Sequence[Proposal], folder: Path
+    records: Records, plan: Plan, scores: Scores, candidates: Sequence[Candidate], options: Options
 ) -> Iterator[Interim]:
     """The fine search by a sampler, from the best known widths; or the greedy loop, from the dense network."""
-    images = min(SAMPLE, len(records.split))
     if plan.sampler == GREEDY:
-        return greedy(records, taylor, plan.span.low, GreedyOptions(images, max(1, plan.trials)))
-    starts = _starts(records.net.space, plan, proposals)
-    storage, sampler = f"sqlite:///{folder / 'study.db'}", SAMPLERS[plan.sampler]
-    return refine(records, scores, starts, plan.span, RefineOptions(plan.trials, images, plan.seed, storage, sampler))
+        return greedy(records, taylor, plan.span.low, GreedyOptions(options.images, max(1, plan.trials)))
+    sampler = SAMPLERS[plan.sampler] if isinstance(plan.sampler, str) else plan.sampler
+    options = replace(options, sampler=sampler)
+    return refine(records, scores, _starts(records.net.space, plan, candidates), plan.span, options)
 
 
-def _starts(space: Space, plan: Plan, proposals: Sequence[Proposal]) -> list[IntArray]:
-    """The widths of the proposals within the span, and the known ones, fitted to it. Shape: → (G,) each"""
+def _starts(space: Space, plan: Plan, candidates: Sequence[Candidate]) -> list[IntArray]:
+    """The widths of the candidates within the span, and the known ones, fitted to it. Shape: → (G,) each"""
     span = plan.span
-    within = [each.interim.subnetwork.widths for each in proposals if span.includes(each.budget)]
-    levels = [span.low] if span.single else [span.at(share) for share in ACROSS]
-    return within + [fit(space, level, shares * space.dense) for shares in plan.known for level in levels]
+    within = [each.subnetwork.widths for each in candidates if span.includes(each.budget)]
+    budgets = [span.low] if span.single else [span.at(share) for share in ACROSS]
+    return within + [fit(space, budget, shares * space.dense) for shares in plan.known for budget in budgets]
 
 
 def _importance(records: Records) -> tuple[dict[str, Scores], Curves]:
@@ -119,4 +144,4 @@ def _importance(records: Records) -> tuple[dict[str, Scores], Curves]:
 
 def _rank(interim: Interim) -> tuple[float, object]:
     """By loss; NaN last; ties by the channels, so that every machine agrees."""
-    return (interim.loss if interim.loss == interim.loss else float("inf"), interim.subnetwork.kept)
+    return (interim.finite, interim.subnetwork.kept)

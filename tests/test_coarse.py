@@ -4,23 +4,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 from chains import plain
 
-from secateur.data import Images
 from secateur.models.atoms import IntArray
 from secateur.models.budget import Budget, Space, filled, reachable
 from secateur.models.span import Span
 from secateur.models.supernet import Supernet
 from secateur.search.allocation import CURVE_RULES, RULES
-from secateur.search.coarse import NEAR, Candidate, Proposal, coarse_search, levels, pool
+from secateur.search.coarse import NEAR, Candidate, levels, pool
 from secateur.search.importance import Scores
-from secateur.search.interim import Records
-
-
-def noise(count: int = 64) -> Images:
-    pixels = torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return Images(lambda chunks: (pixels[chunk] for chunk in chunks), torch.arange(count) % 4, (3, 8, 8))
 
 
 def random_scores(net: Supernet, seed: int = 0) -> Scores:
@@ -47,9 +39,9 @@ def alone(budget: Budget) -> Span:
     return Span(budget, budget)
 
 
-def proposals(net: Supernet, budget: Budget, images: int = 64) -> list[Proposal]:
+def proposals(net: Supernet, budget: Budget) -> list[Candidate]:
     scores = {"one": random_scores(net, 1), "two": random_scores(net, 2)}
-    return list(coarse_search(Records(net, noise()), scores, alone(budget), images, {"one": summed(scores["one"])}))
+    return pool(net.space, scores, levels(net.space, alone(budget)), {"one": summed(scores["one"])})
 
 
 def pooled(net: Supernet, *budgets: Budget) -> list[Candidate]:
@@ -59,17 +51,14 @@ def pooled(net: Supernet, *budgets: Budget) -> list[Candidate]:
 @pytest.mark.parametrize("divisor", [1, 4])
 def test_every_proposal_meets_its_own_level_to_the_last_channel(divisor: int) -> None:
     net = NETS[divisor]
-    for proposal in proposals(net, keeping(net, 0.5), 48):
-        assert filled(net.space, proposal.budget, proposal.interim.subnetwork.widths)
-        assert proposal.interim.macs == net.macs(proposal.interim.subnetwork)
-        assert proposal.interim.n == 48
+    for proposal in proposals(net, keeping(net, 0.5)):
+        assert filled(net.space, proposal.budget, proposal.subnetwork.widths)
 
 
 def test_each_score_and_rule_comes_down_from_dense_to_the_budget() -> None:
     net = plain((160, 240, 120, 200))
     budget = keeping(net, 0.5)
-    scores = {"one": random_scores(net, 1), "two": random_scores(net, 2)}
-    found = pool(net.space, scores, levels(net.space, alone(budget)), {"one": summed(scores["one"])})
+    found = proposals(net, budget)
     ways = {(c.score, c.rule): [d for d in found if (d.score, d.rule) == (c.score, c.rule)] for c in found}
     assert list(ways) == [(score, rule) for rule in WAYS for score in ("one", "two")]
     for (_, rule), way in ways.items():
@@ -106,8 +95,8 @@ def test_costs_beyond_the_budget_end_where_no_width_can_reach() -> None:
 def test_the_way_down_is_nested(rule: str) -> None:
     net = plain((64, 96, 48, 80))
     for score in ("one", "two"):
-        found = proposals(net, keeping(net, 0.4), 2)
-        way = [p.interim.subnetwork for p in found if (p.score, p.rule) == (score, rule)]
+        found = proposals(net, keeping(net, 0.4))
+        way = [p.subnetwork for p in found if (p.score, p.rule) == (score, rule)]
         for wide, narrow in pairwise(way):
             assert all(set(b) <= set(a) for a, b in zip(wide.kept, narrow.kept, strict=True))
 
@@ -165,15 +154,8 @@ def test_no_two_candidates_of_a_score_and_a_budget_are_nearly_the_same() -> None
     assert len(found) < len(SCORES) * len(WAYS) * 7  # some were
 
 
-def test_proposals_say_how_many_there_are_and_follow_the_pool() -> None:
-    net, budget = NETS[1], keeping(NETS[1], 0.5)
-    found = proposals(net, budget, 2)
-    assert [p.total for p in found] == [len(found)] * len(found)
-    candidates = pooled(net, *levels(net.space, alone(budget)))
-    assert [(p.score, p.rule, p.budget, p.interim.subnetwork) for p in found] == [
-        (c.score, c.rule, c.budget, c.subnetwork) for c in candidates
-    ]
-    assert found[0].interim.source == "one uniform"
+def test_a_candidate_says_what_made_it() -> None:
+    assert [c.source for c in pooled(NETS[1], keeping(NETS[1], 0.5))][:2] == ["one uniform", "two uniform"]
 
 
 def test_the_same_evidence_gives_the_same_pool() -> None:
@@ -183,5 +165,5 @@ def test_the_same_evidence_gives_the_same_pool() -> None:
 
 def test_without_curves_there_are_the_rules_on_scores_alone() -> None:
     net = NETS[1]
-    found = coarse_search(Records(net, noise()), SCORES, alone(keeping(net, 0.5)), 2)
-    assert {proposal.rule for proposal in found} == set(RULES)
+    found = pool(net.space, SCORES, levels(net.space, alone(keeping(net, 0.5))), {})
+    assert {candidate.rule for candidate in found} == set(RULES)

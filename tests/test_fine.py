@@ -1,5 +1,6 @@
 import math
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from secateur.models.supernet import Supernet
 from secateur.search.coarse import threshold, uniform
 from secateur.search.importance import Scores, l1
 from secateur.search.interim import Interim, Records
-from secateur.search.refine import GOLDEN, SAMPLERS, WINDOW, RefineOptions, refine
+from secateur.search.refine import GOLDEN, SAMPLERS, WINDOW, Options, refine
 
 IMAGES = 16
 
@@ -59,9 +60,9 @@ def starts(net: Supernet = NET, scores: Scores = SCORES, budget: Budget = BUDGET
     return [rule(net.space, budget, scores) for rule in (uniform, threshold)]
 
 
-def options(trials: int, storage: Path | None = None, **other: object) -> RefineOptions:
+def options(trials: int, storage: Path | None = None, **other: object) -> Options:
     url = f"sqlite:///{storage}" if storage else None
-    return RefineOptions(trials, IMAGES, storage=url, **other)  # type: ignore[arg-type]
+    return Options(trials, IMAGES, storage=url, **other)  # type: ignore[arg-type]
 
 
 def search(
@@ -118,7 +119,7 @@ def test_the_search_looks_around_the_best_start(monkeypatch: pytest.MonkeyPatch)
 
     def away(window: float) -> float:
         """How far, in shares of the groups, trials lie from the best start."""
-        monkeypatch.setattr("secateur.search.refine.WINDOW", window)
+        monkeypatch.setattr("secateur.search.refine.fine.WINDOW", window)
         found = search(12, records=records, sampler=random_sampler)
         shares = [(i.subnetwork.widths - best.subnetwork.widths) / NET.space.dense for i in found]
         return float(np.abs(shares).mean())
@@ -171,7 +172,7 @@ class Killed(Records):
         return super().evaluate(subnetwork, source, images, rival)
 
 
-def test_a_trial_that_a_kill_left_running_is_closed_and_does_not_count(tmp_path: Path) -> None:
+def test_a_trial_that_was_interrupted_is_run_again_and_counts_once(tmp_path: Path) -> None:
     whole = widths(search(4))
     killed = Killed(NET, Counted().split)
     killed.after = 2
@@ -179,11 +180,33 @@ def test_a_trial_that_a_kill_left_running_is_closed_and_does_not_count(tmp_path:
     parts = widths(islice(going, 2))
     with pytest.raises(KeyboardInterrupt):
         next(going)
-    assert [t.state for t in trials_of(tmp_path / "killed.db")].count(TrialState.RUNNING) == 1
+    lost, again = trials_of(tmp_path / "killed.db")[-2:]
+    assert (lost.state, again.state) == (TrialState.FAIL, TrialState.WAITING)
     parts += widths(search(4, tmp_path / "killed.db"))
     states = [trial.state for trial in trials_of(tmp_path / "killed.db")]
     assert parts == whole
     assert (states.count(TrialState.FAIL), states.count(TrialState.COMPLETE)) == (1, 2 + 4)
+
+
+class Hopeless(Counted):
+    """Trials end at the first look, and would have gone on to a loss of 9."""
+
+    def evaluate(self, subnetwork: Subnetwork, source: str, images: int, rival: Interim | None = None) -> Interim:
+        interim = super().evaluate(subnetwork, source, images)
+        if rival is None:
+            return interim
+        half = IMAGES // 2
+        losses = np.frombuffer(rival.losses, np.float16)[:half] + np.float16(0.5)
+        return replace(interim, n=half, loss=9.0, losses=losses.tobytes())
+
+
+def test_a_trial_that_was_stopped_counts_with_the_loss_that_its_rival_lets_expect(tmp_path: Path) -> None:
+    records = Hopeless()
+    best = min((records.evaluate(strongest(SCORES, w), "start", IMAGES) for w in starts()), key=lambda i: i.loss)
+    found = list(search(3, tmp_path / "study.db", records))
+    assert [interim.n for interim in found] == [IMAGES // 2] * 3
+    trials = [trial for trial in trials_of(tmp_path / "study.db") if not trial.user_attrs.get("start")]
+    assert [trial.value for trial in trials] == pytest.approx([best.loss + 0.5] * 3, abs=1e-3)
 
 
 def over(span: Span, trials: int, storage: Path, records: Records | None = None) -> list[Interim]:
@@ -221,7 +244,7 @@ def test_a_search_over_a_span_goes_on_where_it_ended(tmp_path: Path) -> None:
 def test_the_best_that_meets_a_trials_budget_is_what_it_looks_around(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("secateur.search.refine.WINDOW", 0)  # one channel to each side
+    monkeypatch.setattr("secateur.search.refine.fine.WINDOW", 0)  # one channel to each side
     records, span = Counted(), NET.span("40%..80%")
     met = [records.evaluate(strongest(SCORES, uniform(NET.space, span.at(s), SCORES)), "start", IMAGES) for s in (0, 1)]
     (interim,) = over(span, 1, tmp_path / "study.db", records)

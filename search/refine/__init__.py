@@ -1,0 +1,12 @@
+"""The fine search: Optuna refines the widths under the budget. The only part that knows Optuna.
+
+``samplers`` propose widths, ``study`` lets any number of processes share the trials, ``queue`` evaluates what the
+coarse search proposes, ``fine`` goes on from the best of it.
+"""
+
+from .fine import GOLDEN, WINDOW, refine
+from .queue import shared
+from .samplers import SAMPLERS, Sampler
+from .study import Options
+
+__all__ = ["GOLDEN", "SAMPLERS", "WINDOW", "Options", "Sampler", "refine", "shared"]

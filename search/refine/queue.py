@@ -1,0 +1,32 @@
+"""Given subnetworks, evaluated by however many processes work on the search."""
+
+from collections.abc import Iterator, Sequence
+
+import optuna
+from optuna.trial import TrialState
+
+from ...models.subnetwork import Subnetwork
+from ..interim import Interim, Records
+from .study import Options, opened, rounds
+
+NUMBER = "number"  # the one parameter: which of them it is
+
+
+def shared(
+    records: Records, given: Sequence[tuple[Subnetwork, str]], name: str, images: int, options: Options
+) -> Iterator[Interim]:
+    """Evaluate each of the subnetworks, with the source it has, in one process; yields those of this one.
+
+    They wait in a study of their own: most lie beside the budget, and would mislead a sampler there.
+    """
+
+    def judge(trial: optuna.Trial) -> tuple[Interim, list[float]]:
+        subnetwork, source = given[trial.suggest_int(NUMBER, 0, len(given) - 1)]
+        interim = records.evaluate(subnetwork, source, images)
+        return interim, [interim.macs, interim.finite]
+
+    with opened(options.storage, f"{name}, {records.mark}", ["macs", "loss"]) as study:
+        for number, (_, source) in enumerate(given):
+            study.enqueue_trial({NUMBER: number}, {"source": source}, skip_if_exists=True)
+        total = sum(trial.state is not TrialState.FAIL for trial in study.get_trials(deepcopy=False))
+        yield from rounds(study, records, total, judge)

@@ -1,0 +1,140 @@
+"""Several processes on one study, one of them killed, on SQLite and on a real PostgreSQL."""
+
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+from working import work
+
+from secateur.models.errors import SecateurError
+from secateur.search.refine import study as module
+from secateur.search.refine.study import opened
+
+# Optuna's heartbeat threads leave their connections to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+WORKER = Path(__file__).with_name("working.py")
+POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """A database server of its own, and its URL; it refuses to run as root."""
+    if POSTGRES is None or (os.geteuid() == 0 and shutil.which("su") is None):
+        pytest.skip("no PostgreSQL here: apt-get install postgresql")
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    user = "postgres" if os.geteuid() == 0 else getpass.getuser()
+    folder = subprocess.run(["mktemp", "-d"], user=user, capture_output=True, text=True, check=True).stdout.strip()
+
+    def serve(*command: str) -> None:
+        subprocess.run([f"{POSTGRES}/{command[0]}", *command[1:]], user=user, check=True, stdout=subprocess.DEVNULL)
+
+    serve("initdb", "-D", f"{folder}/data", "-U", "secateur", "-A", "trust", "--no-sync")
+    serve("pg_ctl", "-D", f"{folder}/data", "-w", "-l", f"{folder}/log", "-o", f"-p {port} -k {folder}", "start")
+    try:
+        yield f"postgresql://secateur@127.0.0.1:{port}/postgres"
+    finally:
+        serve("pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'study.db'}"
+    else:
+        with postgres() as server:
+            yield server
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT", 1)
+    monkeypatch.setattr(module, "GRACE", 3)
+    monkeypatch.setattr(module, "WAIT", 0.05)
+
+
+def started(url: str, trials: int, seconds: float, *host: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(WORKER), url, str(trials), str(seconds), *host]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def line(process: subprocess.Popen[str]) -> tuple[str, list[int]]:
+    """What a worker says next, and of which widths."""
+    assert process.stdout
+    what, *widths = process.stdout.readline().split()
+    return what, list(map(int, widths))
+
+
+def trials_of(url: str) -> list[FrozenTrial]:
+    (name,) = optuna.get_all_study_names(module.driver(url))
+    with opened(url, name, ["loss"]) as study:
+        return [trial for trial in study.get_trials() if not trial.user_attrs.get("start")]
+
+
+@pytest.mark.parametrize("host", [(), ("elsewhere",)], ids=["here", "elsewhere"])
+def test_the_trial_of_a_killed_worker_is_taken_up_and_nothing_counts_twice(url: str, host: tuple[str, ...]) -> None:
+    with started(url, 6, 60.0, *host) as victim:
+        what, widths = line(victim)
+        assert what == "begins"
+        victim.send_signal(signal.SIGKILL)
+    (running,) = trials_of(url)
+    assert running.state is TrialState.RUNNING
+    records = work(url, 6, 0.0)
+    trials = trials_of(url)
+    done = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    assert [list(t.params.values()) for t in trials if t.state is TrialState.FAIL] == [widths]
+    assert [list(t.params.values()) for t in done].count(widths) == 1
+    assert len(done) == 6
+    assert len({i.subnetwork for i in records.all}) == len(records.all)
+
+
+def test_workers_share_the_trials_and_each_knows_all(url: str) -> None:
+    with started(url, 10, 0.2) as other:
+        assert line(other)[0] == "begins"  # the database and the starts are there
+        mine = work(url, 10, 0.2)
+        theirs = [words for words in other.communicate()[0].splitlines() if words.startswith("ends")]
+    done = [trial for trial in trials_of(url) if trial.state is TrialState.COMPLETE]
+    workers = {trial.user_attrs["worker"] for trial in done}
+    assert len(workers) == 2
+    assert len(theirs) >= 2
+    assert 10 <= len(done) <= 11  # both may begin a last one
+    widths = {tuple(interim.subnetwork.widths) for interim in mine.all}
+    assert {tuple(trial.params.values()) for trial in done} <= widths
+
+
+def test_a_study_is_taken_up_with_its_objectives(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    with opened(url, "name", ["macs", "loss"]) as first:
+        first.enqueue_trial({"x": 1})
+    with opened(url, "name", ["macs", "loss"]) as again:
+        assert [trial.state for trial in again.trials] == [TrialState.WAITING]
+        assert again.metric_names == ["macs", "loss"]
+
+
+@pytest.mark.parametrize("url", ["sqlite:////nowhere/at/all.db", "postgresql://nobody@127.0.0.1:1/none", "words"])
+def test_a_database_that_is_not_there_is_said_in_one_line(url: str) -> None:
+    with (
+        pytest.raises(SecateurError, match=r"no study can be kept at .*; give --storage") as error,
+        opened(url, "name", ["loss"]),
+    ):
+        pass
+    assert "\n" not in str(error.value)
+
+
+def test_opening_a_study_leaves_optunas_words_to_others(tmp_path: Path) -> None:
+    before = optuna.logging.get_verbosity()
+    with opened(f"sqlite:///{tmp_path / 'study.db'}", "name", ["loss"]):
+        assert optuna.logging.get_verbosity() == before
