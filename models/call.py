@@ -1,8 +1,10 @@
 """One operation as torch ran it, which is what rules read."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,7 +14,8 @@ from .atoms import Atoms, Labels
 aten = torch.ops.aten
 
 
-class Call(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Call:
     """One operation as it ran: what was called, with what, and what came out."""
 
     func: Any
@@ -20,7 +23,7 @@ class Call(NamedTuple):
     kwargs: dict[str, Any]
     results: list[Any]
 
-    @property
+    @cached_property
     def tensors(self) -> list[Tensor]:
         """All tensors among the arguments."""
         given = (*self.args, *self.kwargs.values())

@@ -74,8 +74,8 @@ class Places:
         first[number[line != line[np.arange(len(line)) - sizes[number]]]] = True
         ends, seen = np.cumsum(sizes), dict[tuple[bytes, int], int]()
         keys = [(line[ends[c] - sizes[c] : ends[c]].tobytes(), int(fate[c])) for c in np.flatnonzero(first)]
-        found: IntArray = np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)
-        return found[np.cumsum(first) - 1]
+        kinds: IntArray = np.array([seen.setdefault(key, len(seen)) for key in keys])[np.cumsum(first) - 1]
+        return kinds
 
     def parts(self, kind: IntArray) -> Iterator[tuple[int, IntArray]]:
         """The atoms of every kind of channel and line, by channel and place. Yields (kind, positions in N)"""

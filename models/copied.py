@@ -29,8 +29,9 @@ def copied(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
 
 def _value(value: Any, memo: dict[int, Any]) -> Any:
     """A copy of an attribute."""
-    if type(value) in WHOLE:
+    if type(value) in WHOLE or (type(value) is tuple and all(type(each) in WHOLE for each in value)):
         return value
-    if type(value) in (dict, OrderedDict) and not value:
-        return memo.setdefault(id(value), type(value)())
-    return copy.deepcopy(value, memo)
+    if type(value) in (dict, OrderedDict) and id(value) not in memo:
+        table = memo[id(value)] = type(value)()
+        table.update((_value(key, memo), _value(each, memo)) for key, each in value.items())
+    return memo[id(value)] if id(value) in memo else copy.deepcopy(value, memo)

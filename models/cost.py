@@ -8,7 +8,7 @@ Memory: the bytes of activations that live at once, at most, while one image goe
 let go after the last operation that reads it. Weights, and what an operation needs within itself, are extra.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -77,10 +77,10 @@ class Costs:
     uncounted: tuple[str, ...]
 
     @classmethod
-    def of(cls, atoms: Atoms, grouping: Grouping, parameters: Iterable[str]) -> "Costs":
-        """Closed forms from a trace. ``parameters``: the names of the trainable tensors."""
+    def of(cls, atoms: Atoms, grouping: Grouping) -> "Costs":
+        """Closed forms from a trace."""
         macs = [(p.scale, (p.rows, p.columns)) for p in atoms.products]
-        sizes = [(1, atoms.tensors[name]) for name in parameters]
+        sizes = [(1, along) for name, along in atoms.tensors.items() if name in atoms.parameters]
         bytes_ = [(a.scale, a.lines) for a in atoms.activations]
         return cls(
             _bilinear(macs, grouping),
@@ -124,7 +124,7 @@ def _bilinear(terms: Sequence[tuple[int, Sequence[IntArray]]], grouping: Groupin
     """Terms scale x alive(line) x ... : at most two lines that pruning narrows, the others as they are."""
     lines = [line for _, own in terms for line in own]
     counts, fixed = _counts([*lines, np.zeros(1, np.int64)], grouping)
-    narrowed, nobody, start = counts.any(1), len(lines), 0
+    narrowed, nobody, start = [bool(each.any()) for each in counts], len(lines), 0
     scale, rows, columns = [], [], []
     for factor, own in terms:
         narrowed_first = sorted(range(start, start + len(own)), key=lambda line: not narrowed[line])

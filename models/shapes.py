@@ -14,6 +14,7 @@ ALIKE = {
     aten.gelu, aten.hardsigmoid, aten.hardsigmoid_, aten.hardswish, aten.hardswish_, aten.mish, aten.mish_,
     aten.relu, aten.relu_, aten.sigmoid, aten.silu, aten.silu_,
 }  # fmt: skip
+NONE = torch.empty(0, device="meta")
 ARITHMETIC = {aten.add, aten.add_, aten.sub, aten.sub_, aten.mul, aten.mul_, aten.div, aten.div_}
 
 
@@ -27,8 +28,8 @@ def shaped(func: Any, args: Any, kwargs: Any) -> Any:
         if operation in ALIKE:
             return args[0] if func._schema.is_mutable else bare(args[0])
         if func is aten.native_batch_norm.default:
-            channels = args[0].shape[1] if args[5] else 0  # only training returns its statistics
-            return bare(args[0]), args[0].new_empty(channels), args[0].new_empty(channels)
+            statistics = (args[0].new_empty(args[0].shape[1]) if args[5] else NONE for _ in range(2))
+            return bare(args[0]), *statistics  # which only training returns
     shape = SHAPES.get(operation)
     if shape and not kwargs and _plain(args) and (found := shape(*args)) is not None:
         first = args[0][0] if operation is aten.cat else args[0]
