@@ -177,7 +177,7 @@ def meet(atoms: Atoms, labels: Iterable[IntArray], fixed: Sequence[Tensor]) -> L
 
 def lay(atoms: IntArray, dim: int, ndim: int) -> IntArray:
     """Flat labels laid along one of ``ndim`` dimensions."""
-    return atoms.reshape([-1 if d == dim else 1 for d in range(ndim)])
+    return atoms.reshape((1,) * dim + (-1,) + (1,) * (ndim - dim - 1))
 
 
 def widened(labels: IntArray, ndim: int) -> IntArray:

@@ -1,14 +1,13 @@
 """Forward passes on tensors without storage, quickly."""
 
 from collections.abc import Callable
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .call import aten
+from .call import aten, tensors_among
 
 ALIKE = {
     aten.gelu, aten.hardsigmoid, aten.hardsigmoid_, aten.hardswish, aten.hardswish_, aten.mish, aten.mish_,
@@ -56,10 +55,9 @@ def bare(x: Tensor) -> Tensor:
 
 def _plain(args: Any) -> bool:
     """Whether all tensors among the arguments are without storage, of one type of floats, in torch's usual layout."""
-    flat = chain.from_iterable(each if isinstance(each, (list, tuple)) else (each,) for each in args)
-    tensors = [x for x in flat if isinstance(x, Tensor)]
-    kinds = {x.dtype for x in tensors}
-    return len(kinds) == 1 and kinds.pop().is_floating_point and all(x.is_meta and x.is_contiguous() for x in tensors)
+    tensors = tensors_among(args)
+    alike = all(x.is_meta and x.dtype is tensors[0].dtype and x.is_contiguous() for x in tensors)
+    return alike and tensors[0].is_floating_point()
 
 
 def _convolved(
