@@ -13,16 +13,15 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
-Labels: TypeAlias = list[Tensor]
+Labels: TypeAlias = list[IntArray]
 
 NOTHING = 0  # the label of a place that no parameter made: zero padding, a tensor made in forward
-NOBODY = torch.zeros((), dtype=torch.int64, device="cpu")  # the same as a tensor
+NOBODY = np.zeros((), np.int64)  # the same as an array
 
 
 @dataclass(frozen=True)
@@ -86,12 +85,12 @@ class Atoms:
         self._first.append(self.count)
         along = []
         for size in tensor.shape:
-            along.append(torch.arange(self.count, self.count + size, device="cpu"))
+            along.append(np.arange(self.count, self.count + size))
             self.count += size
         if is_parameter:
             self.parameters.add(name)
             self._idle[id(tensor)] = name
-        self.tensors[name] = [each.numpy() for each in along]
+        self.tensors[name] = along
         self.put(tensor, [lay(each, d, tensor.ndim) for d, each in enumerate(along) if len(each) > 1])
         self._weights.add(id(tensor))
 
@@ -127,35 +126,38 @@ class Atoms:
 
     def of(self, value: object) -> Labels:
         """The labels of a tensor; none for anything that no parameter has touched."""
-        return self._known[id(value)][1] if id(value) in self._known else []
+        known = self._known.get(id(value))
+        return known[1] if known else []
 
-    def along(self, value: Tensor, dim: int) -> Tensor | None:
+    def along(self, value: Tensor, dim: int) -> IntArray | None:
         """The labels along ``dim`` alone, flat; labels that also vary elsewhere are frozen."""
         found = None
         for each in self.of(value):
-            if each.shape[dim] > 1 and each.numel() == each.shape[dim]:
-                found = each.flatten()
+            if each.shape[dim] > 1 and each.size == each.shape[dim]:
+                found = each.reshape(-1)
             elif each.shape[dim] > 1:
                 self.freeze([each], "varies along channels and another dimension at once")
         return found
 
-    def tie(self, a: Tensor, b: Tensor) -> None:
+    def tie(self, a: IntArray, b: IntArray) -> None:
         """Places that meet live or die together; a channel that meets nothing can't be removed."""
         if a.shape != b.shape:
-            a, b = torch.broadcast_tensors(a, b)  # type: ignore[no-untyped-call]
-        left, right = a.flatten().numpy(), b.flatten().numpy()
-        lonely = (left == NOTHING) != (right == NOTHING)
-        if lonely.any():
-            self.freeze([torch.from_numpy((left + right)[lonely])], "meets zero padding of a fixed width")
-        both = (left != NOTHING) & (right != NOTHING)
-        self.ties.append((left[both], right[both]))
+            a, b = np.broadcast_arrays(a, b)
+        left, right = a.reshape(-1), b.reshape(-1)
+        if np.count_nonzero(left) + np.count_nonzero(right) < 2 * left.size:  # some are NOTHING
+            lonely = (left == NOTHING) != (right == NOTHING)
+            if lonely.any():
+                self.freeze([(left + right)[lonely]], "meets zero padding of a fixed width")
+            both = (left != NOTHING) & (right != NOTHING)
+            left, right = left[both], right[both]
+        self.ties.append((left, right))
 
     def freeze(self, labels: Labels, reason: str) -> None:
         """None of these atoms can be removed."""
-        self.frozen += [(each.flatten().numpy(), reason) for each in labels]
+        self.frozen += [(each.reshape(-1), reason) for each in labels]
 
 
-def meet(atoms: Atoms, labels: Iterable[Tensor], fixed: Sequence[Tensor]) -> Labels:
+def meet(atoms: Atoms, labels: Iterable[IntArray], fixed: Sequence[Tensor]) -> Labels:
     """Tie labels that vary along the same dimension; freeze those that meet a tensor of a fixed size.
 
     One that forward expands has no size of its own: it is most likely expanded to that of what it meets.
@@ -173,26 +175,27 @@ def meet(atoms: Atoms, labels: Iterable[Tensor], fixed: Sequence[Tensor]) -> Lab
     return kept
 
 
-def lay(atoms: Tensor, dim: int, ndim: int) -> Tensor:
+def lay(atoms: IntArray, dim: int, ndim: int) -> IntArray:
     """Flat labels laid along one of ``ndim`` dimensions."""
-    return atoms.reshape([-1 if d == dim else 1 for d in range(ndim)])
+    return atoms.reshape((1,) * dim + (-1,) + (1,) * (ndim - dim - 1))
 
 
-def widened(labels: Tensor, ndim: int) -> Tensor:
+def widened(labels: IntArray, ndim: int) -> IntArray:
     """Labels for broadcasting: dimensions of size 1 in front, as torch does."""
-    return labels.reshape([1] * (ndim - labels.ndim) + list(labels.shape))
+    return labels.reshape((1,) * (ndim - labels.ndim) + labels.shape)
 
 
-def compact(labels: Tensor) -> Tensor:
+def compact(labels: IntArray) -> IntArray:
     """The same labels, of size 1 along every dimension where they do not vary."""
+    labels = labels[tuple(slice(1) if stride == 0 else slice(None) for stride in labels.strides)]
     for dim in range(labels.ndim):
         if labels.shape[dim] > 1:
-            first = labels.narrow(dim, 0, 1)
-            if labels.stride(dim) == 0 or bool((labels == first).all()):
+            first = labels.take([0], dim)
+            if (labels == first).all():
                 labels = first
     return labels
 
 
 def something(labels: Labels) -> Labels:
     """The labels that name at least one atom."""
-    return [each for each in labels if each.numel() > 1 or bool((each != NOTHING).any())]
+    return [each for each in labels if each.size > 1 or (each != NOTHING).any()]

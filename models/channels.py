@@ -49,13 +49,16 @@ class Places:
     @classmethod
     def of(cls, atoms: Atoms, channel: IntArray, alive: IntArray) -> "Places":
         """The places of these channels, which are numbered in their order. Shape: channel (atoms,), alive (C,)"""
-        lines = [(tensor, dim, along) for tensor, dims in atoms.tensors.items() for dim, along in enumerate(dims)]
-        atom = np.concatenate([along for *_, along in lines])
-        line = np.repeat(np.arange(len(lines)), [len(along) for *_, along in lines])
-        place = np.concatenate([np.arange(len(along)) for *_, along in lines])
-        here = among(np.arange(atoms.count), [alive])[channel[atom]]
-        number = np.searchsorted(alive, channel[atom[here]])
-        return cls(tuple((tensor, dim) for tensor, dim, _ in lines), atom[here], number, line[here], place[here])
+        lines = [(tensor, dim) for tensor, dims in atoms.tensors.items() for dim in range(len(dims))]
+        parts = [along for dims in atoms.tensors.values() for along in dims]
+        atom = np.concatenate(parts)
+        line = np.repeat(np.arange(len(parts)), [len(along) for along in parts])
+        place = np.concatenate([np.arange(len(along)) for along in parts])
+        numbers = np.full(len(channel), -1)
+        numbers[alive] = np.arange(len(alive))
+        number = numbers[channel[atom]]
+        here = np.flatnonzero(number >= 0)
+        return cls(tuple(lines), atom[here], number[here], line[here], place[here])
 
     def kinds(self, tells: BoolArray, fate: IntArray) -> IntArray:
         """Numbers channels by their fate and the set of lines that they lie in, of those that tell them apart.
@@ -64,17 +67,20 @@ class Places:
         """
         span = len(self.lines)
         pairs = np.sort((self.number * span + self.line)[tells[self.line]])
-        pairs = pairs[np.diff(pairs, prepend=-1) > 0]
-        ends = np.searchsorted(pairs // span, np.arange(len(fate) + 1)) * pairs.itemsize
-        lines = (pairs % span).tobytes()
-        seen: dict[tuple[bytes, int], int] = {}
-        keys = [(lines[a:b], f) for (a, b), f in zip(pairwise(ends.tolist()), fate.tolist(), strict=True)]
-        return np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)
+        number, line = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], span)
+        sizes = np.bincount(number, minlength=len(fate))
+        # neighbours are mostly alike: only those that differ from the channel before them are looked up
+        first = (np.diff(fate, prepend=-1) != 0) | (np.diff(sizes, prepend=-1) != 0)
+        first[number[line != line[np.arange(len(line)) - sizes[number]]]] = True
+        ends, seen = np.cumsum(sizes), dict[tuple[bytes, int], int]()
+        keys = [(line[ends[c] - sizes[c] : ends[c]].tobytes(), int(fate[c])) for c in np.flatnonzero(first)]
+        kinds: IntArray = np.array([seen.setdefault(key, len(seen)) for key in keys])[np.cumsum(first) - 1]
+        return kinds
 
     def parts(self, kind: IntArray) -> Iterator[tuple[int, IntArray]]:
         """The atoms of every kind of channel and line, by channel and place. Yields (kind, positions in N)"""
-        of = kind[self.number]
-        order = np.lexsort((self.place, self.number, self.line, of))
-        starts = np.flatnonzero(np.diff((of * len(self.lines) + self.line)[order], prepend=-1))
+        part = kind[self.number] * len(self.lines) + self.line
+        order = np.argsort(part * len(kind) + self.number, kind="stable")  # places ascend already
+        starts = np.flatnonzero(np.diff(part[order], prepend=-1))
         for start, end in pairwise([*starts.tolist(), len(order)]):
-            yield int(of[order[start]]), order[start:end]
+            yield int(part[order[start]]) // len(self.lines), order[start:end]

@@ -8,6 +8,7 @@ from torch import nn
 
 PLAIN = nn.Identity().__reduce_ex__(4)[0]  # makes an object of its class, to be filled with its state
 WHOLE = {bool, bytes, complex, float, int, str, type(None)}
+TABLES = {dict, OrderedDict}
 
 
 def copied(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
@@ -29,8 +30,14 @@ def copied(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
 
 def _value(value: Any, memo: dict[int, Any]) -> Any:
     """A copy of an attribute."""
-    if type(value) in WHOLE:
+    kind = type(value)
+    if kind in WHOLE or (kind is tuple and all(type(each) in WHOLE for each in value)):
         return value
-    if type(value) in (dict, OrderedDict) and not value:
-        return memo.setdefault(id(value), type(value)())
-    return copy.deepcopy(value, memo)
+    if id(value) in memo:
+        return memo[id(value)]
+    if kind not in TABLES:
+        return copy.deepcopy(value, memo)
+    table = memo[id(value)] = kind()
+    for key, each in value.items():
+        table[_value(key, memo)] = _value(each, memo)
+    return table

@@ -8,7 +8,7 @@ Memory: the bytes of activations that live at once, at most, while one image goe
 let go after the last operation that reads it. Weights, and what an operation needs within itself, are extra.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -77,10 +77,10 @@ class Costs:
     uncounted: tuple[str, ...]
 
     @classmethod
-    def of(cls, atoms: Atoms, grouping: Grouping, parameters: Iterable[str]) -> "Costs":
-        """Closed forms from a trace. ``parameters``: the names of the trainable tensors."""
+    def of(cls, atoms: Atoms, grouping: Grouping) -> "Costs":
+        """Closed forms from a trace."""
         macs = [(p.scale, (p.rows, p.columns)) for p in atoms.products]
-        sizes = [(1, atoms.tensors[name]) for name in parameters]
+        sizes = [(1, along) for name, along in atoms.tensors.items() if name in atoms.parameters]
         bytes_ = [(a.scale, a.lines) for a in atoms.activations]
         return cls(
             _bilinear(macs, grouping),
@@ -122,22 +122,24 @@ def _live(activations: Sequence[Activation]) -> FloatArray:
 
 def _bilinear(terms: Sequence[tuple[int, Sequence[IntArray]]], grouping: Grouping) -> Bilinear:
     """Terms scale x alive(line) x ... : at most two lines that pruning narrows, the others as they are."""
-    nobody = np.zeros(1, np.int64)
+    lines = [line for _, own in terms for line in own]
+    counts, fixed = _counts([*lines, np.zeros(1, np.int64)], grouping)
+    narrowed, nobody, start = [bool(each.any()) for each in counts], len(lines), 0
     scale, rows, columns = [], [], []
-    for factor, lines in terms:
-        narrowed_first = sorted(lines, key=lambda line: bool((grouping.group_of[line] < 0).all()))
+    for factor, own in terms:
+        narrowed_first = sorted(range(start, start + len(own)), key=lambda line: not narrowed[line])
         first, second, *others = [*narrowed_first, nobody, nobody]
-        scale.append(factor * prod(map(len, others)))
+        scale.append(factor * prod(len(lines[line]) for line in others if line != nobody))
         rows.append(first)
         columns.append(second)
-    return Bilinear(np.array(scale, np.float64), *_counts(rows, grouping), *_counts(columns, grouping))
+        start += len(own)
+    return Bilinear(np.array(scale, np.float64), counts[rows], fixed[rows], counts[columns], fixed[columns])
 
 
 def _counts(lines: Sequence[IntArray], grouping: Grouping) -> tuple[FloatArray, FloatArray]:
     """How many places each group holds along each line of atoms, per channel; and how many nobody holds."""
     widths = np.array([group.width for group in grouping.groups])
-    counts, fixed = np.zeros((len(lines), len(widths))), np.zeros(len(lines))
-    for line, atoms in enumerate(lines):
-        held = np.bincount(grouping.group_of[atoms] + 1, minlength=len(widths) + 1)
-        fixed[line], counts[line] = held[0], held[1:] / widths
-    return counts, fixed
+    line, columns = np.repeat(np.arange(len(lines)), [len(each) for each in lines]), len(widths) + 1
+    places = line * columns + grouping.group_of[np.concatenate(lines)] + 1
+    held = np.bincount(places, minlength=len(lines) * columns).reshape(len(lines), columns)
+    return held[:, 1:] / widths, held[:, 0].astype(np.float64)

@@ -83,8 +83,10 @@ def grouping(atoms: Atoms) -> Grouping:
     alive[channel[NOTHING]] = False
     fate, reasons = _fates(atoms, channel, alive)
     normed = among(channel, atoms.normed)
-    groups: list[ChannelGroup] = []
+    prunable: list[ChannelGroup] = []
+    frozen: list[ChannelGroup] = []
     names: Counter[str] = Counter()
+    group_of = np.full(atoms.count, -1)
     for channels, members in _alike(atoms, channel, np.flatnonzero(alive), fate):
         maker = next((m.tensor for m in members if not m.reads), members[0].tensor)
         name = maker.rpartition(".")[0] or maker
@@ -93,13 +95,10 @@ def grouping(atoms: Atoms) -> Grouping:
         why = reasons[fate[channels[0]]]
         if why is None and len(channels) == 1:
             why = f"is one channel of {len(members[0].places)} places, all tied together"
-        groups.append(ChannelGroup(name, len(channels), members, why, bool(normed[channels[0]])))
-    prunable = tuple(group for group in groups if group.frozen is None)
-    group_of = np.full(atoms.count, -1, np.int64)
-    for g, group in enumerate(prunable):
-        for member in group.members:
-            group_of[atoms.tensors[member.tensor][member.dim][member.places]] = g
-    return Grouping(prunable, tuple(group for group in groups if group.frozen is not None), group_of)
+        found = frozen if why else prunable
+        group_of[channels] = -1 if why else len(prunable)
+        found.append(ChannelGroup(name, len(channels), members, why, bool(normed[channels[0]])))
+    return Grouping(tuple(prunable), tuple(frozen), group_of[channel])
 
 
 def _fates(atoms: Atoms, channel: IntArray, alive: BoolArray) -> tuple[IntArray, list[str | None]]:
@@ -127,9 +126,12 @@ def _alike(
     kind = places.kinds(np.array([tensor in counted for tensor, _ in places.lines]), fate[alive])
     numbers = [np.flatnonzero(kind == k) for k in range(kind.max() + 1)]
     members: list[list[Member]] = [[] for _ in numbers]
+    within = np.empty_like(kind)  # the number of a channel among those of its kind
+    for each in numbers:
+        within[each] = np.arange(len(each))
     for k, part in places.parts(kind):
         tensor, dim = places.lines[places.line[part[0]]]
-        channels = np.searchsorted(numbers[k], places.number[part])
-        members[k].append(Member(tensor, dim, bool(consumed[places.atom[part[0]]]), channels, places.place[part]))
+        reads, channels = bool(consumed[places.atom[part[0]]]), within[places.number[part]]
+        members[k].append(Member(tensor, dim, reads, channels, places.place[part]))
     for each, found in zip(numbers, members, strict=True):
         yield alive[each], tuple(found)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import prod
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from .atoms import Activation, Atoms
@@ -15,32 +15,26 @@ class Lifetimes:
 
     def __init__(self, weights: Iterable[Tensor]) -> None:
         self._now = 0
-        self._weights = {_key(tensor) for tensor in weights}
-        self._seen: dict[int, tuple[Any, Activation]] = {}  # a storage is held, so that its key stays its own
+        self._last = {tensor.untyped_storage()._cdata: 0 for tensor in weights}
+        self._born: dict[int, tuple[Any, Activation]] = {}  # a storage is held, so that its key stays its own
 
     def step(self, atoms: Atoms, reads: Iterable[Tensor], makes: Iterable[Tensor]) -> None:
         """One operation: what it reads is still needed, what it makes is new (or written in place)."""
         for tensor in (*reads, *makes):
-            key = _key(tensor)
-            if key in self._seen:
-                storage, known = self._seen[key]
-                self._seen[key] = storage, replace(known, last=self._now)
-            elif key not in self._weights:
-                self._seen[key] = tensor.untyped_storage(), _born(atoms, tensor, self._now)
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self._last:
+                self._born[storage._cdata] = storage, _born(atoms, tensor, self._now)
+            self._last[storage._cdata] = self._now
         self._now += 1
 
     def all(self) -> list[Activation]:
         """Every storage that was seen."""
-        return [activation for _, activation in self._seen.values()]
-
-
-def _key(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+        return [replace(activation, last=self._last[key]) for key, (_, activation) in self._born.items()]
 
 
 def _born(atoms: Atoms, tensor: Tensor, now: int) -> Activation:
     """The bytes of the tensor's whole storage; of a view into a larger one nothing is known to shrink."""
     size = tensor.untyped_storage().nbytes()
     whole = size == tensor.numel() * tensor.itemsize
-    lines = [each.flatten().numpy() for each in atoms.of(tensor) if each.numel() > 1] if whole else []
-    return Activation(size // int(np.prod([len(line) for line in lines])), tuple(lines), now, now)
+    lines = [each.reshape(-1) for each in atoms.of(tensor) if each.size > 1] if whole else []
+    return Activation(size // prod(map(len, lines)), tuple(lines), now, now)

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .atoms import NOBODY, NOTHING, Atoms, Labels, compact, lay, meet, something
+from .atoms import NOBODY, NOTHING, Atoms, IntArray, Labels, compact, lay, meet, something
 from .call import Call, Rule, aten
 from .channels import connected
 
@@ -24,9 +25,9 @@ def moves(atoms: Atoms, call: Call) -> list[Labels]:
     # labels are expanded, not contiguous: torch can reshape them but not view them
     move = torch.reshape if call.func.overloadpacket in (aten.view, aten._unsafe_view) else call.func
     for each in atoms.of(x):
-        after = move(each.expand(x.shape), *rest, **call.kwargs)
+        after = move(torch.from_numpy(each).expand(x.shape), *rest, **call.kwargs)
         for labels, part in zip(moved, after if isinstance(after, (tuple, list)) else [after], strict=True):
-            labels.append(compact(part))
+            labels.append(compact(part.numpy()))
             _spread(atoms, each, labels[-1])
     for labels in moved:
         met = [e for i, e in enumerate(labels) for o in labels[:i] if _share(e, o)]
@@ -36,7 +37,7 @@ def moves(atoms: Atoms, call: Call) -> list[Labels]:
     return [something(labels) for labels in moved]
 
 
-def _spread(atoms: Atoms, before: Tensor, after: Tensor) -> None:
+def _spread(atoms: Atoms, before: IntArray, after: IntArray) -> None:
     """A reshape that lays channels out as (parts, channels of a part) keeps the parts equal.
 
     That the number of parts stays and not the size of one is what forward most likely means (channel shuffle,
@@ -45,21 +46,21 @@ def _spread(atoms: Atoms, before: Tensor, after: Tensor) -> None:
     varies = [d for d, n in enumerate(after.shape) if n > 1]
     if len(varies) > sum(n > 1 for n in before.shape):
         for dim in varies[:-1]:
-            atoms.tie(after.narrow(dim, 0, 1), after)
+            atoms.tie(after.take([0], dim), after)
 
 
-def one_part(atoms: Atoms, each: Tensor, dims: Sequence[int]) -> Tensor:
+def one_part(atoms: Atoms, each: IntArray, dims: Sequence[int]) -> IntArray:
     """The labels of the first part, where parts that stay equal are laid along ``dims``; else all of them."""
     first = each
     for dim in dims:
-        first = first.narrow(dim, 0, 1)
-    if first.numel() in (1, each.numel()):
+        first = first.take([0], dim)
+    if first.size in (1, each.size):
         return each
-    root = torch.from_numpy(connected(atoms.count, atoms.ties))
-    return first if bool((root[each] == root[first]).all()) else each
+    root = connected(atoms.count, atoms.ties)
+    return first if (root[each] == root[first]).all() else each
 
 
-def _share(a: Tensor, b: Tensor) -> bool:
+def _share(a: IntArray, b: IntArray) -> bool:
     """Whether both vary along one and the same dimension."""
     return any(n > 1 and m > 1 for n, m in zip(a.shape, b.shape, strict=True))
 
@@ -78,7 +79,7 @@ def cuts(atoms: Atoms, call: Call) -> list[Labels]:
         if one_part(atoms, each, [dim]).shape[dim] > 1 and sizes != {x.shape[dim]}:
             size = min(sizes)
             if len(sizes) == 1 and x.shape[dim] % size == 0 and size > 1 and _aligned(call, size):
-                laid = each.movedim(dim, 0)
+                laid = np.moveaxis(each, dim, 0)
                 parts = laid.reshape(-1, size, *laid.shape[1:])
                 atoms.tie(parts[:1], parts)
             else:
@@ -103,7 +104,7 @@ def concatenates(atoms: Atoms, call: Call) -> list[Labels]:
     fixed = [p for p in parts if not atoms.of(p)]
     varies = {dim, *(d for e in along for d, n in enumerate(e.shape) if n > 1)}
     sizes = [[n if d in varies else 1 for d, n in enumerate(p.shape)] for p in parts]
-    laid = torch.cat([e.expand(size) for e, size in zip(along, sizes, strict=True)], dim)
+    laid = np.concatenate([np.broadcast_to(e, size) for e, size in zip(along, sizes, strict=True)], dim)
     return [something([*meet(atoms, across, fixed), laid])]
 
 
@@ -111,7 +112,7 @@ def stacks(atoms: Atoms, call: Call) -> list[Labels]:
     """Tensors of equal shapes, one behind the other along a new dimension: their channels meet."""
     parts, given = call.args[0], call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", 0)
     dim = given % call.results[0].ndim
-    labels = [each.unsqueeze(dim) for part in parts for each in atoms.of(part)]
+    labels = [np.expand_dims(each, dim) for part in parts for each in atoms.of(part)]
     return [meet(atoms, labels, [part.unsqueeze(dim) for part in parts if not atoms.of(part)])]
 
 
@@ -130,7 +131,8 @@ def pads(atoms: Atoms, call: Call) -> list[Labels]:
     padded = []
     for each in atoms.of(x):
         varies = [each.shape[x.ndim - 1 - i // 2] > 1 for i in range(len(pad))]
-        padded.append(F.pad(each, [n if v else 0 for n, v in zip(pad, varies, strict=True)], value=NOTHING))
+        places = [n if v else 0 for n, v in zip(pad, varies, strict=True)]  # below 0 where it crops
+        padded.append(F.pad(torch.from_numpy(each), places, value=NOTHING).numpy())
     return [padded]
 
 
@@ -165,7 +167,7 @@ def unfolds(atoms: Atoms, call: Call) -> list[Labels]:
 
 def _multiplied(atoms: Atoms, call: Call, times: int) -> Labels:
     channels = atoms.along(call.args[0], 1)
-    return [] if channels is None else [lay(channels.repeat_interleave(times), 1, call.results[0].ndim)]
+    return [] if channels is None else [lay(channels.repeat(times), 1, call.results[0].ndim)]
 
 
 def shuffles_channels(atoms: Atoms, call: Call) -> list[Labels]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .atoms import NOBODY, NOTHING, Atoms, Labels, Product, lay, meet, something, widened
+from .atoms import NOBODY, NOTHING, Atoms, IntArray, Labels, Product, lay, meet, something, widened
 from .call import Call, Rule, aten
 from .moves import MOVES, one_part
 
@@ -31,7 +31,7 @@ def is_product(func: Any) -> bool:
 
 def computes(func: Any) -> bool:
     """Whether an operation computes anything that costs do not count."""
-    return func.overloadpacket not in (*PRODUCTS, *MOVES, *COPIES, *MAKES)
+    return func.overloadpacket not in IDLE
 
 
 def freezes(atoms: Atoms, call: Call) -> list[Labels]:
@@ -45,13 +45,13 @@ def normalises_over(atoms: Atoms, call: Call) -> list[Labels]:
     """Layer norm: its weights belong to the channels it reduces over; fewer of them change its statistics."""
     x, shape, *vectors = call.args[:4]
     for each in atoms.of(x):
-        if each.shape[x.ndim - len(shape) :].numel() > 1:
-            atoms.normed.append(each.flatten().numpy())
+        if prod(each.shape[x.ndim - len(shape) :]) > 1:
+            atoms.normed.append(each.reshape(-1))
             if len(shape) > 1 or vectors[0] is None:
                 atoms.freeze([each], "is normalised over without a weight of its own")
             for vector in vectors:
                 if vector is not None:
-                    _belongs(atoms, each.flatten(), vector)
+                    _belongs(atoms, each.reshape(-1), vector)
     return [atoms.of(x)] + [[] for _ in call.results[1:]]
 
 
@@ -63,7 +63,7 @@ def normalises_parts(atoms: Atoms, call: Call) -> list[Labels]:
         parts = channels.reshape(groups, -1)
         if parts.shape[1] > 1:
             atoms.tie(parts[:1], parts)
-            atoms.normed.append(channels.numpy())
+            atoms.normed.append(channels)
         for vector in (weight, bias):
             if vector is not None:
                 _belongs(atoms, channels, vector)
@@ -109,7 +109,7 @@ def normalises(atoms: Atoms, call: Call) -> list[Labels]:
     return [atoms.of(x)] + [[] for _ in call.results[1:]]
 
 
-def _belongs(atoms: Atoms, channels: Tensor, vector: Tensor) -> None:
+def _belongs(atoms: Atoms, channels: IntArray, vector: Tensor) -> None:
     """A vector with one number a channel lives and dies with the channels; one that nobody can narrow keeps them."""
     if atoms.of(vector):
         atoms.tie(channels, atoms.of(vector)[0])
@@ -120,9 +120,9 @@ def _belongs(atoms: Atoms, channels: Tensor, vector: Tensor) -> None:
 def pools(atoms: Atoms, call: Call) -> list[Labels]:
     """Works on space alone: labels along batch and channels go through."""
     x, dims = call.args[0], next(n for n in (1, 2, 3) if f"{n}d" in call.name)
-    space = [each for each in atoms.of(x) if each.shape[-dims:].numel() > 1]
+    space = [each for each in atoms.of(x) if prod(each.shape[-dims:]) > 1]
     atoms.freeze(space, f"lies in space where {call.name} works")
-    kept = [each for each in atoms.of(x) if each.shape[-dims:].numel() == 1]
+    kept = [each for each in atoms.of(x) if prod(each.shape[-dims:]) == 1]
     return [kept for _ in call.results]
 
 
@@ -133,7 +133,7 @@ def gates_halves(atoms: Atoms, call: Call) -> list[Labels]:
     gated = []
     for each in atoms.of(x):
         if each.shape[dim] > 1:
-            first, second = each.chunk(2, dim)
+            first, second = np.split(each, 2, dim)
             atoms.tie(first, second)
             each = first
         gated.append(each)
@@ -156,8 +156,8 @@ def averages(atoms: Atoms, call: Call) -> list[Labels]:
     for each in labels:
         along = [d for d, n in enumerate(each.shape) if n > 1]
         if along and along[0] in dims and len(along) == 1:
-            atoms.normed.append(each.flatten().numpy())
-            atoms.statistics.setdefault(atoms.averages, []).append((along[0], each.flatten().numpy()))
+            atoms.normed.append(each.reshape(-1))
+            atoms.statistics.setdefault(atoms.averages, []).append((along[0], each.reshape(-1)))
         elif any(d in dims for d in along):
             atoms.freeze([each], f"is reduced over by {call.name}")
     return _reduced(call, labels, dims)
@@ -191,13 +191,13 @@ def convolves(atoms: Atoms, call: Call) -> list[Labels]:
     makes = _connect(atoms, atoms.along(x, 1), reads, makes, groups, transposed)
     if bias is not None and len(bias) > 1:
         _belongs(atoms, makes, bias)
-    atoms.made.append(makes.numpy())
+    atoms.made.append(makes)
     return [something([lay(makes, 1, x.ndim)])]
 
 
 def _connect(
-    atoms: Atoms, arriving: Tensor | None, reads: Tensor, makes: Tensor, groups: int, transposed: bool
-) -> Tensor:
+    atoms: Atoms, arriving: IntArray | None, reads: IntArray, makes: IntArray, groups: int, transposed: bool
+) -> IntArray:
     """Tie a convolution's input to what reads it. Returns the labels of its output channels.
 
     Every group of a grouped convolution keeps the same positions, so that the groups stay equal. A
@@ -206,18 +206,18 @@ def _connect(
     if arriving is None:
         if groups > 1 and not transposed:
             atoms.freeze([makes], "goes through a grouped convolution of channels that stay")
-        return makes.repeat(groups) if transposed else makes
+        return np.tile(makes, groups) if transposed else makes
     if transposed and groups > 1:
         atoms.tie(arriving, reads)
         atoms.freeze([reads, makes], "goes through a grouped transposed convolution")
-        return makes.repeat(groups)
+        return np.tile(makes, groups)
     if groups > 1 and len(reads) == 1:
         atoms.tie(arriving[:, None], makes.reshape(groups, -1))
         return makes
     if groups > 1:
         atoms.tie(makes.reshape(groups, -1)[:1], makes.reshape(groups, -1))
     atoms.tie(arriving.reshape(groups, -1), reads[None])
-    atoms.read.append(reads.numpy())
+    atoms.read.append(reads)
     return makes
 
 
@@ -232,7 +232,7 @@ def multiplies(atoms: Atoms, call: Call) -> list[Labels]:
     weight, made, read = (b, n, right) if atoms.is_weight(b) else (a, m, left)
     if left is not None and right is not None and read is not None and atoms.is_weight(weight):
         atoms.tie(left, right)
-        atoms.read.append(read.numpy())
+        atoms.read.append(read)
     else:
         atoms.freeze([e for e in (left, right) if e is not None], "is summed over in a product of activations")
     sizes = [(right, a.shape[-1]), (n, b.shape[-1]), (m, a.shape[-2])]
@@ -244,29 +244,30 @@ def multiplies(atoms: Atoms, call: Call) -> list[Labels]:
     ndim = call.results[0].ndim
     out = [lay(e, d, ndim) for e, d in ((m, ndim - 2), (n, ndim - 1)) if e is not None]
     if made is not None and atoms.is_weight(weight):
-        atoms.made.append(made.numpy())
+        atoms.made.append(made)
     return [something(meet(atoms, [*out, *(widened(e, ndim) for e in atoms.of(bias[0]))], []) if bias else out)]
 
 
-def _places(atoms: Atoms, weight: Tensor, dim: int) -> Tensor:
+def _places(atoms: Atoms, weight: Tensor, dim: int) -> IntArray:
     """The labels of a weight along one dimension, whatever its size."""
     labels = atoms.along(weight, dim)
-    return labels if labels is not None else NOBODY.repeat(weight.shape[dim])
+    return labels if labels is not None else np.full(weight.shape[dim], NOTHING)
 
 
-def _count(atoms: Atoms, weight: Tensor, scale: int, rows: Tensor, columns: Tensor) -> None:
-    named = next((int(e.flatten()[0]) for e in atoms.of(weight)), NOTHING) if atoms.is_weight(weight) else NOTHING
+def _count(atoms: Atoms, weight: Tensor, scale: int, rows: IntArray, columns: IntArray) -> None:
+    named = next((int(e.flat[0]) for e in atoms.of(weight)), NOTHING) if atoms.is_weight(weight) else NOTHING
     name = atoms.owner(named) if named else "a product of activations"
-    atoms.products.append(Product(name, scale, np.asarray(rows), np.asarray(columns)))
+    atoms.products.append(Product(name, scale, rows, columns))
 
 
 COPIES = [aten._to_copy, aten.copy_, aten.fill_, aten.zero_, aten.zeros_like, aten.ones_like, aten.empty_like]
 MAKES = [aten.new_zeros, aten.new_ones, aten.new_empty, aten.new_full]
-AVERAGES = [aten.mean, aten.var, aten.std, aten.var_mean, aten.std_mean, aten.linalg_vector_norm]
+AVERAGES = {aten.mean, aten.var, aten.std, aten.var_mean, aten.std_mean, aten.linalg_vector_norm}
 PRODUCTS: dict[Any, Rule] = {
     aten.convolution: convolves,
     **dict.fromkeys([aten.mm, aten.addmm, aten.bmm, aten.baddbmm], multiplies),
 }
+IDLE = {*PRODUCTS, *MOVES, *COPIES, *MAKES}  # operations that compute nothing, or that costs count
 RULES: dict[Any, Rule] = {
     **MOVES,
     **PRODUCTS,

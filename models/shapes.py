@@ -1,19 +1,19 @@
 """Forward passes on tensors without storage, quickly."""
 
 from collections.abc import Callable
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .call import aten
+from .call import aten, tensors_among
 
 ALIKE = {
     aten.gelu, aten.hardsigmoid, aten.hardsigmoid_, aten.hardswish, aten.hardswish_, aten.mish, aten.mish_,
     aten.relu, aten.relu_, aten.sigmoid, aten.silu, aten.silu_,
 }  # fmt: skip
+NONE = torch.empty(0, device="meta")
 ARITHMETIC = {aten.add, aten.add_, aten.sub, aten.sub_, aten.mul, aten.mul_, aten.div, aten.div_}
 
 
@@ -27,8 +27,8 @@ def shaped(func: Any, args: Any, kwargs: Any) -> Any:
         if operation in ALIKE:
             return args[0] if func._schema.is_mutable else bare(args[0])
         if func is aten.native_batch_norm.default:
-            channels = args[0].shape[1] if args[5] else 0  # only training returns its statistics
-            return bare(args[0]), args[0].new_empty(channels), args[0].new_empty(channels)
+            statistics = (args[0].new_empty(args[0].shape[1]) if args[5] else NONE for _ in range(2))
+            return bare(args[0]), *statistics  # which only training returns
     shape = SHAPES.get(operation)
     if shape and not kwargs and _plain(args) and (found := shape(*args)) is not None:
         first = args[0][0] if operation is aten.cat else args[0]
@@ -55,10 +55,9 @@ def bare(x: Tensor) -> Tensor:
 
 def _plain(args: Any) -> bool:
     """Whether all tensors among the arguments are without storage, of one type of floats, in torch's usual layout."""
-    flat = chain.from_iterable(each if isinstance(each, (list, tuple)) else (each,) for each in args)
-    tensors = [x for x in flat if isinstance(x, Tensor)]
-    kinds = {x.dtype for x in tensors}
-    return len(kinds) == 1 and kinds.pop().is_floating_point and all(x.is_meta and x.is_contiguous() for x in tensors)
+    tensors = tensors_among(args)
+    alike = all(x.is_meta and x.dtype is tensors[0].dtype and x.is_contiguous() for x in tensors)
+    return alike and tensors[0].is_floating_point()
 
 
 def _convolved(

@@ -19,7 +19,7 @@ from .limits import ends
 from .profile import Profile, profile
 from .span import Span
 from .subnetwork import Subnetwork
-from .trace import named_tensors, trace
+from .trace import trace
 
 LEAST_SHARE = 0.1  # of a group: single-channel layers are what users of other tools complain about
 
@@ -93,11 +93,9 @@ class Supernet:
     @classmethod
     def _sorted(cls, model: nn.Module, examples: tuple[Tensor, ...], atoms: Atoms, wishes: Wishes) -> "Supernet":
         found = grouping(atoms)
-        tensors = named_tensors(model)
-        trainable = [name for name, tensor in tensors.items() if isinstance(tensor, nn.Parameter)]
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        shapes = {name: tuple(map(len, along)) for name, along in atoms.tensors.items()}
         dense = np.array([group.width for group in found.groups])
-        space = Space(Costs.of(atoms, found, trainable), dense, _floor(found.groups, wishes), wishes.divisor)
+        space = Space(Costs.of(atoms, found), dense, _floor(found.groups, wishes), wishes.divisor)
         heads = [g.name for g in found.frozen if g.frozen == "is an output of the network"]
         head = heads[0] if len(heads) == 1 else None
         return cls(model, examples, found.groups, found.frozen, space, shapes, head, atoms, wishes)

@@ -4,16 +4,14 @@ The forward pass runs on tensors without storage, in milliseconds; each operatio
 hands its labels on by its rule. Whatever runs can be followed: functions, shared modules, concatenations.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -65,12 +63,29 @@ def first_line(error: Exception) -> str:
 def evaluating(model: nn.Module, training: bool = False) -> Iterator[None]:
     """``model`` in evaluation mode (or in training), and as it was afterwards."""
     modes = [(module, module.training) for module in model.modules()]
-    model.train(training)
+    if any(mode != training for _, mode in modes):
+        model.train(training)
     try:
         yield
     finally:
         for module, mode in modes:
-            module.training = mode
+            if module.training != mode:
+                module.training = mode
+
+
+@contextmanager
+def standing_in(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """``model`` with these tensors for its parameters and buffers, and as it was afterwards."""
+    others = {id(tensor): tensors[name] for name, tensor in named_tensors(model).items()}
+    tables: list[Any] = [table for module in model.modules() for table in (module._parameters, module._buffers)]
+    before = [dict(table) for table in tables]
+    try:
+        for table in tables:
+            table.update({name: others[id(tensor)] for name, tensor in table.items() if tensor is not None})
+        yield
+    finally:
+        for table, own in zip(tables, before, strict=True):
+            table.update(own)
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -125,26 +140,12 @@ def _run(
     model: nn.Module, tensors: dict[str, Tensor], examples: Sequence[Tensor], follower: "_Follower"
 ) -> list[Tensor]:
     """The outputs of one pass, which can't be narrowed."""
-    with torch.no_grad(), follower:
-        output = functional_call(model, _everywhere(model, tensors), tuple(examples), tie_weights=False)
+    with torch.no_grad(), standing_in(model, tensors), follower:
+        output = model(*examples)
     outputs = tensors_in(output)
     for each in outputs:
         follower.atoms.freeze(follower.atoms.of(each), "is an output of the network")
     return outputs
-
-
-def _everywhere(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors by each name that a module holds one under, each module once.
-
-    Torch would itself find a module that is registered twice under both names, and leave the stand-in in it.
-    """
-    names = {id(tensor): name for name, tensor in named_tensors(model).items()}
-    return {
-        f"{path}.{name}".removeprefix("."): tensors[names[id(tensor)]]
-        for path, module in model.named_modules()
-        for name, tensor in chain(module._parameters.items(), module._buffers.items())
-        if tensor is not None
-    }
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -158,14 +159,13 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         output = shaped(func, args, kwargs)
         results = list(output) if isinstance(output, (tuple, list)) else [output]
         call = Call(func, args, kwargs or {}, results)
-        tensors = call.tensors
-        for x in tensors:
+        for x in call.tensors:
             self.atoms.touch(x)
-        if is_product(func) or any(self.atoms.of(x) for x in tensors):
+        if is_product(func) or any(self.atoms.of(x) for x in call.tensors):
             for result, labels in zip(results, rule_of(func)(self.atoms, call), strict=True):
                 self.atoms.put(result, labels)
         self.atoms.averages += func.overloadpacket in AVERAGES
-        if computes(func) and tensors:
+        if computes(func) and call.tensors:
             self.atoms.uncounted[call.name] = self.atoms.uncounted.get(call.name, 0) + 1
-        self.lifetimes.step(self.atoms, tensors, [x for x in results if isinstance(x, Tensor)])
+        self.lifetimes.step(self.atoms, call.tensors, [x for x in results if isinstance(x, Tensor)])
         return output

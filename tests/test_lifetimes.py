@@ -1,3 +1,4 @@
+import numpy as np
 import torch
 from torch import nn
 
@@ -38,7 +39,7 @@ def test_weights_are_no_activations() -> None:
 
 def test_only_a_tensor_that_fills_its_storage_is_known_to_shrink() -> None:
     atoms, whole = Atoms(), torch.zeros(4, 3)
-    labels = torch.tensor([[1], [2], [3], [4]])
+    labels = np.array([[1], [2], [3], [4]])
     part = whole[:2]
     atoms.put(whole, [labels])
     atoms.put(part, [labels[:2]])
