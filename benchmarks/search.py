@@ -195,7 +195,7 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     nets = sorted({row["net"] for row in rows})
-    colours = dict(zip(ARMS, plt.get_cmap("tab10").colors, strict=False))
+    colours = {arm: f"C{n}" for n, arm in enumerate(ARMS)}
     figure, axes = plt.subplots(len(nets), 2, figsize=(11, 4 * len(nets)), squeeze=False, sharey="row")
     for row in rows:
         if row["arm"] == "raw":  # other losses

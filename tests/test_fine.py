@@ -191,13 +191,12 @@ def test_a_trial_that_was_interrupted_is_run_again_and_counts_once(tmp_path: Pat
 class Hopeless(Counted):
     """Trials end at the first look, and would have gone on to a loss of 9."""
 
-    def evaluate(self, subnetwork: Subnetwork, source: str, images: int, rival: Interim | None = None) -> Interim:
-        interim = super().evaluate(subnetwork, source, images)
+    def _scored(self, subnetwork: Subnetwork, source: str, n: int, rival: Interim | None) -> Interim:
+        interim = super()._scored(subnetwork, source, n, None)
         if rival is None:
             return interim
-        half = IMAGES // 2
-        losses = np.frombuffer(rival.losses, np.float16)[:half] + np.float16(0.5)
-        return replace(interim, n=half, loss=9.0, losses=losses.tobytes())
+        losses = np.frombuffer(rival.losses, np.float16)[: n // 2] + np.float16(0.5)
+        return replace(interim, n=n // 2, loss=9.0, losses=losses.tobytes())
 
 
 def test_a_trial_that_was_stopped_counts_with_the_loss_that_its_rival_lets_expect(tmp_path: Path) -> None:

@@ -171,6 +171,7 @@ def test_every_long_piece_of_work_was_told(run: Run) -> None:
         "training the dense network",
         "coarse search",
         "fine search",
+        "final search",
         "memory bank",
         "fine-tuning (ckt)",
     ]
