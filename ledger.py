@@ -44,7 +44,7 @@ class Ask:
         How long one image may take on this device, which is measured first: 50% or 5ms.
     method
         How to fine-tune: ckt (gated teachers and InfoNCE from the bank), ckt-kl (gated teachers), kdft (the dense
-        network's answers from the bank), kd and dkd (the dense network runs along), ce (labels).
+        network's answers from the bank), kd, dkd and crd (the dense network runs along), ce (labels).
     trials
         Subnetworks that the fine search evaluates.
     sampler

@@ -21,6 +21,7 @@ from .models.supernet import Supernet
 from .search.interim import Interim, Records
 from .search.widths import Plan, Progress, Searched, search_widths
 from .transfer.bank import MemoryBank, choose_teachers, open_bank, record
+from .transfer.crd import RepresentationDistillation
 from .transfer.finetune import Recipe
 from .transfer.finetune import finetune as train
 from .transfer.losses import decoupled
@@ -77,6 +78,13 @@ def dkd(lesson: Lesson) -> Objective:
     return Distillation(online(lesson.net.model), decoupled, 1.0)
 
 
+def crd(lesson: Lesson) -> Objective:
+    """Contrastive representation distillation: the dense network along, and two memories of embeddings."""
+    net, labels = lesson.net, lesson.data.train.labels
+    widths = lesson.width, embedding_width(net.model, net.head, lesson.data)
+    return RepresentationDistillation(net.model, net.head, labels, widths, seed=lesson.seed)
+
+
 # The words of --method.
 METHODS: dict[str, Callable[[Lesson], Objective]] = {
     "ckt": ckt,
@@ -84,6 +92,7 @@ METHODS: dict[str, Callable[[Lesson], Objective]] = {
     "kdft": kdft,
     "kd": kd,
     "dkd": dkd,
+    "crd": crd,
     "ce": ce,
 }
 
@@ -171,8 +180,7 @@ def finetune(
         raise SecateurError(f"no method is called {method!r}; give {', '.join(METHODS)}")
     known = grams(net, data.train) if known is None else known
     model = compensated_in_sequence(net, subnetwork, known, data.train)
-    width = model.get_parameter(f"{net.head}.weight").shape[1] if net.head else bank.embeddings[0].shape[-1]
-    objective = METHODS[method](Lesson(net, bank, data, width, seed))
+    objective = METHODS[method](Lesson(net, bank, data, embedding_width(model, net.head, data), seed))
     for step in train(model, net.head, data.train, objective, Recipe(epochs=epochs, seed=seed), folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
     recalibrate(model, data.train)
@@ -180,6 +188,11 @@ def finetune(
     normalisation = {"mean": list(data.train.mean), "std": list(data.train.std)}
     record = architecture(net, subnetwork, training=training, normalisation=normalisation)
     return with_architecture(model, record).eval()
+
+
+def embedding_width(model: nn.Module, head: str | None, data: Data) -> int:
+    """How many numbers ``head`` reads of an image, or how many logits there are, where there is no head."""
+    return model.get_parameter(f"{head}.weight").shape[1] if head else len(data.classes)
 
 
 def search_under(

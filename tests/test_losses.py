@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from secateur.transfer.losses import decoupled, gated_transfer, info_nce, kl, open_gates
+from secateur.transfer.losses import decoupled, gated_transfer, info_nce, kl, noise_contrastive, open_gates
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -185,3 +185,21 @@ def test_decoupled_is_zero_for_logits_equal_up_to_a_constant_and_finite_for_larg
     far = decoupled(1e4 * logits, -1e4 * logits, labels)
     assert far.isfinite().all()
     assert (far > 0).all()
+
+
+@pytest.mark.parametrize("scale", [3.0, 200.0])
+def test_noise_contrastive_is_the_loop_over_images_and_rows(scale: float) -> None:
+    similar, images = torch.tanh(normal(5, 8)), 40
+    total, noise = 0.0, 7 / images
+    for row in similar.double().tolist():
+        own, *others = (math.exp(x / 0.07) / scale for x in row)
+        total -= math.log(own / (own + noise)) + sum(math.log(noise / (noise + other)) for other in others)
+    assert float(noise_contrastive(similar, torch.tensor(scale), images)) == pytest.approx(total / 5, rel=1e-4)
+
+
+def test_noise_contrastive_stays_finite_where_nothing_and_everything_is_alike() -> None:
+    similar = torch.tensor([[-1.0, 1.0], [1.0, -1.0]]).requires_grad_()
+    loss = noise_contrastive(similar, torch.tensor(1e-6), 1_000_000, temperature=0.01)
+    (gradient,) = torch.autograd.grad(loss, similar)
+    assert loss.isfinite()
+    assert gradient.isfinite().all()

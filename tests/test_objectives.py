@@ -18,8 +18,10 @@ from secateur.transfer.objectives import (
     Objective,
     Seen,
     cached,
+    drawn,
     hinton,
     label_loss,
+    mined,
     online,
 )
 
@@ -131,9 +133,13 @@ def test_the_projection_is_orthogonal_and_comes_from_the_seed(tmp_path: Path) ->
 
 
 def test_negatives_of_a_batch_are_of_other_classes(tmp_path: Path) -> None:
-    objective = transfer(tmp_path)
-    assert objective.negatives.shape == (IMAGES, min(NEGATIVES, IMAGES * 3 // 4))
-    assert (LABELS[objective.negatives] != LABELS[:, None]).all()
+    bank, positions = made_up(tmp_path), torch.arange(IMAGES)
+    hard, others = mined(bank, LABELS)(positions), drawn(bank, LABELS)(positions)
+    assert hard.shape == (IMAGES, min(NEGATIVES, IMAGES * 3 // 4))
+    assert others.shape == (IMAGES, NEGATIVES)
+    assert (LABELS[hard] != LABELS[:, None]).all()
+    assert (LABELS[others] != LABELS[:, None]).all()
+    assert torch.equal(hard, transfer(tmp_path).negatives(positions))  # what is mined is the default
 
 
 def test_an_objective_works_on_every_device(tmp_path: Path, device: torch.device) -> None:
