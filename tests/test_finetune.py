@@ -82,11 +82,17 @@ def assert_same(one: dict[str, Tensor], two: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"batch": 1}, {"learning_rate": 0.0}, {"learning_rate": -0.1}], ids=str
+    "wrong", [{"epochs": 0}, {"batch": 1}, {"parts": 65}, {"learning_rate": 0.0}, {"learning_rate": -0.1}], ids=str
 )
 def test_a_recipe_that_cannot_train_is_refused(wrong: dict[str, float]) -> None:
     name, value = next(iter(wrong.items()))
     with pytest.raises(SecateurError, match=rf"{name}={value}.* give at least 1 epoch"):
+        Recipe(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"optimizer": "lion"}, {"average": 1.0}], ids=str)
+def test_what_no_optimiser_is_and_no_average_can_be_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(SecateurError, match=r"give sgd or adamw, and a share in \[0, 1\)"):
         Recipe(**wrong)  # type: ignore[arg-type]
 
 
@@ -169,6 +175,91 @@ def test_a_step_is_that_of_sgd_with_nesterov_momentum_and_weight_decay() -> None
     torch.testing.assert_close(layer.bias.detach(), bias.detach())
 
 
+class Flat(nn.Module):
+    """No batch norm and no dropout: an image's gradient knows nothing of its neighbours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 6, 3, stride=2), nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.head(F.relu(self.stem(x)).mean((2, 3))))
+
+
+def flat() -> nn.Module:
+    torch.manual_seed(0)
+    return Flat()
+
+
+def moved(recipe: Recipe) -> Tensor:
+    """How the weights differ after training."""
+    model = flat()
+    before = nn.utils.parameters_to_vector(model.parameters()).detach()
+    list(train(model, CrossEntropy(2), recipe))
+    return nn.utils.parameters_to_vector(model.parameters()).detach() - before
+
+
+@pytest.mark.parametrize("parts", [2, 3, 5])
+def test_a_batch_in_parts_makes_the_same_step(parts: int) -> None:
+    recipe = Recipe(epochs=2, batch=10)
+    torch.testing.assert_close(moved(replace(recipe, parts=parts)), moved(recipe), atol=1e-6, rtol=1e-5)
+
+
+def test_a_gradient_is_clipped_to_its_longest() -> None:
+    recipe = Recipe(epochs=1, batch=IMAGES, weight_decay=0, warmup=0, clip=1e-3)  # one step
+    assert float(moved(recipe).norm()) == pytest.approx(1.9 * 0.05 * 1e-3, rel=1e-3)
+    assert torch.equal(moved(replace(recipe, clip=1e3)), moved(replace(recipe, clip=None)))
+
+
+def test_adamw_takes_its_own_first_step() -> None:
+    recipe = Recipe(epochs=1, batch=IMAGES, weight_decay=0, warmup=0, optimizer="adamw", learning_rate=0.01)
+    steps = moved(recipe).abs()  # of the size of the learning rate, whatever the gradient
+    torch.testing.assert_close(steps[steps > 0], torch.full_like(steps[steps > 0], 0.01), rtol=1e-3, atol=0)
+
+
+def test_what_remains_is_the_moving_average_where_it_is_asked_for() -> None:
+    recipe, model, expected = replace(RECIPE, average=0.8), flat(), torch.zeros(())
+    for step in train(model, CrossEntropy(), recipe):
+        weights = nn.utils.parameters_to_vector(model.parameters()).detach()
+        expected = weights if step.step == 1 else 0.8 * expected + 0.2 * weights
+    found = nn.utils.parameters_to_vector(model.parameters()).detach()
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, weights, atol=1e-4)
+
+
+def test_in_bfloat16_the_student_runs_in_it_and_nothing_else() -> None:
+    class Noted(CrossEntropy):
+        def __call__(self, seen: Seen) -> Tensor:
+            assert (seen.logits.dtype, seen.embeddings.dtype) == (torch.float32, torch.float32)
+            return super().__call__(seen)
+
+    model, dtypes = flat(), set[torch.dtype]()
+    model.get_submodule("stem").register_forward_hook(lambda _, inputs, output: dtypes.add(output.dtype))
+    recipe = replace(RECIPE, epochs=12, learning_rate=0.2, bfloat16=True)
+    losses = [step.loss for step in train(model, Noted(), recipe)]
+    assert dtypes == {torch.bfloat16}
+    assert sum(losses[-6:]) < 0.8 * sum(losses[:6])
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_fixed_views_are_shown_in_turn_and_said() -> None:
+    split, told = coloured(), list[tuple[int, ...]]()
+
+    class Noted(CrossEntropy):
+        def __call__(self, seen: Seen) -> Tensor:
+            told.append(seen.fixed)
+            for images, view in zip(seen.images, seen.fixed, strict=True):
+                assert torch.equal(images, known[view][seen.indices])
+            return super().__call__(seen)
+
+    known = torch.empty(3, IMAGES, 3, 8, 8)
+    for view in range(3):
+        for batch in split.batches(IMAGES, view=view):
+            known[view][batch.indices] = batch.images
+    list(train(toy(), Noted(views=2), replace(RECIPE, epochs=3, fixed_views=3)))
+    assert told == [(0, 1)] * 6 + [(2, 0)] * 6 + [(1, 2)] * 6
+
+
 def test_training_is_in_training_mode_whatever_the_model_was_in() -> None:
     one, two = toy(), toy().eval()
     before = one.get_buffer("norm.running_mean").clone()
@@ -248,6 +339,20 @@ def test_a_training_that_was_stopped_ends_in_the_same_weights(
     assert losses[:last] + [step.loss for step in taken_up] == whole
     assert_same(state(model, objective), expected)
     assert sorted(file.name for file in (tmp_path / "run").iterdir()) == ["checkpoint.safetensors", "metrics.jsonl"]
+
+
+@pytest.mark.parametrize("stop", [7, 12])
+def test_so_does_one_with_everything_that_a_recipe_has(stop: int, tmp_path: Path) -> None:
+    rich = replace(RECIPE, optimizer="adamw", learning_rate=0.01, parts=2, clip=0.5, average=0.7, fixed_views=3)
+    model, objective = toy(), contrastive(tmp_path)
+    list(train(model, objective, rich))
+    going = train(toy(), contrastive(tmp_path), rich, tmp_path / "run")
+    for _ in range(stop):
+        next(going)
+    del going
+    again, other = toy(seed=1), contrastive(tmp_path)
+    list(train(again, other, rich, tmp_path / "run"))
+    assert_same(state(again, other), state(model, objective))
 
 
 def test_a_training_may_be_stopped_again_and_again(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ NEGATIVES = 64  # keys of other classes for each image
 
 
 class Seen(NamedTuple):
-    """What the student made of one batch.
+    """What the student made of one batch; ``fixed``: the numbers of its views, where they are not new.
 
     Shape: logits (V, B, C), embeddings (V, B, D), labels (B,), indices (B,), images (V, B, channels, size...)
     """
@@ -26,6 +26,7 @@ class Seen(NamedTuple):
     labels: Tensor
     indices: Tensor
     images: Tensor
+    fixed: tuple[int, ...] = ()
 
 
 Teaching: TypeAlias = Callable[[Seen], Tensor]  # → logits (V, B, C)
