@@ -54,6 +54,9 @@ class Ask:
         and budgets are no obstacle.
     epochs
         Epochs of fine-tuning.
+    views
+        Fixed views of each training image that the memory bank holds beside it as it is, and that fine-tuning shows in
+        turn. Default: 0, each view is new and teachers speak of the image as it is.
     seed
         The same seed gives the same result on the same machine.
     divisor
@@ -86,6 +89,7 @@ class Ask:
     sampler: str = "tpe"
     start: str | None = None
     epochs: int = 10
+    views: int = 0
     seed: int = 0
     divisor: int = 1
     freeze: tuple[str, ...] = ()
@@ -102,7 +106,7 @@ class Ask:
             for end in ends(self.limits.get(kind.option, "50%")):
                 kind.read(end)
         _ = self.ties, self.leasts  # what is not well formed is refused here
-        for option, least in (("trials", 0), ("epochs", 1), ("seed", 0), ("divisor", 1)):
+        for option, least in (("trials", 0), ("epochs", 1), ("views", 0), ("seed", 0), ("divisor", 1)):
             if getattr(self, option) < least:
                 raise SecateurError(f"{option}={getattr(self, option)}; give {least} or more")
         if self.std and min(self.std) <= 0:

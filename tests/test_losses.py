@@ -123,6 +123,15 @@ def test_gated_transfer_is_the_double_loop(noise: float, power: int) -> None:
     assert found == pytest.approx(total / 24, rel=1e-4, abs=1e-5)
 
 
+def test_teachers_of_each_view_pull_on_that_view() -> None:
+    each, views = torch.stack([graded(8, 4), graded(8, 4) + 1.0 * normal(8, 5, 4, seed=7)]), normal(2, 8, 4, seed=3)
+    gates = open_gates(each.mean(0), views.mean(0))
+    expected = torch.stack([kl(each[v][:, gates].mean(1), views[v], power=1).mean() for v in range(2)]).mean()
+    torch.testing.assert_close(gated_transfer(each, views), expected)
+    same = graded(8, 4)
+    torch.testing.assert_close(gated_transfer(same.expand(2, -1, -1, -1), views), gated_transfer(same, views))
+
+
 def test_gated_transfer_is_ekg_weighted_by_the_temperature_unless_told_otherwise() -> None:
     teachers, views = graded(), normal(2, 64, 10)
     assert float(gated_transfer(teachers, views)) == pytest.approx(float(gated_transfer(teachers, views, 4.0, 1)))

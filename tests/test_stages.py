@@ -166,7 +166,12 @@ def test_the_pictures_open(run: Run) -> None:
 
 
 def test_every_long_piece_of_work_was_told(run: Run) -> None:
-    assert list(dict.fromkeys(run.told)) == [
+    bank = json.loads((run.out / "run.json").read_text())["stages"]["bank"]
+    short = f", {len(bank['teachers'])} teachers" if bank["missing"] else ""
+    size = sum(path.stat().st_size for path in (run.out / "bank").glob("teacher-*"))  # with headers
+    told = list(dict.fromkeys(run.told))
+    assert told[-2] == f"memory bank, {size / 1e6:.3g} MB{short}"
+    assert [what.split(",")[0] for what in told] == [
         "reading images",
         "training the dense network",
         "coarse search",

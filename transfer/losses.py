@@ -75,12 +75,14 @@ def open_gates(teachers: Tensor, student: Tensor, temperature: float = TEMPERATU
 def gated_transfer(teachers: Tensor, views: Tensor, temperature: float = TEMPERATURE, power: int = 1) -> Tensor:
     """CKT-A: every view of an image is drawn to the mean logits of the teachers whose gates are open.
 
-    (1/VB) Σ_v Σ_i T·KL(mean_k∈open M_ik || z_i^v). EKG's poster, eq. 12, without its cross-entropy term.
+    (1/VB) Σ_v Σ_i T·KL(mean_k∈open M_ik || z_i^v). EKG's poster, eq. 12, without its cross-entropy term. Teachers may
+    speak of each view on its own; gates compare means over views.
 
-    Shape: teachers (B, K, C) best first, views (V, B, C) → ()
+    Shape: teachers (B, K, C) or (V, B, K, C) best first, views (V, B, C) → ()
     """
-    gates = open_gates(teachers, views.detach().mean(0), temperature)
-    target = teachers[:, gates].mean(1)  # (B, C)
+    each = teachers.expand(*views.shape[:2], *teachers.shape[-2:])
+    gates = open_gates(each.mean(0), views.detach().mean(0), temperature)
+    target = teachers[..., gates, :].mean(-2)
     return kl(target.expand_as(views), views, temperature, power).mean()
 
 

@@ -102,10 +102,22 @@ def online(dense: nn.Module) -> Teaching:
     return told
 
 
+def taught(bank: MemoryBank, seen: Seen) -> Tensor:
+    """What the teachers of a bank say: of the very views that the student sees where those are fixed, else of the
+    images as they are.
+
+    Shape: → (V, B, K, C)
+    """
+    if not seen.fixed:
+        return bank.told(seen.indices, seen.logits)
+    each = zip(seen.fixed, seen.logits, strict=True)
+    return torch.stack([bank.fixed[view].told(seen.indices, student) for view, student in each])
+
+
 def cached(bank: MemoryBank) -> Teaching:
-    """The widest teacher of the bank, the dense network, on the images as they are: no forward pass."""
+    """The widest teacher of the bank, the dense network, as it spoke when the bank was filled: no forward pass."""
     widest = max(range(len(bank.teachers)), key=lambda k: bank.teachers[k].macs)
-    return lambda seen: bank.logits[widest][seen.indices].float().to(seen.logits.device).expand_as(seen.logits)
+    return lambda seen: taught(bank, seen)[:, :, widest]
 
 
 def hinton(teacher: Tensor, student: Tensor, labels: Tensor) -> Tensor:
@@ -159,8 +171,8 @@ class ContrastiveTransfer:
         """Cross-entropy and the two terms of the bank."""
         loss, device = label_loss(seen), seen.logits.device
         if self.pull:
-            teachers = self.bank.at(seen.indices).to(device)
-            gates = open_gates(teachers, seen.logits.detach().mean(0))
+            teachers = taught(self.bank, seen)
+            gates = open_gates(teachers.mean(0), seen.logits.detach().mean(0))
             self.module.get_buffer("opened").add_(torch.cat([gates, gates[:1]]))  # the last counts steps
             loss = loss + self.pull * gated_transfer(teachers, seen.logits)
         if self.contrast:
