@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torchvision.transforms.v2 import functional as tf
 
 from .models.batches import Batch, Views
@@ -165,6 +165,9 @@ class Data:
         sets together take at most ``memory_bytes`` as uint8, else streamed.
         """
         parts = (train, holdout, test)
+        if any(isinstance(part, IterableDataset) for part in parts):
+            fix = "give map-style data sets, since a memory bank and a resumed training know images by their position"
+            raise SecateurError(f"{name} is a stream; {fix}")
         labels = [labels_of(part) for part in parts]
         names = classes_of(parts) or tuple(map(str, range(1 + max(labels[0].tolist(), default=-1))))
         shape = shape or _common_shape(train)

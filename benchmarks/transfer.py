@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from conditions import conditions
+from matplotlib.figure import Figure
 from trained import trained
 from tuned import each_once, figures, opened, part
 
@@ -67,6 +68,9 @@ class Arm:
     choice: str = "even"
     kept: int = 0
     learning_rate: float = 0.05
+
+
+REFERENCE = Arm("ce", 10, student="uniform", start="raw")  # whose holdout accuracy is to be reached sooner
 
 
 def twice(lesson: Lesson) -> Objective:
@@ -177,7 +181,6 @@ def learn(arm: Arm, cifar: str, images: int, folder: Path) -> dict[str, Any]:
 def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
     """The fine-tunings of these parts; ``best``: the method that stands for the bank."""
     other = "ckt-kl" if best == "ckt" else "ckt"
-    raw = Arm("ce", 10, student="uniform", start="raw")
     base = Arm(best, 2)
     changes: list[dict[str, Any]] = [{}, {"views": 1}, {"views": 4}, {"views": 8}, {"kept": KEPT}, {"choice": "best"}]
     changes += [{"teachers": 1}, {"teachers": 3}]
@@ -190,7 +193,7 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
             Arm("ce", 3, start="raw"),
         ],
         "ablation": [*(replace(base, **change) for change in changes), *(replace(base, method=m) for m in methods)],
-        "schedules": [raw, *(Arm(best, epochs) for epochs in (1, 2, 3, 5, 10))],
+        "schedules": [REFERENCE, *(Arm(best, epochs) for epochs in (1, 2, 3, 5, 10))],
     }
     return list(dict.fromkeys(arm for name in parts for arm in every[name]))
 
@@ -210,6 +213,25 @@ def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         line["step"] = fmean(r["seconds"] / r["steps"] for r in runs)
         lines.append({**line, "over_ce": line["step"] / fmean(plain) if plain else None})
     return lines
+
+
+def draw(rows: Sequence[dict[str, Any]], best: str, path: Path) -> None:
+    """Seconds of training against holdout accuracy of whole schedules, beside the accuracy that is to be reached."""
+    ends = [row for row in rows if row["arm"] == asdict(Arm(best, row["arm"]["epochs"]))]
+    (goal,) = (row for row in rows if row["arm"] == asdict(REFERENCE))
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    seconds, reached = [row["seconds"] for row in ends], [row["holdout"]["accuracy"] for row in ends]
+    axes.plot(seconds, reached, "o", color="#0072B2", label=f"{best}, each schedule to its end")
+    axes.plot(
+        goal["seconds"], goal["holdout"]["accuracy"], "*", ms=12, color="#D55E00", label="cross-entropy, 10 epochs"
+    )
+    axes.axhline(goal["holdout"]["accuracy"], color="#555555", ls="--", lw=1)
+    axes.axvline(0.21 * goal["seconds"], color="#555555", ls=":", lw=1, label="21% of its seconds")
+    axes.set(xlabel="seconds of training, without the bank", ylabel="holdout accuracy", xlim=(0, None))
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    figure.savefig(path)
 
 
 def main() -> None:
@@ -235,6 +257,8 @@ def main() -> None:
         print(line)
     result = {**conditions(), "images": asked.images or "all", "trials": asked.trials, **about}
     (asked.out / "transfer.json").write_text(json.dumps({**result, "arms": lines, "rows": rows}, indent=1) + "\n")
+    if "schedules" in asked.parts:
+        draw(rows, asked.best, asked.out / "transfer.svg")
 
 
 if __name__ == "__main__":

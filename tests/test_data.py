@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from secateur.data import MEAN, STD, Data, cropped, drawn, open_data
 from secateur.models.errors import SecateurError
@@ -90,6 +90,15 @@ def test_an_epoch_visits_each_image_at_most_once_in_full_batches() -> None:
     assert [len(views.indices) for views in epoch] == [16, 16]
     assert len(epoch) == train.steps(16)
     assert len(set(torch.cat([views.indices for views in epoch]).tolist())) == 32
+
+
+def test_a_stream_without_positions_is_refused() -> None:
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            return iter(labelled(4))
+
+    with pytest.raises(SecateurError, match="flow is a stream; give map-style data sets"):
+        Data.of(Stream(), labelled(4), labelled(4), name="flow")
 
 
 def test_a_split_smaller_than_a_batch_is_one_batch() -> None:
