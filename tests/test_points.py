@@ -101,16 +101,10 @@ def test_a_point_is_taught_by_its_own_teachers_and_those_that_are_there_serve_ag
 
 
 def test_torchrun_trains_a_point_together_and_the_first_process_alone_writes_and_speaks(out: Path) -> None:
-    words = ["-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "secateur"]
+    words = ["-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "secateur", "transfer", str(out)]
+    options = ["--flops", "60%", "--method", "ckt", "--seed", "8", "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    refused, done = (
-        subprocess.run([sys.executable, *words, *line], capture_output=True, text=True, env=environment)
-        for line in (
-            ["run", *shlex.split(asked(out).words), "--out", str(out)],
-            ["transfer", str(out), "--flops", "60%", "--method", "ckt", "--seed", "8", "--json"],
-        )
-    )
-    assert "run it without torchrun, then torchrun secateur transfer" in refused.stderr
+    done = subprocess.run([sys.executable, *words, *options], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     printed = json.loads(line)
@@ -121,6 +115,17 @@ def test_torchrun_trains_a_point_together_and_the_first_process_alone_writes_and
     assert steps == sorted(set(steps))
     figures, _ = tune(out, "60%", method="ckt", seed=8)  # done already
     assert {name: printed[name] for name in figures} == figures
+
+
+def test_a_run_under_torchrun_is_refused(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(SystemExit) as ended:
+        main(["run", *shlex.split(asked(out).words), "--out", str(out)])
+    assert ended.value.code == 2
+    assert "run it without torchrun, then torchrun secateur transfer" in capsys.readouterr().err
 
 
 def test_without_a_budget_it_is_the_winner(out: Path) -> None:
