@@ -105,7 +105,7 @@ def transfer(
     seed: int | None = None,
     rest: Rest = Around(),  # frozen
 ) -> None:
-    """Fine-tune any point of a finished run's front, from its memory bank.
+    """Fine-tune any point of a finished run's front, from its memory bank. Under torchrun all processes train it.
 
     Parameters
     ----------
@@ -121,10 +121,14 @@ def transfer(
         The same seed gives the same result on the same machine.
     """
     from . import console, points
+    from .transfer.ranks import joined, ranks
 
-    with console.bars(rest.quiet or rest.json) as progress:
-        done = points.tune(run, flops, method=method, epochs=epochs, seed=seed, device=rest.device, progress=progress)
-    console.tuned(*done, rest.json)
+    with joined(rest.device) as device:
+        first = ranks().first
+        with console.bars(rest.quiet or rest.json or not first) as progress:
+            done = points.tune(run, flops, method=method, epochs=epochs, seed=seed, device=device, progress=progress)
+    if first:
+        console.tuned(*done, rest.json)
 
 
 @app.command

@@ -34,6 +34,7 @@ def result(stages: dict[str, dict[str, Any]], folder: Path, as_json: bool) -> No
         return
     console = Console()
     _figures(stages["test"], console)
+    _teachers(stages, console)
     console.print(_seconds(stages))
     console.print(f"slim network: {folder / 'best'}   report: {folder / 'report.html'}", soft_wrap=True)
 
@@ -51,6 +52,7 @@ def front(stages: dict[str, dict[str, Any]], folder: Path, as_json: bool) -> Non
         table.add_row(*shares, f"{row['loss']:.4f}", f"{row['accuracy']:.2%}")
     console = Console()
     console.print(table)
+    _teachers(stages, console)
     console.print(f"n = {rows[0]['n']} holdout images, without fine-tuning; one MAC is two FLOPs")
     console.print(_seconds(stages))
     console.print(f"front: {folder / 'front.json'}   picture: {folder / 'pareto.png'}", soft_wrap=True)
@@ -64,6 +66,11 @@ def tuned(figures: dict[str, Any], folder: Path, as_json: bool) -> None:
     console = Console()
     _figures(figures, console)
     console.print(f"slim network: {folder}", soft_wrap=True)
+
+
+def _teachers(stages: dict[str, dict[str, Any]], console: Console) -> None:
+    if missing := stages.get("bank", {}).get("missing"):
+        console.print(f"the memory bank lacks {missing} teachers: the search met too few between dense and winner")
 
 
 def _seconds(stages: dict[str, dict[str, Any]]) -> str:

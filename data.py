@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torchvision.transforms.v2 import functional as tf
 
 from .models.batches import Batch, Views
@@ -23,6 +23,7 @@ from .sources import classes_of, datasets, labels_of
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+FIXED = 1  # the seed of fixed views
 
 Shape: TypeAlias = tuple[int, int, int]
 Channels: TypeAlias = tuple[float, float, float]
@@ -52,26 +53,47 @@ class Images:
         """Batches of ``size`` images an epoch has; an incomplete one is dropped unless it is the only one."""
         return max(1, len(self) // size)
 
-    def batches(self, size: int, limit: int | None = None) -> Iterator[Batch]:
-        """The images as they are, in one fixed order that mixes the classes; at most ``limit`` of them.
+    def batches(self, size: int, limit: int | None = None, view: int | None = None) -> Iterator[Batch]:
+        """The images as they are, or in a fixed view, in one fixed order that mixes the classes; at most ``limit``.
 
         Shape: images (B, 3, H, W) float32, normalised; labels and indices (B,) int64
         """
         chunks = _chunks(self._mixed[:limit], size)
+        draws = None if view is None else self._fixed(view)
         for indices, pixels in zip(chunks, self.read(chunks), strict=True):
-            yield Batch(self._normalised(pixels), self.labels[indices], indices)
+            seen = pixels if draws is None else cropped(pixels, self.pad, draws[indices])
+            yield Batch(self._normalised(seen), self.labels[indices], indices)
 
-    def epoch(self, size: int, seed: int, views: int = 1, start: int = 0) -> Iterator[Views]:
+    def epoch(
+        self,
+        size: int,
+        seed: int,
+        views: int = 1,
+        start: int = 0,
+        *,
+        fixed: Sequence[int] = (),
+        part: tuple[int, int] = (0, 1),
+    ) -> Iterator[Views]:
         """The ``steps(size)`` shuffled and augmented batches of one epoch, from batch number ``start`` on.
+
+        ``fixed``: numbers of the fixed views that are shown in place of new ones. ``part``: of every batch only this
+        part of so many, the very images that it has in the whole.
 
         Shape: images (views, B, 3, H, W) float32, normalised; labels and indices (B,) int64
         """
         order = torch.randperm(len(self), generator=_generator(seed, 0))
         chunks = _chunks(order, size)[start : self.steps(size)]
-        for number, (indices, pixels) in enumerate(zip(chunks, self.read(chunks), strict=True), start):
+        mine, draws = [_part(chunk, part) for chunk in chunks], [self._fixed(view) for view in fixed]
+        for number, (chunk, indices, pixels) in enumerate(zip(chunks, mine, self.read(mine), strict=True), start):
             generator = _generator(seed, 1 + number)
-            seen = [augmented(pixels, self.pad, self.flip, generator) for _ in range(views)]
-            yield Views(self._normalised(torch.stack(seen)), self.labels[indices], indices)
+            new = (drawn(len(chunk), self.pad, self.flip, generator) for _ in range(0 if fixed else views))
+            each = [draw[indices] for draw in draws] or [_part(draw, part) for draw in new]
+            seen = torch.stack([cropped(pixels, self.pad, draw) for draw in each])
+            yield Views(self._normalised(seen), self.labels[indices], indices)
+
+    def _fixed(self, view: int) -> Tensor:
+        """How every image is cropped and mirrored in this fixed view, whatever the seed of training. Shape: → (N, 3)"""
+        return drawn(len(self), self.pad, self.flip, _generator(FIXED, view))
 
     @cached_property
     def _mixed(self) -> Tensor:
@@ -82,19 +104,25 @@ class Images:
         return tf.normalize(scaled, list(self.mean), list(self.std), inplace=True)  # type: ignore[no-any-return]
 
 
-def augmented(pixels: Tensor, pad: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """The images cropped out of a black border of ``pad`` pixels and mirrored, each image by its own draw.
+def drawn(count: int, pad: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """For each image the row and column at which its crop begins, and whether it is mirrored. Shape: → (count, 3) int64
 
     torchvision.transforms.v2 draws one crop for a whole batch, a defect of published training code.
-
-    Shape: pixels uint8 (B, 3, H, W) → the same
     """
-    count, _, height, width = pixels.shape
-    top, left = torch.randint(2 * pad + 1, (2, count), generator=generator)
+    corners = torch.randint(2 * pad + 1, (2, count), generator=generator)
     mirrored = torch.rand(count, generator=generator) < (0.5 if flip else 0.0)
+    return torch.stack([*corners, mirrored.long()], 1)
+
+
+def cropped(pixels: Tensor, pad: int, draws: Tensor) -> Tensor:
+    """The images cropped out of a black border of ``pad`` pixels and mirrored, each as it was drawn.
+
+    Shape: pixels uint8 (B, 3, H, W), draws (B, 3) → as pixels
+    """
+    (top, left, mirrored), (height, width) = draws.T, pixels.shape[2:]
     windows = F.pad(pixels, [pad] * 4).unfold(2, height, 1).unfold(3, width, 1)  # (B, 3, 2p+1, 2p+1, H, W)
-    crops = windows[torch.arange(count), :, top, left]
-    return torch.where(mirrored[:, None, None, None], crops.flip(3), crops)
+    crops = windows[torch.arange(len(pixels)), :, top, left]
+    return torch.where(mirrored[:, None, None, None].bool(), crops.flip(3), crops)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +165,9 @@ class Data:
         sets together take at most ``memory_bytes`` as uint8, else streamed.
         """
         parts = (train, holdout, test)
+        if any(isinstance(part, IterableDataset) for part in parts):
+            fix = "give map-style data sets, since a memory bank and a resumed training know images by their position"
+            raise SecateurError(f"{name} is a stream; {fix}")
         labels = [labels_of(part) for part in parts]
         names = classes_of(parts) or tuple(map(str, range(1 + max(labels[0].tolist(), default=-1))))
         shape = shape or _common_shape(train)
@@ -286,6 +317,11 @@ def _taken(pixels: Tensor, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
 
 def _chunks(order: Tensor, size: int) -> list[Tensor]:
     return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+def _part(whole: Tensor, part: tuple[int, int]) -> Tensor:
+    number, parts = part
+    return whole.tensor_split(parts)[number]
 
 
 def _generator(seed: int, stream: int) -> torch.Generator:

@@ -48,7 +48,7 @@ class Ask:
         How long one image may take on this device, which is measured first: 50% or 5ms.
     method
         How to fine-tune: ckt (gated teachers and InfoNCE from the bank), ckt-kl (gated teachers), kdft (the dense
-        network's answers from the bank), kd and dkd (the dense network runs along), ce (labels).
+        network's answers from the bank), kd, dkd and crd (the dense network runs along), ce (labels).
     trials
         Subnetworks that the fine search evaluates.
     sampler
@@ -61,6 +61,9 @@ class Ask:
         on several machines, shares the work. Default: study.db in the run directory, for processes on one machine.
     epochs
         Epochs of fine-tuning.
+    views
+        Fixed views of each training image that the memory bank holds beside it as it is, and that fine-tuning shows in
+        turn. Default: 0, each view is new and teachers speak of the image as it is.
     seed
         The same seed gives the same result on the same machine.
     divisor
@@ -94,6 +97,7 @@ class Ask:
     start: str | None = None
     storage: str | None = None
     epochs: int = 10
+    views: int = 0
     seed: int = 0
     divisor: int = 1
     freeze: tuple[str, ...] = ()
@@ -110,7 +114,7 @@ class Ask:
             for end in ends(self.limits.get(kind.option, "50%")):
                 kind.read(end)
         _ = self.ties, self.leasts  # what is not well formed is refused here
-        for option, least in (("trials", 0), ("epochs", 1), ("seed", 0), ("divisor", 1)):
+        for option, least in (("trials", 0), ("epochs", 1), ("views", 0), ("seed", 0), ("divisor", 1)):
             if getattr(self, option) < least:
                 raise SecateurError(f"{option}={getattr(self, option)}; give {least} or more")
         if self.std and min(self.std) <= 0:

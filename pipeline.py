@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -21,11 +21,13 @@ from .models.supernet import Supernet
 from .search.interim import Interim, Records
 from .search.refine import Sampler
 from .search.widths import Plan, Progress, Searched, search_widths
-from .transfer.bank import MemoryBank, choose_teachers, open_bank, record
+from .transfer.bank import PLAN, TEACHERS, MemoryBank, choose_teachers, open_bank, plan_of
+from .transfer.crd import RepresentationDistillation
 from .transfer.finetune import Recipe
 from .transfer.finetune import finetune as train
 from .transfer.losses import decoupled
 from .transfer.objectives import ContrastiveTransfer, CrossEntropy, Distillation, Objective, cached, hinton, online
+from .transfer.record import Extent, record
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -78,6 +80,13 @@ def dkd(lesson: Lesson) -> Objective:
     return Distillation(online(lesson.net.model), decoupled, 1.0)
 
 
+def crd(lesson: Lesson) -> Objective:
+    """Contrastive representation distillation: the dense network along, and two memories of embeddings."""
+    net, labels = lesson.net, lesson.data.train.labels
+    widths = lesson.width, embedding_width(net.model, net.head, lesson.data)
+    return RepresentationDistillation(net.model, net.head, labels, widths, seed=lesson.seed)
+
+
 # The words of --method.
 METHODS: dict[str, Callable[[Lesson], Objective]] = {
     "ckt": ckt,
@@ -85,8 +94,11 @@ METHODS: dict[str, Callable[[Lesson], Objective]] = {
     "kdft": kdft,
     "kd": kd,
     "dkd": dkd,
+    "crd": crd,
     "ce": ce,
 }
+
+BANKED = ("ckt", "ckt-kl", "kdft")  # those that learn from what the bank holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +143,7 @@ def find(
     seed: int = 0,
     storage: Path | str | None = None,
     database: str | None = None,
+    views: int = Ask.views,
     progress: Progress = silent,
 ) -> Found:
     """Search the widths under ``budget`` (``"50%"``, ``"62M"``, or of ``net.budget``) and fill the memory bank.
@@ -138,8 +151,8 @@ def find(
     A range, ``"25%..80%"`` or of ``net.span``, is searched at once: the front answers for all of it, and the winner
     is that of its lower end. ``start``: subnetworks found before, at any budget. Everything is kept in the folder
     ``storage`` and taken up there; without one, in a temporary folder. ``sampler``: a word, or what makes a sampler of
-    Optuna out of a seed. ``database``: the URL of one that several processes share. The network is not changed, and
-    test data is not read.
+    Optuna out of a seed. ``database``: the URL of one that several processes share. The bank holds so many fixed
+    ``views`` of each image, too. The network is not changed, and test data is not read.
     """
     span = net.span(budget) if isinstance(budget, str) else budget if isinstance(budget, Span) else Span(budget, budget)
     net.space.require(span.low)
@@ -147,7 +160,8 @@ def find(
     folder = Path(storage or tempfile.mkdtemp(prefix="secateur-"))
     known = grams(net, data.train)
     searched = search_under(net, data, known, plan, folder, progress)
-    bank = fill_bank(net, data, known, searched, folder, progress)
+    point = searched.winner.subnetwork
+    bank = fill_bank(net, data, known, searched, point, folder, views=views, progress=progress)
     return Found(net, searched.winner, searched.start, tuple(searched.front), bank)
 
 
@@ -160,6 +174,8 @@ def finetune(
     epochs: int = Ask.epochs,
     method: str = Ask.method,
     seed: int = 0,
+    views: int = Ask.views,
+    recipe: Recipe = Recipe(),  # noqa: B008  # frozen
     folder: Path | None = None,
     known: Mapping[str, Gram] | None = None,
     progress: Progress = silent,
@@ -167,22 +183,32 @@ def finetune(
     """Build ``subnetwork`` and train it by a method of ``METHODS``: with the bank, a dense teacher, or labels alone.
 
     It starts from weights compensated in closed form, in sequence; ``known`` are the dense network's Grams where
-    they are at hand. A ``folder`` keeps checkpoints and metrics.jsonl, and is taken up. Returns a plain module in
-    evaluation mode, its batch norm recalibrated on training images, that carries its architecture.
+    they are at hand. With ``views`` it sees as many fixed views of each image, in turn, those that the bank holds.
+    ``recipe`` says everything else. A ``folder`` keeps checkpoints and metrics.jsonl, and is taken up. Returns a plain
+    module in evaluation mode, its batch norm recalibrated on training images, that carries its architecture.
     """
     if method not in METHODS:
         raise SecateurError(f"no method is called {method!r}; give {', '.join(METHODS)}")
+    if method in BANKED and views > len(bank.fixed):
+        raise SecateurError(f"views={views}, and the bank holds {len(bank.fixed)} of each image; give at most as many")
     known = grams(net, data.train) if known is None else known
     model = compensated_in_sequence(net, subnetwork, known, data.train)
-    width = model.get_parameter(f"{net.head}.weight").shape[1] if net.head else bank.embeddings[0].shape[-1]
-    objective = METHODS[method](Lesson(net, bank, data, width, seed))
-    for step in train(model, net.head, data.train, objective, Recipe(epochs=epochs, seed=seed), folder):
+    objective = METHODS[method](Lesson(net, bank, data, embedding_width(model, net.head, data), seed))
+    recipe = replace(recipe, epochs=epochs, seed=seed, fixed_views=views)
+    for step in train(model, net.head, data.train, objective, recipe, folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
     recalibrate(model, data.train)
-    training = {"method": method, "epochs": epochs, "seed": seed, "gates_open": objective.gates()}
+    gates = objective.gates()
+    teachers = [{"macs": t.macs, "loss": t.loss, "open": share} for t, share in zip(bank.teachers, gates, strict=False)]
+    training = {"method": method, "epochs": epochs, "seed": seed, "gates_open": gates, "teachers": teachers}
     normalisation = {"mean": list(data.train.mean), "std": list(data.train.std)}
     record = architecture(net, subnetwork, training=training, normalisation=normalisation)
     return with_architecture(model, record).eval()
+
+
+def embedding_width(model: nn.Module, head: str | None, data: Data) -> int:
+    """How many numbers ``head`` reads of an image, or how many logits there are, where there is no head."""
+    return model.get_parameter(f"{head}.weight").shape[1] if head else len(data.classes)
 
 
 def search_under(
@@ -195,10 +221,25 @@ def search_under(
 
 
 def fill_bank(
-    net: Supernet, data: Data, known: Mapping[str, Gram], searched: Searched, folder: Path, progress: Progress
+    net: Supernet,
+    data: Data,
+    known: Mapping[str, Gram],
+    searched: Searched,
+    point: Subnetwork,
+    folder: Path,
+    *,
+    views: int = Ask.views,
+    progress: Progress,
 ) -> MemoryBank:
-    """The memory bank of a search, in ``folder``/bank: what the chosen teachers know of the training images."""
-    teachers = choose_teachers(searched.interims, net.dense, searched.winner.subnetwork)
-    for done in record(net, teachers, known, data.train, folder / "bank", data.fingerprint):
-        progress("memory bank", done, len(teachers) * len(data.train))
-    return open_bank(folder / "bank", len(data.train), data.fingerprint)
+    """The memory bank for a point of a search, in ``folder``/bank: what its teachers know of the training images.
+
+    The winner's is bank.json; another point's has a plan of its own there, and shares what teachers they share.
+    """
+    teachers, train, extent = choose_teachers(searched.interims, net.dense, point), data.train, Extent(views)
+    size = extent.bytes(len(train), len(data.classes), embedding_width(net.model, net.head, data), len(teachers))
+    what = f"memory bank, {size / 1e6:.3g} MB" + (f", {len(teachers)} teachers" if len(teachers) < TEACHERS else "")
+    plan = PLAN if point == searched.winner.subnetwork else plan_of(point)
+    bank, total = folder / "bank", len(teachers) * (1 + views) * len(train)
+    for done in record(net, teachers, known, train, bank, data.fingerprint, extent, plan):
+        progress(what, done, total)
+    return open_bank(bank, len(train), data.fingerprint, plan)

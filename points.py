@@ -7,9 +7,12 @@ from typing import Any
 from .ledger import Outcome, asked
 from .models.architecture import read
 from .models.errors import SecateurError
-from .pipeline import best_under, silent
+from .models.subnetwork import Subnetwork
+from .pipeline import BANKED, best_under, silent
 from .search.widths import Progress
-from .stages import opened
+from .stages import Work, opened
+from .transfer.bank import PLAN, plan_of
+from .transfer.ranks import ranks
 
 
 def tune(
@@ -24,21 +27,38 @@ def tune(
 ) -> tuple[Outcome, Path]:
     """Fine-tune the point of the front that meets ``budget`` with the lowest loss, or the winner, from the run's bank.
 
+    Another point than the winner has teachers of its own; those that the bank lacks are added where ``method`` asks it.
+    Processes of torchrun train it together; the first writes.
     ``method``, ``epochs`` and ``seed`` are those of the run where they are not given. Returns the figures of the dense,
     the pruned and the fine-tuned network, and the folder that holds it; what is there already is not done again.
     """
+    wishes: dict[str, Any] = {"method": method, "epochs": epochs, "seed": seed}
+    team = ranks()
+    with team.in_turn():
+        again, point, plan = _prepared(out, budget, device, progress, wishes)
+        folder = out / "points" / f"{again.net.macs(point)}-{again.ask.method}-{again.ask.epochs}-{again.ask.seed}"
+        done = (folder / "architecture.json").exists() and "figures" in read(folder / "architecture.json")
+    if not done:
+        again.tuned(point, folder / "transfer", folder, plan)
+        if team.first:
+            again.tested(point, folder)
+        team.wait()
+    return dict(read(folder / "architecture.json")["figures"]), folder
+
+
+def _prepared(
+    out: Path, budget: str | None, device: str | None, progress: Progress, wishes: dict[str, Any]
+) -> tuple[Work, Subnetwork, str]:
+    """The work as it is asked for now, the point, and the plan of its bank, which gets the teachers it lacks."""
     began = asked(out)
     work, ledger = opened(began, out, device, progress)
     if "bank" not in ledger.stages:
         raise SecateurError(f"{out} has no memory bank yet; finish it: secateur run {began.words} --out {out}")
     work.take_up("dense")
-    wishes: dict[str, Any] = {"method": method, "epochs": epochs, "seed": seed}
     ask = replace(began, **{name: wish for name, wish in wishes.items() if wish is not None})
-    searched = work.searched
-    point = (searched.winner if budget is None else best_under(work.net, searched.front, budget)).subnetwork
-    folder = out / "points" / f"{work.net.macs(point)}-{ask.method}-{ask.epochs}-{ask.seed}"
-    if not (folder / "architecture.json").exists() or "figures" not in read(folder / "architecture.json"):
-        again = replace(work, ask=ask)
-        again.tuned(point, folder / "transfer", folder)
-        again.tested(point, folder)
-    return dict(read(folder / "architecture.json")["figures"]), folder
+    searched, winner = work.searched, work.searched.winner.subnetwork
+    point = winner if budget is None else best_under(work.net, searched.front, budget).subnetwork
+    if point == winner or ask.method not in BANKED:
+        return replace(work, ask=ask), point, PLAN
+    work.filled(point)
+    return replace(work, ask=ask), point, plan_of(point)

@@ -28,10 +28,11 @@ from .models.weights import load_weights
 from .pipeline import METHODS, fill_bank, finetune, search_under, silent
 from .report import page, pareto
 from .search.widths import Plan, Progress, Searched
-from .transfer.bank import open_bank
+from .transfer.bank import PLAN, TEACHERS, MemoryBank, open_bank
 from .transfer.finetune import Recipe
 from .transfer.finetune import finetune as train
 from .transfer.objectives import CrossEntropy
+from .transfer.ranks import ranks, started_by_torchrun
 
 TIMES = "latency.json"  # in the run directory: the table that a budget of latency is measured by
 DENSE = Recipe(epochs=12, batch=64, warmup=1)  # of a digits network that has no weights
@@ -45,6 +46,8 @@ def run(
     ``until``: the last stage to do, by its name in run.json. Whatever is wrong with the ask is found before anything
     is trained or written. Returns what each stage came to, with its seconds.
     """
+    if started_by_torchrun():
+        raise SecateurError("a run works in one process; run it without torchrun, then torchrun secateur transfer")
     work, ledger = opened(ask, out, device, progress)
     for stage in (work.dense, work.search, work.bank, work.transfer, work.test):
         ledger.stage(stage.__name__, stage, shared=stage == work.search)
@@ -136,30 +139,37 @@ class Work:
         return {"winner": found.winner.about(), "start": found.start.about(), **counts}
 
     def bank(self) -> Outcome:
-        """What five teachers know of every training image."""
-        teachers = fill_bank(self.net, self.data, self.grams, self.searched, self.out, self.progress).teachers
-        return {"teachers": [{"macs": teacher.macs, "loss": teacher.loss} for teacher in teachers]}
+        """What five teachers know of every training image, or as many as lie between dense and winner."""
+        teachers = self.filled(self.searched.winner.subnetwork).teachers
+        return {"teachers": [{"macs": t.macs, "loss": t.loss} for t in teachers], "missing": TEACHERS - len(teachers)}
+
+    def filled(self, point: Subnetwork) -> MemoryBank:
+        """The memory bank for a point of the front, with what it lacked."""
+        net, data, ask = self.net, self.data, self.ask
+        return fill_bank(net, data, self.grams, self.searched, point, self.out, views=ask.views, progress=self.progress)
 
     def transfer(self) -> Outcome:
         """Fine-tune the winner from the bank."""
         return self.tuned(self.searched.winner.subnetwork, self.out / "transfer", self.out / "best")
 
-    def tuned(self, subnetwork: Subnetwork, folder: Path, best: Path) -> Outcome:
-        """Fine-tune any subnetwork as asked, with checkpoints in ``folder``, and keep it in ``best``."""
+    def tuned(self, subnetwork: Subnetwork, folder: Path, best: Path, plan: str = PLAN) -> Outcome:
+        """Fine-tune any subnetwork as asked, from a bank, with checkpoints in ``folder``, and keep it in ``best``."""
         ask, data = self.ask, self.data
         student = finetune(
             self.net,
             subnetwork,
-            open_bank(self.out / "bank", len(data.train), data.fingerprint),
+            open_bank(self.out / "bank", len(data.train), data.fingerprint, plan),
             data,
             epochs=ask.epochs,
             method=ask.method,
             seed=ask.seed,
+            views=ask.views,
             folder=folder,
             known=self.grams,
             progress=self.progress,
         )
-        save(student, best)
+        if ranks().first:
+            save(student, best)
         return dict(architecture_of(student)["training"])
 
     def test(self) -> Outcome:

@@ -1,7 +1,7 @@
 """Many short fine-tunings side by side, for benchmarks: each in one thread, kept as it ends, none done twice."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
@@ -91,17 +91,22 @@ def tune(job: Tuning, cifar: str) -> dict[str, Any]:
 
 def tunings(jobs: Sequence[Tuning], cifar: str, path: Path, processes: int = 2) -> Iterator[dict[str, Any]]:
     """The results of all jobs, in their order; those in the JSON-lines file ``path`` are not run again."""
+    return each_once(jobs, partial(tune, cifar=cifar), path, processes)
+
+
+def each_once(
+    jobs: Sequence[Any], work: Callable[[Any], dict[str, Any]], path: Path, processes: int
+) -> Iterator[dict[str, Any]]:
+    """What ``work`` makes of each job, a dataclass, in their order; those in the file ``path`` are done."""
     done = {json.dumps(line["job"]): line["result"] for line in map(json.loads, _lines(path))}
     keys = [json.dumps(asdict(job)) for job in jobs]
     with ProcessPoolExecutor(processes, get_context("spawn")) as workers:
-        missing = {
-            workers.submit(tune, job, cifar): key for job, key in zip(jobs, keys, strict=True) if key not in done
-        }
+        missing = {workers.submit(work, job): key for job, key in zip(jobs, keys, strict=True) if key not in done}
         for ended in as_completed(missing):
             done[missing[ended]] = ended.result()
             with path.open("a") as file:
                 file.write(json.dumps({"job": json.loads(missing[ended]), "result": ended.result()}) + "\n")
-            print(f"{len(done)} fine-tunings of {len(keys)}", ended.result(), flush=True)
+            print(f"{len(done)} done, {len(keys)} asked:", missing[ended], ended.result(), flush=True)
     yield from (done[key] for key in keys)
 
 

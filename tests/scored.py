@@ -70,7 +70,7 @@ class Given:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batches(self, size: int, limit: int | None = None) -> Iterator[Batch]:
+    def batches(self, size: int, limit: int | None = None, view: int | None = None) -> Iterator[Batch]:
         for images in torch.split(self.images[:limit], size):
             self.read.append(len(images))
             yield Batch(images, torch.arange(len(images)) % 4, torch.arange(len(images)))
@@ -78,7 +78,7 @@ class Given:
     def steps(self, size: int) -> int:
         raise NotImplementedError
 
-    def epoch(self, size: int, seed: int, views: int = 1, start: int = 0) -> Iterator[Views]:
+    def epoch(self, size: int, seed: int, views: int = 1, start: int = 0, **other: object) -> Iterator[Views]:
         raise NotImplementedError
 
 

@@ -51,14 +51,14 @@ class Noise:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batches(self, size: int, limit: int | None = None) -> Iterator[Batch]:
+    def batches(self, size: int, limit: int | None = None, view: int | None = None) -> Iterator[Batch]:
         for indices in torch.split(torch.arange(min(len(self), limit or len(self))), size):
             yield Batch(self.images[indices], self.labels[indices], indices)
 
     def steps(self, size: int) -> int:
         raise NotImplementedError
 
-    def epoch(self, size: int, seed: int, views: int = 1, start: int = 0) -> Iterator[Views]:
+    def epoch(self, size: int, seed: int, views: int = 1, start: int = 0, **other: object) -> Iterator[Views]:
         raise NotImplementedError
 
 

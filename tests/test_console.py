@@ -102,6 +102,12 @@ def test_the_table_has_the_figures_their_n_and_where_the_network_lies(capsys: Ca
     assert "n = 360 holdout and 359 test images" in said
     assert "search 63" in said
     assert "runs/x/best" in said
+    assert "memory bank" not in said
+
+
+def test_a_bank_that_lacks_teachers_is_told(capsys: Capture) -> None:
+    console.result({**stages(), "bank": {"teachers": [], "missing": 3, "seconds": 1.0}}, Path("runs/x"), False)
+    assert "the memory bank lacks 3 teachers" in capsys.readouterr().out
 
 
 def test_json_is_one_object_and_nothing_else(capsys: Capture) -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
-from secateur.data import MEAN, STD, Data, augmented, open_data
+from secateur.data import MEAN, STD, Data, cropped, drawn, open_data
 from secateur.models.errors import SecateurError
 
 
@@ -92,6 +92,15 @@ def test_an_epoch_visits_each_image_at_most_once_in_full_batches() -> None:
     assert len(set(torch.cat([views.indices for views in epoch]).tolist())) == 32
 
 
+def test_a_stream_without_positions_is_refused() -> None:
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            return iter(labelled(4))
+
+    with pytest.raises(SecateurError, match="flow is a stream; give map-style data sets"):
+        Data.of(Stream(), labelled(4), labelled(4), name="flow")
+
+
 def test_a_split_smaller_than_a_batch_is_one_batch() -> None:
     holdout = toy().holdout
     assert holdout.steps(100) == 1
@@ -137,7 +146,35 @@ def test_global_random_state_is_neither_used_nor_moved() -> None:
     assert_same(first, data.train.epoch(8, seed=0))
 
 
+def test_a_fixed_view_of_an_image_is_the_same_everywhere_and_for_ever() -> None:
+    train = toy().train
+    plain, three = torch.empty(2, 40, 3, 8, 8)
+    for into, view in ((plain, None), (three, 3)):
+        for batch in train.batches(7, view=view):
+            into[batch.indices] = batch.images
+    assert not torch.equal(plain[0], three[0])
+    for seed in (0, 1):
+        for views in train.epoch(16, seed, views=2, fixed=(5, 3)):
+            assert torch.equal(views.images[1], three[views.indices])
+            assert not torch.equal(views.images[0], views.images[1])
+
+
+@pytest.mark.parametrize("fixed", [(), (0, 4)])
+def test_the_parts_of_a_batch_are_the_whole(fixed: tuple[int, ...]) -> None:
+    train = toy().train
+    whole = list(train.epoch(10, seed=2, views=2, start=1, fixed=fixed))
+    parts = [list(train.epoch(10, seed=2, views=2, start=1, fixed=fixed, part=(i, 3))) for i in range(3)]
+    assert [len(part[0].indices) for part in parts] == [4, 3, 3]
+    for batch, *split in zip(whole, *parts, strict=True):
+        assert torch.equal(torch.cat([part.images for part in split], 1), batch.images)
+        assert torch.equal(torch.cat([part.indices for part in split]), batch.indices)
+
+
 # --- augmentation ---
+
+
+def augmented(pixels: Tensor, pad: int, flip: bool, generator: torch.Generator) -> Tensor:
+    return cropped(pixels, pad, drawn(len(pixels), pad, flip, generator))
 
 
 def reference(image: Tensor, top: int, left: int, mirrored: bool, pad: int) -> Tensor:

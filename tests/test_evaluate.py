@@ -22,14 +22,14 @@ class Images:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batches(self, size: int, limit: int | None = None) -> Iterator[Batch]:
+    def batches(self, size: int, limit: int | None = None, view: int | None = None) -> Iterator[Batch]:
         for part in torch.split(torch.arange(len(self))[:limit], size):
             yield Batch(self.images[part], self.labels[part], part)
 
     def steps(self, size: int) -> int:
         raise AssertionError("evaluation never trains")
 
-    def epoch(self, size: int, seed: int, views: int = 1, start: int = 0) -> Iterator[Views]:
+    def epoch(self, size: int, seed: int, views: int = 1, start: int = 0, **other: object) -> Iterator[Views]:
         raise AssertionError("evaluation never trains")
 
 

@@ -21,7 +21,7 @@ SCORES: list[Importance] = [l1, l2, fpgm, bn_scale, random]
 
 
 class Unreadable(Given):
-    def batches(self, size: int, limit: int | None = None) -> Iterator[Batch]:
+    def batches(self, size: int, limit: int | None = None, view: int | None = None) -> Iterator[Batch]:
         raise AssertionError("images were read")
 
 

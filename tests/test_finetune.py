@@ -1,7 +1,5 @@
-import json
 import math
-from collections.abc import Callable, Iterator
-from copy import deepcopy
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,81 +10,27 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from trainings import CLASSES, IMAGES, OBJECTIVES, RECIPE, assert_same, coloured, contrastive, state, toy, train
 
-from secateur.data import Images
 from secateur.models.errors import SecateurError
-from secateur.models.subnetwork import Subnetwork
-from secateur.transfer.bank import MemoryBank, Teacher
-from secateur.transfer.finetune import Recipe, Step, finetune, learning_rate
-from secateur.transfer.objectives import ContrastiveTransfer, CrossEntropy, Objective, Seen
-
-IMAGES, CLASSES = 60, 4
-RECIPE = Recipe(epochs=2, batch=10, keep_every=5)  # 12 steps, checkpoints after 5, 10 and 12
-
-
-class Toy(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.norm = nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.BatchNorm2d(6)
-        self.drop, self.head = nn.Dropout(0.3), nn.Linear(6, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.as_tensor(self.head(self.drop(F.relu(self.norm(self.stem(x))).mean((2, 3)))))
-
-
-def toy(seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return Toy()
-
-
-def coloured(count: int = IMAGES, flip: bool = True) -> Images:
-    """Noise, brighter in the colour of its class: easy."""
-    pixels = torch.randint(120, (count, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(count) % CLASSES
-    for image, label in zip(pixels, labels.tolist(), strict=True):
-        image[: label or 3] += 0 if label == 3 else 120
-    return Images(lambda chunks: (pixels[chunk] for chunk in chunks), labels, (3, 8, 8), flip=flip, pad=1)
-
-
-def cross_entropy(folder: Path) -> Objective:
-    return CrossEntropy()
-
-
-def contrastive(folder: Path) -> Objective:
-    random = torch.Generator().manual_seed(1)
-    labels, logits = torch.arange(IMAGES) % CLASSES, torch.randn(2, IMAGES, CLASSES, generator=random)
-    teachers = (Teacher(Subnetwork(((0,),)), 0.0, 1), Teacher(Subnetwork(((1,),)), 1.0, 1))
-    bank = MemoryBank(folder, teachers, tuple(logits.half()), tuple(torch.randn(2, IMAGES, 7, generator=random).half()))
-    return ContrastiveTransfer(bank, labels, 6, pull=1.0, contrast=0.5, seed=0)
-
-
-OBJECTIVES = pytest.mark.parametrize("make", [cross_entropy, contrastive])
-
-
-def train(
-    model: nn.Module, objective: Objective, recipe: Recipe = RECIPE, folder: Path | None = None
-) -> Iterator[Step]:
-    yield from finetune(model, "head", coloured(), objective, recipe, folder)
-
-
-def state(model: nn.Module, objective: Objective) -> dict[str, Tensor]:
-    return {**model.state_dict(), **{f"objective.{n}": t for n, t in objective.module.state_dict().items()}}
-
-
-def assert_same(one: dict[str, Tensor], two: dict[str, Tensor]) -> None:
-    assert list(one) == list(two)
-    assert [name for name in one if not torch.equal(one[name], two[name])] == []
-
+from secateur.transfer.finetune import Recipe, finetune, learning_rate
+from secateur.transfer.objectives import CrossEntropy, Objective, Seen
 
 # --- the recipe ---
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"batch": 1}, {"learning_rate": 0.0}, {"learning_rate": -0.1}], ids=str
+    "wrong", [{"epochs": 0}, {"batch": 1}, {"parts": 65}, {"learning_rate": 0.0}, {"learning_rate": -0.1}], ids=str
 )
 def test_a_recipe_that_cannot_train_is_refused(wrong: dict[str, float]) -> None:
     name, value = next(iter(wrong.items()))
     with pytest.raises(SecateurError, match=rf"{name}={value}.* give at least 1 epoch"):
+        Recipe(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"optimizer": "lion"}, {"average": 1.0}], ids=str)
+def test_what_no_optimiser_is_and_no_average_can_be_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(SecateurError, match=r"give sgd or adamw, and a share in \[0, 1\)"):
         Recipe(**wrong)  # type: ignore[arg-type]
 
 
@@ -169,6 +113,91 @@ def test_a_step_is_that_of_sgd_with_nesterov_momentum_and_weight_decay() -> None
     torch.testing.assert_close(layer.bias.detach(), bias.detach())
 
 
+class Flat(nn.Module):
+    """No batch norm and no dropout: an image's gradient knows nothing of its neighbours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 6, 3, stride=2), nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.head(F.relu(self.stem(x)).mean((2, 3))))
+
+
+def flat() -> nn.Module:
+    torch.manual_seed(0)
+    return Flat()
+
+
+def moved(recipe: Recipe) -> Tensor:
+    """How the weights differ after training."""
+    model = flat()
+    before = nn.utils.parameters_to_vector(model.parameters()).detach()
+    list(train(model, CrossEntropy(2), recipe))
+    return nn.utils.parameters_to_vector(model.parameters()).detach() - before
+
+
+@pytest.mark.parametrize("parts", [2, 3, 5])
+def test_a_batch_in_parts_makes_the_same_step(parts: int) -> None:
+    recipe = Recipe(epochs=2, batch=10)
+    torch.testing.assert_close(moved(replace(recipe, parts=parts)), moved(recipe), atol=1e-6, rtol=1e-5)
+
+
+def test_a_gradient_is_clipped_to_its_longest() -> None:
+    recipe = Recipe(epochs=1, batch=IMAGES, weight_decay=0, warmup=0, clip=1e-3)  # one step
+    assert float(moved(recipe).norm()) == pytest.approx(1.9 * 0.05 * 1e-3, rel=1e-3)
+    assert torch.equal(moved(replace(recipe, clip=1e3)), moved(replace(recipe, clip=None)))
+
+
+def test_adamw_takes_its_own_first_step() -> None:
+    recipe = Recipe(epochs=1, batch=IMAGES, weight_decay=0, warmup=0, optimizer="adamw", learning_rate=0.01)
+    steps = moved(recipe).abs()  # of the size of the learning rate, whatever the gradient
+    torch.testing.assert_close(steps[steps > 0], torch.full_like(steps[steps > 0], 0.01), rtol=1e-3, atol=0)
+
+
+def test_what_remains_is_the_moving_average_where_it_is_asked_for() -> None:
+    recipe, model, expected = replace(RECIPE, average=0.8), flat(), torch.zeros(())
+    for step in train(model, CrossEntropy(), recipe):
+        weights = nn.utils.parameters_to_vector(model.parameters()).detach()
+        expected = weights if step.step == 1 else 0.8 * expected + 0.2 * weights
+    found = nn.utils.parameters_to_vector(model.parameters()).detach()
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, weights, atol=1e-4)
+
+
+def test_in_bfloat16_the_student_runs_in_it_and_nothing_else() -> None:
+    class Noted(CrossEntropy):
+        def __call__(self, seen: Seen) -> Tensor:
+            assert (seen.logits.dtype, seen.embeddings.dtype) == (torch.float32, torch.float32)
+            return super().__call__(seen)
+
+    model, dtypes = flat(), set[torch.dtype]()
+    model.get_submodule("stem").register_forward_hook(lambda _, inputs, output: dtypes.add(output.dtype))
+    recipe = replace(RECIPE, epochs=12, learning_rate=0.2, bfloat16=True)
+    losses = [step.loss for step in train(model, Noted(), recipe)]
+    assert dtypes == {torch.bfloat16}
+    assert sum(losses[-6:]) < 0.8 * sum(losses[:6])
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_fixed_views_are_shown_in_turn_and_said() -> None:
+    split, told = coloured(), list[tuple[int, ...]]()
+
+    class Noted(CrossEntropy):
+        def __call__(self, seen: Seen) -> Tensor:
+            told.append(seen.fixed)
+            for images, view in zip(seen.images, seen.fixed, strict=True):
+                assert torch.equal(images, known[view][seen.indices])
+            return super().__call__(seen)
+
+    known = torch.empty(3, IMAGES, 3, 8, 8)
+    for view in range(3):
+        for batch in split.batches(IMAGES, view=view):
+            known[view][batch.indices] = batch.images
+    list(train(toy(), Noted(views=2), replace(RECIPE, epochs=3, fixed_views=3)))
+    assert told == [(0, 1)] * 6 + [(2, 0)] * 6 + [(1, 2)] * 6
+
+
 def test_training_is_in_training_mode_whatever_the_model_was_in() -> None:
     one, two = toy(), toy().eval()
     before = one.get_buffer("norm.running_mean").clone()
@@ -223,112 +252,3 @@ def test_the_global_random_state_is_left_alone() -> None:
     found = torch.rand(2)
     torch.manual_seed(3)
     assert torch.equal(found, torch.rand(2))
-
-
-# --- stopping ---
-
-
-@OBJECTIVES
-@pytest.mark.parametrize("stop", [3, 5, 6, 8, 11, 12])
-def test_a_training_that_was_stopped_ends_in_the_same_weights(
-    make: Callable[[Path], Objective], stop: int, tmp_path: Path
-) -> None:
-    model, objective = toy(), make(tmp_path)
-    whole = [step.loss for step in train(model, objective)]
-    expected = state(model, objective)
-    going = train(toy(), make(tmp_path), folder=tmp_path / "run")
-    losses = [next(going).loss for _ in range(stop)]
-    del going
-    model, objective = toy(seed=1), make(tmp_path)  # what was in it is replaced
-    if stop < 5:  # before the first checkpoint: nothing to take up
-        model = toy()
-    taken_up = list(train(model, objective, folder=tmp_path / "run"))
-    last = {3: 0, 5: 5, 6: 5, 8: 5, 11: 10, 12: 12}[stop]
-    assert [step.step for step in taken_up] == list(range(last + 1, 13))
-    assert losses[:last] + [step.loss for step in taken_up] == whole
-    assert_same(state(model, objective), expected)
-    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == ["checkpoint.safetensors", "metrics.jsonl"]
-
-
-def test_a_training_may_be_stopped_again_and_again(tmp_path: Path) -> None:
-    model = toy()
-    list(train(model, CrossEntropy()))
-    for stop in (1, 5, 4, 2):  # at 1, then at 5, then at 9, then past 10
-        again = toy()
-        going = train(again, CrossEntropy(), folder=tmp_path)
-        for _ in range(stop):
-            next(going, None)
-        del going
-    again = toy()
-    list(train(again, CrossEntropy(), folder=tmp_path))
-    assert_same(model.state_dict(), again.state_dict())
-
-
-def test_seconds_go_on_where_they_stopped(tmp_path: Path) -> None:
-    going = train(toy(), CrossEntropy(), folder=tmp_path)
-    fifth = [next(going) for _ in range(5)][-1]
-    del going
-    assert next(train(toy(), CrossEntropy(), folder=tmp_path)).seconds > fifth.seconds
-
-
-def test_metrics_are_a_line_for_every_checkpoint(tmp_path: Path) -> None:
-    steps = list(train(toy(), CrossEntropy(), folder=tmp_path))
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert lines == [steps[i - 1].__dict__ for i in (5, 10, 12)]
-
-
-def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    list(train(toy(), CrossEntropy()))
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("change", [{"epochs": 3}, {"learning_rate": 0.1}, {"seed": 1}, {"batch": 12}], ids=str)
-def test_a_checkpoint_of_another_recipe_is_refused(change: dict[str, float], tmp_path: Path) -> None:
-    list(train(toy(), CrossEntropy(), folder=tmp_path))
-    other = replace(RECIPE, **change)  # type: ignore[arg-type]
-    with pytest.raises(SecateurError, match=r"another recipe .*; give the same options or another --out"):
-        next(train(toy(), CrossEntropy(), other, tmp_path))
-
-
-@pytest.mark.parametrize("left", [0, 20, -1])
-def test_a_truncated_checkpoint_is_refused(left: int, tmp_path: Path) -> None:
-    list(train(toy(), CrossEntropy(), folder=tmp_path))
-    path = tmp_path / "checkpoint.safetensors"
-    path.write_bytes(path.read_bytes()[:left])
-    with pytest.raises(SecateurError, match=r"cannot be read .*; delete it to start this stage anew"):
-        next(train(toy(), CrossEntropy(), folder=tmp_path))
-
-
-def test_a_checkpoint_of_another_objective_is_refused(tmp_path: Path) -> None:
-    list(train(toy(), CrossEntropy(), folder=tmp_path / "run"))
-    with pytest.raises(SecateurError, match=r"another network or method .*; give the same options or another --out"):
-        next(train(toy(), contrastive(tmp_path), folder=tmp_path / "run"))
-
-
-class Twice(nn.Module):
-    """One layer under two names."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.head = nn.Conv2d(3, 3, 3, padding=1), nn.Linear(3, CLASSES)
-        self.again = self.stem
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.as_tensor(self.head(F.relu(self.again(F.relu(self.stem(x)))).mean((2, 3))))
-
-
-@pytest.mark.parametrize("kind", [Twice, lambda: toy().to(memory_format=torch.channels_last)], ids=["shared", "nhwc"])
-def test_networks_that_share_layers_or_lay_channels_last_can_be_kept(
-    kind: Callable[[], nn.Module], tmp_path: Path
-) -> None:
-    model = kind()
-    again = deepcopy(model)
-    list(train(model, CrossEntropy()))
-    going = train(deepcopy(again), CrossEntropy(), folder=tmp_path)
-    for _ in range(7):
-        next(going)
-    del going
-    list(train(again, CrossEntropy(), folder=tmp_path))
-    for name, tensor in model.state_dict().items():
-        torch.testing.assert_close(again.state_dict()[name], tensor)

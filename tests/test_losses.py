@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from secateur.transfer.losses import decoupled, gated_transfer, info_nce, kl, open_gates
+from secateur.transfer.losses import decoupled, gated_transfer, info_nce, kl, noise_contrastive, open_gates
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -123,6 +123,15 @@ def test_gated_transfer_is_the_double_loop(noise: float, power: int) -> None:
     assert found == pytest.approx(total / 24, rel=1e-4, abs=1e-5)
 
 
+def test_teachers_of_each_view_pull_on_that_view() -> None:
+    each, views = torch.stack([graded(8, 4), graded(8, 4) + 1.0 * normal(8, 5, 4, seed=7)]), normal(2, 8, 4, seed=3)
+    gates = open_gates(each.mean(0), views.mean(0))
+    expected = torch.stack([kl(each[v][:, gates].mean(1), views[v], power=1).mean() for v in range(2)]).mean()
+    torch.testing.assert_close(gated_transfer(each, views), expected)
+    same = graded(8, 4)
+    torch.testing.assert_close(gated_transfer(same.expand(2, -1, -1, -1), views), gated_transfer(same, views))
+
+
 def test_gated_transfer_is_ekg_weighted_by_the_temperature_unless_told_otherwise() -> None:
     teachers, views = graded(), normal(2, 64, 10)
     assert float(gated_transfer(teachers, views)) == pytest.approx(float(gated_transfer(teachers, views, 4.0, 1)))
@@ -185,3 +194,21 @@ def test_decoupled_is_zero_for_logits_equal_up_to_a_constant_and_finite_for_larg
     far = decoupled(1e4 * logits, -1e4 * logits, labels)
     assert far.isfinite().all()
     assert (far > 0).all()
+
+
+@pytest.mark.parametrize("scale", [3.0, 200.0])
+def test_noise_contrastive_is_the_loop_over_images_and_rows(scale: float) -> None:
+    similar, images = torch.tanh(normal(5, 8)), 40
+    total, noise = 0.0, 7 / images
+    for row in similar.double().tolist():
+        own, *others = (math.exp(x / 0.07) / scale for x in row)
+        total -= math.log(own / (own + noise)) + sum(math.log(noise / (noise + other)) for other in others)
+    assert float(noise_contrastive(similar, torch.tensor(scale), images)) == pytest.approx(total / 5, rel=1e-4)
+
+
+def test_noise_contrastive_stays_finite_where_nothing_and_everything_is_alike() -> None:
+    similar = torch.tensor([[-1.0, 1.0], [1.0, -1.0]]).requires_grad_()
+    loss = noise_contrastive(similar, torch.tensor(1e-6), 1_000_000, temperature=0.01)
+    (gradient,) = torch.autograd.grad(loss, similar)
+    assert loss.isfinite()
+    assert gradient.isfinite().all()

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from secateur.transfer.negatives import hard_negatives, write_index
+from secateur.transfer.negatives import hard_negatives, near_lists, random_negatives, write_index
 
 
 def unit(count: int, size: int = 8, seed: int = 0) -> Tensor:
@@ -67,3 +68,46 @@ def test_the_index_is_written_whole_and_anew(tmp_path: Path) -> None:
     again = mined(unit(20, seed=2), labels, 4, path)
     assert torch.equal(again, mined(unit(20, seed=2), labels, 4, tmp_path / "other.faiss"))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["index.faiss", "other.faiss"]
+
+
+def test_beyond_the_exact_search_nearly_all_of_the_nearest_are_found(tmp_path: Path) -> None:
+    random = torch.Generator().manual_seed(0)
+    labels = torch.randint(10, (100_000,), generator=random)
+    apart = torch.randn(10, 16, generator=random)[labels] + torch.randn(100_000, 16, generator=random)
+    keys = F.normalize(apart, dim=1)
+    write_index(keys, tmp_path / "index.faiss", exact=50_000)
+    index, hits = faiss.read_index(str(tmp_path / "index.faiss")), 0
+    for label in range(10):
+        others, queries = labels != label, keys[labels == label][:30]
+        found = torch.from_numpy(near_lists(index, queries.numpy(), others.numpy(), 10))
+        nearest = (queries @ keys.T).masked_fill(~others, -2).topk(10).indices
+        hits += int((found[:, :, None] == nearest[:, None]).sum())
+    assert hits >= 0.95 * 3000
+
+
+def test_beyond_the_exact_search_no_negative_is_of_the_same_class(tmp_path: Path) -> None:
+    path, labels = tmp_path / "index.faiss", torch.arange(2000) % 10
+    keys = F.normalize(unit(2000) * 0.1 + F.one_hot(labels, 10).float() @ unit(10, seed=1), dim=1)
+    write_index(keys, path, exact=1999)
+    found = hard_negatives(path, labels, 5)
+    assert (found >= 0).all()
+    assert (labels[found] != labels[:, None]).all()
+
+
+@given(st.integers(4, 40), st.integers(2, 4), st.integers(1, 9), st.integers(0, 100))
+def test_random_negatives_are_any_of_other_classes(images: int, classes: int, count: int, seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    labels = torch.cat([torch.arange(classes), torch.randint(classes, (images - classes,), generator=random)])
+    indices = torch.randint(images, (7,), generator=random)
+    found = random_negatives(labels, count)(indices)
+    assert found.shape == (7, count)
+    assert (labels[found] != labels[indices, None]).all()
+
+
+def test_random_negatives_are_drawn_evenly_and_anew() -> None:
+    draw, labels = random_negatives(torch.tensor([2, 0, 1, 0, 2, 0]), 3000), torch.tensor([2, 0, 1, 0, 2, 0])
+    torch.manual_seed(0)
+    one, two = draw(torch.tensor([0])), draw(torch.tensor([0]))
+    assert not torch.equal(one, two)
+    shares = one[0].bincount(minlength=6) / 3000
+    torch.testing.assert_close(shares[labels != 2], torch.full((4,), 0.25), atol=0.03, rtol=0)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from secateur.models.subnetwork import Subnetwork
 from secateur.transfer.bank import MemoryBank, Teacher
+from secateur.transfer.condensed import condensed
 from secateur.transfer.losses import decoupled, gated_transfer, info_nce, kl
 from secateur.transfer.negatives import hard_negatives
 from secateur.transfer.objectives import (
@@ -18,9 +19,12 @@ from secateur.transfer.objectives import (
     Objective,
     Seen,
     cached,
+    drawn,
     hinton,
     label_loss,
+    mined,
     online,
+    taught,
 )
 
 IMAGES, CLASSES, DENSE, WIDTH, TEACHERS = 40, 4, 8, 5, 3
@@ -131,9 +135,13 @@ def test_the_projection_is_orthogonal_and_comes_from_the_seed(tmp_path: Path) ->
 
 
 def test_negatives_of_a_batch_are_of_other_classes(tmp_path: Path) -> None:
-    objective = transfer(tmp_path)
-    assert objective.negatives.shape == (IMAGES, min(NEGATIVES, IMAGES * 3 // 4))
-    assert (LABELS[objective.negatives] != LABELS[:, None]).all()
+    bank, positions = made_up(tmp_path), torch.arange(IMAGES)
+    hard, others = mined(bank, LABELS)(positions), drawn(bank, LABELS)(positions)
+    assert hard.shape == (IMAGES, min(NEGATIVES, IMAGES * 3 // 4))
+    assert others.shape == (IMAGES, NEGATIVES)
+    assert (LABELS[hard] != LABELS[:, None]).all()
+    assert (LABELS[others] != LABELS[:, None]).all()
+    assert torch.equal(hard, transfer(tmp_path).negatives(positions))  # what is mined is the default
 
 
 def test_an_objective_works_on_every_device(tmp_path: Path, device: torch.device) -> None:
@@ -176,6 +184,30 @@ def test_an_online_teacher_sees_the_students_views_and_learns_nothing() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
     assert all(parameter.grad is None for parameter in teacher.parameters())
     assert batch.logits.grad is not None
+
+
+def test_teachers_speak_of_the_very_views_that_are_seen_where_those_are_fixed(tmp_path: Path) -> None:
+    bank, batch = made_up(tmp_path), seen(views=2)
+    fixed = tuple(replace(bank, logits=tuple(normal(TEACHERS, IMAGES, CLASSES, seed=20 + v))) for v in range(4))
+    both = replace(bank, fixed=fixed)
+    assert torch.equal(taught(both, batch), bank.at(batch.indices).expand(2, -1, -1, -1))
+    found = taught(both, batch._replace(fixed=(3, 1)))
+    assert torch.equal(found, torch.stack([fixed[view].at(batch.indices) for view in (3, 1)]))
+    told = Distillation(cached(both), hinton, 0.0)(batch._replace(fixed=(3, 1)))
+    torch.testing.assert_close(told, 0.9 * kl(found[:, :, 0], batch.logits).mean())
+    objective = ContrastiveTransfer(both, LABELS, WIDTH, pull=1.0, contrast=0.0, seed=0)
+    loss = objective(batch._replace(fixed=(3, 1)))
+    torch.testing.assert_close(loss, label_loss(batch) + gated_transfer(found, batch.logits))
+
+
+def test_condensed_teachers_pull_on_their_classes_and_the_rest(tmp_path: Path) -> None:
+    bank, batch = made_up(tmp_path), seen(views=2)
+    classes = bank.logits[0].float().topk(2).indices
+    few = [condensed(each.float(), classes) for each in bank.logits]
+    condensed_bank = replace(bank, logits=tuple(few), classes=classes.short())
+    loss = Distillation(cached(condensed_bank), hinton, 0.0)(batch)
+    said = condensed(batch.logits, classes[batch.indices].expand(2, -1, -1))
+    torch.testing.assert_close(loss, 0.9 * kl(few[0][batch.indices], said).mean())
 
 
 def test_a_cached_teacher_is_the_widest_of_the_bank(tmp_path: Path) -> None:

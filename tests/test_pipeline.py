@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import secateur as sc
+from secateur.models.architecture import architecture_of
+from secateur.models.gram import grams
 from secateur.transfer.finetune import Recipe
 from secateur.transfer.finetune import finetune as train
 from secateur.transfer.objectives import CrossEntropy
@@ -229,13 +231,67 @@ def test_more_trials_go_on_from_those_that_are_stored(net: sc.Supernet, data: sc
     assert counts == [(1, 1), (3, 2)]
 
 
-@pytest.mark.parametrize("method", ["ckt-kl", "kdft", "kd", "dkd", "ce"])
+@pytest.mark.parametrize("method", ["ckt-kl", "kdft", "kd", "dkd", "crd", "ce"])
 def test_every_method_trains_the_same_architecture(
     net: sc.Supernet, data: sc.Data, found: sc.Found, student: nn.Module, method: str
 ) -> None:
     other = sc.finetune(net, found.best(), found.bank, data, epochs=1, method=method)
     assert not same(other, student)
     assert [p.shape for p in other.parameters()] == [p.shape for p in student.parameters()]
+
+
+def test_teachers_are_not_run_while_a_student_learns_from_the_bank(
+    net: sc.Supernet, data: sc.Data, found: sc.Found
+) -> None:
+    passes: list[str] = []
+    training = ["before"]
+
+    def noted(module: nn.Module, inputs: object) -> None:
+        if module is net.model:  # a student is a copy, hooks and all
+            passes.append(training[-1])
+
+    hook = net.model.register_forward_pre_hook(noted)
+    known = grams(net, data.train)
+    try:
+        for method in ("ckt", "kdft", "kd"):
+            sc.finetune(
+                net,
+                found.best(),
+                found.bank,
+                data,
+                epochs=1,
+                method=method,
+                known=known,
+                progress=lambda what, *_: training.append(what),  # from the first step on
+            )
+            training.append("before")
+    finally:
+        hook.remove()
+    assert [passes.count(f"fine-tuning ({method})") for method in ("ckt", "kdft")] == [0, 0]
+    assert passes.count("fine-tuning (kd)") == data.train.steps(128) - 1
+
+
+def test_a_student_may_see_the_views_that_the_bank_holds(
+    net: sc.Supernet, data: sc.Data, found: sc.Found, storage: Path, student: nn.Module
+) -> None:
+    with pytest.raises(sc.SecateurError, match="views=2, and the bank holds 0 of each image; give at most as many"):
+        sc.finetune(net, found.best(), found.bank, data, epochs=1, views=2)
+    again = sc.find(net, data, "50%", trials=4, storage=storage, views=2)
+    one, two = (sc.finetune(net, found.best(), again.bank, data, epochs=1, views=views) for views in (2, 0))
+    assert same(two, student)
+    assert not same(one, student)
+
+
+def test_a_recipe_says_everything_else(net: sc.Supernet, data: sc.Data, found: sc.Found, student: nn.Module) -> None:
+    recipe = Recipe(optimizer="adamw", learning_rate=0.002, average=0.9)
+    assert not same(sc.finetune(net, found.best(), found.bank, data, epochs=1, recipe=recipe), student)
+
+
+def test_an_architecture_says_who_taught_it(student: nn.Module, found: sc.Found) -> None:
+    training = architecture_of(student)["training"]
+    assert [(t["macs"], t["loss"]) for t in training["teachers"]] == [(t.macs, t.loss) for t in found.bank.teachers]
+    assert [t["open"] for t in training["teachers"]] == training["gates_open"]
+    assert training["gates_open"][0] == 1.0
 
 
 @pytest.mark.parametrize("budget", ["50%", "100%"])

@@ -1,7 +1,10 @@
 """Points of a finished run, fine-tuned on their own."""
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +82,50 @@ def test_done_once_it_is_not_done_again_but_another_method_is(out: Path) -> None
     assert other != first[1]
     record = json.loads((other / "architecture.json").read_text())
     assert (record["training"]["method"], record["training"]["seed"]) == ("kdft", 5)
+
+
+def test_a_point_is_taught_by_its_own_teachers_and_those_that_are_there_serve_again(out: Path) -> None:
+    before = contents(out / "bank")
+    _, folder = tune(out, "60%", method="ckt-kl")
+    after = contents(out / "bank")
+    assert {name: after[name] for name in before} == before
+    (plan,) = (name for name in after if name.startswith("bank-"))
+    point = json.loads((folder / "architecture.json").read_text())
+    teachers = json.loads(after[plan])["teachers"]
+    held = next(p for p in json.loads((out / "front.json").read_text())["points"] if p["groups"] == point["groups"])
+    losses = [teacher["loss"] for teacher in teachers]
+    assert losses == sorted(losses)
+    assert losses[-1] < held["figures"]["holdout"]["loss"] or len(losses) == 1
+    assert teachers[0]["macs"] == point["costs"]["dense"]["macs"]
+    assert [t["loss"] for t in point["training"]["teachers"]] == losses
+
+
+def test_torchrun_trains_a_point_together_and_the_first_process_alone_writes_and_speaks(out: Path) -> None:
+    words = ["-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "secateur", "transfer", str(out)]
+    options = ["--flops", "60%", "--method", "ckt", "--seed", "8", "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, *words, *options], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    printed = json.loads(line)
+    student = sc.load(printed["out"], base=constructor(asked(out).model, 10))
+    assert sum(p.numel() for p in student.parameters()) == printed["tuned"]["parameters"]
+    metrics = (Path(printed["out"]) / "transfer" / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in metrics]
+    assert steps == sorted(set(steps))
+    figures, _ = tune(out, "60%", method="ckt", seed=8)  # done already
+    assert {name: printed[name] for name in figures} == figures
+
+
+def test_a_run_under_torchrun_is_refused(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(SystemExit) as ended:
+        main(["run", *shlex.split(asked(out).words), "--out", str(out)])
+    assert ended.value.code == 2
+    assert "run it without torchrun, then torchrun secateur transfer" in capsys.readouterr().err
 
 
 def test_without_a_budget_it_is_the_winner(out: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import secateur as sc
 from secateur.models.architecture import subnetwork_of
@@ -166,7 +167,13 @@ def test_the_pictures_open(run: Run) -> None:
 
 
 def test_every_long_piece_of_work_was_told(run: Run) -> None:
-    assert list(dict.fromkeys(run.told)) == [
+    bank = json.loads((run.out / "run.json").read_text())["stages"]["bank"]
+    short = f", {len(bank['teachers'])} teachers" if bank["missing"] else ""
+    files = [load_file(path) for path in (run.out / "bank").glob("teacher-*")]
+    size = sum(tensor.nbytes for file in files for tensor in file.values())
+    told = list(dict.fromkeys(run.told))
+    assert told[-2] == f"memory bank, {size / 1e6:.3g} MB{short}"
+    assert [what.split(",")[0] for what in told] == [
         "reading images",
         "training the dense network",
         "coarse search",

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,21 +11,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..models.atoms import FloatArray
-from ..models.batches import Split
-from ..models.compensate import compensated
 from ..models.errors import SecateurError
-from ..models.evaluate import BATCH, device_of, embed, recalibrate
-from ..models.gram import Gram
-from ..models.slim import kept_places
 from ..models.subnetwork import Subnetwork
-from ..models.supernet import Supernet
-from ..models.trace import evaluating
+from .condensed import expanded
 
 TEACHERS = 5
+PLAN = "bank.json"  # of the winner's bank; other points of the front have their own beside it
 
 
 @dataclass(frozen=True)
@@ -41,21 +35,36 @@ class Teacher:
 class MemoryBank:
     """What each teacher says of every training image, by the image's position; best teacher first.
 
-    Teachers ran once, with recalibrated batch norm, on the images as they are. Embeddings are what the
-    network's last layer reads, at the dense network's width: removed channels are zeros, so that all
-    teachers share one space.
+    Teachers ran once, with recalibrated batch norm, on the images as they are, and on ``fixed`` views of them: a
+    bank for each, of logits alone. Embeddings are what the network's last layer reads, at the dense network's
+    width: removed channels are zeros, so that all teachers share one space. Where classes are many, logits are
+    ``condensed`` to the ``classes`` that the first teacher finds likely, and embeddings are that one's alone.
 
-    Shape: logits K x (N, C), embeddings K x (N, D), float16, memory-mapped
+    Shape: logits K x (N, C), embeddings K x (N, D), float16, memory-mapped; condensed: logits K x (N, k + 1),
+    classes (N, k) int16, embeddings 1 x (N, D)
     """
 
     folder: Path
     teachers: tuple[Teacher, ...]
     logits: tuple[Tensor, ...]
     embeddings: tuple[Tensor, ...]
+    classes: Tensor | None = None
+    fixed: "tuple[MemoryBank, ...]" = ()
 
     def at(self, indices: Tensor) -> Tensor:
-        """All teachers' logits of these images. Shape: indices (B,) → (B, K, C) float32"""
+        """All teachers' logits of these images, as they are stored. Shape: indices (B,) → (B, K, C) float32"""
         return torch.stack([logits[indices] for logits in self.logits], 1).float()
+
+    def told(self, indices: Tensor, student: Tensor) -> Tensor:
+        """All teachers' logits of these images, of all classes; what is not known of them is as the student has it.
+
+        Shape: indices (B,), student (..., B, C) → (..., B, K, C) float32
+        """
+        stored = self.at(indices).to(student.device)
+        if self.classes is None:
+            return stored.expand(*student.shape[:-2], *stored.shape)
+        classes = self.classes[indices].long().to(student.device)
+        return expanded(stored, classes[:, None], student.detach()[..., None, :])
 
     def keys(self) -> Tensor:
         """The best teacher's embeddings, standardised and of unit length. Shape: → (N, D) float32"""
@@ -107,88 +116,55 @@ def choose_teachers(candidates: Sequence[Candidate], dense: Subnetwork, winner: 
     return [Teacher(candidates[c].subnetwork, candidates[c].loss, candidates[c].macs) for c in chosen]
 
 
-def record(
-    net: Supernet, teachers: Sequence[Teacher], grams: Mapping[str, Gram], split: Split, folder: Path, data: str
-) -> Iterator[int]:
-    """Fill the bank in ``folder``, one file a teacher; yields images done, over all teachers.
-
-    Teachers are compensated by ``grams``, as they were when the search scored them. One that is already there
-    is not run again. ``data`` is the data set's fingerprint.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "bank.json").exists():
-        _plan(folder, data)  # the teachers that are there must be of the same data
-    plan = [{"kept": t.subnetwork.kept, "loss": t.loss, "macs": t.macs} for t in teachers]
-    _write_json(folder / "bank.json", {"format": "secateur/bank/1", "data": data, "teachers": plan})
-    done = 0
-    for teacher in teachers:
-        path = folder / _file(teacher)
-        if path.exists():
-            done += len(split)
-            yield done
-            continue
-        for count in _record(net, teacher.subnetwork, grams, split, path):
-            yield done + count
-        done += len(split)
-
-
-def _record(
-    net: Supernet, subnetwork: Subnetwork, grams: Mapping[str, Gram], split: Split, path: Path
-) -> Iterator[int]:
-    model = compensated(net, subnetwork, grams)
-    recalibrate(model, split)
-    kept = kept_places(net, subnetwork).get(f"{net.head}.weight", {}).get(1)
-    logits, embeddings, done = torch.empty(0), torch.empty(0), 0
-    for images, _, indices in split.batches(BATCH):
-        with evaluating(model), torch.no_grad():
-            z, e = (x.cpu() for x in embed(model, net.head, images.to(device_of(model))))
-        if kept is not None:
-            e = torch.zeros(len(e), net.shapes[f"{net.head}.weight"][1]).index_copy(1, torch.from_numpy(kept), e)
-        if not done:
-            logits = torch.empty(len(split), z.shape[1], dtype=torch.float16)
-            embeddings = torch.empty(len(split), e.shape[1], dtype=torch.float16)
-        logits[indices], embeddings[indices] = z.half(), e.half()
-        done += len(indices)
-        yield done
-    partial = path.with_suffix(".partial")
-    save_file({"logits": logits, "embeddings": embeddings}, partial)
-    partial.replace(path)
-
-
-def open_bank(folder: Path, images: int, data: str) -> MemoryBank:
+def open_bank(folder: Path, images: int, data: str, plan: str = PLAN) -> MemoryBank:
     """The bank that ``record`` filled. Raises SecateurError where it is of other data, or broken."""
-    plan = _plan(folder, data)
-    teachers = tuple(Teacher(Subnetwork(tuple(map(tuple, t["kept"]))), t["loss"], t["macs"]) for t in plan["teachers"])
-    logits, embeddings = zip(*(_open(folder / _file(t), images) for t in teachers), strict=True)
-    return MemoryBank(folder, teachers, logits, embeddings)
+    said = read_plan(folder / plan, data)
+    teachers = tuple(Teacher(Subnetwork(tuple(map(tuple, t["kept"]))), t["loss"], t["macs"]) for t in said["teachers"])
+    whole, *fixed = (_opened(folder, teachers, view, images) for view in (None, *range(said.get("views", 0))))
+    return replace(whole, fixed=tuple(fixed))
 
 
-def _plan(folder: Path, data: str) -> dict[str, Any]:
+def _opened(folder: Path, teachers: tuple[Teacher, ...], view: int | None, images: int) -> MemoryBank:
+    tensors = [read(folder / file_of(teacher, view), images) for teacher in teachers]
+    embeddings = tuple(each["embeddings"] for each in tensors if "embeddings" in each)
+    logits = tuple(each["logits"] for each in tensors)
+    return MemoryBank(folder, teachers, logits, embeddings, tensors[0].get("classes"))
+
+
+def read_plan(path: Path, data: str) -> dict[str, Any]:
+    """Which teachers a bank has, of these data; SecateurError where it is of others, or not there."""
     try:
-        plan: dict[str, Any] = json.loads((folder / "bank.json").read_text())
+        plan: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise SecateurError(f"no memory bank in {folder} ({error}); run secateur search first") from error
+        raise SecateurError(f"no memory bank in {path.parent} ({error}); run secateur search first") from error
     if plan["data"] != data:
-        raise SecateurError(f"the bank in {folder} is of other data ({plan['data']}, not {data}); give another --out")
+        here = f"the bank in {path.parent} is of other data"
+        raise SecateurError(f"{here} ({plan['data']}, not {data}); give another --out")
     return plan
 
 
-def _open(path: Path, images: int) -> tuple[Tensor, Tensor]:
+def read(path: Path, images: int) -> dict[str, Tensor]:
+    """What one teacher says of all images, memory-mapped; SecateurError where it is not whole."""
     try:
         with safe_open(path, "pt") as file:
-            logits, embeddings = file.get_tensor("logits"), file.get_tensor("embeddings")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise SecateurError(f"{path} cannot be read ({error}); delete it and run again") from error
-    if len(logits) != images:
-        raise SecateurError(f"{path} holds {len(logits)} images, the training data {images}; delete it and run again")
-    return logits, embeddings
+    if (held := len(tensors["logits"])) != images:
+        raise SecateurError(f"{path} holds {held} images, the training data {images}; delete it and run again")
+    return tensors
 
 
-def _file(teacher: Teacher) -> str:
-    return f"teacher-{hashlib.sha256(teacher.subnetwork.to_json().encode()).hexdigest()[:12]}.safetensors"
+def plan_of(student: Subnetwork) -> str:
+    """The name of the file that lists the teachers of a student that is not the winner."""
+    return f"bank-{_mark(student)}.json"
 
 
-def _write_json(path: Path, value: object) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value))
-    partial.replace(path)
+def file_of(teacher: Teacher, view: int | None = None) -> str:
+    """The name of the file that holds what a teacher says of the images as they are, or of a fixed view of them."""
+    name = f"teacher-{_mark(teacher.subnetwork)}"
+    return f"{name}.safetensors" if view is None else f"{name}-view-{view}.safetensors"
+
+
+def _mark(subnetwork: Subnetwork) -> str:
+    return hashlib.sha256(subnetwork.to_json().encode()).hexdigest()[:12]

@@ -2,28 +2,34 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import cos, pi
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..models.batches import Split
+from ..models.batches import Split, Views
 from ..models.errors import SecateurError
 from ..models.evaluate import device_of, embed
+from .checkpoint import keep, resume
 from .objectives import Objective, Seen
+from .ranks import ranks
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: SGD with Nesterov momentum 0.9, learning rate warmed up, then cosine to 0.
+    """How to train: SGD with Nesterov momentum 0.9, or AdamW; learning rate warmed up, then cosine to 0.
 
-    ``warmup`` in epochs; ``keep_every``: steps between checkpoints, what a kill can cost at most.
+    ``batch``: images a step, all processes together, each of which takes its share in ``parts``, one by one, where
+    memory is short. ``clip``: the longest that a step's gradient may be. ``average``: how much of the moving average of
+    the weights outlives a step; with it the average is what remains in the end. ``fixed_views``: how many views there
+    are of each image, shown in turn, those that a bank holds; 0: each is new. ``bfloat16``: the student runs in
+    autocast. ``warmup`` in epochs; ``keep_every``: steps between checkpoints, what a kill can cost at most.
     """
 
     epochs: int = 10
@@ -33,12 +39,23 @@ class Recipe:
     warmup: float = 0.2
     seed: int = 0
     keep_every: int = 50
+    optimizer: str = "sgd"
+    parts: int = 1
+    clip: float | None = None
+    average: float = 0.0
+    fixed_views: int = 0
+    bfloat16: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.keep_every) < 1 or self.batch < 2 or not self.learning_rate > 0:
+        least = min(self.epochs, self.keep_every, self.parts)
+        if least < 1 or self.batch < 2 * self.parts or not self.learning_rate > 0:
             raise SecateurError(
-                f"epochs={self.epochs}, batch={self.batch}, learning_rate={self.learning_rate}: "
-                "give at least 1 epoch, 2 images a batch and a positive learning rate"
+                f"epochs={self.epochs}, batch={self.batch}, parts={self.parts}, learning_rate={self.learning_rate}: "
+                "give at least 1 epoch, 2 images a batch and part and a positive learning rate"
+            )
+        if self.optimizer not in ("sgd", "adamw") or not 0 <= self.average < 1:
+            raise SecateurError(
+                f"optimizer={self.optimizer!r}, average={self.average}: give sgd or adamw, and a share in [0, 1)"
             )
 
 
@@ -60,40 +77,53 @@ def finetune(
     """Train ``model`` in place, yielding every step; a checkpoint in ``folder`` is taken up where it ended.
 
     The order and augmentation of images come from (seed, epoch, step), so a run that was stopped goes on to
-    the very same weights. Batch norm is left with the running statistics of training.
+    the very same weights. Batch norm is left with the running statistics of training. Processes of torchrun share
+    each batch and add up their gradients: the step is that of one process that takes as many parts. Buffers (batch
+    norm's statistics, gate counts, memories) are each process's own; the first one's are kept.
     """
-    device = device_of(model)
+    device, team = device_of(model), ranks()
+    if recipe.batch < 2 * recipe.parts * team.world:
+        raise SecateurError(f"batch={recipe.batch} for {team.world} processes; give at least 2 images for each part")
     objective.module.to(device)
-    trained = nn.ModuleDict({"model": model, "objective": objective.module})
-    optimizer = torch.optim.SGD(
-        trained.parameters(),
-        lr=recipe.learning_rate,
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=recipe.weight_decay,
-    )
+    average = _average(model, recipe)
+    kept = nn.ModuleDict({"model": model, "objective": objective.module, "average": average})
+    trained = [*model.parameters(), *objective.module.parameters()]
+    optimizer = _optimizer(trained, recipe)
     per_epoch = split.steps(recipe.batch)
     steps = recipe.epochs * per_epoch
-    done, before = _resume(trained, optimizer, folder, recipe)
+    done, before = resume(kept, optimizer, folder, asdict(recipe))
+    team.agree(kept.state_dict().values())
     start = time.perf_counter() - before
     model.train()
     while done < steps:
         epoch, offset = divmod(done, per_epoch)
-        for images, labels, indices in split.epoch(recipe.batch, _mixed(recipe.seed, epoch), objective.views, offset):
+        fixed, part = _in_turn(recipe.fixed_views, epoch, objective.views), (team.rank, team.world)
+        seed = _mixed(recipe.seed, epoch)
+        for batch in split.epoch(recipe.batch, seed, objective.views, offset, fixed=fixed, part=part):
             for group in optimizer.param_groups:
                 group["lr"] = rate = learning_rate(recipe, done, steps, per_epoch)
-            with torch.random.fork_rng():
-                torch.manual_seed(_mixed(recipe.seed, recipe.epochs + done))  # for dropout
-                loss = objective(_see(model, head, images.to(device), labels.to(device), indices))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss = torch.zeros((), device=device)
+            for number, piece in enumerate(_pieces(batch, recipe.parts), recipe.parts * team.rank):
+                see = partial(_see, model, head, piece, fixed, recipe.bfloat16)
+                share = len(piece.labels) / min(recipe.batch, len(split))
+                loss += _backward(objective, see, share, _mixed(recipe.seed, recipe.epochs + done, number))
+            team.add([loss, *(p.grad for p in trained if p.grad is not None)])
+            if recipe.clip is not None:
+                nn.utils.clip_grad_norm_(trained, recipe.clip)
             optimizer.step()
+            if isinstance(average, AveragedModel):
+                average.update_parameters(model)
             done += 1
             seconds = time.perf_counter() - start
-            step = Step(done, steps, epoch, float(loss.detach()), rate, seconds)
-            if folder and (done % recipe.keep_every == 0 or done == steps):
-                _keep(trained, optimizer, folder, recipe, step)
+            step = Step(done, steps, epoch, float(loss), rate, seconds)
+            if folder and team.first and (done % recipe.keep_every == 0 or done == steps):
+                keep(kept, optimizer, folder, asdict(recipe), done, seconds)
+                with (folder / "metrics.jsonl").open("a") as file:
+                    file.write(json.dumps(asdict(step)) + "\n")
             yield step
+    if isinstance(average, AveragedModel):
+        model.load_state_dict(average.module.state_dict())
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int, per_epoch: int) -> float:
@@ -104,55 +134,48 @@ def learning_rate(recipe: Recipe, step: int, steps: int, per_epoch: int) -> floa
     return recipe.learning_rate * 0.5 * (1 + cos(pi * (step - warm) / (steps - warm)))
 
 
-def _see(model: nn.Module, head: str | None, images: Tensor, labels: Tensor, indices: Tensor) -> Seen:
-    views, batch = images.shape[:2]
-    logits, embeddings = embed(model, head, images.flatten(0, 1))
-    return Seen(logits.reshape(views, batch, -1), embeddings.reshape(views, batch, -1), labels, indices, images)
+def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, rate, weight_decay=decay)
+    return torch.optim.SGD(parameters, rate, momentum=0.9, nesterov=True, weight_decay=decay)
 
 
-def _keep(trained: nn.Module, optimizer: torch.optim.SGD, folder: Path, recipe: Recipe, step: Step) -> None:
-    """Weights and momentum as safetensors, whole or not at all, and a line of metrics.jsonl."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"state.{name}": _plain(tensor) for name, tensor in trained.state_dict().items()}
-    for name, parameter in trained.named_parameters():
-        if (momentum := optimizer.state[parameter].get("momentum_buffer")) is not None:
-            tensors[f"momentum.{name}"] = _plain(momentum)
-    about = {"done": str(step.step), "seconds": str(step.seconds), "recipe": json.dumps(asdict(recipe))}
-    save_file(tensors, folder / "checkpoint.partial", about)
-    (folder / "checkpoint.partial").replace(folder / "checkpoint.safetensors")
-    with (folder / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps(asdict(step)) + "\n")
+def _average(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """What holds the moving average of the weights; nothing, where none is asked for."""
+    if not recipe.average:
+        return nn.Module()
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))  # type: ignore[no-untyped-call]
 
 
-def _resume(trained: nn.Module, optimizer: torch.optim.SGD, folder: Path | None, recipe: Recipe) -> tuple[int, float]:
-    """Load the checkpoint, if there is one. Returns the steps done and the seconds they took."""
-    path = folder / "checkpoint.safetensors" if folder else None
-    if path is None or not path.exists():
-        return 0, 0.0
-    try:
-        with safe_open(path, "pt", device=str(device_of(trained))) as file:
-            about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise SecateurError(f"{path} cannot be read ({error}); delete it to start this stage anew") from error
-    if json.loads(about["recipe"]) != asdict(recipe):
-        raise SecateurError(f"{path} is of another recipe ({about['recipe']}); give the same options or another --out")
-    try:
-        trained.load_state_dict({n[6:]: t for n, t in tensors.items() if n.startswith("state.")})
-    except RuntimeError as error:
-        what = " ".join(str(error).split())[:200]
-        raise SecateurError(
-            f"{path} is of another network or method ({what}); give the same options or another --out"
-        ) from error
-    for name, parameter in trained.named_parameters():
-        if f"momentum.{name}" in tensors:
-            optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"]
-    return int(about["done"]), float(about["seconds"])
+def _in_turn(count: int, epoch: int, views: int) -> tuple[int, ...]:
+    """The numbers of the fixed views that an epoch shows."""
+    return tuple((epoch * views + view) % count for view in range(views)) if count else ()
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    """A copy as safetensors takes it: in the usual layout, memory of its own (modules may share a layer)."""
-    return tensor.detach().clone(memory_format=torch.contiguous_format)
+def _pieces(batch: Views, parts: int) -> Iterator[Views]:
+    images, labels, indices = batch
+    split = images.tensor_split(parts, 1), labels.tensor_split(parts), indices.tensor_split(parts)
+    return map(Views, *split)
 
 
-def _mixed(seed: int, stream: int) -> int:
-    return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
+def _backward(objective: Objective, see: Callable[[], Seen], share: float, seed: int) -> Tensor:
+    """Add the gradients of one piece of a batch; gives its ``share`` of the loss. The seed is for dropout."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        loss = objective(see()) * share
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
+
+
+def _see(model: nn.Module, head: str | None, batch: Views, fixed: tuple[int, ...], bfloat16: bool) -> Seen:
+    device, (views, count) = device_of(model), batch.images.shape[:2]
+    images, labels = batch.images.to(device), batch.labels.to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        seen = embed(model, head, images.flatten(0, 1))
+    logits, embeddings = (each.float().reshape(views, count, -1) for each in seen)
+    return Seen(logits, embeddings, labels, batch.indices, images, fixed)
+
+
+def _mixed(*streams: int) -> int:
+    return int(np.random.SeedSequence(streams).generate_state(1)[0])

@@ -1,5 +1,7 @@
 """The losses of knowledge transfer: what a student is told, as pure functions of logits and embeddings."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -73,12 +75,14 @@ def open_gates(teachers: Tensor, student: Tensor, temperature: float = TEMPERATU
 def gated_transfer(teachers: Tensor, views: Tensor, temperature: float = TEMPERATURE, power: int = 1) -> Tensor:
     """CKT-A: every view of an image is drawn to the mean logits of the teachers whose gates are open.
 
-    (1/VB) Σ_v Σ_i T·KL(mean_k∈open M_ik || z_i^v). EKG's poster, eq. 12, without its cross-entropy term.
+    (1/VB) Σ_v Σ_i T·KL(mean_k∈open M_ik || z_i^v). EKG's poster, eq. 12, without its cross-entropy term. Teachers may
+    speak of each view on its own; gates compare means over views.
 
-    Shape: teachers (B, K, C) best first, views (V, B, C) → ()
+    Shape: teachers (B, K, C) or (V, B, K, C) best first, views (V, B, C) → ()
     """
-    gates = open_gates(teachers, views.detach().mean(0), temperature)
-    target = teachers[:, gates].mean(1)  # (B, C)
+    each = teachers.expand(*views.shape[:2], *teachers.shape[-2:])
+    gates = open_gates(each.mean(0), views.detach().mean(0), temperature)
+    target = teachers[..., gates, :].mean(-2)
     return kl(target.expand_as(views), views, temperature, power).mean()
 
 
@@ -94,3 +98,16 @@ def info_nce(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: floa
     negative = torch.einsum("vbd,bmd->vbm", queries, negatives)  # (V, B, M)
     similar = torch.cat([positive, negative], -1) / temperature
     return -F.log_softmax(similar, -1)[..., 0].mean()
+
+
+def noise_contrastive(similar: Tensor, normaliser: Tensor, images: int, temperature: float = 0.07) -> Tensor:
+    """CRD's NCE: is a row of the memory the anchor's own (the first), or one of M drawn by chance?
+
+    −(1/B) Σ_i [ log P_i0/(P_i0 + M/N) + Σ_j≥1 log (M/N)/(P_ij + M/N) ] with P = exp(s/τ)/Z and N ``images``. Tian et
+    al. 2020, https://arxiv.org/abs/1910.10699, in the form of its code, which sets Z once; written in log-odds, so
+    that it needs no ε to stay finite.
+
+    Shape: similar (B, 1 + M) inner products, normaliser () → ()
+    """
+    odds = similar / temperature - normaliser.log() - math.log((similar.shape[1] - 1) / images)
+    return -(F.logsigmoid(odds[:, 0]) + F.logsigmoid(-odds[:, 1:]).sum(1)).mean()

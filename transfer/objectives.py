@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from ..models.trace import evaluating
 from .bank import MemoryBank
 from .losses import gated_transfer, info_nce, kl, open_gates
-from .negatives import hard_negatives, write_index
+from .negatives import Negatives, hard_negatives, random_negatives, write_index
 
 NEGATIVES = 64  # keys of other classes for each image
 
 
 class Seen(NamedTuple):
-    """What the student made of one batch.
+    """What the student made of one batch; ``fixed``: the numbers of its views, where they are not new.
 
     Shape: logits (V, B, C), embeddings (V, B, D), labels (B,), indices (B,), images (V, B, channels, size...)
     """
@@ -26,9 +26,11 @@ class Seen(NamedTuple):
     labels: Tensor
     indices: Tensor
     images: Tensor
+    fixed: tuple[int, ...] = ()
 
 
 Teaching: TypeAlias = Callable[[Seen], Tensor]  # → logits (V, B, C)
+Choice: TypeAlias = Callable[[MemoryBank, Tensor], Negatives]  # of a bank and the labels (N,)
 Told: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]  # of teacher, student, labels → (V, B)
 
 
@@ -100,10 +102,22 @@ def online(dense: nn.Module) -> Teaching:
     return told
 
 
+def taught(bank: MemoryBank, seen: Seen) -> Tensor:
+    """What the teachers of a bank say: of the very views that the student sees where those are fixed, else of the
+    images as they are.
+
+    Shape: → (V, B, K, C)
+    """
+    if not seen.fixed:
+        return bank.told(seen.indices, seen.logits)
+    each = zip(seen.fixed, seen.logits, strict=True)
+    return torch.stack([bank.fixed[view].told(seen.indices, student) for view, student in each])
+
+
 def cached(bank: MemoryBank) -> Teaching:
-    """The widest teacher of the bank, the dense network, on the images as they are: no forward pass."""
+    """The widest teacher of the bank, the dense network, as it spoke when the bank was filled: no forward pass."""
     widest = max(range(len(bank.teachers)), key=lambda k: bank.teachers[k].macs)
-    return lambda seen: bank.logits[widest][seen.indices].float().to(seen.logits.device).expand_as(seen.logits)
+    return lambda seen: taught(bank, seen)[:, :, widest]
 
 
 def hinton(teacher: Tensor, student: Tensor, labels: Tensor) -> Tensor:
@@ -111,38 +125,59 @@ def hinton(teacher: Tensor, student: Tensor, labels: Tensor) -> Tensor:
     return 0.9 * kl(teacher, student)
 
 
+def mined(bank: MemoryBank, labels: Tensor) -> Negatives:
+    """The keys of other classes that look most like an image's own; found once, since keys are static."""
+    path = bank.folder / "index.faiss"
+    write_index(bank.keys(), path)
+    hard = hard_negatives(path, labels, NEGATIVES)
+    return lambda indices: hard[indices]
+
+
+def drawn(bank: MemoryBank, labels: Tensor) -> Negatives:
+    """Any keys of other classes, anew at each step."""
+    return random_negatives(labels, NEGATIVES)
+
+
 class ContrastiveTransfer:
     """CKT: cross-entropy, plus the gated teachers of the bank, plus InfoNCE against its keys.
 
     L = CE + ``pull`` · CKT-A + ``contrast`` · InfoNCE, over two views of each image. The keys are the dense
     network's standardised embeddings and the student's embeddings reach them through one linear
-    projection, trained along and thrown away; negatives are mined once, since keys are static. A term of
-    weight 0 is not computed. The papers leave the contrastive term open: this is methods 1.3 d, A plus B.
+    projection, trained along and thrown away; ``choose`` says which keys are negatives. A term of weight 0
+    is not computed. The papers leave the contrastive term open: this is methods 1.3 d, A plus B.
     """
 
-    def __init__(self, bank: MemoryBank, labels: Tensor, width: int, *, pull: float, contrast: float, seed: int):
+    def __init__(
+        self,
+        bank: MemoryBank,
+        labels: Tensor,
+        width: int,
+        *,
+        pull: float,
+        contrast: float,
+        seed: int,
+        choose: Choice = mined,
+    ):
         self.views, self.bank, self.pull, self.contrast = 2, bank, pull, contrast
         self.module = nn.Module()
         # of how many steps each gate was open; a buffer, so that a checkpoint carries it
         self.module.register_buffer("opened", torch.zeros(len(bank.teachers) + 1))
         if contrast:
             self.keys = bank.keys()
-            path = bank.folder / "index.faiss"
-            write_index(self.keys, path)
-            self.negatives = hard_negatives(path, labels, NEGATIVES)
+            self.negatives = choose(bank, labels)
             self.module.add_module("projection", _projection(width, self.keys.shape[1], seed))
 
     def __call__(self, seen: Seen) -> Tensor:
         """Cross-entropy and the two terms of the bank."""
         loss, device = label_loss(seen), seen.logits.device
         if self.pull:
-            teachers = self.bank.at(seen.indices).to(device)
-            gates = open_gates(teachers, seen.logits.detach().mean(0))
+            teachers = taught(self.bank, seen)
+            gates = open_gates(teachers.mean(0), seen.logits.detach().mean(0))
             self.module.get_buffer("opened").add_(torch.cat([gates, gates[:1]]))  # the last counts steps
             loss = loss + self.pull * gated_transfer(teachers, seen.logits)
         if self.contrast:
             queries = F.normalize(self.module.get_submodule("projection")(seen.embeddings), dim=-1)
-            keys, others = self.keys[seen.indices], self.keys[self.negatives[seen.indices]]
+            keys, others = self.keys[seen.indices], self.keys[self.negatives(seen.indices)]
             loss = loss + self.contrast * info_nce(queries, keys.to(device), others.to(device))
         return loss
 

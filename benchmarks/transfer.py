@@ -1,0 +1,265 @@
+"""What does the memory bank give? ResNet-20 (CIFAR-10, JPEG copy) at 50% of MACs, the form for a CPU.
+
+Every method fine-tunes the same searched subnetwork, with equal epochs, from weights compensated in sequence; beside it
+uniform widths in L1's order, and inherited weights. SGD, Nesterov 0.9, batch 128, cosine to 0, weight decay 5e-4,
+pad-4 crop and flip, last epoch's weights, statistics recalibrated. Test images are read once an arm.
+
+    python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--parts methods singles ablation schedules]
+
+methods: 3 epochs, seeds 0-2. singles: the same, seed 0. ablation: 2 epochs, one factor at a time. schedules: how many
+epochs to the holdout accuracy of 10 epochs of cross-entropy on raw uniform widths. The search and its banks are kept in
+--work, each arm as it ends in results/transfer.jsonl, so it can be run piece by piece; the table is of what is there.
+"""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from statistics import fmean, stdev
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from conditions import conditions
+from matplotlib.figure import Figure
+from trained import trained
+from tuned import each_once, figures, opened, part
+
+import secateur as sc
+from secateur.data import Data
+from secateur.models.budget import fit
+from secateur.models.evaluate import evaluate, recalibrate
+from secateur.models.gram import Gram, grams
+from secateur.models.sequence import compensated_in_sequence
+from secateur.models.slim import slim
+from secateur.models.subnetwork import Subnetwork, strongest
+from secateur.pipeline import METHODS, Lesson, embedding_width
+from secateur.search.filters import l1
+from secateur.search.interim import Interim, Records
+from secateur.transfer.bank import PLAN, MemoryBank, Teacher, choose_teachers, open_bank
+from secateur.transfer.finetune import Recipe, finetune
+from secateur.transfer.objectives import ContrastiveTransfer, CrossEntropy, Objective, drawn
+from secateur.transfer.record import Extent, record
+
+RESULTS = Path(__file__).parent / "results"
+NET, BUDGET, SAMPLE, VIEWS, KEPT = "resnet20", "50%", 1000, 8, 3
+PLANS = {"searched": PLAN, "uniform": "uniform.json", "best": "best.json"}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One fine-tuning. ``teachers``: how many of the bank, best first; ``choice``: even in loss, or the best.
+
+    ``views``: fixed ones, in the bank and in training; ``kept``: classes in the bank, the rest as one, where not 0.
+    """
+
+    method: str
+    epochs: int
+    seed: int = 0
+    student: str = "searched"
+    start: str = "sequence"
+    views: int = 0
+    teachers: int = 5
+    choice: str = "even"
+    kept: int = 0
+    learning_rate: float = 0.05
+
+
+REFERENCE = Arm("ce", 10, student="uniform", start="raw")  # whose holdout accuracy is to be reached sooner
+
+
+def twice(lesson: Lesson) -> Objective:
+    """Cross-entropy on two views: the control of what sees two."""
+    return CrossEntropy(2)
+
+
+def once(lesson: Lesson) -> Objective:
+    """CKT on one view."""
+    objective = METHODS["ckt"](lesson)
+    objective.views = 1
+    return objective
+
+
+def by_chance(lesson: Lesson) -> Objective:
+    """CKT with negatives drawn anew each step."""
+    labels, weights = lesson.data.train.labels, {"pull": 1.0, "contrast": 0.5}
+    return ContrastiveTransfer(lesson.bank, labels, lesson.width, **weights, seed=lesson.seed, choose=drawn)
+
+
+ARMS: dict[str, Callable[[Lesson], Objective]] = {
+    **METHODS,
+    "ce, two views": twice,
+    "ckt, one view": once,
+    "ckt, random negatives": by_chance,
+}
+
+
+@lru_cache(maxsize=1)
+def given(cifar: str, images: int) -> tuple[Data, sc.Supernet, dict[str, Gram]]:
+    """The data, or so many images of each split; the dense network; its Grams. Once a process."""
+    data = opened(cifar)
+    if images:
+        train, holdout, test = (part(each, images) for each in (data.train, data.holdout, data.test))
+        data = replace(data, train=train, holdout=holdout, test=test)
+    net = trained(NET, data)
+    return data, net, grams(net, data.train)
+
+
+def prepare(cifar: str, images: int, folder: Path, trials: int) -> dict[str, Any]:
+    """Search, uniform widths, and their banks, in ``folder``; what is there is not done again."""
+    data, net, known = given(cifar, images)
+    start = time.perf_counter()
+    found = sc.find(net, data, BUDGET, trials=trials, storage=folder)
+    seconds = {"search and bank": time.perf_counter() - start}
+    widths = fit(net.space, net.budget(BUDGET), net.space.dense.astype(np.float64))
+    uniform = strongest(l1(net, data.holdout), widths)
+    (folder / "searched.json").write_text(found.best().to_json())
+    (folder / "uniform.json").write_text(uniform.to_json())
+    records = Records(net, data.holdout, folder / "bank" / "records.jsonl", known)
+    sample = min(SAMPLE, len(data.holdout))
+    records.evaluate(uniform, "uniform", sample)
+    interims = [each for each in records.all if each.n == sample]
+    chosen = {
+        "searched": (choose_teachers(interims, net.dense, found.best()), Extent(VIEWS)),
+        "uniform": (choose_teachers(interims, net.dense, uniform), Extent()),
+        "best": (lowest(interims, net.dense, found.best()), Extent()),
+    }
+    for name, (teachers, extent) in chosen.items():
+        start = time.perf_counter()
+        run = partial(record, net, teachers, known, data.train, data=data.fingerprint)
+        for done in run(folder=folder / "bank", extent=extent, plan=PLANS[name]):
+            print(f"bank of {name}: {done}", end="\r", flush=True)
+        seconds[f"bank, {name}"] = time.perf_counter() - start
+    few = Extent(many=KEPT, kept=KEPT)
+    list(record(net, chosen["searched"][0], known, data.train, folder / "few", data.fingerprint, few))
+    listed = {name: [{"macs": t.macs, "loss": t.loss} for t in each] for name, (each, _) in chosen.items()}
+    return {"winner": found.winner.about(), "teachers": listed, "seconds": seconds}
+
+
+def lowest(interims: Sequence[Interim], dense: Subnetwork, winner: Subnetwork) -> list[Teacher]:
+    """The dense network and the four other subnetworks of the lowest loss."""
+    others = sorted((i for i in interims if i.subnetwork not in (dense, winner)), key=lambda i: i.loss)[:4]
+    chosen = [*(i for i in interims if i.subnetwork == dense), *others]
+    return [Teacher(each.subnetwork, each.loss, each.macs) for each in chosen]
+
+
+def bank_of(arm: Arm, data: Data, folder: Path, own: Path) -> MemoryBank:
+    """The bank that the arm may use, with an index of its own."""
+    where = folder / ("few" if arm.kept else "bank")
+    plan = PLANS["best" if arm.choice == "best" else "searched" if arm.kept else arm.student]
+    bank = open_bank(where, len(data.train), data.fingerprint, plan)
+    count = min(arm.teachers, len(bank.teachers))
+    fixed = tuple(replace(each, logits=each.logits[:count]) for each in bank.fixed[: arm.views])
+    return replace(bank, folder=own, teachers=bank.teachers[:count], logits=bank.logits[:count], fixed=fixed)
+
+
+def learn(arm: Arm, cifar: str, images: int, folder: Path) -> dict[str, Any]:
+    """Fine-tune, recalibrate, score; ``making``: seconds to mine negatives, where the method does."""
+    torch.set_num_threads(1)
+    data, net, known = given(cifar, images)
+    subnetwork = Subnetwork.from_json((folder / f"{arm.student}.json").read_text())
+    raw = arm.start == "raw"
+    model = slim(net, subnetwork) if raw else compensated_in_sequence(net, subnetwork, known, data.train)
+    with TemporaryDirectory() as own:
+        start = time.perf_counter()
+        width = embedding_width(model, net.head, data)
+        objective = ARMS[arm.method](Lesson(net, bank_of(arm, data, folder, Path(own)), data, width, arm.seed))
+        making = time.perf_counter() - start
+        recipe = Recipe(arm.epochs, learning_rate=arm.learning_rate, seed=arm.seed, fixed_views=arm.views)
+        *_, last = finetune(model, net.head, data.train, objective, recipe)
+    recalibrate(model, data.train)
+    scores = {split: figures(evaluate(model, getattr(data, split))) for split in ("holdout", "test")}
+    times = {"seconds": round(last.seconds, 1), "making": round(making, 1), "steps": last.steps}
+    return {**scores, **times, "views": objective.views, "gates": objective.gates()}
+
+
+def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
+    """The fine-tunings of these parts; ``best``: the method that stands for the bank."""
+    other = "ckt-kl" if best == "ckt" else "ckt"
+    base = Arm(best, 2)
+    changes: list[dict[str, Any]] = [{}, {"views": 1}, {"views": 4}, {"views": 8}, {"kept": KEPT}, {"choice": "best"}]
+    changes += [{"teachers": 1}, {"teachers": 3}]
+    methods = ("ckt-kl", "ckt, random negatives", "ckt, one view", "ce", "ce, two views")
+    every = {
+        "methods": [Arm(m, 3, s) for m in ("ce", "ce, two views", "kd", "dkd", "kdft", best) for s in seeds],
+        "singles": [
+            *(Arm(method, 3) for method in ("crd", other)),
+            *(Arm(method, 3, student="uniform") for method in ("ce", best)),
+            Arm("ce", 3, start="raw"),
+        ],
+        "ablation": [*(replace(base, **change) for change in changes), *(replace(base, method=m) for m in methods)],
+        "schedules": [REFERENCE, *(Arm(best, epochs) for epochs in (1, 2, 3, 5, 10))],
+    }
+    return list(dict.fromkeys(arm for name in parts for arm in every[name]))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each arm over its seeds: mean and spread of accuracy, seconds a step, and that over cross-entropy's."""
+    groups = defaultdict(list)
+    for row in rows:
+        groups[json.dumps({k: v for k, v in row["arm"].items() if k != "seed"})].append(row)
+    plain = [r["seconds"] / r["steps"] for r in rows if r["arm"]["method"] == "ce"]
+    lines = []
+    for key, runs in groups.items():
+        line: dict[str, Any] = {**json.loads(key), "seeds": [r["arm"]["seed"] for r in runs]}
+        for split in ("holdout", "test"):
+            found = [r[split]["accuracy"] for r in runs]
+            line[split] = {"mean": fmean(found), "std": stdev(found) if len(found) > 1 else None}
+        line["step"] = fmean(r["seconds"] / r["steps"] for r in runs)
+        lines.append({**line, "over_ce": line["step"] / fmean(plain) if plain else None})
+    return lines
+
+
+def draw(rows: Sequence[dict[str, Any]], best: str, path: Path) -> None:
+    """Seconds of training against holdout accuracy of whole schedules, beside the accuracy that is to be reached."""
+    ends = [row for row in rows if row["arm"] == asdict(Arm(best, row["arm"]["epochs"]))]
+    (goal,) = (row for row in rows if row["arm"] == asdict(REFERENCE))
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    seconds, reached = [row["seconds"] for row in ends], [row["holdout"]["accuracy"] for row in ends]
+    axes.plot(seconds, reached, "o", color="#0072B2", label=f"{best}, each schedule to its end")
+    axes.plot(
+        goal["seconds"], goal["holdout"]["accuracy"], "*", ms=12, color="#D55E00", label="cross-entropy, 10 epochs"
+    )
+    axes.axhline(goal["holdout"]["accuracy"], color="#555555", ls="--", lw=1)
+    axes.axvline(0.21 * goal["seconds"], color="#555555", ls=":", lw=1, label="21% of its seconds")
+    axes.set(xlabel="seconds of training, without the bank", ylabel="holdout accuracy", xlim=(0, None))
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    figure.savefig(path)
+
+
+def main() -> None:
+    """Run, and write transfer.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cifar", help="the image folder that unpack.py laid out")
+    parser.add_argument("--work", type=Path, required=True, help="a folder for the search and its banks")
+    parser.add_argument("--parts", nargs="+", default=["methods", "singles", "ablation", "schedules"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--best", default="ckt", help="the method that stands for the bank")
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--images", type=int, default=0, help="of each split; 0: all")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    asked = parser.parse_args()
+    about = prepare(asked.cifar, asked.images, asked.work, asked.trials)
+    jobs = arms(asked.parts, asked.seeds, asked.best)
+    work = partial(learn, cifar=asked.cifar, images=asked.images, folder=asked.work)
+    results = each_once(jobs, work, asked.out / "transfer.jsonl", asked.processes)
+    rows = [{"arm": asdict(job), **result} for job, result in zip(jobs, results, strict=True)]
+    lines = table(rows)
+    for line in lines:
+        print(line)
+    result = {**conditions(), "images": asked.images or "all", "trials": asked.trials, **about}
+    (asked.out / "transfer.json").write_text(json.dumps({**result, "arms": lines, "rows": rows}, indent=1) + "\n")
+    if "schedules" in asked.parts:
+        draw(rows, asked.best, asked.out / "transfer.svg")
+
+
+if __name__ == "__main__":
+    main()
