@@ -332,3 +332,19 @@ def test_networks_that_share_layers_or_lay_channels_last_can_be_kept(
     list(train(again, CrossEntropy(), folder=tmp_path))
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], tensor)
+
+
+def test_between_epochs_somebody_else_has_a_turn_before_the_checkpoint(tmp_path: Path) -> None:
+    def between(optimizer: torch.optim.Optimizer) -> None:
+        assert all("momentum_buffer" in optimizer.state[parameter] for parameter in model.parameters())
+        turns.append(model.get_parameter("head.bias").detach().clone())
+        with torch.no_grad():
+            model.get_parameter("head.bias").fill_(len(turns))
+
+    model, turns = toy(), list[Tensor]()
+    list(finetune(model, "head", coloured(), CrossEntropy(), RECIPE, tmp_path, between))
+    assert len(turns) == RECIPE.epochs
+    assert model.get_parameter("head.bias").tolist() == [2.0] * CLASSES
+    again = toy()
+    assert not list(finetune(again, "head", coloured(), CrossEntropy(), RECIPE, tmp_path, between))
+    assert_same(again.state_dict(), model.state_dict())
