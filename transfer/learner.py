@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..models.atoms import FloatArray
+from ..models.batches import Split
 from ..models.subnetwork import Subnetwork, strongest
 from ..models.supernet import Supernet
+from .finetune import Recipe, learning_rate
 from .objectives import Objective, Seen
 
 
@@ -42,13 +44,24 @@ class Penalised:
         self.module: nn.Module = nn.ModuleDict({"inner": inner.module, "penalty": penalty})
 
     def __call__(self, seen: Seen) -> Tensor:
-        """The sum of both."""
+        """The sum of both; the penalty comes second, when a teacher has seen the batch, too."""
+        loss = self.inner(seen)
         penalty: Tensor = self.penalty()
-        return self.inner(seen) + penalty
+        return loss + penalty
 
     def gates(self) -> list[float]:
         """Those of the objective."""
         return self.inner.gates()
+
+
+def reach(recipe: Recipe, split: Split) -> float:
+    """How far a parameter comes in one training under a gradient of 1: the sum of learning rates, with momentum 0.9.
+
+    A penalty divided by it does the same in few steps as in many.
+    """
+    per_epoch = split.steps(recipe.batch)
+    steps = recipe.epochs * per_epoch
+    return sum(learning_rate(recipe, step, steps, per_epoch) for step in range(steps)) / (1 - 0.9)
 
 
 def above(net: Supernet, scores: Sequence[FloatArray], threshold: float) -> Subnetwork:
