@@ -98,10 +98,11 @@ def finetune(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             done += 1
+            value = float(loss.detach())
+            del loss  # with its graph, which holds the shapes that parameters had
             if between and done % per_epoch == 0:
                 between(optimizer)
-            seconds = time.perf_counter() - start
-            step = Step(done, steps, epoch, float(loss.detach()), rate, seconds)
+            step = Step(done, steps, epoch, value, rate, time.perf_counter() - start)
             if folder and (done % recipe.keep_every == 0 or done == steps):
                 _keep(trained, optimizer, folder, recipe, step)
             yield step
