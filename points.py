@@ -9,7 +9,7 @@ from .models.architecture import read
 from .models.errors import SecateurError
 from .pipeline import best_under, silent
 from .search.widths import Progress
-from .stages import opened
+from .stages import Search, opened
 
 
 def tune(
@@ -29,6 +29,8 @@ def tune(
     """
     began = asked(out)
     work, ledger = opened(began, out, device, progress)
+    if not isinstance(work, Search):
+        raise SecateurError(f"{out} was made by {began.method}, which fills no memory bank; give a run of a search")
     if "bank" not in ledger.stages:
         raise SecateurError(f"{out} has no memory bank yet; finish it: secateur run {began.words} --out {out}")
     work.take_up("dense")
