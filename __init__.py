@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data import Data as Data
     from .data import open_data as open_data
+    from .learning import blockwise as blockwise
+    from .learning import kddp as kddp
+    from .learning import pdd as pdd
     from .ledger import Ask as Ask
     from .models.architecture import load as load
     from .models.architecture import save as save
@@ -29,12 +32,15 @@ _HOMES = {
     "SecateurError": "models.errors",
     "Subnetwork": "models.subnetwork",
     "Supernet": "models.supernet",
+    "blockwise": "learning",
     "constructor": "models.specs",
     "find": "pipeline",
     "finetune": "pipeline",
+    "kddp": "learning",
     "load": "models.architecture",
     "load_weights": "models.weights",
     "open_data": "data",
+    "pdd": "learning",
     "run": "stages",
     "save": "models.architecture",
 }

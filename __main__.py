@@ -59,7 +59,9 @@ Rest = Annotated[Around, Parameter(name="*")]
 
 @app.command
 def run(ask: Options = Ask(), *, out: Path | None = None, rest: Rest = Around()) -> None:  # noqa: B008  # frozen
-    """Search, fill the memory bank, fine-tune, test. The same line again takes up where it ended.
+    """Search, fill the memory bank, fine-tune, test; or learn widths in distillation, see --method.
+
+    The same line again takes up where it ended.
 
     Parameters
     ----------
@@ -89,7 +91,7 @@ def _done(ask: Ask, out: Path | None, rest: Around, until: str) -> "tuple[dict[s
     """What the stages came to, and the run directory."""
     from . import console, stages
 
-    folder = out or Path("runs", "-".join(_plain(part) for part in (ask.model, ask.data, ask.budget)))
+    folder = out or Path("runs", "-".join(_plain(part) for part in (ask.model, ask.data, ask.aim)))
     with console.bars(rest.quiet or rest.json) as progress:
         return stages.run(ask, folder, until=until, device=rest.device, progress=progress), folder
 

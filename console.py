@@ -80,8 +80,10 @@ def _seconds(stages: dict[str, dict[str, Any]]) -> str:
 def _figures(figures: dict[str, Any], console: Console) -> None:
     """The dense, the pruned and the fine-tuned network, a row each."""
     table = Table("", "MACs", "parameters", "holdout", "test")
-    names = {"dense": "dense", "pruned": "only pruned", "tuned": "fine-tuned"}  # 80 columns
+    names = {"teacher": "teacher", "dense": "dense", "pruned": "only pruned", "tuned": "fine-tuned"}  # 80 columns
     for name, title in names.items():
+        if name not in figures:
+            continue
         row, dense = figures[name], figures["dense"]
         table.add_row(
             title,

@@ -22,6 +22,18 @@ FORMAT = "secateur/run/1"
 BEGUN = {"run.partial", "run.lock"}  # what a run that was killed at once leaves
 Outcome: TypeAlias = dict[str, Any]  # plain JSON values
 
+LEARNT = ("pdd", "kddp", "blockwise")  # methods that learn the widths, where the others search them
+SEARCH = "search"
+# Options that only some methods read.
+READ_BY: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("memory", "latency", "trials", "sampler", "start", "storage", "views"), (SEARCH,)),
+    **dict.fromkeys(("flops", "params"), (SEARCH, "pdd")),
+    **dict.fromkeys(("teacher", "teacher_weights"), LEARNT),
+    **dict.fromkeys(("blocks", "block_strength", "constraint"), ("blockwise",)),
+    "strength": ("kddp", "blockwise"),
+    "neurons": ("kddp",),
+}
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -47,8 +59,25 @@ class Ask:
     latency
         How long one image may take on this device, which is measured first: 50% or 5ms.
     method
-        How to fine-tune: ckt (gated teachers and InfoNCE from the bank), ckt-kl (gated teachers), kdft (the dense
-        network's answers from the bank), kd, dkd and crd (the dense network runs along), ce (labels).
+        search, which is the usual, or how to fine-tune after it: ckt (gated teachers and InfoNCE from the bank), ckt-kl
+        (gated teachers), kdft (the dense network's answers from the bank), kd, dkd and crd (the dense network runs
+        along), ce (labels). Or no search, but widths that are learnt in distillation: pdd (masks over channels), kddp
+        (idle neurons go), blockwise (a price on batch-norm scales).
+    teacher
+        Of pdd, kddp, blockwise: the network that teaches. Without --weights the student then starts anew. Default:
+        the dense network.
+    teacher_weights
+        Its trained weights. Only digits needs none.
+    strength
+        Of kddp and blockwise: how strongly channels are pressed. Default: 1 and 3.
+    block_strength
+        Of blockwise: what that is multiplied by in some groups, 'layer1.*=2'. Can be given several times.
+    blocks
+        Of blockwise: together, or in-turn, one after the other, with a loss on the block's features.
+    constraint
+        Of blockwise: flops or params, what a channel's price is made of.
+    neurons
+        Of kddp: hidden (of hidden linear layers), or all (feature maps, too).
     trials
         Subnetworks that the fine search evaluates.
     sampler
@@ -60,7 +89,7 @@ class Ask:
         The database of the search, sqlite:///FILE or postgresql://USER@HOST/NAME: the same line in several processes,
         on several machines, shares the work. Default: study.db in the run directory, for processes on one machine.
     epochs
-        Epochs of fine-tuning.
+        Epochs of fine-tuning; pdd, kddp and blockwise learn widths in half of them.
     views
         Fixed views of each training image that the memory bank holds beside it as it is, and that fine-tuning shows in
         turn. Default: 0, each view is new and teachers speak of the image as it is.
@@ -92,6 +121,13 @@ class Ask:
     memory: str | None = None
     latency: str | None = None
     method: str = "ckt"
+    teacher: str | None = None
+    teacher_weights: str | None = None
+    strength: float | None = None
+    block_strength: tuple[str, ...] = ()
+    blocks: str = "together"
+    constraint: str = "flops"
+    neurons: str = "hidden"
     trials: int = 100
     sampler: str = "tpe"
     start: str | None = None
@@ -108,17 +144,39 @@ class Ask:
     std: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        if not self.limits:
+        if self.method == SEARCH:
+            object.__setattr__(self, "method", Ask.method)
+        self._refuse_idle()
+        if not self.limits and not self.learns:
             object.__setattr__(self, "flops", "50%")
         for kind in KINDS.values():
             for end in ends(self.limits.get(kind.option, "50%")):
                 kind.read(end)
-        _ = self.ties, self.leasts  # what is not well formed is refused here
+        _ = self.ties, self.leasts, self.strengths  # what is not well formed is refused here
+        if self.strength is not None and self.strength < 0:
+            raise SecateurError(f"strength={self.strength}; give 0 or more")
         for option, least in (("trials", 0), ("epochs", 1), ("views", 0), ("seed", 0), ("divisor", 1)):
             if getattr(self, option) < least:
                 raise SecateurError(f"{option}={getattr(self, option)}; give {least} or more")
         if self.std and min(self.std) <= 0:
             raise SecateurError(f"std={self.std}; give the standard deviation of each channel, above 0")
+
+    def _refuse_idle(self) -> None:
+        kind = self.method if self.learns else SEARCH
+        for option in fields(self):
+            if kind not in READ_BY.get(option.name, (kind,)) and getattr(self, option.name) != option.default:
+                name, methods = option.name.replace("_", "-"), " and ".join(READ_BY[option.name])
+                raise SecateurError(f"--{name} is for {methods} and not for --method {self.method}; leave it out")
+
+    @property
+    def learns(self) -> bool:
+        """Whether widths are learnt in distillation, rather than searched."""
+        return self.method in LEARNT
+
+    @property
+    def aim(self) -> str:
+        """What the run is to come to, in words: its budget, and how it gets there without a search."""
+        return f"{self.method} {self.budget}".strip() if self.learns else self.budget
 
     @property
     def words(self) -> str:
@@ -127,7 +185,7 @@ class Ask:
         for option in fields(self)[1:]:
             value = getattr(self, option.name)
             if value not in (None, getattr(usual, option.name)):
-                words += [f"--{option.name} {given}" for given in _typed(value)]
+                words += [f"--{option.name.replace('_', '-')} {given}" for given in _typed(value)]
         return " ".join(words)
 
     @property
@@ -151,6 +209,11 @@ class Ask:
         """``least`` by pattern: a share (float) or a number of channels (int); what holds for all groups comes last."""
         found = dict(map(_least, self.least))
         return {pattern: found[pattern] for pattern in sorted(found, key="*".__eq__)}
+
+    @property
+    def strengths(self) -> dict[str, float]:
+        """``block_strength`` by pattern."""
+        return dict(map(_strength, self.block_strength))
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -264,6 +327,14 @@ def _least(text: str) -> tuple[str, float]:
             f"least {text!r} is no share up to 100% and no number of channels; write 10%, conv1=16 or 'layer1.*=50%'"
         )
     return pattern.strip() or "*", float(found[1]) / 100 if found[1] else int(found[2])
+
+
+def _strength(text: str) -> tuple[str, float]:
+    """``layer1.*=2`` as a pattern and a factor."""
+    pattern, _, factor = text.rpartition("=")
+    if not pattern.strip() or not re.fullmatch(r"\s*\d+(\.\d+)?\s*", factor):
+        raise SecateurError(f"block-strength {text!r} is no pattern and no factor; write 'layer1.*=2'")
+    return pattern.strip(), float(factor)
 
 
 def _empty(folder: Path) -> None:

@@ -10,7 +10,7 @@ from .models.errors import SecateurError
 from .models.subnetwork import Subnetwork
 from .pipeline import BANKED, best_under, silent
 from .search.widths import Progress
-from .stages import Work, opened
+from .stages import Search, opened
 from .transfer.bank import PLAN, plan_of
 from .transfer.ranks import ranks
 
@@ -48,10 +48,12 @@ def tune(
 
 def _prepared(
     out: Path, budget: str | None, device: str | None, progress: Progress, wishes: dict[str, Any]
-) -> tuple[Work, Subnetwork, str]:
+) -> tuple[Search, Subnetwork, str]:
     """The work as it is asked for now, the point, and the plan of its bank, which gets the teachers it lacks."""
     began = asked(out)
     work, ledger = opened(began, out, device, progress)
+    if not isinstance(work, Search):
+        raise SecateurError(f"{out} was made by {began.method}, which fills no memory bank; give a run of a search")
     if "bank" not in ledger.stages:
         raise SecateurError(f"{out} has no memory bank yet; finish it: secateur run {began.words} --out {out}")
     work.take_up("dense")

@@ -49,17 +49,19 @@ def page(title: str, command: str, stages: Mapping[str, Any], architecture: Mapp
 
     ``stages`` is what a run returned, ``architecture`` its architecture.json, ``svg`` the Pareto plot.
     """
-    arms = {"dense": "dense", "pruned": "pruned, before fine-tuning", "tuned": "pruned and fine-tuned"}
+    arms = {"teacher": "teacher", "dense": "dense", "pruned": "pruned, before fine-tuning"}
+    arms["tuned"] = "pruned and fine-tuned"
     figures = stages["test"]
-    rows = [[label, *_figures(figures[name], figures["dense"])] for name, label in arms.items()]
+    rows = [[label, *_figures(figures[name], figures["dense"])] for name, label in arms.items() if name in figures]
     n = {split: figures["dense"][split]["n"] for split in ("holdout", "test")}
     head = ["", "MACs", "parameters", f"holdout accuracy (n = {n['holdout']})", f"test accuracy (n = {n['test']})"]
     groups = architecture["groups"].items()
     widths = [[name, str(g["dense"]), str(g["width"]), _bar(g["width"] / g["dense"])] for name, g in groups]
-    opened = stages["transfer"]["gates_open"] or [None] * len(stages["bank"]["teachers"])
+    banked = stages["bank"]["teachers"] if "bank" in stages else []
+    opened = stages["transfer"]["gates_open"] or [None] * len(banked)
     teachers = [
         [f"{t['macs'] / 1e6:.4g}M", f"{t['loss']:.3f}", "-" if share is None else f"{share:.1%}"]
-        for t, share in zip(stages["bank"]["teachers"], opened, strict=True)
+        for t, share in zip(banked, opened, strict=True)
     ]
     seconds = [[name, f"{stage['seconds']:.0f}"] for name, stage in stages.items()]
     body = [

@@ -1,6 +1,7 @@
 """A run: every stage once, in order, entered in the run directory as it is done."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,7 +12,8 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from .data import MEAN, STD, Data, open_data
-from .ledger import Ask, Ledger, Outcome, sha256
+from .learning import blockwise_of, finish, halves, kddp_of, learn, noted
+from .ledger import LEARNT, Ask, Ledger, Outcome, sha256
 from .models.architecture import architecture, architecture_of, fingerprint, load, read, save, with_architecture
 from .models.archive import FORMAT, architectures, shares
 from .models.budget import fit
@@ -27,11 +29,14 @@ from .models.trace import evaluating
 from .models.weights import load_weights
 from .pipeline import METHODS, fill_bank, finetune, search_under, silent
 from .report import page, pareto
+from .search.interim import Interim
 from .search.widths import Plan, Progress, Searched
 from .transfer.bank import PLAN, TEACHERS, MemoryBank, open_bank
 from .transfer.finetune import Recipe
 from .transfer.finetune import finetune as train
+from .transfer.learner import Learner
 from .transfer.objectives import CrossEntropy
+from .transfer.pdd import pdd
 from .transfer.ranks import ranks, started_by_torchrun
 
 TIMES = "latency.json"  # in the run directory: the table that a budget of latency is measured by
@@ -47,24 +52,26 @@ def run(
     is trained or written. Returns what each stage came to, with its seconds.
     """
     if started_by_torchrun():
-        raise SecateurError("a run works in one process; run it without torchrun, then torchrun secateur transfer")
+        raise SecateurError("torchrun is for fine-tuning; run without it, then torchrun -m secateur transfer")
     work, ledger = opened(ask, out, device, progress)
-    for stage in (work.dense, work.search, work.bank, work.transfer, work.test):
-        ledger.stage(stage.__name__, stage, shared=stage == work.search)
+    if until not in {stage.__name__ for stage in work.stages}:
+        raise SecateurError(f"--method {ask.method} has no stage {until!r}; use secateur run")
+    for stage in work.stages:
+        ledger.stage(stage.__name__, stage, shared=stage.__name__ == "search")
         work.take_up(stage.__name__)
         if stage.__name__ == until != "test":
             return ledger.stages
-    title = f"{ask.model} on {ask.data} at {ask.budget}"
+    title = f"{ask.model} on {ask.data} {'by' if ask.learns else 'at'} {ask.aim}"
     svg, best = (out / "pareto.svg").read_text(), read(out / "best" / "architecture.json")
     (out / "report.html").write_text(page(title, f"secateur run {ask.words} --out {out}", ledger.stages, best, svg))
     return ledger.stages
 
 
-def opened(ask: Ask, out: Path, device: str | None, progress: Progress) -> "tuple[Work, Ledger]":
+def opened(ask: Ask, out: Path, device: str | None, progress: Progress) -> "tuple[Search | Learning, Ledger]":
     """Everything that the stages of a run share, and the book of those that are done."""
-    if ask.method not in METHODS:
-        raise SecateurError(f"no method is called {ask.method!r}; give {', '.join(METHODS)}")
-    if ask.weights is None and ask.data != "digits":
+    if ask.method not in (*METHODS, *LEARNT):
+        raise SecateurError(f"no method is called {ask.method!r}; give {', '.join((*METHODS, *LEARNT))}")
+    if ask.weights is None and ask.teacher is None and ask.data != "digits":
         raise SecateurError(f"no weights for {ask.model} on {ask.data}; give --weights FILE of the trained network")
     reading = partial(progress, "reading images")
     data = open_data(ask.data, ask.shape, ask.mean or MEAN, ask.std or STD, progress=reading)
@@ -76,15 +83,22 @@ def opened(ask: Ask, out: Path, device: str | None, progress: Progress) -> "tupl
     net = Supernet.of(model, data.example, divisor=ask.divisor, freeze=ask.freeze, tie=ask.ties, least=ask.leasts)
     _check_classes(net, data)
     timed = _timed(net, out, progress) if ask.latency else None
-    known = [shares(record, net) for record in architectures(Path(ask.start))] if ask.start else []
-    plan = Plan(net.span(**ask.limits, timed=timed), ask.trials, ask.sampler, known, ask.seed, ask.storage)
+    if ask.learns:
+        work: Search | Learning = _learning(ask, out, data, net, progress)
+    else:
+        known = [shares(record, net) for record in architectures(Path(ask.start))] if ask.start else []
+        plan = Plan(net.span(**ask.limits, timed=timed), ask.trials, ask.sampler, known, ask.seed, ask.storage)
+        work = Search(ask, out, data, net, progress, plan)
     ledger = Ledger(out, ask)
     if timed:
         (out / TIMES).write_text(timed.to_json(net))
     marks = {"data": data.fingerprint, "network": fingerprint(net)}
-    for name, mark in {**marks, "weights": sha256(ask.weights) if ask.weights else "none"}.items():
+    marks["weights"] = sha256(ask.weights) if ask.weights else "none"
+    if ask.teacher_weights:
+        marks["teacher's weights"] = sha256(ask.teacher_weights)
+    for name, mark in marks.items():
         ledger.require(name, mark)
-    return Work(ask, out, data, net, plan, progress), ledger
+    return work, ledger
 
 
 @dataclass(frozen=True)
@@ -95,7 +109,6 @@ class Work:
     out: Path
     data: Data
     net: Supernet
-    plan: Plan
     progress: Progress
 
     @cached_property
@@ -103,14 +116,9 @@ class Work:
         """What the layers of the dense network read on training images."""
         return grams(self.net, self.data.train)
 
-    @cached_property
-    def searched(self) -> Searched:
-        """The search's result; a run that is taken up repeats no evaluation, so there it costs little."""
-        return search_under(self.net, self.data, self.grams, self.plan, self.out, self.progress)
-
     def take_up(self, stage: str) -> None:
         """Load what a stage left for the others."""
-        if stage == "dense" and not self.ask.weights:
+        if stage == "dense" and not self.ask.weights and not self.ask.teacher:
             load_model(self.net.model, str(self.out / "dense" / "weights.safetensors"))
         self.net.model.eval()
 
@@ -118,23 +126,64 @@ class Work:
         """Digits needs no weights: there the dense network is trained first, and kept."""
         if self.ask.weights:
             return {"weights": self.ask.weights}
-        model, folder = self.net.model, self.out / "dense"
+        return self.trained(self.net.model, "dense")
+
+    def trained(self, model: nn.Module, name: str) -> Outcome:
+        """Train a network on labels, and keep it in the folder of that name."""
+        folder = self.out / name
         for step in train(model, None, self.data.train, CrossEntropy(), replace(DENSE, seed=self.ask.seed), folder):
-            self.progress("training the dense network", step.step, step.steps)
+            self.progress(f"training the {name} network", step.step, step.steps)
         save_model(model, str(folder / "weights.safetensors"))
         return {"epochs": DENSE.epochs}
+
+    def pruned(self, subnetwork: Subnetwork) -> nn.Module:
+        """What fine-tuning starts from."""
+        return compensated_in_sequence(self.net, subnetwork, self.grams, self.data.train)
+
+    def tested(self, subnetwork: Subnetwork, best: Path) -> Outcome:
+        """The figures of a subnetwork that was kept in ``best``, beside the dense network's; entered there."""
+        net = self.net
+        pruned = self.pruned(subnetwork)
+        recalibrate(pruned, self.data.train)
+        tuned = load(best, constructor(self.ask.model, len(self.data.classes))).to(device_of(net.model)).eval()
+        arms = {"dense": (net.model, net.dense), "pruned": (pruned, subnetwork), "tuned": (tuned, subnetwork)}
+        outcome = {name: self.figures(model, net, kept) for name, (model, kept) in arms.items()}
+        record = {**architecture_of(tuned), "figures": outcome, "provenance": asdict(self.ask)}
+        save(with_architecture(tuned, record), best)
+        return outcome
+
+    def figures(self, model: nn.Module, net: Supernet, subnetwork: Subnetwork) -> Outcome:
+        """Holdout and test score of a network, and what it costs."""
+        splits = {"holdout": self.data.holdout, "test": self.data.test}
+        scores = {split: asdict(evaluate(model, images)) for split, images in splits.items()}
+        return {**scores, "macs": net.macs(subnetwork), "parameters": net.parameters(subnetwork)}
+
+
+@dataclass(frozen=True)
+class Search(Work):
+    """Widths are searched, the bank is filled, the winner fine-tuned from it."""
+
+    plan: Plan
+
+    @property
+    def stages(self) -> Sequence[Callable[[], Outcome]]:
+        """All stages, in order."""
+        return self.dense, self.search, self.bank, self.transfer, self.test
+
+    @cached_property
+    def searched(self) -> Searched:
+        """The search's result; a run that is taken up repeats no evaluation, so there it costs little."""
+        return search_under(self.net, self.data, self.grams, self.plan, self.out, self.progress)
 
     def search(self) -> Outcome:
         """Coarse and fine; front.json and its picture."""
         found, net = self.searched, self.net
-        _write_front(self.out / "front.json", net, found, self.ask)
+        _write_front(self.out / "front.json", net, found.front, self.ask)
         macs, mark = self.plan.span.low.macs, "budget" if self.plan.span.single else "smallest budget"
         if "macs" not in self.plan.span.low.limits:  # other costs have limits
             uniform = fit(net.space, self.plan.span.low, net.space.dense.astype(np.float64))
             macs, mark = int(net.space.costs.macs(uniform)), "uniform widths at the budget"
-        picture = pareto(found.front, net.macs(net.dense), macs, found.winner, mark)
-        picture.savefig(self.out / "pareto.png", dpi=150)
-        picture.savefig(self.out / "pareto.svg")
+        _draw(found.front, net, found.winner, macs, mark, self.out)
         counts = {"evaluations": len(found.interims) + len(found.stopped), "stopped": len(found.stopped)}
         return {"winner": found.winner.about(), "start": found.start.about(), **counts}
 
@@ -176,21 +225,103 @@ class Work:
         """Holdout and test figures of the dense, the pruned and the fine-tuned network, each once, and costs."""
         return self.tested(self.searched.winner.subnetwork, self.out / "best")
 
-    def tested(self, subnetwork: Subnetwork, best: Path) -> Outcome:
-        """The figures of a subnetwork that was kept in ``best``, beside the dense network's; entered there."""
-        net = self.net
-        pruned = compensated_in_sequence(net, subnetwork, self.grams, self.data.train)
-        recalibrate(pruned, self.data.train)
-        tuned = load(best, constructor(self.ask.model, len(self.data.classes))).to(device_of(net.model)).eval()
-        arms = {"dense": (net.model, net.dense), "pruned": (pruned, subnetwork), "tuned": (tuned, subnetwork)}
-        outcome: Outcome = {}
-        for name, (model, kept) in arms.items():
-            splits = {"holdout": self.data.holdout, "test": self.data.test}
-            scores = {split: asdict(evaluate(model, images)) for split, images in splits.items()}
-            outcome[name] = {**scores, "macs": net.macs(kept), "parameters": net.parameters(kept)}
-        record = {**architecture_of(tuned), "figures": outcome, "provenance": asdict(self.ask)}
-        save(with_architecture(tuned, record), best)
+
+@dataclass(frozen=True)
+class Learning(Work):
+    """Widths are learnt by a student under a teacher, who is another network (``taught_by``) or the dense one."""
+
+    taught_by: Supernet | None
+
+    @property
+    def stages(self) -> Sequence[Callable[[], Outcome]]:
+        """All stages, in order."""
+        return self.dense, self.teacher, self.learn, self.transfer, self.test
+
+    def take_up(self, stage: str) -> None:
+        """Load what a stage left for the others."""
+        super().take_up(stage)
+        if self.taught_by and stage == "teacher" and not self.ask.teacher_weights:
+            load_model(self.taught_by.model, str(self.out / "teacher" / "weights.safetensors"))
+
+    def dense(self) -> Outcome:
+        """As ever; but under a teacher a student without weights starts anew."""
+        return {"weights": "none"} if self.ask.teacher and not self.ask.weights else super().dense()
+
+    def teacher(self) -> Outcome:
+        """Digits needs no weights for it, either."""
+        if self.taught_by is None or self.ask.teacher_weights:
+            return {"weights": self.ask.teacher_weights or "the dense network's"}
+        return self.trained(self.taught_by.model, "teacher")
+
+    @property
+    def recipes(self) -> tuple[Recipe, Recipe]:
+        """Of the two halves."""
+        return halves(self.ask.epochs, self.ask.seed)
+
+    def make(self) -> Learner:
+        """A learner that has learnt nothing yet."""
+        ask, net, split = self.ask, self.net, self.data.train
+        teacher = self.taught_by.model.eval() if self.taught_by else None
+        if ask.method == "pdd":
+            budget = net.budget(ask.flops, params=ask.params) if ask.limits else None
+            return pdd(net, teacher or net.model, budget=budget, seed=ask.seed)
+        if ask.method == "kddp":
+            return kddp_of(net, teacher, split, self.recipes[0], ask.strength, ask.neurons)
+        given = (ask.strength, ask.strengths, ask.constraint, ask.blocks)
+        return blockwise_of(net, teacher, split, self.recipes[0], *given)
+
+    @cached_property
+    def learner(self) -> Learner:
+        """The student after the first half; one that is taken up there costs little."""
+        learner = self.make()
+        learn(learner, self.data.train, self.recipes[0], self.out / "learn", self.progress)
+        return learner
+
+    def learn(self) -> Outcome:
+        """The first half; front.json with its one point, and the picture."""
+        kept, point = self.learner.kept(), self.pruned(self.learner.kept())
+        recalibrate(point, self.data.train)
+        scored, costs = evaluate(point, self.data.holdout), (self.net.macs(kept), self.net.parameters(kept))
+        found = Interim(kept, self.ask.method, scored.loss, scored.accuracy, scored.n, *costs)
+        _write_front(self.out / "front.json", self.net, [found], self.ask)
+        _draw([found], self.net, found, found.macs, f"found by {self.ask.method}", self.out)
+        return {"form": self.learner.form, "widths": noted(self.out / "learn")}
+
+    def transfer(self) -> Outcome:
+        """The second half."""
+        ask, learner, folder = self.ask, self.learner, self.out / "transfer"
+        student = finish(self.net, self.data, learner, ask.method, self.recipes[1], folder, self.progress)
+        save(student, self.out / "best")
+        return dict(architecture_of(student)["training"])
+
+    def pruned(self, subnetwork: Subnetwork) -> nn.Module:
+        """The student as it was after the first half."""
+        return self.learner.slimmed()
+
+    def test(self) -> Outcome:
+        """As after a search, and the teacher's figures where it is another network."""
+        outcome = self.tested(self.learner.kept(), self.out / "best")
+        if self.taught_by:
+            outcome["teacher"] = self.figures(self.taught_by.model, self.taught_by, self.taught_by.dense)
         return outcome
+
+
+def _learning(ask: Ask, out: Path, data: Data, net: Supernet, progress: Progress) -> Learning:
+    """The work of a run that learns widths; what is wrong with its options is found here."""
+    teacher = None
+    if ask.teacher:
+        if ask.teacher_weights is None and ask.data != "digits":
+            raise SecateurError(f"no weights for the teacher {ask.teacher}; give --teacher-weights FILE")
+        model = constructor(ask.teacher, len(data.classes))()
+        if ask.teacher_weights:
+            load_weights(model, ask.teacher_weights)
+        teacher = Supernet.of(model.to(device_of(net.model)).eval(), data.example, check=False)
+        _check_classes(teacher, data)
+    elif ask.teacher_weights:
+        raise SecateurError("--teacher-weights are of no network; give --teacher MODEL, too")
+    work = Learning(ask, out, data, net, progress, teacher)
+    work.make()
+    return work
 
 
 def _timed(net: Supernet, out: Path, progress: Progress) -> Latency:
@@ -225,9 +356,15 @@ def _check_classes(net: Supernet, data: Data) -> None:
         )
 
 
-def _write_front(path: Path, net: Supernet, searched: Searched, ask: Ask) -> None:
+def _draw(front: Sequence[Interim], net: Supernet, winner: Interim, macs: float, mark: str, out: Path) -> None:
+    picture = pareto(front, net.macs(net.dense), macs, winner, mark)
+    picture.savefig(out / "pareto.png", dpi=150)
+    picture.savefig(out / "pareto.svg")
+
+
+def _write_front(path: Path, net: Supernet, front: Sequence[Interim], ask: Ask) -> None:
     points = []
-    for point in searched.front:
+    for point in front:
         figures = {"holdout": {"loss": point.loss, "accuracy": point.accuracy, "n": point.n}}
         provenance = {"model": ask.model, "data": ask.data, "seed": ask.seed, "source": point.source}
         points.append(architecture(net, point.subnetwork, figures=figures, provenance=provenance))

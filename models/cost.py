@@ -44,6 +44,13 @@ class Bilinear:
         total: IntArray = np.rint(self.factors(widths) @ self.scale).astype(np.int64)
         return total
 
+    def slopes(self, widths: IntArray) -> FloatArray:
+        """What one channel more of each group adds, to first order. Shape: widths (G,) → (G,)"""
+        w = np.asarray(widths, np.float64)
+        rows, columns = self.rows @ w + self.rows_fixed, self.columns @ w + self.columns_fixed
+        added: FloatArray = (self.scale * columns) @ self.rows + (self.scale * rows) @ self.columns
+        return added
+
 
 @dataclass(frozen=True, eq=False)
 class Peak:

@@ -49,6 +49,30 @@ def masked(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
     return model
 
 
+@torch.no_grad()
+def narrow(
+    net: Supernet, model: nn.Module, now: Subnetwork, then: Subnetwork, optimizer: torch.optim.Optimizer | None = None
+) -> None:
+    """Narrow a slimmed network further, in place: from the channels of ``now`` to those of ``then``, some of them.
+
+    Its parameters stay the same objects, so an optimiser goes on with them; what it keeps of each, as momentum, is
+    narrowed alike. Gradients are dropped, and no graph of an earlier pass may be left.
+    """
+    before, tensors = kept_places(net, now), named_tensors(model)
+    for name, dims in kept_places(net, then).items():
+        tensor = tensors[name]
+        states = optimizer.state.get(tensor, {}) if optimizer else {}
+        along = {key: state for key, state in states.items() if state is not None and state.shape == tensor.shape}
+        for dim, places in dims.items():
+            at = torch.from_numpy(np.searchsorted(before[name][dim], places)).to(tensor.device)
+            tensor.data = tensor.data.index_select(dim, at)
+            along = {key: state.index_select(dim, at) for key, state in along.items()}
+        tensor.grad = None
+        states.update(along)
+    for module in model.modules():
+        _describe(module)
+
+
 def kept_places(net: Supernet, subnetwork: Subnetwork) -> dict[str, dict[int, IntArray]]:
     """Tensor → dimension → the places that stay, ascending. Groups may share a dimension (concatenation)."""
     stays: dict[str, dict[int, BoolArray]] = {}

@@ -112,6 +112,14 @@ def test_narrowing_a_group_always_lowers_both_costs(resnet: Supernet, data: st.D
         assert cost(resnet.space.costs, narrower) < cost(resnet.space.costs, widths)
 
 
+@pytest.mark.parametrize("kind", ["macs", "parameters"])
+def test_slopes_are_the_differences_that_a_channel_makes(kind: str, resnet: Supernet) -> None:
+    form, dense = getattr(resnet.space.costs, kind), resnet.space.dense
+    widths = np.random.default_rng(0).integers(2, dense)
+    each = np.eye(len(dense), dtype=np.int64)
+    np.testing.assert_allclose(form.slopes(widths), (form(widths + each) - form(widths - each)) / 2)
+
+
 def test_macs_of_one_image_do_not_depend_on_the_pixels_but_on_their_number() -> None:
     small, large = supernet(resnet20, 16), supernet(resnet20, 32)
     assert np.array_equal(small.space.dense, large.space.dense)

@@ -252,3 +252,19 @@ def test_the_global_random_state_is_left_alone() -> None:
     found = torch.rand(2)
     torch.manual_seed(3)
     assert torch.equal(found, torch.rand(2))
+
+
+def test_between_epochs_somebody_else_has_a_turn_before_the_checkpoint(tmp_path: Path) -> None:
+    def between(optimizer: torch.optim.Optimizer) -> None:
+        assert all("momentum_buffer" in optimizer.state[parameter] for parameter in model.parameters())
+        turns.append(model.get_parameter("head.bias").detach().clone())
+        with torch.no_grad():
+            model.get_parameter("head.bias").fill_(len(turns))
+
+    model, turns = toy(), list[Tensor]()
+    list(finetune(model, "head", coloured(), CrossEntropy(), RECIPE, tmp_path, between))
+    assert len(turns) == RECIPE.epochs
+    assert model.get_parameter("head.bias").tolist() == [2.0] * CLASSES
+    again = toy()
+    assert not list(finetune(again, "head", coloured(), CrossEntropy(), RECIPE, tmp_path, between))
+    assert_same(again.state_dict(), model.state_dict())

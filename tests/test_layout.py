@@ -18,7 +18,18 @@ import secateur
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("models", "search", "transfer")
 OUTPUT = {"report", "picture", "console"}
-ROOT_MODULES = {"__init__", "__main__", "points", "stages", "pipeline", "data", "sources", "ledger", *OUTPUT}
+ROOT_MODULES = {
+    "__init__",
+    "__main__",
+    "points",
+    "stages",
+    "pipeline",
+    "learning",
+    "data",
+    "sources",
+    "ledger",
+    *OUTPUT,
+}
 PARTS = {*FOLDERS, *ROOT_MODULES} - {"__init__"}
 MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
@@ -31,7 +42,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "picture": {"models"},
     "console": set(),
     "pipeline": {"models", "search", "transfer", "data", "ledger"},
-    "stages": {"models", "search", "transfer", "data", "ledger", "report", "pipeline"},
+    "learning": {"models", "search", "transfer", "data", "ledger", "pipeline"},
+    "stages": {"models", "search", "transfer", "data", "ledger", "report", "pipeline", "learning"},
     "points": {"models", "search", "transfer", "ledger", "pipeline", "stages"},
     "__main__": {*PARTS, "__init__"},
     "__init__": PARTS - {"__main__"},

@@ -72,9 +72,18 @@ class Step:
 
 
 def finetune(
-    model: nn.Module, head: str | None, split: Split, objective: Objective, recipe: Recipe, folder: Path | None = None
+    model: nn.Module,
+    head: str | None,
+    split: Split,
+    objective: Objective,
+    recipe: Recipe,
+    folder: Path | None = None,
+    between: Callable[[torch.optim.Optimizer], None] | None = None,
 ) -> Iterator[Step]:
     """Train ``model`` in place, yielding every step; a checkpoint in ``folder`` is taken up where it ended.
+
+    ``between`` is called at the end of every epoch, before the checkpoint: it may narrow the model in place, and what
+    the optimiser keeps of it.
 
     The order and augmentation of images come from (seed, epoch, step), so a run that was stopped goes on to
     the very same weights. Batch norm is left with the running statistics of training. Processes of torchrun share
@@ -115,6 +124,8 @@ def finetune(
             if isinstance(average, AveragedModel):
                 average.update_parameters(model)
             done += 1
+            if between and done % per_epoch == 0:
+                between(optimizer)
             seconds = time.perf_counter() - start
             step = Step(done, steps, epoch, float(loss), rate, seconds)
             if folder and team.first and (done % recipe.keep_every == 0 or done == steps):

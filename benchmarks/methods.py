@@ -1,0 +1,294 @@
+"""PDD, KDDP and block-wise learning against plain distillation and the search, at equal total epochs, one thread.
+
+Digits: each network is trained first (12 epochs) and is the teacher and the start of every arm. ResNet-20 and
+MobileNetV2 see 16 pixels, VGG-11 32. CIFAR-10 (JPEG copy): a ResNet-20 under a ResNet-56, from trained weights or anew.
+``--epochs`` are all that an arm trains: the three methods spend half on the widths, the others all on fixed ones.
+Search time is extra, and stated. Test images are read once, at the end of each arm.
+
+    python benchmarks/methods.py [--cifar FOLDER] [--nets resnet20 vgg11_bn mobilenetv2] [--seeds 0 1 2] [--epochs 10]
+
+Results are kept in a .jsonl file as they come, and none is made twice. ``--draw`` makes table and picture of them.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from statistics import mean, stdev
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from conditions import conditions
+from torch import nn
+from trained import WEIGHTS, trained
+
+import secateur as sc
+from secateur.data import Data
+from secateur.models.architecture import architecture_of
+from secateur.models.budget import fit
+from secateur.models.evaluate import evaluate, recalibrate
+from secateur.models.slim import slim
+from secateur.models.subnetwork import Subnetwork, strongest
+from secateur.search.filters import l1
+from secateur.transfer.finetune import Recipe, finetune
+from secateur.transfer.objectives import CrossEntropy, Distillation, hinton, online
+
+RESULTS = Path(__file__).parent / "results"
+SIZES = {"resnet20": 16, "vgg11_bn": 32, "mobilenetv2": 16}
+TRIALS = 30
+STYLES = {"kd": "ks", "uniform": "k^", "size": "kv", "search": "C0*", "pdd": "C1o", "kddp": "C2o", "blockwise": "C3o"}
+NOT_ATTEMPTED = [
+    "PDD, ResNet-56 to ResNet-20, CIFAR-10: 39.53% of MACs and 32.77% of parameters saved at +0.17",
+    "PDD, VGG-16 to VGG-11, CIFAR-10: 74.96% of MACs and 76.43% of parameters saved at -1.34",
+    "block-wise, MobileNetV2: 2x MACs and 5.2x parameters saved at +1.05",
+]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One arm. ``start``: "trained", or "anew" (the student's weights are drawn)."""
+
+    data: str
+    net: str
+    arm: str
+    epochs: int
+    seed: int
+    start: str
+
+
+@dataclass(frozen=True, eq=False)
+class Class:
+    """What an arm works with; ``teacher`` is None where the dense network teaches."""
+
+    net: sc.Supernet
+    data: Data
+    teacher: nn.Module | None
+    job: Job
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What the methods' functions have in common."""
+        return {"teacher": self.teacher, "epochs": self.job.epochs, "seed": self.job.seed}
+
+
+def distilled(room: Class, subnetwork: Subnetwork) -> tuple[nn.Module, Subnetwork]:
+    """All epochs of plain distillation at fixed widths, from inherited weights."""
+    model, recipe = slim(room.net, subnetwork), Recipe(epochs=room.job.epochs, seed=room.job.seed)
+    objective = Distillation(online(room.teacher or room.net.model), hinton, 0.1)
+    for _ in finetune(model, None, room.data.train, objective, recipe):
+        pass
+    recalibrate(model, room.data.train)
+    return model.eval(), subnetwork
+
+
+def kd(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
+    """The same student, not pruned."""
+    return distilled(room, room.net.dense)
+
+
+def uniform(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
+    """Half of the MACs at uniform widths, by L1."""
+    net = room.net
+    widths = fit(net.space, net.budget("50%"), net.space.dense.astype(np.float64))
+    return distilled(room, strongest(l1(net, room.data.holdout), widths))
+
+
+def size(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
+    """The widths that KDDP came to, from the start, by L1."""
+    found = done(path)[key(replace(room.job, arm="kddp"))]["widths"]
+    return distilled(room, strongest(l1(room.net, room.data.holdout), np.array(found)))
+
+
+def search(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
+    """Half of the MACs, searched, then the default way of fine-tuning."""
+    with TemporaryDirectory() as folder:
+        found = sc.find(room.net, room.data, "50%", trials=TRIALS, seed=room.job.seed, storage=folder)
+        tuned = sc.finetune(room.net, found.best(), found.bank, room.data, epochs=room.job.epochs, seed=room.job.seed)
+    return tuned, found.best()
+
+
+def pdd(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
+    """Masks."""
+    return kept(room, sc.pdd(room.net, room.data, **room.shared))
+
+
+def kddp(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
+    """Idle neurons."""
+    return kept(room, sc.kddp(room.net, room.data, **room.shared))
+
+
+def blockwise(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
+    """Priced scales."""
+    return kept(room, sc.blockwise(room.net, room.data, **room.shared))
+
+
+def kept(room: Class, model: nn.Module) -> tuple[nn.Module, Subnetwork]:
+    """A network with its subnetwork."""
+    return model, Subnetwork(tuple(tuple(group["kept"]) for group in architecture_of(model)["groups"].values()))
+
+
+ARMS: dict[str, Callable[[Class, Path], tuple[nn.Module, Subnetwork]]] = {
+    "kd": kd,
+    "pdd": pdd,
+    "kddp": kddp,
+    "blockwise": blockwise,
+    "search": search,
+    "uniform": uniform,
+    "size": size,
+}
+
+
+@lru_cache(maxsize=1)
+def digits(net: str, seed: int) -> tuple[sc.Supernet, Data]:
+    """The network, trained on digits for this seed."""
+    data = sc.open_data("digits", (3, SIZES[net], SIZES[net]))
+    torch.manual_seed(seed)
+    model = sc.constructor(net, 10)()
+    for _ in finetune(model, None, data.train, CrossEntropy(), Recipe(epochs=12, batch=64, warmup=1, seed=seed)):
+        pass
+    return sc.Supernet.of(model.eval(), data.example), data
+
+
+@lru_cache(maxsize=1)
+def cifar(folder: str, net: str, start: str, seed: int) -> tuple[sc.Supernet, Data, nn.Module]:
+    """The student, trained or anew, and a trained ResNet-56."""
+    data = sc.open_data(f"imagefolder:{folder}")
+    teacher = trained("resnet56", data, WEIGHTS).model
+    if start == "trained":
+        return trained(net, data, WEIGHTS), data, teacher
+    torch.manual_seed(seed)
+    return sc.Supernet.of(sc.constructor(net, 10)().eval(), data.example), data, teacher
+
+
+def taught(job: Job, folder: str, path: Path) -> dict[str, Any]:
+    """Train one arm, and score it."""
+    if job.data == "digits":
+        room = Class(*digits(job.net, job.seed), None, job)
+    else:
+        room = Class(*cifar(folder, job.net, job.start, job.seed), job)
+    start = time.perf_counter()
+    model, subnetwork = ARMS[job.arm](room, path)
+    seconds, net = time.perf_counter() - start, room.net
+    costs = {"macs": net.macs(subnetwork), "parameters": net.parameters(subnetwork)}
+    dense = {"macs": net.macs(net.dense), "parameters": net.parameters(net.dense)}
+    scores = {
+        name: asdict(evaluate(model, split))
+        for name, split in [("holdout", room.data.holdout), ("test", room.data.test)]
+    }
+    before = {"dense_test": asdict(evaluate(net.model, room.data.test))} if job.arm == "kd" else {}
+    shares = {name: costs[name] / dense[name] for name in costs}
+    return {
+        **costs,
+        "shares": shares,
+        **scores,
+        **before,
+        "widths": subnetwork.widths.tolist(),
+        "seconds": round(seconds, 1),
+    }
+
+
+def key(job: Job) -> str:
+    """A job as one string."""
+    return json.dumps(asdict(job))
+
+
+def done(path: Path) -> dict[str, dict[str, Any]]:
+    """What is there already."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {json.dumps(line["job"]): line["result"] for line in map(json.loads, lines)}
+
+
+def jobs(asked: argparse.Namespace) -> Iterable[Job]:
+    """All arms in the order in which they tell most."""
+    if asked.cifar:
+        for start in ("trained", "anew"):
+            for arm in ("kd", "pdd") if start == "anew" else ("kd", "pdd", "kddp", "blockwise", "size"):
+                yield Job("cifar10-jpeg", "resnet20", arm, asked.epochs, asked.seeds[0], start)
+        return
+    for net in asked.nets:
+        for seed in asked.seeds:
+            for arm in ARMS:
+                yield Job("digits", net, arm, asked.epochs, seed, "trained")
+
+
+def table(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean and spread over the seeds of each arm."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for name, result in found.items():
+        job = json.loads(name)
+        groups.setdefault((job["data"], job["net"], job["start"], job["arm"]), []).append(result)
+    rows = []
+    for (data, net, start, arm), results in groups.items():
+        test = [result["test"]["accuracy"] for result in results]
+        row = {
+            "data": data,
+            "net": net,
+            "start": start,
+            "arm": arm,
+            "seeds": len(results),
+            "n": results[0]["test"]["n"],
+        }
+        row |= {name: round(mean(r["shares"][name] for r in results), 4) for name in ("macs", "parameters")}
+        row |= {"test": round(mean(test), 4), "spread": round(stdev(test), 4) if len(test) > 1 else None}
+        rows.append(row | {"seconds": round(mean(result["seconds"] for result in results), 1)})
+    return rows
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Test accuracy over the share of MACs that is left, a panel for each network."""
+    from matplotlib.figure import Figure
+
+    panels = sorted({(row["data"], row["net"], row["start"]) for row in rows})
+    figure = Figure(figsize=(5.5 * len(panels), 4.5), layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for row in rows:
+            if (row["data"], row["net"], row["start"]) == panel:
+                style, error = STYLES[row["arm"]], 100 * (row["spread"] or 0)
+                axes.errorbar(100 * row["macs"], 100 * row["test"], error, fmt=style, ms=9, capsize=3, label=row["arm"])
+        axes.set(xlabel="MACs left, %", ylabel="test accuracy, %", title=" ".join(panel))
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    """Run what is missing, then write the table and the picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cifar", help="the image folder that unpack.py laid out; else digits")
+    parser.add_argument("--nets", nargs="+", default=list(SIZES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--draw", action="store_true", help="train nothing")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    name = "methods_cifar" if asked.cifar else "methods"
+    path = RESULTS / f"{name}.jsonl"
+    for job in () if asked.draw else jobs(asked):
+        if key(job) not in done(path):
+            result = taught(job, asked.cifar, path)
+            with path.open("a") as file:
+                file.write(json.dumps({"job": asdict(job), "result": result}) + "\n")
+            print(
+                job.net, job.seed, job.arm, result["shares"], result["test"]["accuracy"], result["seconds"], flush=True
+            )
+    rows = table(done(path))
+    result = {
+        **conditions(),
+        "epochs": asked.epochs,
+        "trials": TRIALS,
+        "published_not_attempted": NOT_ATTEMPTED,
+        "rows": rows,
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    draw(rows, RESULTS / f"{name}.png")
+    for row in rows:
+        print(row)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""How active channels are where they are read."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from lessons import Pupil, pupil
+from torch import Tensor, nn
+
+from secateur.models.errors import SecateurError
+from secateur.models.subnetwork import Subnetwork
+from secateur.models.supernet import Supernet
+from secateur.transfer.activity import ALIVE, Activity, readers
+from secateur.transfer.narrowing import Narrowing
+
+
+def listened(net: Supernet, strength: float = 1.0) -> tuple[Narrowing, Activity]:
+    groups = {g: readers(net, group) for g, group in enumerate(net.groups)}
+    student = Narrowing(net, sorted({name for found in groups.values() for name in found})).eval()
+    return student, Activity(student, groups, strength)
+
+
+def test_the_penalty_is_l1_of_what_is_read_a_mean_over_images_places_and_readers() -> None:
+    net = pupil()
+    student, activity = listened(net, 0.5)
+    x = torch.randn(5, 3, 8, 8)
+    student(x)
+    model = net.model
+    assert isinstance(model, Pupil)
+    stem = F.relu(model.norm(model.stem(x)))
+    inner = F.relu(model.norm2(model.conv(stem)))
+    joined = F.relu(stem + model.norm3(model.back(inner))).mean((2, 3))
+    neurons = F.relu(model.hidden(joined))
+    expected = (stem.mean((0, 2, 3)).sum() + joined.mean(0).sum()) / 2 + inner.mean((0, 2, 3)).sum()
+    expected = expected + neurons.mean(0).sum()
+    torch.testing.assert_close(activity(), 0.5 * expected)
+    torch.testing.assert_close(activity.total[-16:], neurons.mean(0).detach())
+
+
+def test_what_was_taken_is_no_longer_counted_and_all_else_is_as_before() -> None:
+    net = pupil()
+    student, activity = listened(net)
+    x = torch.randn(5, 3, 8, 8)
+    student(x)
+    activity()
+    before = activity.total.clone()
+    activity.rest()
+    left = Subnetwork((*net.dense.kept[:2], (0, 5, 15)))
+    student.take(left)
+    student(x)
+    activity()
+    expected = before.clone()
+    expected[18:] = 0
+    expected[[18, 23, 33]] = before[[18, 23, 33]]
+    torch.testing.assert_close(activity.total, expected)
+    assert np.isneginf(activity.scores()[2]).sum() == 13
+
+
+def test_a_channel_scores_below_zero_where_it_is_idle_beside_its_layer() -> None:
+    net = pupil()
+    _, activity = listened(net)
+    activity.total[:] = 1.0
+    activity.total[18:] = torch.tensor([1.0] * 14 + [ALIVE * 0.8, ALIVE * 1.2]) * 100
+    assert (activity.scores()[2] > 0).tolist() == [True] * 14 + [False, True]
+    assert all((score > 0).all() for score in activity.scores()[:2])
+
+
+class Columns(nn.Module):
+    """A channel fills nine columns of a linear layer; another reader has groups and is not listened to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.grouped = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 1, groups=3)
+        self.head, self.other = nn.Linear(54, 4), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv(x))
+        out: Tensor = self.head(x.flatten(1)) + self.other(F.relu(self.grouped(x)).mean((2, 3)))
+        return out
+
+
+def test_a_channel_that_fills_many_columns_is_their_sum() -> None:
+    torch.manual_seed(0)
+    net = Supernet.of(Columns().eval(), torch.zeros(1, 3, 5, 5))
+    (g,) = [g for g, group in enumerate(net.groups) if group.name == "conv"]
+    assert list(readers(net, net.groups[g])) == ["head"]
+    student, activity = listened(net)
+    x = torch.randn(5, 3, 5, 5)
+    student(x)
+    activity()
+    maps = F.relu(net.model.get_submodule("conv")(x))
+    start = sum(group.width for group in net.groups[:g])
+    found = activity.total[start : start + net.groups[g].width]
+    torch.testing.assert_close(found.sum(), maps.mean(0).sum().detach())
+
+
+class Functional(Columns):
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = F.linear(F.relu(self.conv(x)).flatten(1), self.head.weight)
+        return out
+
+
+def test_a_reader_that_is_never_called_is_named() -> None:
+    net = Supernet.of(Functional().eval(), torch.zeros(1, 3, 5, 5))
+    student, activity = listened(net)
+    student(torch.randn(2, 3, 5, 5))
+    with pytest.raises(SecateurError, match="head was not called as a module"):
+        activity()

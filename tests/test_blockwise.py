@@ -1,0 +1,161 @@
+"""Block-wise structure learning: constraint, strengths, and that what was learnt is what comes out."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from lessons import CLASSES, RECIPE, coloured, learn, looked, pupil
+from torch import Tensor, nn
+
+from secateur.models.errors import SecateurError
+from secateur.models.slim import masked, slim
+from secateur.models.supernet import Supernet
+from secateur.transfer.blockwise import Turns, block_after_block, blocks_of, blockwise
+from secateur.transfer.finetune import finetune
+from secateur.transfer.learner import Learner, Penalised, reach
+from secateur.transfer.objectives import Distillation, hinton, online
+
+LONGER = replace(RECIPE, epochs=4)  # 24 steps
+REACH, REACHED = (reach(recipe, coloured()) for recipe in (RECIPE, LONGER))
+
+
+def funnel() -> Supernet:
+    """An early block on many pixels and a late wide one."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for reads, writes, stride in ((3, 16, 1), (16, 16, 1), (16, 48, 4), (48, 48, 1)):
+        layers += [nn.Conv2d(reads, writes, 3, stride, 1, bias=False), nn.BatchNorm2d(writes), nn.ReLU()]
+    model = nn.Sequential(
+        nn.Sequential(*layers[:6]), nn.Sequential(*layers[6:]), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 4)
+    )
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.weight.data.uniform_(0.2, 1)
+    return Supernet.of(model.eval(), torch.zeros(1, 3, 8, 8))
+
+
+def widths(net: Supernet, learner: Learner) -> list[int]:
+    """What is kept of two early and two late layers."""
+    learn(learner, recipe=LONGER)
+    return [int(width) for width in learner.kept().widths]
+
+
+def test_the_constraint_decides_where_pruning_falls() -> None:
+    net = funnel()
+    found = [
+        widths(net, blockwise(net, net.model, reach=REACHED, strength=1.0, constraint=constraint))
+        for constraint in ("flops", "params")
+    ]
+    flops, params = ((sum(each[:2]) / 32, sum(each[2:]) / 96) for each in found)
+    assert flops[0] < 0.8 * params[0]
+    assert params[1] < 0.95 * flops[1]
+
+
+def test_a_blocks_strength_shrinks_that_block_and_leaves_the_others() -> None:
+    net = funnel()
+    found = [
+        widths(net, blockwise(net, net.model, reach=REACHED, strength=1.0, blocks={"0.*": factor}))
+        for factor in (0.0, 0.5, 1.0, 2.0)
+    ]
+    early, late = ([sum(each[part]) for each in found] for part in (slice(2), slice(2, 4)))
+    assert early[0] == 32
+    assert all(one > other for one, other in pairwise(early))
+    assert max(late) - min(late) <= 3
+
+
+def test_strength_0_is_plain_distillation() -> None:
+    net = pupil()
+    learner = blockwise(net, net.model, reach=REACH, strength=0.0)
+    learn(learner)
+    student = slim(net, net.dense)
+    list(finetune(student, None, coloured(), Distillation(online(net.model), hinton, 0.1), RECIPE))
+    assert all(torch.equal(learner.model.state_dict()[name], each) for name, each in student.state_dict().items())
+    assert learner.kept() == net.dense
+
+
+def test_what_was_learnt_is_what_is_slimmed_and_costs_what_the_closed_form_says() -> None:
+    net = funnel()
+    learner = blockwise(net, net.model, reach=REACH, strength=2.0)
+    learn(learner)
+    kept, slimmed, x = learner.kept(), learner.slimmed().eval(), torch.randn(5, 3, 8, 8)
+    assert kept != net.dense
+    gone = masked(replace(net, model=learner.model), kept).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(slimmed(x), gone(x), atol=1e-5, rtol=1e-4)
+    small = Supernet.of(slimmed, torch.zeros(1, 3, 8, 8), check=False)
+    assert small.macs(small.dense) == net.macs(kept)
+    assert small.parameters(small.dense) == net.parameters(kept)
+
+
+# --- block after block ---
+
+
+def test_blocks_are_children_and_a_child_that_holds_most_is_taken_apart() -> None:
+    resnet = ["conv1", "layer1.0.conv1", "layer1.1.conv1", "layer2.0.conv1", "layer2.0.conv2#2"]
+    assert list(blocks_of(resnet)) == ["conv1", "layer1", "layer2"]
+    vgg = ["features.0", "features.4", "features.8", "classifier.0"]
+    assert blocks_of(vgg) == {name: [name] for name in ("features.0", "features.4", "features.8")} | {
+        "classifier": ["classifier.0"]
+    }
+    assert blocks_of(["a", "a#2", "a#3"]) == {"a": ["a", "a#2", "a#3"]}
+
+
+def turns(learner: Learner) -> Turns:
+    assert isinstance(learner.objective, Penalised)
+    assert isinstance(learner.objective.penalty, Turns)
+    return learner.objective.penalty
+
+
+def test_each_block_has_its_turn_and_only_its_scales_have_a_price() -> None:
+    net = funnel()
+    learner = block_after_block(net, reach=REACH, steps=4)
+    parameters = dict(learner.model.named_parameters())
+    gammas = [name for name, each in parameters.items() if each.ndim == 1 and name.endswith(".weight")]
+    priced = []
+    for step in range(4):
+        batch = looked(torch.zeros(6, CLASSES), seed=step)
+        logits = learner.model(batch.images[0])
+        learner.objective.__call__(batch._replace(logits=logits[None]))
+        turns(learner).done.fill_(step)
+        price = turns(learner)()
+        found: list[Tensor | None] = list(
+            torch.autograd.grad(price, [parameters[name] for name in gammas], allow_unused=True, retain_graph=True)
+        )
+        priced.append([each is not None for each in found])
+    assert priced[0] == priced[1] == [True, True, False, False]
+    assert priced[2] == priced[3] == [True, True, True, True]  # its features reach back into the block before
+
+
+def test_features_equal_to_the_teachers_cost_nothing() -> None:
+    net = funnel()
+    learner = block_after_block(net, reach=REACH, steps=4, strength=0.0)
+    batch = looked(torch.zeros(6, CLASSES))
+    learner.objective(batch._replace(logits=learner.model.eval()(batch.images[0])[None]))
+    assert turns(learner)().detach().item() == pytest.approx(0, abs=1e-9)
+    learner.objective(batch._replace(logits=learner.model.train()(batch.images[0])[None]))
+    assert turns(learner)().detach().item() > 1e-3
+
+
+def test_it_learns_a_structure_and_leaves_no_trace() -> None:
+    net = funnel()
+    learner = block_after_block(net, reach=REACH, steps=12)
+    learn(learner)
+    assert learner.kept() != net.dense
+    assert int(turns(learner).done) == 12
+    assert type(learner.slimmed()) is type(net.model)
+    assert not any(module._forward_hooks for module in net.model.modules())
+
+
+# --- mistakes ---
+
+
+def test_an_unknown_constraint_is_refused_with_those_there_are() -> None:
+    with pytest.raises(SecateurError, match="no constraint is called 'time'; give flops or params"):
+        blockwise(pupil(), nn.Module(), reach=1, constraint="time")
+
+
+def test_a_network_without_batch_norm_is_refused() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES))
+    net = Supernet.of(model, torch.zeros(1, 3, 8, 8))
+    with pytest.raises(SecateurError, match="no prunable channel has one; give pdd"):
+        blockwise(net, model, reach=1)

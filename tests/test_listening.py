@@ -1,0 +1,21 @@
+import torch
+from torch import nn
+
+from secateur.transfer.listening import Listening
+
+
+def test_what_modules_read_and_made_is_heard_with_its_graph_and_no_hook_stays() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    listening, x = Listening(model, ["1", "2"]), torch.randn(5, 3)
+    logits = listening(x)
+    torch.testing.assert_close(logits, model(x))
+    assert list(listening.heard) == ["1", "2"]
+    (read, made), (inner, answer) = listening.heard.values()
+    assert made is inner
+    assert answer is logits
+    torch.testing.assert_close(read, model[0](x))
+    (slope,) = torch.autograd.grad(made.sum(), model.get_parameter("0.bias"))
+    torch.testing.assert_close(slope, (read > 0).float().sum(0))
+    assert not any(module._forward_hooks for module in model.modules())
+    listening(x[:2])
+    assert len(listening.heard["1"][0]) == 2

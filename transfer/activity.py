@@ -1,0 +1,96 @@
+"""How much channels are active where they are read: a penalty on it, and a record of it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..models.atoms import FloatArray, IntArray
+from ..models.errors import SecateurError
+from ..models.evaluate import device_of
+from ..models.groups import ChannelGroup, Member
+from ..models.slim import kept_places
+from ..models.supernet import Supernet
+from .narrowing import Narrowing
+
+ALIVE = 1e-2  # of the mean activity of its layer: a channel below it goes
+
+
+def readers(net: Supernet, group: ChannelGroup) -> dict[str, Member]:
+    """The modules that read every channel of a group from one dimension of their input, and how.
+
+    A grouped convolution does not: its weight has a part of the channels along that dimension.
+    """
+    found = {}
+    for member in group.members:
+        name, _, leaf = member.tensor.rpartition(".")
+        if member.reads and leaf == "weight":
+            module = net.model.get_submodule(name)
+            if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1):
+                found[name] = member
+    return found
+
+
+class Activity(nn.Module):
+    """``strength`` · Σ_g Σ_c mean |a_gc| over images, places and readers: L1 of what the groups' readers read.
+
+    The mean over the batch, so that the strength does not depend on its size. Behind dropout it is the same on
+    average. ``total`` sums up each channel's activity since the last ``rest``.
+
+    Shape: total (widths of the groups, one after the other); → ()
+    """
+
+    total: Tensor
+
+    def __init__(self, student: Narrowing, groups: Mapping[int, Mapping[str, Member]], strength: float) -> None:
+        super().__init__()
+        self.students = (student,)  # in a tuple, since its parameters are those of the model
+        self.groups, self.strength = groups, strength
+        widths = sum(student.net.groups[g].width for g in groups)
+        self.register_buffer("total", torch.zeros(widths, device=device_of(student)))
+
+    def forward(self) -> Tensor:
+        """Of the last forward pass."""
+        (student,) = self.students
+        left = kept_places(student.net, student.kept())
+        each = []
+        for g, members in self.groups.items():
+            width = student.net.groups[g].width
+            found = [_activity(student, name, member, left, width) for name, member in members.items()]
+            each.append(torch.stack(found).mean(0))
+        activity = torch.cat(each)
+        self.total += activity.detach()
+        return self.strength * activity.sum()
+
+    def scores(self) -> list[FloatArray]:
+        """How far each channel's activity lies above ``ALIVE`` of its layer's mean; what is gone is below all.
+
+        Infinite in the groups that are not listened to. Shape: (width,) each
+        """
+        (student,) = self.students
+        scores = [np.where(alive, np.inf, -np.inf) for alive in student.alive()]
+        widths = [student.net.groups[g].width for g in self.groups]
+        for g, total in zip(self.groups, torch.split(self.total, widths), strict=True):
+            active, alive = total.double().cpu().numpy(), scores[g] > 0
+            scores[g] = np.where(alive, active - ALIVE * active[alive].mean(), -np.inf)
+        return scores
+
+    def rest(self) -> None:
+        """Begin anew."""
+        self.total.zero_()
+
+
+def _activity(
+    student: Narrowing, name: str, member: Member, left: Mapping[str, Mapping[int, IntArray]], width: int
+) -> Tensor:
+    """The mean activity of each channel of the dense network that a module reads. Shape: → (width,)"""
+    if name not in student.student.heard:
+        raise SecateurError(f"{name} was not called as a module, so what it reads is not known; give another method")
+    read, _ = student.student.heard[name]
+    last = read if isinstance(student.student.model.get_submodule(name), nn.Linear) else read.movedim(1, -1)
+    lines = left[member.tensor][member.dim]
+    at, channels, places = (torch.from_numpy(each).to(read.device) for each in (lines, member.channels, member.places))
+    dense = last.new_zeros(student.net.shapes[member.tensor][member.dim])
+    dense = dense.index_put((at,), last.abs().flatten(0, -2).mean(0))
+    return dense.new_zeros(width).index_add(0, channels, dense[places])
