@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from test_finetune import CLASSES, IMAGES, coloured
+from trainings import CLASSES, IMAGES, coloured
 from torch import Tensor, nn
 
 from secateur.models.batches import Split

@@ -57,7 +57,7 @@ class Known(Records):
         self.loss = loss
         self.asked: list[Subnetwork] = []
 
-    def evaluate(self, subnetwork: Subnetwork, source: str, images: int) -> Interim:
+    def evaluate(self, subnetwork: Subnetwork, source: str, images: int, rival: Interim | None = None) -> Interim:
         self.asked.append(subnetwork)
         macs = self.net.macs(subnetwork)
         return Interim(subnetwork, source, self.loss(subnetwork.widths), 0.5, images, macs, 1)

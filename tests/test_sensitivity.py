@@ -28,7 +28,7 @@ class Known(Records):
         super().__init__(net, noise(4))
         self.loss = loss
 
-    def evaluate(self, subnetwork: Subnetwork, source: str, images: int) -> Interim:
+    def evaluate(self, subnetwork: Subnetwork, source: str, images: int, rival: Interim | None = None) -> Interim:
         return Interim(subnetwork, source, self.loss(subnetwork.widths), 0.5, images, 1, 1)
 
 
