@@ -2,8 +2,8 @@
 
 import torch
 import torch.nn.functional as F
-from trainings import CLASSES, IMAGES, coloured
 from torch import Tensor, nn
+from trainings import CLASSES, IMAGES, coloured
 
 from secateur.models.batches import Split
 from secateur.models.supernet import Supernet
