@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data import Data as Data
     from .data import open_data as open_data
+    from .front import pareto as pareto
     from .ledger import Ask as Ask
     from .models.architecture import load as load
     from .models.architecture import save as save
@@ -35,6 +36,7 @@ _HOMES = {
     "load": "models.architecture",
     "load_weights": "models.weights",
     "open_data": "data",
+    "pareto": "front",
     "run": "stages",
     "save": "models.architecture",
 }

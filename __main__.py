@@ -132,6 +132,40 @@ def transfer(
 
 
 @app.command
+def report(
+    *runs: Path,
+    out: Path | None = None,
+    measure: str = "loss",
+    published: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Draw runs into one page that opens offline: report.html, and pareto.png, pareto.svg and front.csv beside it.
+
+    Parameters
+    ----------
+    runs
+        Run directories; several lie over each other.
+    out
+        The folder to write to. Default: the run directory, or for several the folder `report` beside the first.
+    measure
+        What the Pareto plot shows over MACs: loss or accuracy on the holdout before fine-tuning, or test (accuracy of
+        what was fine-tuned).
+    published
+        A CSV of other people's points, to stand in the plot: name, macs (62M, or 50% of the first run's dense network)
+        and the measure.
+    json
+        Print one JSON object.
+    """
+    from .report import report
+
+    if not runs:
+        raise SecateurError("no run is given; give one run directory or several")
+    page = report(*runs, out=out, measure=measure, published=published)
+    files = {name: str(page.with_name(name)) for name in ("report.html", "pareto.png", "pareto.svg", "front.csv")}
+    print(_dumped(files) if json else f"report: {page}")
+
+
+@app.command
 def inspect(
     model: str,
     /,

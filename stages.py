@@ -12,7 +12,7 @@ from torch import nn
 
 from .data import MEAN, STD, Data, open_data
 from .ledger import Ask, Ledger, Outcome, sha256
-from .models.architecture import architecture, architecture_of, fingerprint, load, read, save, with_architecture
+from .models.architecture import Architecture, architecture, architecture_of, fingerprint, load, save, with_architecture
 from .models.archive import FORMAT, architectures, shares
 from .models.budget import fit
 from .models.errors import SecateurError
@@ -26,7 +26,9 @@ from .models.supernet import Supernet
 from .models.trace import evaluating
 from .models.weights import load_weights
 from .pipeline import METHODS, fill_bank, finetune, search_under, silent
-from .report import page, pareto
+from .report import write
+from .results import Results
+from .search.interim import Interim
 from .search.widths import Plan, Progress, Searched
 from .transfer.bank import PLAN, TEACHERS, MemoryBank, open_bank
 from .transfer.finetune import Recipe
@@ -52,11 +54,9 @@ def run(
     for stage in (work.dense, work.search, work.bank, work.transfer, work.test):
         ledger.stage(stage.__name__, stage, shared=stage == work.search)
         work.take_up(stage.__name__)
-        if stage.__name__ == until != "test":
-            return ledger.stages
-    title = f"{ask.model} on {ask.data} at {ask.budget}"
-    svg, best = (out / "pareto.svg").read_text(), read(out / "best" / "architecture.json")
-    (out / "report.html").write_text(page(title, f"secateur run {ask.words} --out {out}", ledger.stages, best, svg))
+        if stage.__name__ == until:
+            break
+    write([Results.of(out)], out)
     return ledger.stages
 
 
@@ -126,17 +126,19 @@ class Work:
 
     def search(self) -> Outcome:
         """Coarse and fine; front.json and its picture."""
-        found, net = self.searched, self.net
-        _write_front(self.out / "front.json", net, found, self.ask)
-        macs, mark = self.plan.span.low.macs, "budget" if self.plan.span.single else "smallest budget"
-        if "macs" not in self.plan.span.low.limits:  # other costs have limits
-            uniform = fit(net.space, self.plan.span.low, net.space.dense.astype(np.float64))
-            macs, mark = int(net.space.costs.macs(uniform)), "uniform widths at the budget"
-        picture = pareto(found.front, net.macs(net.dense), macs, found.winner, mark)
-        picture.savefig(self.out / "pareto.png", dpi=150)
-        picture.savefig(self.out / "pareto.svg")
+        found = self.searched
+        _write_front(self.out / "front.json", self.net, found, self.ask, self._budget())
+        write([Results.of(self.out)], self.out)
         counts = {"evaluations": len(found.interims) + len(found.stopped), "stopped": len(found.stopped)}
         return {"winner": found.winner.about(), "start": found.start.about(), **counts}
+
+    def _budget(self) -> Outcome:
+        """Where on the axis of MACs the budget lies; ``mark`` says what is there."""
+        net, low = self.net, self.plan.span.low
+        if "macs" in low.limits:
+            return {"macs": low.macs, "mark": "budget" if self.plan.span.single else "smallest budget"}
+        uniform = fit(net.space, low, net.space.dense.astype(np.float64))  # other costs have limits
+        return {"macs": int(net.space.costs.macs(uniform)), "mark": "uniform widths at the budget"}
 
     def bank(self) -> Outcome:
         """What five teachers know of every training image, or as many as lie between dense and winner."""
@@ -225,10 +227,13 @@ def _check_classes(net: Supernet, data: Data) -> None:
         )
 
 
-def _write_front(path: Path, net: Supernet, searched: Searched, ask: Ask) -> None:
-    points = []
-    for point in searched.front:
+def _write_front(path: Path, net: Supernet, searched: Searched, ask: Ask, budget: Outcome) -> None:
+    """The winner (scored on the whole holdout) and the points of the front (on the sample), whole architectures."""
+
+    def whole(point: Interim) -> Architecture:
         figures = {"holdout": {"loss": point.loss, "accuracy": point.accuracy, "n": point.n}}
         provenance = {"model": ask.model, "data": ask.data, "seed": ask.seed, "source": point.source}
-        points.append(architecture(net, point.subnetwork, figures=figures, provenance=provenance))
-    path.write_text(json.dumps({"format": FORMAT, "points": points}))
+        return architecture(net, point.subnetwork, figures=figures, provenance=provenance)
+
+    front = {"winner": whole(searched.winner), "points": [whole(point) for point in searched.front]}
+    path.write_text(json.dumps({"format": FORMAT, "budget": budget, **front}))

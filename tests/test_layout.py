@@ -17,7 +17,7 @@ import secateur
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("models", "search", "transfer")
-OUTPUT = {"report", "picture", "console"}
+OUTPUT = {"report", "picture", "console", "results", "plots", "front"}
 ROOT_MODULES = {"__init__", "__main__", "points", "stages", "pipeline", "data", "sources", "ledger", *OUTPUT}
 PARTS = {*FOLDERS, *ROOT_MODULES} - {"__init__"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -27,11 +27,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sources": {"models"},
     "data": {"models", "sources"},
     "ledger": {"models"},
-    "report": {"models"},
+    "results": {"models", "ledger"},
+    "plots": {"results"},
+    "front": {"models", "plots", "results"},
+    "report": {"models", "front", "plots", "results"},
     "picture": {"models"},
     "console": set(),
     "pipeline": {"models", "search", "transfer", "data", "ledger"},
-    "stages": {"models", "search", "transfer", "data", "ledger", "report", "pipeline"},
+    "stages": {"models", "search", "transfer", "data", "ledger", "report", "results", "pipeline"},
     "points": {"models", "search", "transfer", "ledger", "pipeline", "stages"},
     "__main__": {*PARTS, "__init__"},
     "__init__": PARTS - {"__main__"},
