@@ -13,13 +13,15 @@ from torch import nn
 from .data import MEAN, STD, Data, open_data
 from .ledger import Ask, Ledger, Outcome, sha256
 from .models.architecture import Architecture, architecture, architecture_of, fingerprint, load, save, with_architecture
-from .models.archive import FORMAT, architectures, shares
+from .models.archive import FORMAT, architectures, nearest, shares
+from .models.atoms import FloatArray
 from .models.budget import fit
 from .models.errors import SecateurError
 from .models.evaluate import device_of, evaluate, recalibrate
 from .models.gram import Gram, grams
 from .models.latency import Latency, measure
 from .models.sequence import compensated_in_sequence
+from .models.span import Span
 from .models.specs import constructor
 from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
@@ -36,6 +38,7 @@ from .transfer.finetune import finetune as train
 from .transfer.objectives import CrossEntropy
 from .transfer.ranks import ranks, started_by_torchrun
 
+STARTS = 5  # at most, of the architectures that --start names
 TIMES = "latency.json"  # in the run directory: the table that a budget of latency is measured by
 DENSE = Recipe(epochs=12, batch=64, warmup=1)  # of a digits network that has no weights
 
@@ -76,8 +79,9 @@ def opened(ask: Ask, out: Path, device: str | None, progress: Progress) -> "tupl
     net = Supernet.of(model, data.example, divisor=ask.divisor, freeze=ask.freeze, tie=ask.ties, least=ask.leasts)
     _check_classes(net, data)
     timed = _timed(net, out, progress) if ask.latency else None
-    known = [shares(record, net) for record in architectures(Path(ask.start))] if ask.start else []
-    plan = Plan(net.span(**ask.limits, timed=timed), ask.trials, ask.sampler, known, ask.seed, ask.storage)
+    span = net.span(**ask.limits, timed=timed)
+    known = _known(Path(ask.start), net, span) if ask.start else []
+    plan = Plan(span, ask.trials, ask.sampler, known, ask.seed, ask.storage)
     ledger = Ledger(out, ask)
     if timed:
         (out / TIMES).write_text(timed.to_json(net))
@@ -200,6 +204,12 @@ def _timed(net: Supernet, out: Path, progress: Progress) -> Latency:
     if (out / TIMES).exists():
         return Latency.from_json((out / TIMES).read_text(), net)
     return measure(net, progress=progress)
+
+
+def _known(path: Path, net: Supernet, span: Span) -> list[FloatArray]:
+    """The shares of those architectures that are likest to uniform widths at the span's lower end. Shape: (G,) each"""
+    uniform = fit(net.space, span.low, net.space.dense.astype(np.float64))
+    return [shares(record, net) for record in nearest(architectures(path), net, uniform, STARTS)]
 
 
 def _on(model: nn.Module, device: str | None) -> nn.Module:
