@@ -17,7 +17,7 @@ from .data import MEAN, STD, Data, open_data
 from .export import slim_of
 from .ledger import Ask, Outcome, asked, book
 from .models.architecture import architecture_of
-from .models.divisors import by_divisor, suggested
+from .models.divisors import by_divisor, suggested, timed
 from .models.evaluate import evaluate
 from .models.formats import Answer, export, onnx_session
 from .models.specs import constructor
@@ -109,7 +109,8 @@ def _engines(networks: Mapping[str, nn.Module], shape: Any) -> dict[str, Mapping
 def _divisors(dense: nn.Module, shape: Any, macs: int, progress: Progress) -> Outcome:
     """What uniform widths of as many MACs take for one image, by the divisor of widths, and the one to give."""
     progress("timing widths in multiples", 0, 1)
-    times = by_divisor(dense, torch.zeros(1, *shape), macs)
+    example = torch.zeros(1, *shape)
+    times = timed(by_divisor(dense, example, macs), example)
     progress("timing widths in multiples", 1, 1)
     return {"seconds": {str(each): asdict(seconds) for each, seconds in times.items()}, "suggested": suggested(times)}
 

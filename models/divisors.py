@@ -1,13 +1,11 @@
 """Which multiples of widths this machine likes, measured at equal MACs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from .budget import fit
-from .evaluate import device_of
 from .slim import slim
 from .subnetwork import Subnetwork
 from .supernet import Supernet
@@ -18,19 +16,23 @@ WORTH = 0.03  # of the time: what a coarser grid of widths must save to be sugge
 
 
 def by_divisor(
-    model: nn.Module, example: Tensor, macs: int, images: int = 1, divisors: Sequence[int] = DIVISORS
-) -> dict[int, Seconds]:
-    """The time of uniform widths at so many ``macs``, in multiples of each of ``divisors``, timed in turn.
+    model: nn.Module, example: Tensor, macs: int, divisors: Sequence[int] = DIVISORS
+) -> dict[int, nn.Module]:
+    """Uniform widths at so many ``macs``, in multiples of each of ``divisors``.
 
     A divisor under which the network can't have so few MACs is left out. Shape: example (1, channels, height, width)
     """
     built = {divisor: uniform(model, example, macs, divisor) for divisor in divisors}
-    networks = {str(divisor): network for divisor, network in built.items() if network is not None}
-    batch = torch.zeros(images, *example.shape[1:], device=device_of(model))
-    return {int(divisor): seconds for divisor, seconds in in_turn(networks, batch).items()}
+    return {divisor: network for divisor, network in built.items() if network is not None}
 
 
-def suggested(times: dict[int, Seconds]) -> int:
+def timed(networks: Mapping[int, nn.Module], images: Tensor) -> dict[int, Seconds]:
+    """The time of each, in turn. Shape: images (B, channels, height, width)"""
+    named = {str(divisor): network for divisor, network in networks.items()}
+    return {int(divisor): seconds for divisor, seconds in in_turn(named, images).items()}
+
+
+def suggested(times: Mapping[int, Seconds]) -> int:
     """The smallest divisor than which no coarser one is quicker by more than ``WORTH``."""
     best = min(seconds.median for seconds in times.values())
     return min(divisor for divisor, seconds in times.items() if seconds.median <= best * (1 + WORTH))
