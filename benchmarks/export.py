@@ -58,10 +58,8 @@ def row(seconds: Mapping[str, Seconds]) -> dict[str, Any]:
     """Milliseconds of each variant, the share of the dense time that it saves, and the divisor that pays."""
     variants = {int(name): each for name, each in seconds.items() if name != "dense"}
     saved = {str(name): round(1 - each.median / seconds["dense"].median, 4) for name, each in variants.items()}
-    times = {
-        name: {k: round(1e3 * v, 4) if k != "n" else v for k, v in asdict(s).items()} for name, s in seconds.items()
-    }
-    return {"ms": times, "time_saved": saved, "suggested_divisor": suggested(variants)}
+    times = {name: [round(1e3 * each, 4) for each in (s.low, s.median, s.high)] for name, s in seconds.items()}
+    return {"ms_low_median_high": times, "time_saved": saved, "suggested_divisor": suggested(variants)}
 
 
 def job(name: str, rounds: int) -> dict[str, Any]:
