@@ -35,7 +35,7 @@ def in_turn(
     networks: Mapping[str, Answer],
     images: Tensor,
     clock: Callable[[], float] = time.perf_counter,
-    rounds: int = ROUNDS,
+    rounds: int | None = None,
 ) -> dict[str, Seconds]:
     """The seconds that each network takes for ``images``, a pass of each after the other, after a warm-up.
 
@@ -43,7 +43,7 @@ def in_turn(
     """
     taken: dict[str, list[float]] = {name: [] for name in networks}
     began = clock()
-    for number in range(WARM_UP + rounds):
+    for number in range(WARM_UP + (rounds or ROUNDS)):
         if number >= WARM_UP + LEAST_ROUNDS and clock() - began > PATIENCE:
             break
         for name, network in networks.items():
