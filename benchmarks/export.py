@@ -1,9 +1,9 @@
 """Half the MACs, how much of the time? Six networks, batch 1 and 32, in torch and onnxruntime, and by divisor.
 
 Each network at uniform widths, 50% of its MACs, beside the dense one, and in multiples of 4, 8 and 16 at the same MACs
-(8 alone in onnxruntime); weights are random, as times do not depend on them. All variants run in turn after a warm-up, in one thread. A time is
-the median of the processor's seconds (not the wall's: this way a machine that others use, too, gives the same figures),
-with the quartiles. Every ONNX file is checked against torch within 1e-4 before it is timed.
+(8 alone in onnxruntime); weights are random, as times do not depend on them. All variants run in turn after a warm-up,
+in one thread. A time is the median of the processor's seconds (not the wall's: this way a machine that others use, too,
+gives the same figures), with the quartiles. Every ONNX file is checked against torch within 1e-4 before it is timed.
 
     python benchmarks/export.py [--nets ...] [--rounds 10] [--out FOLDER]
 
