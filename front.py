@@ -38,7 +38,7 @@ def compared(runs: Sequence[Results], measure: str = "loss", published: Path | N
     plot = Plot.of(7.0, 4.6)
     axes = plot.axes
     if len(runs) == 1 and measure != "test":
-        cloud = [evaluation(each, measure) for each in runs[0].trials if isfinite(each["loss"])]
+        cloud = [evaluation(each, measure) for each in runs[0].whole if isfinite(each["loss"])]
         plot.dots(cloud, s=10, color=GREY, alpha=0.35, lw=0, label="evaluated")
     for run, style in zip(runs, cycled(len(runs)), strict=True):
         _draw_front(plot, run, measure, style, f"{run.folder.name}: " if len(runs) > 1 else "")

@@ -59,8 +59,10 @@ def history(runs: Sequence[Results]) -> Plot:
         best = list(accumulate(met, min))
         label = "best within the budget" if len(runs) == 1 else run.folder.name
         axes.step(range(1, len(best) + 1), best, where="post", color=colour, lw=1.5, label=label)
-    for source, (colour, shape) in zip(_sources(runs[0].trials) if len(runs) == 1 else (), cycled(9, 1), strict=False):
-        tried = [(n, t) for n, t in enumerate(runs[0].trials, 1) if _source(t) == source and isfinite(t["loss"])]
+    for source, (colour, shape) in zip(_sources(runs[0]) if len(runs) == 1 else (), cycled(9, 1), strict=False):
+        tried = [
+            (n, t) for n, t in enumerate(runs[0].trials, 1) if _source(t, runs[0]) == source and isfinite(t["loss"])
+        ]
         name = f"trials-{source.replace(' ', '-')}"
         plot.notes[name] = [f"evaluation {n}, {evaluation(t, 'loss').note}" for n, t in tried]
         x, y = [n for n, _ in tried], [t["loss"] for _, t in tried]
@@ -109,13 +111,15 @@ def _loss_within(trial: Mapping[str, Any], run: Results) -> float:
     return trial["loss"] if allowed and isfinite(trial["loss"]) else float("inf")
 
 
-def _source(trial: Mapping[str, Any]) -> str:
+def _source(trial: Mapping[str, Any], run: Results) -> str:
     """Proposals of the coarse search say which score and rule made them; in a picture they are one."""
+    if trial["n"] < run.dense["n"]:
+        return "stopped early"
     return trial["source"] if trial["source"] in ("dense", "start", "refine", "greedy") else "coarse"
 
 
-def _sources(trials: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(map(_source, trials)))
+def _sources(run: Results) -> list[str]:
+    return list(dict.fromkeys(_source(trial, run) for trial in run.trials))
 
 
 def cycled(count: int, first: int = 0) -> list[tuple[str, str]]:

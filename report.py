@@ -148,7 +148,7 @@ def _score(score: Record | None) -> Cell:
 
 
 def _trials(run: Results, many: bool) -> str:
-    early = sum(each["n"] < run.dense["n"] for each in run.trials)
+    early = len(run.trials) - len(run.whole)
     said = f"{len(run.trials)} subnetworks on {run.dense['n']} holdout images, {early} of them stopped early"
     lost = f", {run.lost} without a finite loss" if run.lost else ""
     return (f"{escape(run.folder.name)}: " if many else "") + said + lost

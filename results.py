@@ -87,6 +87,11 @@ class Results:
         return [each for each in self.records if each["n"] <= self.dense["n"]]
 
     @property
+    def whole(self) -> list[Record]:
+        """The trials that saw all of the sample."""
+        return [each for each in self.trials if each["n"] == self.dense["n"]]
+
+    @property
     def lost(self) -> int:
         """How many trials gave a loss that is no number."""
         return sum(not isfinite(each["loss"]) for each in self.trials)

@@ -1,26 +1,28 @@
-"""A ResNet-56 search that starts from one on ResNet-20 reaches the cold search's final loss in fewer evaluations?
+"""Does a ResNet-56 search that starts from one on ResNet-20 need fewer evaluations than a cold one?
 
-CIFAR-10 (JPEG copy), 50% of MACs, trials scored on 1,000 holdout images. First ResNet-20 is searched (the donor). Then
-ResNet-56, each arm with the same importance scores, counting every evaluation at the budget in order:
+CIFAR-10 (JPEG copy), 50% of MACs, scored on 1,000 holdout images after compensation. First ResNet-20 is searched (the
+donor: all proposals at the budget, then trials). Then ResNet-56, each arm with the same importance scores and records
+of its own, its evaluations counted in order:
 
-- cold: the coarse search's proposals, then the fine search from the best of them, as `secateur search` does;
-- uniform: no coarse search, the fine search from uniform widths at the budget (control);
-- reused: no coarse search, the fine search from the donor's widths over depth (`--start` alone);
-- both: the coarse search, then the donor's widths beside its proposals, as `secateur search --start` does.
+- cold: all coarse proposals at the budget, then trials of the fine search around the best so far;
+- uniform: trials alone, from uniform widths at the budget (control);
+- reused: trials alone, from the donor's widths over depth;
+- both: the coarse proposals, then the donor's widths, then trials, as `--start` does.
 
-Printed: the best loss of each arm, and the evaluations that it took to reach the final loss of the cold arm. What the
-donor cost is counted beside it, not in it: an archive has it already.
+Printed: the best loss of each arm, and after how many evaluations it was at or below the final loss of the cold arm.
+A trial that is surely worse than the best so far ends early, and counts all the same. What the donor cost stands
+beside: an archive has it already.
 
-    python benchmarks/reuse.py CIFAR_FOLDER [--trials 40] [--donor-trials 40] [--seeds 0] [--out FOLDER]
+    python benchmarks/reuse.py CIFAR_FOLDER [--trials 15] [--seed 0] [--out FOLDER]
 """
 
 import argparse
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -28,112 +30,109 @@ from conditions import conditions
 from trained import trained
 from tuned import opened
 
+import secateur as sc
 from secateur.data import Data
-from secateur.models.architecture import Architecture, architecture
+from secateur.models.architecture import architecture
 from secateur.models.archive import shares
-from secateur.models.atoms import FloatArray, IntArray
+from secateur.models.atoms import IntArray
 from secateur.models.budget import fit
-from secateur.models.gram import grams
-from secateur.models.subnetwork import strongest
-from secateur.search.coarse import coarse_search
+from secateur.models.gram import Gram, grams
+from secateur.search.coarse import pool
 from secateur.search.importance import Scores
 from secateur.search.interim import Interim, Records
-from secateur.search.refine import RefineOptions, refine
-from secateur.search.widths import SAMPLE, Plan, _importance, search_widths
+from secateur.search.refine import Options, refine
+from secateur.search.widths import SAMPLE, _importance
 
 RESULTS = Path(__file__).parent / "results"
 BUDGET = "50%"
 
 
-def donor(data: Data, trials: int, seed: int) -> tuple[Architecture, int, float]:
-    """The winner of a search on ResNet-20, how many evaluations it took, and how many seconds."""
-    net, began = trained("resnet20", data, check=False), time.perf_counter()
-    records = Records(net, data.holdout, None, grams(net, data.train))
-    with TemporaryDirectory() as folder:
-        plan = Plan(net.span(BUDGET), trials, seed=seed)
-        found = search_widths(records, plan, Path(folder), lambda what, done, total: None)
-    winner = architecture(net, found.winner.subnetwork)
-    return winner, len(found.interims), time.perf_counter() - began
+@dataclass(frozen=True, eq=False)
+class Place:
+    """What the arms on one network share: statistics, proposals at the budget with their losses, the best one's scores.
+
+    ``coarse`` holds the dense network first.
+    """
+
+    net: sc.Supernet
+    data: Data
+    known: dict[str, Gram]
+    coarse: tuple[Interim, ...]
+    scores: Scores
+
+    @classmethod
+    def of(cls, name: str, data: Data) -> "Place":
+        """Of a trained network."""
+        net = trained(name, data, check=False)
+        known = grams(net, data.train)
+        records = Records(net, data.holdout, None, known)
+        dense = records.evaluate(net.dense, "dense", SAMPLE)
+        scores, curves = _importance(records)
+        given = pool(net.space, scores, [net.budget(BUDGET)], curves)
+        found = [records.evaluate(each.subnetwork, each.source, SAMPLE) for each in given]
+        best, _ = min(zip(given, found, strict=True), key=lambda pair: pair[1].finite)
+        return cls(net, data, known, (dense, *found), scores[best.score])
+
+    def searched(self, trials: int, seed: int, before: Sequence[Interim], starts: Sequence[IntArray]) -> list[Interim]:
+        """All evaluations of an arm that knows some and goes on from these widths, in order, less the dense one."""
+        records = Records(self.net, self.data.holdout, None, self.known)
+        for interim in (self.coarse[0], *before):
+            records.learn(interim)
+        list(refine(records, self.scores, starts, self.net.span(BUDGET), Options(trials, SAMPLE, seed)))
+        return records.all[1:]
+
+    def fitted(self, wish: object) -> IntArray:
+        """Shares of the groups at the budget. Shape: (G,) → (G,)"""
+        return fit(self.net.space, self.net.budget(BUDGET), np.asarray(wish) * self.net.space.dense)
 
 
-class Arms:
-    """What the arms on ResNet-56 share: the network, its statistics, its scores, and every evaluation made so far."""
-
-    def __init__(self, data: Data) -> None:
-        self.net = trained("resnet56", data, check=False)
-        self.span, self.space = self.net.span(BUDGET), self.net.space
-        self.records = Records(self.net, data.holdout, None, grams(self.net, data.train))
-        self.records.evaluate(self.net.dense, "dense", SAMPLE)
-        self.scores, self.curves = _importance(self.records)
-
-    def coarse(self) -> tuple[list[Interim], list[IntArray], Scores]:
-        """The proposals at the budget, their widths, and the scores that made the best of them."""
-        found = list(coarse_search(self.records, self.scores, self.span, SAMPLE, self.curves))
-        ours = [p for p in found if p.budget == self.span.low]
-        best = min(ours, key=lambda p: p.interim.loss)
-        return [p.interim for p in ours], [p.interim.subnetwork.widths for p in ours], self.scores[best.score]
-
-    def fine(self, starts: Sequence[IntArray], scores: Scores, trials: int, seed: int) -> list[Interim]:
-        """The starts and the trials, in order; a study of its own in memory."""
-        begun = [self.records.evaluate(strongest(scores, start), "start", SAMPLE) for start in starts]
-        options = RefineOptions(trials, SAMPLE, seed)
-        return begun + list(refine(self.records, scores, starts, self.span, options))
-
-    def fitted(self, wish: FloatArray) -> IntArray:
-        """Shares of the groups at the budget."""
-        return fit(self.space, self.span.low, wish * self.space.dense)
-
-
-def arms(shared: Arms, record: Architecture, trials: int, seed: int) -> dict[str, list[float]]:
-    """The losses of each arm's evaluations at the budget, in order."""
-    proposed, starts, scores = shared.coarse()
-    reused = shared.fitted(shares(record, shared.net))
-    uniform = shared.fitted(np.ones(len(shared.space.dense)))
-    found = {
-        "cold": [*proposed, *shared.fine(starts, scores, trials, seed)[len(starts) :]],
-        "uniform": shared.fine([uniform], scores, trials, seed),
-        "reused": shared.fine([reused], scores, trials, seed),
-        "both": [*proposed, *shared.fine([*starts, reused], scores, trials, seed)[len(starts) :]],
+def arms(place: Place, donor: dict[str, object], trials: int, seed: int) -> dict[str, list[Interim]]:
+    """The evaluations of each arm."""
+    proposed = place.coarse[1:]
+    widths = [each.subnetwork.widths for each in proposed]
+    reused, uniform = place.fitted(shares(donor, place.net)), place.fitted(np.ones(len(place.net.groups)))
+    plans = {
+        "cold": (proposed, widths),
+        "uniform": ((), [uniform]),
+        "reused": ((), [reused]),
+        "both": (proposed, [*widths, reused]),
     }
-    return {name: [each.loss for each in interims] for name, interims in found.items()}
+    return {name: place.searched(trials, seed, *plan) for name, plan in plans.items()}
 
 
-def reached(losses: Iterable[float], target: float) -> int | None:
-    """After how many evaluations the best so far is ``target`` or lower."""
-    return next((n for n, best in enumerate(accumulate(losses, min), 1) if best <= target), None)
-
-
-def job(data: Data, trials: int, donor_trials: int, seed: int) -> dict[str, object]:
-    """One seed."""
-    record, evaluations, seconds = donor(data, donor_trials, seed)
-    print(f"seed {seed}: donor, {evaluations} evaluations, {seconds:.0f} s", flush=True)
-    began = time.perf_counter()
-    losses = arms(Arms(data), record, trials, seed)
-    target = min(losses["cold"])
-    rows = {
-        name: {"best": min(each), "first": each[0], "evaluations": len(each), "reached": reached(each, target)}
-        for name, each in losses.items()
-    }
-    for name, row in rows.items():
-        print(f"  {name:8} {row}", flush=True)
-    costs = {"donor": {"evaluations": evaluations, "seconds": round(seconds)}}
-    return {**costs, "seconds": round(time.perf_counter() - began), "arms": rows, "losses": losses}
+def row(interims: Sequence[Interim], target: float) -> dict[str, object]:
+    """How low an arm came, and after how many evaluations it met the target."""
+    losses = [each.finite if each.n == SAMPLE else float("inf") for each in interims]
+    reached = next((n for n, best in enumerate(accumulate(losses, min), 1) if best <= target), None)
+    figures = {"best": round(min(losses), 4), "first": round(losses[0], 4), "evaluations": len(losses)}
+    stopped = sum(each.n < SAMPLE for each in interims)
+    return {**figures, "stopped": stopped, "reached": reached, "losses": [round(each.loss, 4) for each in interims]}
 
 
 def main() -> None:
     """Run, print, and write results/reuse.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cifar", help="the image folder that unpack.py laid out")
-    parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--donor-trials", type=int, default=40)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--trials", type=int, default=15)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    data = opened(asked.cifar)
-    seeds = {str(seed): job(data, asked.trials, asked.donor_trials, seed) for seed in asked.seeds}
-    result = {**conditions(), "budget": BUDGET, "images": SAMPLE, "trials": asked.trials, "seeds": seeds}
+    data, began = opened(asked.cifar), time.process_time()
+    small = Place.of("resnet20", data)
+    widths = [each.subnetwork.widths for each in small.coarse[1:]]
+    found = small.searched(asked.trials, asked.seed, small.coarse[1:], widths)
+    best = min((each for each in found if each.n == SAMPLE), key=lambda each: each.finite)
+    donor = {"evaluations": len(found), "loss": best.loss, "cpu_seconds": round(time.process_time() - began)}
+    print(f"donor: {donor}", flush=True)
+    done = arms(Place.of("resnet56", data), architecture(small.net, best.subnetwork), asked.trials, asked.seed)
+    target = min(each.finite for each in done["cold"] if each.n == SAMPLE)
+    rows = {name: row(interims, target) for name, interims in done.items()}
+    for name, each in rows.items():
+        print(f"{name:8}", {key: value for key, value in each.items() if key != "losses"}, flush=True)
+    about = {**conditions(), "budget": BUDGET, "images": SAMPLE, "trials": asked.trials, "seed": asked.seed}
+    result = {**about, "cpu_seconds": round(time.process_time() - began), "donor": donor, "arms": rows}
     (asked.out / "reuse.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
