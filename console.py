@@ -113,20 +113,20 @@ def evaluated(outcome: dict[str, Any], as_json: bool) -> None:
     print(f"medians and quartiles of passes in turn; {outcome['threads']} threads, {outcome['device']}")
     if "slim" in networks:
         print(f"MACs saved: {outcome['macs_saved']:.1%}, {1 / (1 - outcome['macs_saved']):.2f} x if time followed them")
-        print(_advice(outcome["divisors"]))
+        print("\n".join(_advice(engine, found) for engine, found in outcome["divisors"].items()))
 
 
 def _quartiles(seconds: dict[str, float]) -> str:
     return f"{1e3 * seconds['low']:.4g}-{1e3 * seconds['high']:.4g}"
 
 
-def _advice(divisors: dict[str, Any]) -> str:
+def _advice(engine: str, divisors: dict[str, Any]) -> str:
     """Which multiples of widths pay here."""
     shown = (
         f"{1e3 * seconds['median']:.4g} ms in multiples of {each}" for each, seconds in divisors["seconds"].items()
     )
     pays = f"--divisor {divisors['suggested']} pays" if divisors["suggested"] > 1 else "no --divisor pays"
-    return f"uniform widths of as many MACs, one image: {', '.join(shown)}: {pays} here"
+    return f"{engine}, uniform widths of as many MACs, one image: {', '.join(shown)}: {pays} here"
 
 
 def _seconds(stages: dict[str, dict[str, Any]]) -> str:

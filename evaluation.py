@@ -17,7 +17,7 @@ from .data import MEAN, STD, Data, open_data
 from .export import slim_of
 from .ledger import Ask, Outcome, asked, book
 from .models.architecture import architecture_of
-from .models.divisors import by_divisor, suggested, timed
+from .models.divisors import by_divisor, suggested
 from .models.evaluate import evaluate
 from .models.formats import Answer, export, onnx_session
 from .models.specs import constructor
@@ -32,7 +32,7 @@ from .search.widths import Progress
 def of_run(
     run: Path, data: str | None = None, *, batch: int = 32, threads: int | None = None, progress: Progress = silent
 ) -> Outcome:
-    """The slim network of a finished run beside the dense one; kept in the run directory for its report.
+    """The slim network of a finished run beside the dense one; kept in the run directory, where a report finds it.
 
     Test figures are those that the run ended with; with ``data``, those on other test images.
     """
@@ -106,13 +106,17 @@ def _engines(networks: Mapping[str, nn.Module], shape: Any) -> dict[str, Mapping
     return engines
 
 
-def _divisors(dense: nn.Module, shape: Any, macs: int, progress: Progress) -> Outcome:
-    """What uniform widths of as many MACs take for one image, by the divisor of widths, and the one to give."""
-    progress("timing widths in multiples", 0, 1)
+def _divisors(dense: nn.Module, shape: Any, macs: int, progress: Progress) -> dict[str, Outcome]:
+    """By engine: what uniform widths of as many MACs take for one image, by their divisor, and the one to give."""
     example = torch.zeros(1, *shape)
-    times = timed(by_divisor(dense, example, macs), example)
-    progress("timing widths in multiples", 1, 1)
-    return {"seconds": {str(each): asdict(seconds) for each, seconds in times.items()}, "suggested": suggested(times)}
+    engines = _engines({str(each): network for each, network in by_divisor(dense, example, macs).items()}, shape)
+    found = {}
+    for done, (engine, networks) in enumerate(engines.items(), 1):
+        times = in_turn(networks, example)
+        best = suggested({int(divisor): seconds for divisor, seconds in times.items()})
+        found[engine] = {"seconds": {each: asdict(seconds) for each, seconds in times.items()}, "suggested": best}
+        progress("timing widths in multiples", done, len(engines))
+    return found
 
 
 def _conditions() -> Outcome:

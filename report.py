@@ -12,7 +12,7 @@ from typing import TypeAlias
 from .front import compared, write_csv
 from .models.limits import human
 from .plots import GREY, INK, PALE, STYLES, Plot, history, training, widths
-from .results import Record, Results
+from .results import Arm, Record, Results
 
 TITLES = {"dense": "dense", "pruned": "only pruned", "tuned": "pruned and fine-tuned"}
 THEMED = {
@@ -131,7 +131,16 @@ def _answer(run: Results) -> str:
 
 
 def _head(many: bool) -> list[str]:
-    return [*(["run"] if many else []), "network", "test accuracy", "holdout accuracy", "MACs", "parameters", "weights"]
+    return [
+        *(["run"] if many else []),
+        "network",
+        "test accuracy",
+        "holdout accuracy",
+        "MACs",
+        "parameters",
+        "weights",
+        "one image",
+    ]
 
 
 def _rows(run: Results, many: bool) -> Iterator[list[Cell]]:
@@ -140,7 +149,20 @@ def _rows(run: Results, many: bool) -> Iterator[list[Cell]]:
         scores = [_score(arm.figures.get(split)) for split in ("test", "holdout")]
         costs = [(human(arm.figures[c]), f"{arm.figures[c] / dense[c]:.1%}") for c in ("macs", "parameters")]
         size = f"{arm.weights.stat().st_size / 1e6:.3g} MB" if arm.weights else "-"
-        yield [*([run.folder.name] if many else []), TITLES.get(arm.name, arm.name), *scores, *costs, size]
+        yield [
+            *([run.folder.name] if many else []),
+            TITLES.get(arm.name, arm.name),
+            *scores,
+            *costs,
+            size,
+            _image(run, arm),
+        ]
+
+
+def _image(run: Results, arm: Arm) -> str:
+    """How long it takes for one image, in torch, where that was measured."""
+    timed = {"dense": "dense", "tuned": "slim"}.get(arm.name)
+    return f"{1e3 * run.evaluation['latency'][0][timed]['median']:.3g} ms" if run.evaluation and timed else "-"
 
 
 def _score(score: Record | None) -> Cell:
@@ -167,7 +189,8 @@ def _latency(evaluation: Record) -> str:
         for each in evaluation["latency"]
     ]
     said = f"MACs saved: {evaluation['macs_saved']:.1%}. {evaluation['device']}, {evaluation['threads']} threads."
-    return _table(head, rows) + f"<p class=note>{escape(said)}</p>"
+    pays = (f"{engine}: --divisor {found['suggested']} pays" for engine, found in evaluation["divisors"].items())
+    return _table(head, rows) + f"<p class=note>{escape(said)} For one image, {', '.join(pays)}.</p>"
 
 
 def _time(seconds: Record) -> Cell:

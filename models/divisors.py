@@ -9,7 +9,7 @@ from .budget import fit
 from .slim import slim
 from .subnetwork import Subnetwork
 from .supernet import Supernet
-from .timing import Seconds, in_turn
+from .timing import Seconds
 
 DIVISORS = (1, 4, 8, 16)
 WORTH = 0.03  # of the time: what a coarser grid of widths must save to be suggested
@@ -24,12 +24,6 @@ def by_divisor(
     """
     built = {divisor: uniform(model, example, macs, divisor) for divisor in divisors}
     return {divisor: network for divisor, network in built.items() if network is not None}
-
-
-def timed(networks: Mapping[int, nn.Module], images: Tensor) -> dict[int, Seconds]:
-    """The time of each, in turn. Shape: images (B, channels, height, width)"""
-    named = {str(divisor): network for divisor, network in networks.items()}
-    return {int(divisor): seconds for divisor, seconds in in_turn(named, images).items()}
 
 
 def suggested(times: Mapping[int, Seconds]) -> int:

@@ -71,6 +71,23 @@ def test_secateur_report_writes_where_it_is_told(tmp_path: Path, capsys: pytest.
     assert (tmp_path / "both" / "report.html").exists()
 
 
+def test_without_a_run_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["report"])
+    assert capsys.readouterr().err == "secateur: no run is given; give one run directory or several\n"
+
+
+def test_what_evaluate_measured_stands_in_the_page(tmp_path: Path) -> None:
+    folder = tuned(tmp_path / "run")
+    dense, slim = ({"low": t, "median": t, "high": t} for t in (0.008, 0.005))
+    latency = [{"engine": "torch", "batch": 1, "dense": dense, "slim": slim, "speedup": 1.6}]
+    about = {"device": "this machine", "threads": 1, "macs_saved": 0.5, "divisors": {"torch": {"suggested": 8}}}
+    (folder / "evaluation.json").write_text(json.dumps({"latency": latency, **about}))
+    html = report(folder).read_text()
+    for shown in ("8 ms", "5 ms", "1.60 x", "this machine, 1 threads", "torch: --divisor 8 pays"):
+        assert shown in html
+
+
 def test_a_browser_shows_it_without_complaint(tmp_path: Path) -> None:
     browser = shutil.which("chromium")
     if not browser:
