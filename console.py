@@ -91,7 +91,7 @@ def exported(about: dict[str, Any], as_json: bool) -> None:
         return
     kind = f"ONNX, opset {about['opset']}" if about["opset"] else "torch.export"
     print(f"{about['path']}: {kind}, input {' x '.join(about['inputs'])}, normalised images")
-    print(f"differs from torch by {about['difference']:.1e} of its outputs at most (limit {about['tolerance']:.0e})")
+    print(f"differs from torch by {about['difference']:.1e} at most (limit {about['tolerance']:.0e})")
 
 
 def evaluated(outcome: dict[str, Any], as_json: bool) -> None:

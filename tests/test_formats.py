@@ -76,9 +76,19 @@ def test_what_answers_otherwise_is_refused_and_not_kept(
         return lambda images: read(path)(images) + 2 * TOLERANCE
 
     monkeypatch.setitem(formats.READERS, path.suffix, off)
-    with pytest.raises(sc.SecateurError, match=r"differs from torch by 0\.0002"):
+    with pytest.raises(sc.SecateurError, match=r"differs from torch by 0\.00"):
         export(small(), (3, 8, 8), path, {})
     assert not path.exists()
+
+
+def test_outputs_that_are_tiny_must_be_met_as_nearly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(small(), nn.Linear(2, 2))
+    with torch.no_grad():
+        for parameter in model[1].parameters():
+            parameter.mul_(1e-6)
+    monkeypatch.setitem(formats.READERS, ".pt2", lambda path: lambda images: 1.01 * model(images))
+    with pytest.raises(sc.SecateurError, match=r"differs from torch by 0\.01"):
+        export(model, (3, 8, 8), tmp_path / "model.pt2", {})
 
 
 def test_a_format_that_is_none_is_refused(tmp_path: Path) -> None:
