@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import TimeRemainingColumn as TimeLeft
 from rich.table import Table
 
+BUSY = 2.0  # upper by lower quartile of a time, from which on it is not to be trusted
 LINE_EVERY = 10.0  # seconds between plain lines, where there is no terminal
 
 
@@ -111,6 +112,8 @@ def evaluated(outcome: dict[str, Any], as_json: bool) -> None:
         times.add_row(row["engine"], str(row["batch"]), *shown, f"{row['speedup']:.2f} x" if "speedup" in row else "")
     console.print(times)
     print(f"medians and quartiles of passes in turn; {outcome['threads']} threads, {outcome['device']}")
+    if any(row[name]["high"] > BUSY * row[name]["low"] for row in outcome["latency"] for name in networks):
+        print("quartiles lie far apart: this machine is busy; measure again when it is not")
     if "slim" in networks:
         print(f"MACs saved: {outcome['macs_saved']:.1%}, {1 / (1 - outcome['macs_saved']):.2f} x if time followed them")
         print("\n".join(_advice(engine, found) for engine, found in outcome["divisors"].items()))
