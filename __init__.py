@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data import Data as Data
     from .data import open_data as open_data
+    from .front import pareto as pareto
     from .learning import blockwise as blockwise
     from .learning import kddp as kddp
     from .learning import pdd as pdd
@@ -40,6 +41,7 @@ _HOMES = {
     "load": "models.architecture",
     "load_weights": "models.weights",
     "open_data": "data",
+    "pareto": "front",
     "pdd": "learning",
     "run": "stages",
     "save": "models.architecture",

@@ -134,6 +134,151 @@ def transfer(
 
 
 @app.command
+def report(
+    *runs: Path,
+    out: Path | None = None,
+    measure: str = "loss",
+    published: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Draw runs into one page that opens offline: report.html, and pareto.png, pareto.svg and front.csv beside it.
+
+    Parameters
+    ----------
+    runs
+        Run directories; several lie over each other.
+    out
+        The folder to write to. Default: the run directory, or for several the folder `report` beside the first.
+    measure
+        What the Pareto plot shows over MACs: loss or accuracy on the holdout before fine-tuning, or test (accuracy of
+        what was fine-tuned).
+    published
+        A CSV of other people's points, to stand in the plot: name, macs (62M, or 50% of the first run's dense network)
+        and the measure.
+    json
+        Print one JSON object.
+    """
+    from .report import report
+
+    if not runs:
+        raise SecateurError("no run is given; give one run directory or several")
+    page = report(*runs, out=out, measure=measure, published=published)
+    files = {name: str(page.with_name(name)) for name in ("report.html", "pareto.png", "pareto.svg", "front.csv")}
+    print(_dumped(files) if json else f"report: {page}")
+
+
+@app.command
+def reuse(
+    source: Path,
+    model: str,
+    /,
+    *,
+    out: Path,
+    flops: str | None = None,
+    weights: Path | None = None,
+    classes: int = 10,
+    input: str = "3x32x32",
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Build an architecture that was found before, with inherited weights or fresh ones; `run --start` searches on.
+
+    Parameters
+    ----------
+    source
+        An architecture.json, a run (its winner, without --flops), or a folder of many: the likest is taken.
+    model
+        The network to build it on; one of another depth takes the widths over its depth.
+    out
+        The folder for architecture.json and weights.safetensors.
+    flops
+        The budget: 50% or 62M of the MACs. Default: what the architecture keeps.
+    weights
+        Weights of the network, to be inherited. Default: fresh ones, for training from scratch on any data.
+    classes
+        Outputs of the network.
+    input
+        Channels, height and width of the input.
+    seed
+        Of fresh weights.
+    json
+        Print one JSON object.
+    """
+    from . import console
+    from .reuse import reuse
+
+    shape = Ask(model, input=input).shape or (3, 32, 32)
+    found = reuse(source, model, out, budget=flops, weights=weights, classes=classes, shape=shape, seed=seed)
+    console.reused(found.about, out, json)
+
+
+@app.command
+def export(run: Path, /, *, format: str = "onnx", out: Path | None = None, json: bool = False) -> None:
+    """Write the slim network of a run for other programs, for any batch, checked against torch before it is kept.
+
+    Parameters
+    ----------
+    run
+        A finished run, or the folder of one of its points.
+    format
+        onnx (needs the extra `onnx`), or pt2 (a program of torch.export).
+    out
+        The file. Default: model.onnx or model.pt2 beside the weights.
+    json
+        Print one JSON object.
+    """
+    from . import console
+    from .export import export
+
+    console.exported(asdict(export(run, format, out)), json)
+
+
+@app.command
+def evaluate(
+    target: str,
+    /,
+    *,
+    data: str | None = None,
+    weights: str | None = None,
+    batch: int = 32,
+    threads: int | None = None,
+    input: str | None = None,
+    quiet: bool = False,
+    json: bool = False,
+) -> None:
+    """Test accuracy, costs and measured time: of a run's slim network beside the dense one, or of a dense network.
+
+    Parameters
+    ----------
+    target
+        A finished run, or a network as of run.
+    data
+        Test images. Default for a run: the figures that it ended with, no image is read.
+    weights
+        Of a network.
+    batch
+        Images at once, beside one.
+    threads
+        Of the CPU. Default: as many as torch likes.
+    input
+        As of run, for a network.
+    quiet
+        Print nothing but the result.
+    json
+        Print one JSON object instead.
+    """
+    from . import console, evaluation
+
+    with console.bars(quiet or json) as progress:
+        options: dict[str, Any] = {"batch": batch, "threads": threads, "progress": progress}
+        if Path(target, "run.json").exists():
+            outcome = evaluation.of_run(Path(target), data, **options)
+        else:
+            outcome = evaluation.of_model(Ask(target, data=data or Ask.data, weights=weights, input=input), **options)
+    console.evaluated(outcome, json)
+
+
+@app.command
 def inspect(
     model: str,
     /,

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import TimeRemainingColumn as TimeLeft
 from rich.table import Table
 
+BUSY = 2.0  # upper by lower quartile of a time, from which on it is not to be trusted
 LINE_EVERY = 10.0  # seconds between plain lines, where there is no terminal
 
 
@@ -71,6 +72,64 @@ def tuned(figures: dict[str, Any], folder: Path, as_json: bool) -> None:
 def _teachers(stages: dict[str, dict[str, Any]], console: Console) -> None:
     if missing := stages.get("bank", {}).get("missing"):
         console.print(f"the memory bank lacks {missing} teachers: the search met too few between dense and winner")
+
+
+def reused(about: dict[str, Any], folder: Path, as_json: bool) -> None:
+    """What an architecture came to on a network, or one JSON object on stdout."""
+    if as_json:
+        print(json.dumps({"out": str(folder), **about}))
+        return
+    costs = (f"{about[c] / 1e6:.4g}M {c} ({about[c] / about['dense'][c]:.1%})" for c in ("macs", "parameters"))
+    how = "the very channels" if about["exact"] else "the widths over its depth"
+    print(f"{', '.join(costs).replace('macs', 'MACs')}; {how} found on {about['found_on']}\nslim network: {folder}")
+
+
+def exported(about: dict[str, Any], as_json: bool) -> None:
+    """What was written, as a line or as one JSON object on stdout."""
+    about = {**about, "path": str(about["path"])}
+    if as_json:
+        print(json.dumps(about))
+        return
+    kind = f"ONNX, opset {about['opset']}" if about["opset"] else "torch.export"
+    print(f"{about['path']}: {kind}, input {' x '.join(about['inputs'])}, normalised images")
+    print(f"differs from torch by {about['difference']:.1e} at most (limit {about['tolerance']:.0e})")
+
+
+def evaluated(outcome: dict[str, Any], as_json: bool) -> None:
+    """Accuracy, costs and times as tables, or as one JSON object on stdout."""
+    if as_json:
+        print(json.dumps(outcome))
+        return
+    console, networks = Console(), outcome["networks"]
+    table = Table("", "MACs", "parameters", "test", "n")
+    for name, row in networks.items():
+        costs = (f"{row[c] / 1e6:.4g}M ({row[c] / networks['dense'][c]:.1%})" for c in ("macs", "parameters"))
+        table.add_row(name, *costs, f"{row['test']['accuracy']:.2%}", str(row["test"]["n"]))
+    console.print(table)
+    times = Table("engine", "batch", *(f"{name}, ms" for name in networks), "speed-up")
+    for row in outcome["latency"]:
+        shown = (f"{1e3 * row[n]['median']:.4g} ({_quartiles(row[n])})" for n in networks)
+        times.add_row(row["engine"], str(row["batch"]), *shown, f"{row['speedup']:.2f} x" if "speedup" in row else "")
+    console.print(times)
+    print(f"medians and quartiles of passes in turn; {outcome['threads']} threads, {outcome['device']}")
+    if any(row[name]["high"] > BUSY * row[name]["low"] for row in outcome["latency"] for name in networks):
+        print("quartiles lie far apart: this machine is busy; measure again when it is not")
+    if "slim" in networks:
+        print(f"MACs saved: {outcome['macs_saved']:.1%}, {1 / (1 - outcome['macs_saved']):.2f} x if time followed them")
+        print("\n".join(_advice(engine, found) for engine, found in outcome["divisors"].items()))
+
+
+def _quartiles(seconds: dict[str, float]) -> str:
+    return f"{1e3 * seconds['low']:.4g}-{1e3 * seconds['high']:.4g}"
+
+
+def _advice(engine: str, divisors: dict[str, Any]) -> str:
+    """Which multiples of widths pay here."""
+    shown = (
+        f"{1e3 * seconds['median']:.4g} ms in multiples of {each}" for each, seconds in divisors["seconds"].items()
+    )
+    pays = f"--divisor {divisors['suggested']} pays" if divisors["suggested"] > 1 else "no --divisor pays"
+    return f"{engine}, uniform widths of as many MACs, one image: {', '.join(shown)}: {pays} here"
 
 
 def _seconds(stages: dict[str, dict[str, Any]]) -> str:

@@ -153,7 +153,8 @@ def finish(
     recalibrate(model, data.train)
     training = {"method": method, "epochs": recipe.epochs, "seed": recipe.seed, "form": learner.form, "gates_open": []}
     normalisation = {"mean": list(data.train.mean), "std": list(data.train.std)}
-    return with_architecture(model, architecture(net, kept, training=training, normalisation=normalisation)).eval()
+    about = {"training": training, "normalisation": normalisation, "classes": list(data.classes)}
+    return with_architecture(model, architecture(net, kept, **about)).eval()
 
 
 def _whole(

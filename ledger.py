@@ -290,9 +290,14 @@ class Ledger:
 
 def asked(folder: Path) -> Ask:
     """What the run in ``folder`` was asked."""
-    found: dict[str, Any] = _read(folder / "run.json")["asked"]
+    found: dict[str, Any] = book(folder)["asked"]
     given: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in found.items()}
     return Ask(**given)
+
+
+def book(folder: Path) -> dict[str, Any]:
+    """``run.json`` of a run directory."""
+    return _read(folder / "run.json")
 
 
 def sha256(path: Path | str) -> str:

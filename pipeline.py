@@ -202,7 +202,8 @@ def finetune(
     teachers = [{"macs": t.macs, "loss": t.loss, "open": share} for t, share in zip(bank.teachers, gates, strict=False)]
     training = {"method": method, "epochs": epochs, "seed": seed, "gates_open": gates, "teachers": teachers}
     normalisation = {"mean": list(data.train.mean), "std": list(data.train.std)}
-    record = architecture(net, subnetwork, training=training, normalisation=normalisation)
+    about = {"training": training, "normalisation": normalisation, "classes": list(data.classes)}
+    record = architecture(net, subnetwork, **about)
     return with_architecture(model, record).eval()
 
 

@@ -14,22 +14,25 @@ from torch import nn
 from .data import MEAN, STD, Data, open_data
 from .learning import blockwise_of, finish, halves, kddp_of, learn, noted
 from .ledger import LEARNT, Ask, Ledger, Outcome, sha256
-from .models.architecture import architecture, architecture_of, fingerprint, load, read, save, with_architecture
-from .models.archive import FORMAT, architectures, shares
+from .models.architecture import Architecture, architecture, architecture_of, fingerprint, load, save, with_architecture
+from .models.archive import FORMAT, architectures, nearest, shares
+from .models.atoms import FloatArray
 from .models.budget import fit
 from .models.errors import SecateurError
 from .models.evaluate import device_of, evaluate, recalibrate
 from .models.gram import Gram, grams
 from .models.latency import Latency, measure
 from .models.sequence import compensated_in_sequence
+from .models.span import Span
 from .models.specs import constructor
 from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
 from .models.trace import evaluating
 from .models.weights import load_weights
 from .pipeline import METHODS, fill_bank, finetune, search_under, silent
-from .report import page, pareto
-from .search.interim import Interim
+from .report import write
+from .results import Results
+from .search.interim import Interim, Records
 from .search.widths import Plan, Progress, Searched
 from .transfer.bank import PLAN, TEACHERS, MemoryBank, open_bank
 from .transfer.finetune import Recipe
@@ -39,6 +42,7 @@ from .transfer.objectives import CrossEntropy
 from .transfer.pdd import pdd
 from .transfer.ranks import ranks, started_by_torchrun
 
+STARTS = 5  # at most, of the architectures that --start names
 TIMES = "latency.json"  # in the run directory: the table that a budget of latency is measured by
 DENSE = Recipe(epochs=12, batch=64, warmup=1)  # of a digits network that has no weights
 
@@ -59,11 +63,9 @@ def run(
     for stage in work.stages:
         ledger.stage(stage.__name__, stage, shared=stage.__name__ == "search")
         work.take_up(stage.__name__)
-        if stage.__name__ == until != "test":
-            return ledger.stages
-    title = f"{ask.model} on {ask.data} {'by' if ask.learns else 'at'} {ask.aim}"
-    svg, best = (out / "pareto.svg").read_text(), read(out / "best" / "architecture.json")
-    (out / "report.html").write_text(page(title, f"secateur run {ask.words} --out {out}", ledger.stages, best, svg))
+        if stage.__name__ == until:
+            break
+    write([Results.of(out)], out)
     return ledger.stages
 
 
@@ -86,8 +88,9 @@ def opened(ask: Ask, out: Path, device: str | None, progress: Progress) -> "tupl
     if ask.learns:
         work: Search | Learning = _learning(ask, out, data, net, progress)
     else:
-        known = [shares(record, net) for record in architectures(Path(ask.start))] if ask.start else []
-        plan = Plan(net.span(**ask.limits, timed=timed), ask.trials, ask.sampler, known, ask.seed, ask.storage)
+        span = net.span(**ask.limits, timed=timed)
+        known = _known(Path(ask.start), net, span) if ask.start else []
+        plan = Plan(span, ask.trials, ask.sampler, known, ask.seed, ask.storage)
         work = Search(ask, out, data, net, progress, plan)
     ledger = Ledger(out, ask)
     if timed:
@@ -177,15 +180,19 @@ class Search(Work):
 
     def search(self) -> Outcome:
         """Coarse and fine; front.json and its picture."""
-        found, net = self.searched, self.net
-        _write_front(self.out / "front.json", net, found.front, self.ask)
-        macs, mark = self.plan.span.low.macs, "budget" if self.plan.span.single else "smallest budget"
-        if "macs" not in self.plan.span.low.limits:  # other costs have limits
-            uniform = fit(net.space, self.plan.span.low, net.space.dense.astype(np.float64))
-            macs, mark = int(net.space.costs.macs(uniform)), "uniform widths at the budget"
-        _draw(found.front, net, found.winner, macs, mark, self.out)
+        found = self.searched
+        _write_front(self.out, self.net, found.winner, found.front, self.ask, self._budget())
+        write([Results.of(self.out)], self.out)
         counts = {"evaluations": len(found.interims) + len(found.stopped), "stopped": len(found.stopped)}
         return {"winner": found.winner.about(), "start": found.start.about(), **counts}
+
+    def _budget(self) -> Outcome:
+        """Where on the axis of MACs the budget lies; ``mark`` says what is there."""
+        net, low = self.net, self.plan.span.low
+        if "macs" in low.limits:
+            return {"macs": low.macs, "mark": "budget" if self.plan.span.single else "smallest budget"}
+        uniform = fit(net.space, low, net.space.dense.astype(np.float64))  # other costs have limits
+        return {"macs": int(net.space.costs.macs(uniform)), "mark": "uniform widths at the budget"}
 
     def bank(self) -> Outcome:
         """What five teachers know of every training image, or as many as lie between dense and winner."""
@@ -278,13 +285,17 @@ class Learning(Work):
         return learner
 
     def learn(self) -> Outcome:
-        """The first half; front.json with its one point, and the picture."""
+        """The first half; front.json with its one point, and the dense network beside it."""
         kept, point = self.learner.kept(), self.pruned(self.learner.kept())
         recalibrate(point, self.data.train)
         scored, costs = evaluate(point, self.data.holdout), (self.net.macs(kept), self.net.parameters(kept))
         found = Interim(kept, self.ask.method, scored.loss, scored.accuracy, scored.n, *costs)
-        _write_front(self.out / "front.json", self.net, [found], self.ask)
-        _draw([found], self.net, found, found.macs, f"found by {self.ask.method}", self.out)
+        _write_front(
+            self.out, self.net, found, [found], self.ask, {"macs": found.macs, "mark": f"found by {self.ask.method}"}
+        )
+        (self.out / "bank").mkdir(exist_ok=True)
+        records = Records(self.net, self.data.holdout, self.out / "bank" / "records.jsonl")
+        records.evaluate(self.net.dense, "dense", len(self.data.holdout))  # what the point is compared with
         return {"form": self.learner.form, "widths": noted(self.out / "learn")}
 
     def transfer(self) -> Outcome:
@@ -331,6 +342,12 @@ def _timed(net: Supernet, out: Path, progress: Progress) -> Latency:
     return measure(net, progress=progress)
 
 
+def _known(path: Path, net: Supernet, span: Span) -> list[FloatArray]:
+    """The shares of those architectures that are likest to uniform widths at the span's lower end. Shape: (G,) each"""
+    uniform = fit(net.space, span.low, net.space.dense.astype(np.float64))
+    return [shares(record, net) for record in nearest(architectures(path), net, uniform, STARTS)]
+
+
 def _on(model: nn.Module, device: str | None) -> nn.Module:
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -356,16 +373,15 @@ def _check_classes(net: Supernet, data: Data) -> None:
         )
 
 
-def _draw(front: Sequence[Interim], net: Supernet, winner: Interim, macs: float, mark: str, out: Path) -> None:
-    picture = pareto(front, net.macs(net.dense), macs, winner, mark)
-    picture.savefig(out / "pareto.png", dpi=150)
-    picture.savefig(out / "pareto.svg")
+def _write_front(
+    out: Path, net: Supernet, winner: Interim, points: Sequence[Interim], ask: Ask, budget: Outcome
+) -> None:
+    """The winner (scored on the whole holdout) and the points of the front (on the sample), whole architectures."""
 
-
-def _write_front(path: Path, net: Supernet, front: Sequence[Interim], ask: Ask) -> None:
-    points = []
-    for point in front:
+    def whole(point: Interim) -> Architecture:
         figures = {"holdout": {"loss": point.loss, "accuracy": point.accuracy, "n": point.n}}
         provenance = {"model": ask.model, "data": ask.data, "seed": ask.seed, "source": point.source}
-        points.append(architecture(net, point.subnetwork, figures=figures, provenance=provenance))
-    path.write_text(json.dumps({"format": FORMAT, "points": points}))
+        return architecture(net, point.subnetwork, figures=figures, provenance=provenance)
+
+    front = {"winner": whole(winner), "points": [whole(point) for point in points]}
+    (out / "front.json").write_text(json.dumps({"format": FORMAT, "budget": budget, **front}))

@@ -70,7 +70,7 @@ def rounds(arms: dict[str, Callable[[], float]], repeats: int) -> dict[str, floa
 
 def drawn(net: sc.Supernet, count: int) -> list[Subnetwork]:
     """Random widths at 50% of MACs."""
-    random, scores = np.random.default_rng(0), l1(net, None)  # type: ignore[arg-type]  # reads no data
+    random, scores = np.random.default_rng(0), l1(net)
     shares = random.uniform(0.4, 1.0, (count, len(net.groups)))
     return [strongest(scores, fit(net.space, net.budget("50%"), net.space.dense * share)) for share in shares]
 

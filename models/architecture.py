@@ -17,26 +17,23 @@ from .subnetwork import Subnetwork
 from .supernet import Supernet
 
 FORMAT = "secateur/architecture/1"
+ABOUT = ("figures", "provenance", "normalisation", "training", "classes")  # what may be said beside what is needed
 
 Architecture: TypeAlias = dict[str, Any]  # plain JSON values, so that a network can carry it anywhere
 
 
 def architecture(net: Supernet, subnetwork: Subnetwork, **about: Any) -> Architecture:
-    """What it takes to build this subnetwork again; ``about`` adds figures, provenance, normalisation."""
+    """What it takes to build this subnetwork again; ``about`` adds any of ``ABOUT``."""
     groups = {
         group.name: {"width": len(kept), "dense": group.width, "kept": list(kept)}
         for group, kept in zip(net.groups, subnetwork.kept, strict=True)
-    }
-    costs = {
-        name: {"macs": net.macs(each), "parameters": net.parameters(each)}
-        for name, each in (("dense", net.dense), ("kept", subnetwork))
     }
     return {
         "format": FORMAT,
         "model": type(net.model).__name__,
         "fingerprint": fingerprint(net),
         "inputs": [list(example.shape[1:]) for example in net.examples],
-        "costs": costs,
+        "costs": _costs(net, subnetwork),
         "tie": [list(pair) for pair in net.wishes.tie],
         "groups": groups,
         "frozen": {group.name: group.frozen for group in net.frozen},
@@ -73,6 +70,11 @@ def subnetwork_of(record: Architecture, net: Supernet) -> Subnetwork:
     net.check(subnetwork)
     if [group["width"] for group in groups.values()] != subnetwork.widths.tolist():
         raise SecateurError("a width in the architecture is not the number of its kept channels; it was edited by hand")
+    if record["costs"] != (costs := _costs(net, subnetwork)):
+        raise SecateurError(
+            f"the costs in the architecture ({record['costs']}) are not those of its channels ({costs}); "
+            "it was edited by hand"
+        )
     return subnetwork
 
 
@@ -141,9 +143,21 @@ def checked(record: Any, path: Path) -> Architecture:
     """A record that was read from ``path``. Raises SecateurError where it is no architecture of this version."""
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise SecateurError(f"{path} is not of format {FORMAT!r}; give a file that this version wrote")
-    if not (_are_inputs(record.get("inputs")) and _are_pairs(record.get("tie")) and _are_groups(record.get("groups"))):
-        raise SecateurError(f"inputs, ties or channel groups in {path} are missing or broken; it was edited by hand")
+    broken = [name for name, sound in NEEDED.items() if not sound(record.get(name))]
+    if broken:
+        raise SecateurError(f"{', '.join(broken)} in {path}: missing or broken; it was edited by hand")
+    if unknown := sorted(record.keys() - {"format", *NEEDED, *ABOUT}):
+        raise SecateurError(f"{path} has keys that this version does not know ({', '.join(unknown)}); remove them")
+    for name, group in record["groups"].items():
+        if group["kept"] and group["kept"][-1] >= group["dense"]:
+            fact = f"channel {group['kept'][-1]} is kept of group {name}, which has {group['dense']}"
+            raise SecateurError(f"{fact}, in {path}; it was edited by hand")
     return record
+
+
+def _costs(net: Supernet, subnetwork: Subnetwork) -> dict[str, dict[str, int]]:
+    arms = {"dense": net.dense, "kept": subnetwork}
+    return {name: {"macs": net.macs(each), "parameters": net.parameters(each)} for name, each in arms.items()}
 
 
 def _are_inputs(inputs: Any) -> bool:
@@ -157,8 +171,9 @@ def _are_pairs(tie: Any) -> bool:
 def _are_groups(groups: Any) -> bool:
     return isinstance(groups, dict) and all(
         isinstance(group, dict)
-        and _whole_numbers([group.get("width"), group.get("dense")])
-        and _whole_numbers(group.get("kept"))
+        and group.keys() == {"width", "dense", "kept"}
+        and _whole_numbers([group["width"], group["dense"]])
+        and _whole_numbers(group["kept"])
         and 0 < group["width"] <= group["dense"]
         for group in groups.values()
     )
@@ -166,3 +181,29 @@ def _are_groups(groups: Any) -> bool:
 
 def _whole_numbers(value: Any) -> bool:
     return isinstance(value, list) and all(type(each) is int and each >= 0 for each in value)
+
+
+def _are_costs(costs: Any) -> bool:
+    return isinstance(costs, dict) and all(
+        isinstance(costs.get(arm), dict) and _whole_numbers([costs[arm].get("macs"), costs[arm].get("parameters")])
+        for arm in ("dense", "kept")
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_reasons(frozen: Any) -> bool:
+    return isinstance(frozen, dict) and all(map(_is_text, frozen.values()))
+
+
+NEEDED: dict[str, Callable[[Any], bool]] = {
+    "model": _is_text,
+    "fingerprint": _is_text,
+    "inputs": _are_inputs,
+    "costs": _are_costs,
+    "tie": _are_pairs,
+    "groups": _are_groups,
+    "frozen": _are_reasons,
+}

@@ -18,7 +18,7 @@ from ..models.trace import named_tensors
 from .scores import Scores, average, makers, per_place, sums
 
 
-def l1(net: Supernet, split: Split) -> Scores:
+def l1(net: Supernet, split: Split | None = None) -> Scores:
     """Σ|W_c|; data-free. Li et al. 2017, https://arxiv.org/abs/1608.08710."""
     del split
     weights = named_tensors(net.model)

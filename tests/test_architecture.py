@@ -138,6 +138,13 @@ def test_a_fresh_process_needs_the_constructor_alone(folder: Path, tmp_path: Pat
         (lambda r: r.update(inputs="3x16x16"), "missing or broken"),
         (lambda r: r.pop("tie"), "missing or broken"),
         (lambda r: r.update(tie=[["0", 3]]), "missing or broken"),
+        (lambda r: r["groups"]["0"].update(colour="red"), "groups in "),
+        (lambda r: r.update(colour="red", size=3), "keys that this version does not know (colour, size)"),
+        (lambda r: r["costs"]["kept"].update(macs=12), "are not those of its channels"),
+        (lambda r: r["costs"]["dense"].update(parameters=12), "are not those of its channels"),
+        (lambda r: r["costs"].pop("dense"), "costs in "),
+        (lambda r: r.pop("frozen"), "frozen in "),
+        (lambda r: r.pop("fingerprint"), "fingerprint in "),
         (lambda r: r.update(tie=[["0", "none"]]), "no channel group is called 'none'"),
     ],
 )

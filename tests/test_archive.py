@@ -1,14 +1,19 @@
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from chains import plain
+from hypothesis import given
+from hypothesis import strategies as st
 
 from secateur.models.architecture import architecture, built, save
-from secateur.models.archive import FORMAT, architectures, shares
+from secateur.models.archive import FORMAT, _over_depth, architectures, nearest, shares
 from secateur.models.errors import SecateurError
+from secateur.models.specs import NETS
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 
@@ -22,6 +27,20 @@ def first(net: Supernet, *widths: int) -> Subnetwork:
 HALF, THIRD = first(NET, 6, 8, 5), first(NET, 4, 5, 3)
 
 
+@cache
+def resnet(depth: int) -> Supernet:
+    return Supernet.of(NETS[f"resnet{depth}"](10), torch.zeros(1, 3, 32, 32), check=False)
+
+
+@cache
+def vgg() -> Supernet:
+    return Supernet.of(NETS["vgg11_bn"](10), torch.zeros(1, 3, 32, 32), check=False)
+
+
+def uniform(net: Supernet, share: float) -> Any:
+    return architecture(net, first(net, *(share * net.space.dense).astype(int)))
+
+
 def front(path: Path, *points: Any) -> Path:
     path.mkdir()
     (path / "front.json").write_text(json.dumps({"format": FORMAT, "points": list(points)}))
@@ -33,6 +52,15 @@ def test_architectures_are_found_in_files_folders_and_runs(tmp_path: Path) -> No
     save(built(NET, HALF), tmp_path / "one")
     assert architectures(tmp_path / "one") == architectures(tmp_path / "one" / "architecture.json") == records[:1]
     assert architectures(front(tmp_path / "run", *records)) == records
+    assert architectures(tmp_path) == records + records[:1]  # the run, then the one
+
+
+def test_the_winner_of_a_run_comes_first(tmp_path: Path) -> None:
+    record, winner = (architecture(NET, each) for each in (HALF, THIRD))
+    (front(tmp_path / "run", record) / "front.json").write_text(
+        json.dumps({"format": FORMAT, "winner": winner, "points": [record]})
+    )
+    assert architectures(tmp_path / "run") == [winner, record]
 
 
 def test_the_shares_are_those_of_the_architecture() -> None:
@@ -46,11 +74,42 @@ def test_another_network_with_the_same_groups_takes_the_shares() -> None:
     assert shares(architecture(NET, HALF), wide).tolist() == [0.5, 0.5, 0.5]
 
 
-def test_a_group_that_the_architecture_does_not_know_stays_whole() -> None:
-    deeper = plain((12, 16, 10, 8))
-    found = shares(architecture(NET, HALF), deeper)
-    assert len(found) == len(deeper.groups)
-    assert np.count_nonzero(found == 1) == 1
+def test_a_deeper_network_takes_the_shares_over_depth() -> None:
+    record = architecture(resnet(20), first(resnet(20), *resnet(20).space.dense))
+    for name, width in (("layer1.0.conv1", 4), ("layer1.1.conv1", 8), ("layer1.2.conv1", 16), ("layer2.0.conv2", 8)):
+        record["groups"][name]["width"] = width
+    net = resnet(32)
+    found = {group.name: float(share) for group, share in zip(net.groups, shares(record, net), strict=True)}
+    assert [found[f"layer1.{block}.conv1"] for block in range(5)] == [0.25, 0.375, 0.5, 0.75, 1.0]
+    assert found["layer2.0.conv2"] == record["groups"]["layer2.0.conv2"]["width"] / 16
+    assert {share for name, share in found.items() if not name.startswith(("layer1", "layer2.0.conv2"))} == {1.0}
+
+
+def test_a_group_like_none_that_the_architecture_knows_stays_whole() -> None:
+    record = architecture(resnet(20), resnet(20).dense)
+    record["groups"] = {"conv1": {"width": 4, "dense": 16}}
+    assert shares(record, resnet(32)).tolist() == [0.25] + [1.0] * (len(resnet(32).groups) - 1)
+
+
+@given(st.integers(1, 30), st.lists(st.floats(0.1, 1), min_size=1, max_size=12))
+def test_over_depth_nothing_leaves_the_range_and_the_same_depth_is_the_same(count: int, values: list[float]) -> None:
+    taken = _over_depth(values, count)
+    assert min(values) <= taken.min() <= taken.max() <= max(values)
+    assert _over_depth(values, len(values)).tolist() == pytest.approx(values)
+
+
+def test_the_nearest_is_of_the_same_family_and_the_nearest_budget(tmp_path: Path) -> None:
+    small, deep, other = resnet(20), resnet(32), vgg()
+    found = {(net, share): uniform(net, share) for net in (small, other) for share in (0.25, 0.5, 0.75)}
+    for number, record in enumerate(found.values()):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "architecture.json").write_text(json.dumps(record))
+    archive = architectures(tmp_path)
+    assert len(archive) == 6
+    for share in (0.25, 0.5, 0.75):
+        likest = nearest(archive, deep, (share * deep.space.dense).astype(np.int64), 2)
+        assert likest[0] == found[small, share]
+        assert {each["model"] for each in likest} == {"ResNet"}
 
 
 def test_an_architecture_of_no_common_group_is_refused() -> None:

@@ -158,7 +158,7 @@ MISTAKES = [
     (line(trials="many"), "--trials", '"many"'),
     ([*line(), "--trails", "3"], "Unknown option: --trails", "Did you mean --trials?"),
     ([*line(), "--std", "0", "1", "1"], "std=(0.0, 1.0, 1.0)", "above 0"),
-    (["prune"], 'Unknown command "prune"', "Available commands: run, search, transfer, inspect"),
+    (["prune"], 'Unknown command "prune"', "Available commands: run, search, transfer, report"),
     (["inspect", "resnet20", "--flops", "abc"], "budget 'abc' is not a share", "write 50% or 62M"),
     (["inspect", "resnet20", "--input", "32"], "input '32' is not channels", "write 3x224x224"),
     (["inspect", "resnet20", "--picture", "a.pdf"], "picture a.pdf ends in neither .svg nor .png", "give it one"),
@@ -311,7 +311,7 @@ def test_help_names_the_commands_and_loads_no_torch(tmp_path: Path) -> None:
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "search", "inspect", "transfer"])
+@pytest.mark.parametrize("command", ["run", "search", "inspect", "transfer", "reuse"])
 def test_every_option_is_explained(command: str, capsys: Capture) -> None:
     assert status([command, "--help"]) == 0
     said = capsys.readouterr().out

@@ -1,105 +1,104 @@
-"""The picture of a search."""
+"""The page about runs, as text and in a browser."""
 
-from dataclasses import dataclass
-from io import BytesIO
+import json
+import shutil
+import subprocess
+from math import nan
+from pathlib import Path
 
-import numpy as np
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from left import searched, tuned
 
-from secateur.report import page, pareto
+from secateur.__main__ import main
+from secateur.report import report
 
-DENSE, BUDGET = 40_000_000, 20_000_000
-
-
-@dataclass(frozen=True)
-class Point:
-    macs: int
-    loss: float
-
-
-FRONT = (Point(19_900_000, 0.9), Point(26_000_000, 0.5), Point(40_000_000, 0.2))
-
-
-def drawn(front: tuple[Point, ...], winner: Point) -> tuple[Figure, Axes]:
-    figure = pareto(front, DENSE, BUDGET, winner)
-    figure.savefig(BytesIO(), format="png")
-    (axes,) = figure.axes
-    return figure, axes
-
-
-def test_the_axes_say_what_they_show_and_in_which_unit() -> None:
-    _, axes = drawn(FRONT, FRONT[0])
-    assert "MACs" in axes.get_xlabel()
-    assert "millions" in axes.get_xlabel()
-    assert "holdout loss" in axes.get_ylabel()
-    assert "nats" in axes.get_ylabel()
+# What a browser adds to the page: labels of one plot that lie over each other.
+OVERLAPS = """<script>
+const over = [];
+for (const svg of document.querySelectorAll("svg")) {
+  const all = [...svg.querySelectorAll("text")].map((text) => [text.textContent, text.getBoundingClientRect()]);
+  all.forEach(([one, a], n) => all.slice(n + 1).forEach(([other, b]) => {
+    const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    if (wide > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1) over.push(one + " / " + other);
+  }));
+}
+document.body.dataset.over = JSON.stringify(over);
+</script>"""
+KINDS = {
+    "whole": lambda folder: [tuned(folder / "run")],
+    "searched": lambda folder: [searched(folder / "run")],
+    "one trial": lambda folder: [tuned(folder / "run", losses=(0.4,))],
+    "no numbers": lambda folder: [searched(folder / "run", losses=(nan, nan))],
+    "two runs": lambda folder: [tuned(folder / "one"), searched(folder / "two")],
+}
 
 
-@pytest.mark.parametrize(("word", "macs"), [("budget", BUDGET), ("dense", DENSE)])
-def test_the_budget_and_the_dense_cost_are_lines_with_their_figures(word: str, macs: int) -> None:
-    _, axes = drawn(FRONT, FRONT[0])
-    (line,) = [line for line in axes.lines if str(line.get_label()).startswith(word)]
-    assert np.asarray(line.get_xdata()).tolist() == [macs / 1e6] * 2
-    assert str(line.get_label()) == f"{word}, {macs // 10**6}M"
-
-
-def test_the_cost_of_a_tiny_network_is_not_rounded_away() -> None:
-    axes = pareto([Point(83_024, 1.4)], 166_048, 83_024, Point(83_024, 1.4)).axes[0]
-    assert {"budget, 0.08302M", "dense, 0.166M"} <= {str(line.get_label()) for line in axes.lines}
-
-
-def test_every_point_of_the_front_and_the_winner_are_where_they_belong() -> None:
-    _, axes = drawn(FRONT, FRONT[1])
-    front, winner = axes.collections
-    assert np.asarray(front.get_offsets()).tolist() == [[p.macs / 1e6, p.loss] for p in FRONT]
-    assert np.asarray(winner.get_offsets()).tolist() == [[26.0, 0.5]]
-
-
-def test_a_front_of_one_point_is_drawn_too() -> None:
-    only = Point(DENSE, 0.3)
-    figure, axes = drawn((only,), only)
-    assert isinstance(figure, Figure)
-    left, right = axes.get_xlim()
-    assert left < DENSE / 1e6 < right
-    assert left < BUDGET / 1e6 < right
-
-
-@pytest.mark.parametrize("form", ["png", "svg"])
-def test_it_is_written_as_a_file(form: str) -> None:
-    figure, _ = drawn(FRONT, FRONT[0])
-    file = BytesIO()
-    figure.savefig(file, format=form)
-    assert len(file.getvalue()) > 1000
-
-
-def test_the_legend_names_everything_once() -> None:
-    _, axes = drawn(FRONT, FRONT[0])
-    legend = axes.get_legend()
-    assert legend is not None
-    words = [text.get_text().split(",")[0] for text in legend.get_texts()]
-    assert sorted(words) == ["budget", "dense", "front", "winner"]
-
-
-def test_the_page_says_what_came_out_and_needs_nothing_else() -> None:
-    split = {"loss": 0.1, "n": 100}
-    arm = {"holdout": {**split, "accuracy": 0.99}, "test": {**split, "accuracy": 0.9712}, "parameters": 1000}
-    arms = {"dense": {**arm, "macs": DENSE}, "pruned": {**arm, "macs": BUDGET}, "tuned": {**arm, "macs": BUDGET}}
-    bank = {"teachers": [{"macs": DENSE, "loss": 0.05}], "seconds": 1.0}
-    stages = {"bank": bank, "transfer": {"gates_open": [1.0], "seconds": 2.0}, "test": {**arms, "seconds": 3.0}}
-    groups = {"layer1.0.conv1": {"dense": 16, "width": 7, "kept": list(range(7))}}
-    html = page("a <b> net", "secateur run x", stages, {"groups": groups}, "<?xml?><svg id='plot'></svg>")
-    for shown in (
-        "a &lt;b&gt; net",
-        "97.12%",
-        "50.0%",
-        "layer1.0.conv1",
-        "<svg id='plot'>",
-        "secateur run x",
-        "100.0%",
-    ):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_of_every_kind_has_its_page(kind: str, tmp_path: Path) -> None:
+    page = report(*KINDS[kind](tmp_path))
+    html = page.read_text()
+    for shown in ("accuracy", "Front", "Search", "Widths", "layer1.0.conv1", "is an output of the network", "Again"):
         assert shown in html
-    assert "http" not in html
-    without_bank = {**stages, "transfer": {"gates_open": [], "seconds": 2.0}}
-    assert "<td>-" in page("net", "x", without_bank, {"groups": groups}, "<svg></svg>")
+    assert ("97.12%" in html) == (kind in ("whole", "one trial", "two runs"))
+    assert "n = " in html
+    assert "http:" not in html.replace("http-equiv", "")
+    assert {path.name for path in page.parent.iterdir()} >= {"pareto.png", "pareto.svg", "front.csv"}
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    folder = tuned(tmp_path / "run")
+    files = ("report.html", "pareto.svg", "pareto.png", "front.csv")
+    report(folder)
+    before = [(folder / name).read_bytes() for name in files]
+    report(folder)
+    assert [(folder / name).read_bytes() for name in files] == before
+
+
+def test_words_of_the_user_are_no_markup(tmp_path: Path) -> None:
+    html = report(tuned(tmp_path / "<b>x"), searched(tmp_path / "two")).read_text()
+    assert "<b>x" not in html
+    assert "&lt;b&gt;x" in html
+
+
+def test_secateur_report_writes_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [str(tuned(tmp_path / "one")), str(searched(tmp_path / "two"))]
+    with pytest.raises(SystemExit) as ended:
+        main(["report", *runs, "--out", str(tmp_path / "both"), "--measure", "accuracy", "--json"])
+    assert ended.value.code == 0
+    files = json.loads(capsys.readouterr().out)
+    assert [Path(path).name for path in files.values()] == list(files)
+    assert "one" in Path(files["front.csv"]).read_text()
+    assert (tmp_path / "both" / "report.html").exists()
+
+
+def test_without_a_run_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["report"])
+    assert capsys.readouterr().err == "secateur: no run is given; give one run directory or several\n"
+
+
+def test_what_evaluate_measured_stands_in_the_page(tmp_path: Path) -> None:
+    folder = tuned(tmp_path / "run")
+    dense, slim = ({"low": t, "median": t, "high": t} for t in (0.008, 0.005))
+    latency = [{"engine": "torch", "batch": 1, "dense": dense, "slim": slim, "speedup": 1.6}]
+    about = {"device": "this machine", "threads": 1, "macs_saved": 0.5, "divisors": {"torch": {"suggested": 8}}}
+    (folder / "evaluation.json").write_text(json.dumps({"latency": latency, **about}))
+    html = report(folder).read_text()
+    for shown in ("8 ms", "5 ms", "1.60 x", "this machine, 1 threads", "torch: --divisor 8 pays"):
+        assert shown in html
+
+
+def test_a_browser_shows_it_without_complaint(tmp_path: Path) -> None:
+    browser = shutil.which("chromium")
+    if not browser:
+        pytest.skip("no chromium here: the page is not looked at")
+    page = report(tuned(tmp_path / "one"), searched(tmp_path / "two"))
+    page.write_text(page.read_text() + OVERLAPS)
+    line = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
+    done = subprocess.run([*line, page.as_uri()], capture_output=True, text=True, timeout=120)
+    dom = done.stdout
+    assert [said for said in done.stderr.splitlines() if "CONSOLE" in said] == []  # errors, and what CSP had to stop
+    assert dom.count("<svg") == 5  # front, search, two times widths, fine-tuning
+    assert dom.count("aria-label=") == 2 * len(["two of the front", "two of the front", "winner", "dense"])
+    assert 'aria-label="one: winner, on the whole holdout"' in dom  # the script ran
+    assert 'data-over="[]"' in dom

@@ -92,6 +92,7 @@ def test_the_run_directory_holds_what_the_page_says(run: Run) -> None:
         "run.json",
         "study.db",
         "front.json",
+        "front.csv",
         "pareto.png",
         "pareto.svg",
         "report.html",
