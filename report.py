@@ -63,7 +63,9 @@ def write(runs: Sequence[Results], out: Path, measure: str = "loss", published: 
 def page(runs: Sequence[Results], front: Plot) -> str:
     """The answer, the front, the search, widths, what is frozen, training, seconds, and how to do it again."""
     title = runs[0].title if len(runs) == 1 else " · ".join(run.folder.name for run in runs)
-    plots = {"front": front, "search": history([run for run in runs if not run.ask.learns])}
+    plots = {"front": front}
+    if searches := [run for run in runs if not run.ask.learns]:
+        plots["search"] = history(searches)
     plots |= {f"widths-{n}": widths(run.front["winner"]) for n, run in enumerate(runs)}
     plots |= {name: training(runs, name) for name in dict.fromkeys(step for run in runs for step in run.steps)}
     notes = {f"{place}-{name}": texts for place, plot in plots.items() for name, texts in plot.notes.items()}

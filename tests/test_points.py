@@ -125,7 +125,7 @@ def test_a_run_under_torchrun_is_refused(
     with pytest.raises(SystemExit) as ended:
         main(["run", *shlex.split(asked(out).words), "--out", str(out)])
     assert ended.value.code == 2
-    assert "run it without torchrun, then torchrun secateur transfer" in capsys.readouterr().err
+    assert "run without it, then torchrun -m secateur transfer" in capsys.readouterr().err
 
 
 def test_without_a_budget_it_is_the_winner(out: Path) -> None:

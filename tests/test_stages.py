@@ -87,7 +87,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_run_directory_holds_what_the_page_says(run: Run) -> None:
-    files = {name for name in contents(run.out) if "teacher-" not in name}
+    files = {name for name in contents(run.out) if "teacher-" not in name and not name.endswith(".lock")}
     assert files == {
         "run.json",
         "study.db",
@@ -227,8 +227,9 @@ def test_a_run_killed_in_every_stage_ends_as_if_it_had_not_been(run: Run, tmp_pa
     kills = [
         # what the process is about to do, to which file, for which time; the stages entered by then
         ("os.rename", "dense/checkpoint", 2, 0),
-        ("open", "records.jsonl", 4, 1),  # in the coarse search; three lines are there
-        ("open", "records.jsonl", records - 4, 1),  # in the fine search, a trial left running
+        # each line opens the file and its lock
+        ("open", "records.jsonl", 9, 1),  # in the coarse search; two lines are there
+        ("open", "records.jsonl", 2 * records - 6, 1),  # in the fine search, a trial left running
         ("os.rename", "bank/teacher-", 2, 2),
         ("os.rename", "transfer/checkpoint", 1, 3),  # before the first checkpoint
         ("os.rename", "transfer/checkpoint", 2, 3),
@@ -242,13 +243,15 @@ def test_a_run_killed_in_every_stage_ends_as_if_it_had_not_been(run: Run, tmp_pa
     assert ended.returncode == 0, ended.stderr
 
     assert {**json.loads(ended.stdout)["test"], "seconds": 0} == {**run.outcome["test"], "seconds": 0}
-    kept = ("best/architecture.json", "best/weights.safetensors", "front.json", "bank/records.jsonl", "bank/bank.json")
+    kept = ("best/architecture.json", "best/weights.safetensors", "front.json", "bank/bank.json")
     assert [name for name in kept if (out / name).read_bytes() != (run.out / name).read_bytes()] == []
+    lines = [(folder / "bank" / "records.jsonl").read_text().splitlines() for folder in (out, run.out)]
+    assert sorted(lines[0]) == sorted(lines[1])  # what was lost is evaluated last
 
 
 def test_a_run_killed_at_its_very_first_write_can_be_started_again(run: Run, tmp_path: Path) -> None:
     killed = process(["-c", KILLED, "os.rename", "run.json", "1", *run.line, "--out", "out"], tmp_path)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.partial"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"run.partial", "run.lock"}
     outcome = sc.run(replace(run.ask, trials=0, epochs=1), tmp_path / "out")
     assert list(outcome) == STAGES

@@ -1,5 +1,6 @@
 """Several processes on one study, one of them killed, on SQLite and on a real PostgreSQL."""
 
+import gc
 import getpass
 import os
 import shutil
@@ -57,6 +58,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     else:
         with postgres() as server:
             yield server
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
