@@ -48,7 +48,8 @@ def export(model: nn.Module, shape: Sequence[int], path: Path, about: Mapping[st
     if not difference <= TOLERANCE:
         path.unlink()
         raise SecateurError(
-            f"{path} differs from torch by {difference:.2g} of the largest output, more than {TOLERANCE:g}; it was not kept"
+            f"{path} differs from torch by {difference:.2g} of the largest output, "
+            f"more than {TOLERANCE:g}; it was not kept"
         )
     opset = OPSET if path.suffix == ".onnx" else None
     return Exported(path, path.suffix[1:], opset, ("batch", *map(str, shape)), difference)
