@@ -227,9 +227,8 @@ def test_a_run_killed_in_every_stage_ends_as_if_it_had_not_been(run: Run, tmp_pa
     kills = [
         # what the process is about to do, to which file, for which time; the stages entered by then
         ("os.rename", "dense/checkpoint", 2, 0),
-        # each line opens the file and its lock
-        ("open", "records.jsonl", 9, 1),  # in the coarse search; two lines are there
-        ("open", "records.jsonl", 2 * records - 6, 1),  # in the fine search, a trial left running
+        ("open", "records.jsonl", 4, 1),  # in the coarse search; three lines are there
+        ("open", "records.jsonl", records - 4, 1),  # in the fine search, a trial left running
         ("os.rename", "bank/teacher-", 2, 2),
         ("os.rename", "transfer/checkpoint", 1, 3),  # before the first checkpoint
         ("os.rename", "transfer/checkpoint", 2, 3),

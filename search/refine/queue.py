@@ -26,7 +26,8 @@ def shared(
         return interim, [interim.macs, interim.finite]
 
     with opened(options.storage, f"{name}, {records.mark}", ["macs", "loss"]) as study:
-        for number, (_, source) in enumerate(given):
-            study.enqueue_trial({NUMBER: number}, {"source": source}, skip_if_exists=True)
+        queued = {trial.system_attrs["fixed_params"][NUMBER] for trial in study.get_trials(deepcopy=False)}
+        for number in sorted({*range(len(given))} - queued):
+            study.enqueue_trial({NUMBER: number}, {"source": given[number][1]})
         total = sum(trial.state is not TrialState.FAIL for trial in study.get_trials(deepcopy=False))
         yield from rounds(study, records, total, judge)
