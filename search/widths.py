@@ -106,8 +106,8 @@ def _evaluated(
 ) -> list[Interim]:
     """Each of these subnetworks, scored by this process or another."""
     what = f"{name.partition(',')[0]} search"
-    for _ in shared(records, given, name, images, options):
-        progress(what, sum(records.knows(each, images) for each, _ in given), len(given))
+    for count, _ in enumerate(shared(records, given, name, images, options), 1):  # other processes do the rest
+        progress(what, count, len(given))
     return [records.evaluate(*each, images) for each in given]
 
 
