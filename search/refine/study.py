@@ -73,7 +73,7 @@ def driver(url: str) -> str:
 
 
 def rounds(study: optuna.Study, records: Records, total: int, judge: Judge) -> Iterator[Interim]:
-    """Trials until ``total`` are complete, whoever runs them; yields what this process evaluated."""
+    """Trials until exactly ``total`` are complete, whoever runs them; yields what this process evaluated."""
     learned: set[int] = set()
     while True:
         _release(study)
@@ -82,7 +82,7 @@ def rounds(study: optuna.Study, records: Records, total: int, judge: Judge) -> I
         if count[TrialState.COMPLETE] >= total:
             return
         if count[TrialState.WAITING] or count[TrialState.COMPLETE] + count[TrialState.RUNNING] < total:
-            yield from _one(study, records, judge)
+            yield from _one(study, records, total, judge)
         else:
             time.sleep(WAIT)  # others run the last ones
             with _quiet():
@@ -103,12 +103,19 @@ def attributes(interim: Interim, records: Records) -> dict[str, float | str]:
     return {**costs, "hypervolume": area, "interim": interim.to_json()}
 
 
-def _one(study: optuna.Study, records: Records, judge: Judge) -> list[Interim]:
+class _Surplus(Exception):  # noqa: N818  (it ends a trial, and is no error)
+    """Several processes began the last trial."""
+
+
+def _one(study: optuna.Study, records: Records, total: int, judge: Judge) -> list[Interim]:
     """Run one trial, of the queue or new."""
     found: list[Interim] = []
 
     def judged(trial: optuna.Trial) -> list[float]:
         trial.set_user_attr("worker", _me())
+        states = (TrialState.COMPLETE, TrialState.RUNNING)
+        if sum(other.number < trial.number for other in study.get_trials(deepcopy=False, states=states)) >= total:
+            raise _Surplus
         try:
             interim, values = judge(trial)
         except BaseException:  # Ctrl-C, too
@@ -120,7 +127,7 @@ def _one(study: optuna.Study, records: Records, judge: Judge) -> list[Interim]:
         return values
 
     with _quiet(), suppress(UpdateFinishedTrialError):  # it was taken for lost, and is another's now
-        study.optimize(judged, n_trials=1)
+        study.optimize(judged, n_trials=1, catch=_Surplus)
     return found
 
 
@@ -128,7 +135,7 @@ def _release(study: optuna.Study) -> None:
     """Give up the trials that processes of this machine left when they ended."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         host, _, process = trial.user_attrs.get("worker", "").rpartition(":")
-        if host == HOST and not os.path.exists(f"/proc/{process}"):
+        if host == HOST and not _alive(int(process)):
             with suppress(ValueError, UpdateFinishedTrialError):  # another was faster
                 study.tell(trial.number, state=TrialState.FAIL)
                 _again(study, trial)
@@ -177,6 +184,17 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(before)
+
+
+def _alive(process: int) -> bool:
+    """Whether a process of this machine is there: signal 0 asks, and does nothing."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 def _me() -> str:
