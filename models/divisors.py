@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from torch import Tensor, nn
 
-from .budget import fit
+from . import budget
 from .slim import slim
 from .subnetwork import Subnetwork
 from .supernet import Supernet
@@ -37,5 +36,4 @@ def uniform(model: nn.Module, example: Tensor, macs: int, divisor: int) -> nn.Mo
     net = Supernet.of(model, example, divisor=divisor, check=False)
     if not net.profile(str(macs)).satisfiable:
         return None
-    widths = fit(net.space, net.budget(str(macs)), net.space.dense.astype(np.float64))
-    return slim(net, Subnetwork(tuple(tuple(range(width)) for width in widths.tolist()))).eval()
+    return slim(net, Subnetwork.first(budget.uniform(net.space, net.budget(str(macs))))).eval()

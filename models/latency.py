@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .atoms import FloatArray, IntArray
@@ -22,6 +21,7 @@ from .rules import is_product
 from .slim import slim
 from .subnetwork import Subnetwork
 from .supernet import Supernet
+from .timing import synchronised
 
 FORMAT = "secateur/latency/1"
 SUBNETWORKS = 32  # that are built and timed
@@ -116,8 +116,8 @@ class _Stopwatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch l
 
 def _timed(net: Supernet, widths: IntArray, repeats: int, clock: Callable[[], float]) -> tuple[float, FloatArray]:
     """Median seconds of the whole network and of its layers. Shape: widths (G,) → (), (L + 1,)"""
-    model = slim(net, Subnetwork(tuple(tuple(range(width)) for width in widths.tolist()))).eval()
-    now, whole, layers = _synchronised(clock, model), [], []
+    model = slim(net, Subnetwork.first(widths)).eval()
+    now, whole, layers = synchronised(clock, device_of(model)), [], []
     with torch.no_grad():
         for _ in range(WARM_UP):
             model(*net.examples)
@@ -134,16 +134,6 @@ def _timed(net: Supernet, widths: IntArray, repeats: int, clock: Callable[[], fl
             "layers can't be timed; give --flops instead of --latency"
         )
     return float(np.median(whole)), np.median(layers, 0)
-
-
-def _synchronised(clock: Callable[[], float], model: nn.Module) -> Callable[[], float]:
-    """The clock, once the device has done what it was given."""
-
-    def now() -> float:
-        torch.cuda.synchronize()
-        return clock()
-
-    return now if device_of(model).type == "cuda" else clock
 
 
 def _spread(space: Space, count: int, seed: int) -> IntArray:

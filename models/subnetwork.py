@@ -23,6 +23,11 @@ class Subnetwork:
             if list(channels) != sorted(set(channels)) or channels[0] < 0:
                 raise SecateurError(f"channel group {group} keeps {channels}; give ascending indices from 0 on")
 
+    @classmethod
+    def first(cls, widths: IntArray) -> "Subnetwork":
+        """The first channels of every group, so many as its width says. Shape: widths (G,)"""
+        return cls(tuple(tuple(range(width)) for width in widths.tolist()))
+
     @property
     def widths(self) -> IntArray:
         """How many channels of each group stay. Shape: (G,)"""

@@ -42,18 +42,22 @@ def in_turn(
     Networks and images are on one device; on a GPU a pass ends when it has done its work.
     """
     taken: dict[str, list[float]] = {name: [] for name in networks}
-    began = clock()
+    began, now = clock(), synchronised(clock, images.device)
     for number in range(WARM_UP + (rounds or ROUNDS)):
         if number >= WARM_UP + LEAST_ROUNDS and clock() - began > PATIENCE:
             break
         for name, network in networks.items():
-            start = _now(images, clock)
+            start = now()
             network(images)
-            taken[name] += [_now(images, clock) - start] if number >= WARM_UP else []
+            taken[name] += [now() - start] if number >= WARM_UP else []
     return {name: Seconds.of(passes) for name, passes in taken.items()}
 
 
-def _now(images: Tensor, clock: Callable[[], float]) -> float:
-    if images.is_cuda:
-        torch.cuda.synchronize(images.device)
-    return clock()
+def synchronised(clock: Callable[[], float], device: torch.device) -> Callable[[], float]:
+    """The clock, once the device has done what it was given."""
+
+    def now() -> float:
+        torch.cuda.synchronize(device)
+        return clock()
+
+    return now if device.type == "cuda" else clock

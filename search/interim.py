@@ -109,10 +109,6 @@ class Records:
                     file.write(known.to_json() + "\n")
         return known
 
-    def knows(self, subnetwork: Subnetwork, images: int) -> bool:
-        """Whether this is evaluated already."""
-        return (subnetwork, images) in self._known
-
     def learn(self, interim: Interim) -> None:
         """Know an evaluation, perhaps of another process."""
         self._known.setdefault((interim.subnetwork, interim.n), interim)
