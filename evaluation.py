@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from .data import MEAN, STD, Data, open_data
 from .export import slim_of
 from .ledger import Ask, Outcome, asked, book
 from .models.architecture import architecture_of
@@ -24,7 +22,7 @@ from .models.specs import constructor
 from .models.supernet import Supernet
 from .models.timing import in_turn
 from .models.weights import load_weights
-from .pipeline import silent
+from .pipeline import images_of, silent
 from .results import EVALUATION
 from .search.widths import Progress
 
@@ -61,9 +59,7 @@ def of_run(
 
 def of_model(ask: Ask, *, batch: int = 32, threads: int | None = None, progress: Progress = silent) -> Outcome:
     """A dense network: its test accuracy on ``ask.data``, costs, and time."""
-    images = open_data(
-        ask.data, ask.shape, ask.mean or MEAN, ask.std or STD, progress=partial(progress, "reading images")
-    )
+    images = images_of(ask, progress)
     model = constructor(ask.model, len(images.classes))()
     if ask.weights:
         load_weights(model, ask.weights)
@@ -76,12 +72,8 @@ def of_model(ask: Ask, *, batch: int = 32, threads: int | None = None, progress:
 
 
 def _scores(ask: Ask, networks: Mapping[str, nn.Module], shape: Any, progress: Progress) -> dict[str, Outcome]:
-    images = _opened(ask, shape, progress)
+    images = images_of(ask, progress, shape)
     return {name: asdict(evaluate(network, images.test)) for name, network in networks.items()}
-
-
-def _opened(ask: Ask, shape: Any, progress: Progress) -> Data:
-    return open_data(ask.data, shape, ask.mean or MEAN, ask.std or STD, progress=partial(progress, "reading images"))
 
 
 def _latency(networks: Mapping[str, nn.Module], shape: Any, batch: int, progress: Progress) -> Iterator[Outcome]:

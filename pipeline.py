@@ -3,11 +3,12 @@
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
-from .data import Data
+from .data import MEAN, STD, Data, open_data
 from .ledger import Ask
 from .models.architecture import architecture, with_architecture
 from .models.budget import Budget
@@ -32,6 +33,12 @@ from .transfer.record import Extent, record
 
 def silent(what: str, done: int, total: int) -> None:
     """Report nothing."""
+
+
+def images_of(ask: Ask, progress: Progress, shape: tuple[int, int, int] | None = None) -> Data:
+    """The images that are asked for, with the statistics that are, in the size that is (or in another ``shape``)."""
+    reading = partial(progress, "reading images")
+    return open_data(ask.data, shape or ask.shape, ask.mean or MEAN, ask.std or STD, progress=reading)
 
 
 @dataclass(frozen=True, eq=False)

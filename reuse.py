@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .models.architecture import Architecture, architecture, fingerprint, save, subnetwork_of, with_architecture
-from .models.archive import architectures, nearest, shares
+from .models.archive import architectures, likest, shares
 from .models.atoms import IntArray
 from .models.budget import fit
 from .models.errors import SecateurError
@@ -54,7 +54,7 @@ def reused(source: Path, model: nn.Module, example: Tensor, budget: str | None =
     net, records = Supernet.of(model, example), architectures(source)
     if budget is None and len(records) > 1 and not (source / "front.json").exists():
         raise SecateurError(f"{source} holds {len(records)} architectures; give --flops to choose by it")
-    record = records[0] if budget is None else _likest(records, net, budget)
+    record = records[0] if budget is None else likest(records, net, net.budget(budget), 1)[0]
     if record["fingerprint"] == fingerprint(net) and _holds(net, budget, (kept := subnetwork_of(record, net)).widths):
         return Reused(net, kept, record, True)
     return Reused(net, strongest(l1(net), _widths(record, net, budget)), record, False)
@@ -99,8 +99,3 @@ def _widths(record: Architecture, net: Supernet, budget: str | None) -> IntArray
 
 def _holds(net: Supernet, budget: str | None, widths: IntArray) -> bool:
     return budget is None or bool(net.budget(budget).holds(net.space.costs, widths))
-
-
-def _likest(records: list[Architecture], net: Supernet, budget: str) -> Architecture:
-    uniform = fit(net.space, net.budget(budget), net.space.dense.astype(np.float64))
-    return nearest(records, net, uniform, 1)[0]

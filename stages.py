@@ -3,21 +3,20 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from .data import MEAN, STD, Data, open_data
+from .data import Data
 from .learning import blockwise_of, finish, halves, kddp_of, learn, noted
 from .ledger import LEARNT, Ask, Ledger, Outcome, sha256
 from .models.architecture import Architecture, architecture, architecture_of, fingerprint, load, save, with_architecture
-from .models.archive import FORMAT, architectures, nearest, shares
+from .models.archive import FORMAT, architectures, likest, shares
 from .models.atoms import FloatArray
-from .models.budget import fit
+from .models.budget import uniform
 from .models.errors import SecateurError
 from .models.evaluate import device_of, evaluate, recalibrate
 from .models.gram import Gram, grams
@@ -29,7 +28,7 @@ from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
 from .models.trace import evaluating
 from .models.weights import load_weights
-from .pipeline import METHODS, fill_bank, finetune, search_under, silent
+from .pipeline import METHODS, fill_bank, finetune, images_of, search_under, silent
 from .report import write
 from .results import Results
 from .search.interim import Interim, Records
@@ -75,8 +74,7 @@ def opened(ask: Ask, out: Path, device: str | None, progress: Progress) -> "tupl
         raise SecateurError(f"no method is called {ask.method!r}; give {', '.join((*METHODS, *LEARNT))}")
     if ask.weights is None and ask.teacher is None and ask.data != "digits":
         raise SecateurError(f"no weights for {ask.model} on {ask.data}; give --weights FILE of the trained network")
-    reading = partial(progress, "reading images")
-    data = open_data(ask.data, ask.shape, ask.mean or MEAN, ask.std or STD, progress=reading)
+    data = images_of(ask, progress)
     torch.manual_seed(ask.seed)
     model = constructor(ask.model, len(data.classes))()
     if ask.weights:
@@ -191,8 +189,8 @@ class Search(Work):
         net, low = self.net, self.plan.span.low
         if "macs" in low.limits:
             return {"macs": low.macs, "mark": "budget" if self.plan.span.single else "smallest budget"}
-        uniform = fit(net.space, low, net.space.dense.astype(np.float64))  # other costs have limits
-        return {"macs": int(net.space.costs.macs(uniform)), "mark": "uniform widths at the budget"}
+        macs = int(net.space.costs.macs(uniform(net.space, low)))  # other costs have limits
+        return {"macs": macs, "mark": "uniform widths at the budget"}
 
     def bank(self) -> Outcome:
         """What five teachers know of every training image, or as many as lie between dense and winner."""
@@ -344,8 +342,7 @@ def _timed(net: Supernet, out: Path, progress: Progress) -> Latency:
 
 def _known(path: Path, net: Supernet, span: Span) -> list[FloatArray]:
     """The shares of those architectures that are likest to uniform widths at the span's lower end. Shape: (G,) each"""
-    uniform = fit(net.space, span.low, net.space.dense.astype(np.float64))
-    return [shares(record, net) for record in nearest(architectures(path), net, uniform, STARTS)]
+    return [shares(record, net) for record in likest(architectures(path), net, span.low, STARTS)]
 
 
 def _on(model: nn.Module, device: str | None) -> nn.Module:

@@ -8,6 +8,7 @@ import numpy as np
 
 from .architecture import Architecture, checked, json_at, read
 from .atoms import FloatArray, IntArray
+from .budget import Budget, uniform
 from .errors import SecateurError
 from .supernet import Supernet
 
@@ -70,6 +71,11 @@ def nearest(records: Sequence[Architecture], net: Supernet, widths: IntArray, co
     wished = _over_depth(widths / net.space.dense.max(), DEPTHS).astype(np.float32)
     _, found = index.search(wished[None], min(count, len(kin)))
     return [kin[place] for place in found[0]]
+
+
+def likest(records: Sequence[Architecture], net: Supernet, budget: Budget, count: int) -> list[Architecture]:
+    """The ``count`` architectures that are likest to uniform widths at a budget, the likest first."""
+    return nearest(records, net, uniform(net.space, budget), count)
 
 
 def _shape_of(record: Architecture) -> FloatArray:

@@ -137,15 +137,15 @@ class Space:
                 )
 
 
-def fit(space: Space, budget: Budget, proportions: FloatArray) -> IntArray:
-    """The widest widths in these proportions that meet the budget, to the last step.
+def fit(space: Space, budget: Budget, wish: FloatArray | IntArray) -> IntArray:
+    """The widest widths in the proportions of a wish that meet the budget, to the last step.
 
     One factor scales all proportions and is bisected (64 candidates priced at once, so a few rounds do); what
-    rounding left over is then filled. Shape: proportions (G,) wished widths up to scale → (G,)
+    rounding left over is then filled. Shape: wish (G,) widths up to scale → (G,)
     """
     space.require(budget)
-    wished = np.asarray(proportions, np.float64)
-    proportions = np.maximum(wished, 1e-4 * max(float(wished.max()), 1e-9))  # a zero would stretch the bisection
+    least = 1e-4 * max(float(wish.max()), 1e-9)  # a zero would stretch the bisection
+    proportions: FloatArray = np.maximum(wish, least)
     low, high = 0.0, float((space.dense / proportions).max())
     for _ in range(6):
         factors = np.linspace(low, high, 64)
@@ -153,6 +153,11 @@ def fit(space: Space, budget: Budget, proportions: FloatArray) -> IntArray:
         last = int(np.flatnonzero(met)[-1])
         low, high = factors[last], factors[min(last + 1, 63)]
     return fill(space, budget, space.floor(low * proportions), low * proportions)
+
+
+def uniform(space: Space, budget: Budget) -> IntArray:
+    """Every group keeps the same share. Shape: → (G,)"""
+    return fit(space, budget, space.dense)
 
 
 def fill(space: Space, budget: Budget, widths: IntArray, wish: FloatArray) -> IntArray:

@@ -10,8 +10,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from ..models import budget as budgets
 from ..models.atoms import FloatArray, IntArray
-from ..models.budget import Budget, Space, fill, fit
+from ..models.budget import Budget, Space, fill
 from .scores import per_group
 
 Rule: TypeAlias = Callable[[Space, Budget, Sequence[FloatArray]], IntArray]
@@ -23,7 +24,7 @@ TINY = 1e-15  # of a limit, in place of nothing saved
 def uniform(space: Space, budget: Budget, scores: Sequence[FloatArray]) -> IntArray:
     """Every group keeps the same share."""
     del scores
-    return fit(space, budget, space.dense.astype(np.float64))
+    return budgets.uniform(space, budget)
 
 
 def threshold(space: Space, budget: Budget, scores: Sequence[FloatArray]) -> IntArray:

@@ -129,7 +129,7 @@ def _widened(space: Space, budget: Budget, widths: IntArray, group: int) -> IntA
 
 def _steps_to(space: Space, budget: Budget, widths: IntArray, strides: IntArray) -> int:
     """About how many steps lie between these widths and the budget, at least one. Shape: (G,), (G,)"""
-    short = np.maximum(widths - fit(space, budget, widths.astype(np.float64)), 0)
+    short = np.maximum(widths - fit(space, budget, widths), 0)
     return max(1, int(np.ceil(short / strides).sum()))
 
 

@@ -1,6 +1,5 @@
 """PDD: pruning during distillation. Masks over channels are learnt while a larger teacher is listened to."""
 
-import numpy as np
 from torch import Tensor, nn
 
 from ..models.atoms import FloatArray
@@ -86,4 +85,4 @@ def _under(net: Supernet, budget: Budget, scores: list[FloatArray], found: Subne
     """The subnetwork, narrowed in proportion where it does not meet the budget yet."""
     if bool(budget.holds(net.space.costs, found.widths)):
         return found
-    return strongest(scores, fit(net.space, budget, found.widths.astype(np.float64)))
+    return strongest(scores, fit(net.space, budget, found.widths))
