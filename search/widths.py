@@ -15,7 +15,7 @@ from .greedy import GreedyOptions, greedy
 from .importance import Scores, l1, taylor
 from .interim import Interim, Records, front
 from .obs import eliminations, fisher
-from .refine import SAMPLERS, Options, Sampler, refine, shared
+from .refine import SAMPLERS, Options, Sampler, called, refine, shared
 
 Progress: TypeAlias = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
@@ -66,6 +66,11 @@ class Plan:
         if isinstance(self.sampler, str) and self.sampler not in (*SAMPLERS, GREEDY):
             raise SecateurError(f"no sampler is called {self.sampler!r}; give {', '.join(SAMPLERS)} or {GREEDY}")
 
+    @property
+    def word(self) -> str:
+        """What the sampler is called."""
+        return self.sampler if isinstance(self.sampler, str) else called(self.sampler)
+
 
 def search_widths(records: Records, plan: Plan, folder: Path, progress: Progress) -> Searched:
     """Find the widths with the lowest holdout loss at every budget of the span; the winner is that at its lower end.
@@ -81,7 +86,7 @@ def search_widths(records: Records, plan: Plan, folder: Path, progress: Progress
     scores, curves = _importance(records)
     candidates = pool(net.space, scores, levels(net.space, plan.span), curves)
     given = [(each.subnetwork, each.source) for each in candidates]
-    proposed = _evaluated(records, given, f"coarse, {plan.span}", images, options, progress)
+    proposed = _evaluated(records, given, "coarse", str(plan.span), options, progress)
     pairs = [(c, i) for c, i in zip(candidates, proposed, strict=True) if c.budget == plan.span.low]
     best, start = min(pairs, key=lambda pair: _rank(pair[1]))
     for count, _ in enumerate(_fine(records, plan, scores[best.score], candidates, options), 1):
@@ -90,8 +95,8 @@ def search_widths(records: Records, plan: Plan, folder: Path, progress: Progress
     full = (i for i in interims if filled(net.space, plan.span.low, i.subnetwork.widths))
     last = [start, *sorted(full, key=_rank)[:FINALISTS]]  # trials may fit the sample better, and it alone
     again = list(dict.fromkeys((each.subnetwork, each.source) for each in last))
-    name = f"final, {plan.span}, {plan.sampler}, {plan.trials} trials, seed {plan.seed}"
-    finalists = _evaluated(records, again, name, len(holdout), options, progress)
+    of = f"{plan.span}, {plan.word}, {plan.trials} trials, seed {plan.seed}"
+    finalists = _evaluated(records, again, "final", of, replace(options, images=len(holdout)), progress)
     stopped = tuple(i for i in records.all if i.n < images)
     return Searched(min(finalists, key=_rank), start, interims, stopped)
 
@@ -99,16 +104,15 @@ def search_widths(records: Records, plan: Plan, folder: Path, progress: Progress
 def _evaluated(
     records: Records,
     given: Sequence[tuple[Subnetwork, str]],
-    name: str,
-    images: int,
+    stage: str,
+    of: str,
     options: Options,
     progress: Progress,
 ) -> list[Interim]:
     """Each of these subnetworks, scored by this process or another."""
-    what = f"{name.partition(',')[0]} search"
-    for count, _ in enumerate(shared(records, given, name, images, options), 1):  # other processes do the rest
-        progress(what, count, len(given))
-    return [records.evaluate(*each, images) for each in given]
+    for count, _ in enumerate(shared(records, given, f"{stage}, {of}", options), 1):  # other processes do the rest
+        progress(f"{stage} search", count, len(given))
+    return [records.evaluate(*each, options.images) for each in given]
 
 
 def _fine(

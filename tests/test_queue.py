@@ -16,7 +16,7 @@ GIVEN = [(strongest(SCORES, NET.space.dense - n), f"number {n}") for n in range(
 
 def queued(records: Slow, given: list[tuple[Subnetwork, str]], storage: Path | None = None) -> list[str]:
     url = f"sqlite:///{storage}" if storage else None
-    return [each.source for each in shared(records, given, "queue", IMAGES, Options(storage=url))]
+    return [each.source for each in shared(records, given, "queue", Options(images=IMAGES, storage=url))]
 
 
 def test_each_is_evaluated_once_in_its_order() -> None:

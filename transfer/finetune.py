@@ -8,7 +8,6 @@ from functools import partial
 from math import cos, pi
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -16,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..models.batches import Split, Views
 from ..models.errors import SecateurError
 from ..models.evaluate import device_of, embed
+from ..models.seeds import mixed
 from .checkpoint import keep, resume
 from .objectives import Objective, Seen
 from .ranks import ranks
@@ -107,7 +107,7 @@ def finetune(
     while done < steps:
         epoch, offset = divmod(done, per_epoch)
         fixed, part = _in_turn(recipe.fixed_views, epoch, objective.views), (team.rank, team.world)
-        seed = _mixed(recipe.seed, epoch)
+        seed = mixed(recipe.seed, epoch)
         for batch in split.epoch(recipe.batch, seed, objective.views, offset, fixed=fixed, part=part):
             for group in optimizer.param_groups:
                 group["lr"] = rate = learning_rate(recipe, done, steps, per_epoch)
@@ -116,7 +116,7 @@ def finetune(
             for number, piece in enumerate(_pieces(batch, recipe.parts), recipe.parts * team.rank):
                 see = partial(_see, model, head, piece, fixed, recipe.bfloat16)
                 share = len(piece.labels) / min(recipe.batch, len(split))
-                loss += _backward(objective, see, share, _mixed(recipe.seed, recipe.epochs + done, number))
+                loss += _backward(objective, see, share, mixed(recipe.seed, recipe.epochs + done, number))
             team.add([loss, *(p.grad for p in trained if p.grad is not None)])
             if recipe.clip is not None:
                 nn.utils.clip_grad_norm_(trained, recipe.clip)
@@ -186,7 +186,3 @@ def _see(model: nn.Module, head: str | None, batch: Views, fixed: tuple[int, ...
         seen = embed(model, head, images.flatten(0, 1))
     logits, embeddings = (each.float().reshape(views, count, -1) for each in seen)
     return Seen(logits, embeddings, labels, batch.indices, images, fixed)
-
-
-def _mixed(*streams: int) -> int:
-    return int(np.random.SeedSequence(streams).generate_state(1)[0])

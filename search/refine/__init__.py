@@ -6,7 +6,7 @@ coarse search proposes, ``fine`` goes on from the best of it.
 
 from .fine import GOLDEN, WINDOW, refine
 from .queue import shared
-from .samplers import SAMPLERS, Sampler
+from .samplers import SAMPLERS, Sampler, called
 from .study import Options
 
-__all__ = ["GOLDEN", "SAMPLERS", "WINDOW", "Options", "Sampler", "refine", "shared"]
+__all__ = ["GOLDEN", "SAMPLERS", "WINDOW", "Options", "Sampler", "called", "refine", "shared"]

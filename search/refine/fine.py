@@ -1,7 +1,7 @@
 """Trials at the budget: widths around the best so far, proposed by a sampler that learns from what was evaluated."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -11,12 +11,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ...models.atoms import IntArray
 from ...models.budget import Budget, Space, fit
+from ...models.seeds import mixed
 from ...models.span import Span
 from ...models.subnetwork import strongest
 from ..importance import Scores
 from ..interim import Interim, Records
 from ..stopping import expected
-from .samplers import Fit, Projected
+from .samplers import Fit, Projected, called
 from .study import Options, attributes, distributions, opened, rounds
 
 GOLDEN = 0.6180339887498949  # its multiples, less their whole part, fill a span evenly, however many there are
@@ -51,16 +52,17 @@ def refine(
     def prepare(study: optuna.Study, trial: FrozenTrial) -> tuple[BaseSampler, Fit]:
         turn = _turn(study, trial)
         aims[trial.number] = aim = _aim(records, span.at((turn * GOLDEN + 0.5) % 1), options.images)
-        return options.sampler(_mixed(options.seed, turn)), partial(_fitted, records.net.space, aim)
+        return options.sampler(mixed(options.seed, turn)), partial(_fitted, records.net.space, aim)
 
     def judge(trial: optuna.Trial) -> tuple[Interim, list[float]]:
         chosen = np.array([trial.suggest_int(name, each.low, each.high) for name, each in widths.items()])
         rival = aims[trial.number].rival
         interim = records.evaluate(strongest(scores, chosen), "refine", options.images, rival)
         stopped = interim.n < rival.n
-        return interim, _values(interim, expected(interim.each, rival.each) if stopped else interim.loss, span)
+        likely = replace(interim, loss=expected(interim.each, rival.each)) if stopped else interim
+        return interim, _values(likely, span)
 
-    name = f"{span}, {options.sampler.__name__}, seed {options.seed}, {records.mark}"
+    name = f"{span}, {called(options.sampler)}, seed {options.seed}, {records.mark}"
     with opened(options.storage, name, _objectives(span)) as study:
         study.sampler = Projected(widths, prepare)
         entered = _enter(study, records, scores, starts, span, options.images)
@@ -77,7 +79,7 @@ def _fitted(space: Space, aim: Aim, wish: IntArray) -> IntArray:
     """A wish within a window around the rival, as wide as the budget lets it be. Shape: (G,) → (G,)"""
     centre, reach = aim.rival.subnetwork.widths, np.maximum(1, np.ceil(WINDOW * space.dense))
     low, high = np.maximum(space.least, centre - reach), np.minimum(space.dense, centre + reach)
-    return fit(space, aim.budget, np.clip(wish, low, high).astype(np.float64))
+    return fit(space, aim.budget, np.clip(wish, low, high))
 
 
 def _enter(
@@ -92,7 +94,7 @@ def _enter(
         if params not in known:
             known.append(params)
             about = {"start": True, **attributes(interim, records)}
-            values = _values(interim, interim.loss, span)
+            values = _values(interim, span)
             study.add_trial(create_trial(params=params, distributions=dict(widths), values=values, user_attrs=about))
     return len(known)
 
@@ -120,11 +122,6 @@ def _objectives(span: Span) -> list[str]:
     return ["loss"] if span.single else ["macs", "loss"]
 
 
-def _values(interim: Interim, loss: float, span: Span) -> list[float]:
+def _values(interim: Interim, span: Span) -> list[float]:
     """The objectives as Optuna takes them: NaN it refuses, which would leave the trial uncounted and asked again."""
-    loss = loss if loss == loss else float("inf")
-    return [loss] if span.single else [interim.macs, loss]
-
-
-def _mixed(seed: int, number: int) -> int:
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    return [interim.finite] if span.single else [interim.macs, interim.finite]

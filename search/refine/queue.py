@@ -12,9 +12,7 @@ from .study import Options, opened, rounds
 NUMBER = "number"  # the one parameter: which of them it is
 
 
-def shared(
-    records: Records, given: Sequence[tuple[Subnetwork, str]], name: str, images: int, options: Options
-) -> Iterator[Interim]:
+def shared(records: Records, given: Sequence[tuple[Subnetwork, str]], name: str, options: Options) -> Iterator[Interim]:
     """Evaluate each of the subnetworks, with the source it has, in one process; yields those of this one.
 
     They wait in a study of their own: most lie beside the budget, and would mislead a sampler there.
@@ -22,7 +20,7 @@ def shared(
 
     def judge(trial: optuna.Trial) -> tuple[Interim, list[float]]:
         subnetwork, source = given[trial.suggest_int(NUMBER, 0, len(given) - 1)]
-        interim = records.evaluate(subnetwork, source, images)
+        interim = records.evaluate(subnetwork, source, options.images)
         return interim, [interim.macs, interim.finite]
 
     with opened(options.storage, f"{name}, {records.mark}", ["macs", "loss"]) as study:

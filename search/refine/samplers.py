@@ -64,6 +64,11 @@ class Projected(BaseSampler):
         self._inner.after_trial(study, trial, state, values)
 
 
+def called(sampler: Sampler) -> str:
+    """A name that is the same in every process."""
+    return str(getattr(sampler, "__name__", type(sampler).__name__))
+
+
 def tpe(seed: int) -> BaseSampler:
     """Tree-structured Parzen estimator over all widths jointly; the coarse points stand in for its start-up."""
     return TPESampler(seed=seed, multivariate=True, n_startup_trials=0, n_ei_candidates=64)
