@@ -26,11 +26,12 @@ import torch
 from conditions import conditions
 from torch import nn
 from trained import WEIGHTS, trained
+from tuned import finished, keep
 
 import secateur as sc
 from secateur.data import Data
+from secateur.models import budget
 from secateur.models.architecture import architecture_of
-from secateur.models.budget import fit
 from secateur.models.evaluate import evaluate, recalibrate
 from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork, strongest
@@ -94,13 +95,13 @@ def kd(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
 def uniform(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     """Half of the MACs at uniform widths, by L1."""
     net = room.net
-    widths = fit(net.space, net.budget("50%"), net.space.dense.astype(np.float64))
+    widths = budget.uniform(net.space, net.budget("50%"))
     return distilled(room, strongest(l1(net, room.data.holdout), widths))
 
 
 def size(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     """The widths that KDDP came to, from the start, by L1."""
-    found = done(path)[key(replace(room.job, arm="kddp"))]["widths"]
+    found = finished(path)[key(replace(room.job, arm="kddp"))]["widths"]
     return distilled(room, strongest(l1(room.net, room.data.holdout), np.array(found)))
 
 
@@ -197,12 +198,6 @@ def key(job: Job) -> str:
     return json.dumps(asdict(job))
 
 
-def done(path: Path) -> dict[str, dict[str, Any]]:
-    """What is there already."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return {json.dumps(line["job"]): line["result"] for line in map(json.loads, lines)}
-
-
 def jobs(asked: argparse.Namespace) -> Iterable[Job]:
     """All arms in the order in which they tell most."""
     if asked.cifar:
@@ -269,14 +264,13 @@ def main() -> None:
     name = "methods_cifar" if asked.cifar else "methods"
     path = RESULTS / f"{name}.jsonl"
     for job in () if asked.draw else jobs(asked):
-        if key(job) not in done(path):
+        if key(job) not in finished(path):
             result = taught(job, asked.cifar, path)
-            with path.open("a") as file:
-                file.write(json.dumps({"job": asdict(job), "result": result}) + "\n")
+            keep(path, key(job), result)
             print(
                 job.net, job.seed, job.arm, result["shares"], result["test"]["accuracy"], result["seconds"], flush=True
             )
-    rows = table(done(path))
+    rows = table(finished(path))
     result = {
         **conditions(),
         "epochs": asked.epochs,

@@ -45,6 +45,7 @@ from secateur.search.obs import eliminations, fisher
 RESULTS = Path(__file__).parent / "results"
 NET = ("resnet20", "all")
 COUNT, BEST, EPOCHS, IMAGES = 24, 12, 2, 15_000
+CEILING = "ceiling: second seed against first, {} subnetworks"  # how the table calls it
 SAMPLE = 1000
 BOOTSTRAP = 2000
 SUMS = {  # of z-scores, all on 1,000 images of the compensated subnetwork with batch statistics
@@ -154,7 +155,7 @@ def correlations(
     among = [n for n, place in enumerate(both) if place in best]
     ceiling = {"all": rank(second, first[both]), "best": rank(second[among], first[both][among])} if among else None
     return {
-        **({f"ceiling: second seed against first, {len(both)} subnetworks": ceiling} if ceiling else {}),
+        **({CEILING.format(len(both)): ceiling} if ceiling else {}),
         **dict(sorted(rows.items(), key=lambda row: -row[1]["all"].spearman)),
     }
 
@@ -172,7 +173,7 @@ def ceiling(folder: Path) -> None:
     of = "best" if set(both) <= set(best) else "all"
     path = folder / "proxies.json"
     result = json.loads(path.read_text())
-    name, row = f"ceiling: second seed against first, {len(both)} subnetworks", {of: asdict(rank(second, first))}
+    name, row = CEILING.format(len(both)), {of: asdict(rank(second, first))}
     result["spearman"] = {name: row, **result["spearman"]}
     result["test_accuracy"]["second"] = second.tolist()
     print(name, row, f"mean difference {np.abs(second - first).mean():.4f}")

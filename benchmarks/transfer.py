@@ -23,7 +23,6 @@ from statistics import fmean, stdev
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 from conditions import conditions
 from matplotlib.figure import Figure
@@ -32,7 +31,7 @@ from tuned import each_once, figures, opened, part
 
 import secateur as sc
 from secateur.data import Data
-from secateur.models.budget import fit
+from secateur.models import budget
 from secateur.models.evaluate import evaluate, recalibrate
 from secateur.models.gram import Gram, grams
 from secateur.models.sequence import compensated_in_sequence
@@ -116,7 +115,7 @@ def prepare(cifar: str, images: int, folder: Path, trials: int) -> dict[str, Any
     start = time.perf_counter()
     found = sc.find(net, data, BUDGET, trials=trials, storage=folder)
     seconds = {"search and bank": time.perf_counter() - start}
-    widths = fit(net.space, net.budget(BUDGET), net.space.dense.astype(np.float64))
+    widths = budget.uniform(net.space, net.budget(BUDGET))
     uniform = strongest(l1(net, data.holdout), widths)
     (folder / "searched.json").write_text(found.best().to_json())
     (folder / "uniform.json").write_text(uniform.to_json())

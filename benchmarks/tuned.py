@@ -94,25 +94,32 @@ def tunings(jobs: Sequence[Tuning], cifar: str, path: Path, processes: int = 2) 
     return each_once(jobs, partial(tune, cifar=cifar), path, processes)
 
 
+def finished(path: Path) -> dict[str, dict[str, Any]]:
+    """The results that a JSON-lines file holds, by their jobs as JSON."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {json.dumps(line["job"]): line["result"] for line in map(json.loads, lines)}
+
+
+def keep(path: Path, job: str, result: dict[str, Any]) -> None:
+    """Add a result to the file; the job as JSON."""
+    with path.open("a") as file:
+        file.write(json.dumps({"job": json.loads(job), "result": result}) + "\n")
+
+
 def each_once(
     jobs: Sequence[Any], work: Callable[[Any], dict[str, Any]], path: Path, processes: int
 ) -> Iterator[dict[str, Any]]:
     """What ``work`` makes of each job, a dataclass, in their order; those in the file ``path`` are done."""
-    done = {json.dumps(line["job"]): line["result"] for line in map(json.loads, _lines(path))}
+    done = finished(path)
     keys = [json.dumps(asdict(job)) for job in jobs]
     with ProcessPoolExecutor(processes, get_context("spawn")) as workers:
         missing = {workers.submit(work, job): key for job, key in zip(jobs, keys, strict=True) if key not in done}
         for ended in as_completed(missing):
             done[missing[ended]] = ended.result()
-            with path.open("a") as file:
-                file.write(json.dumps({"job": json.loads(missing[ended]), "result": ended.result()}) + "\n")
+            keep(path, missing[ended], ended.result())
             print(f"{len(done)} done, {len(keys)} asked:", missing[ended], ended.result(), flush=True)
     yield from (done[key] for key in keys)
 
 
 def _chosen(images: Images, chosen: Tensor, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
     return images.read([chosen[chunk] for chunk in chunks])
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
