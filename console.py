@@ -36,6 +36,7 @@ def result(stages: dict[str, dict[str, Any]], folder: Path, as_json: bool) -> No
     console = Console()
     _figures(stages["test"], console)
     _teachers(stages, console)
+    _gates(stages, console)
     console.print(_seconds(stages))
     console.print(f"slim network: {folder / 'best'}   report: {folder / 'report.html'}", soft_wrap=True)
 
@@ -72,6 +73,13 @@ def tuned(figures: dict[str, Any], folder: Path, as_json: bool) -> None:
 def _teachers(stages: dict[str, dict[str, Any]], console: Console) -> None:
     if missing := stages.get("bank", {}).get("missing"):
         console.print(f"the memory bank lacks {missing} teachers: the search met too few between dense and winner")
+
+
+def _gates(stages: dict[str, dict[str, Any]], console: Console) -> None:
+    """Whether a bank was filled in vain."""
+    smaller = sorted(stages.get("transfer", {}).get("teachers", ()), key=lambda teacher: teacher["macs"])[:-1]
+    if smaller and not any(teacher["open"] for teacher in smaller):
+        console.print("the bank's interim subnetworks taught nothing: none was better than the student")
 
 
 def reused(about: dict[str, Any], folder: Path, as_json: bool) -> None:

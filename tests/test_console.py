@@ -110,6 +110,22 @@ def test_a_bank_that_lacks_teachers_is_told(capsys: Capture) -> None:
     assert "the memory bank lacks 3 teachers" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("shares", "told"), [((0.0, 0.0), True), ((0.0, 0.2), False)])
+def test_a_bank_whose_interim_teachers_taught_nothing_is_told(
+    capsys: Capture, shares: tuple[float, ...], told: bool
+) -> None:
+    interims = [{"macs": 20e6 + n, "loss": 0.5, "open": share} for n, share in enumerate(shares)]
+    transfer = {"teachers": [{"macs": 40e6, "loss": 0.2, "open": 0.9}, *interims], "seconds": 1.0}
+    console.result({**stages(), "transfer": transfer}, Path("runs/x"), False)
+    assert ("interim subnetworks taught nothing" in capsys.readouterr().out) is told
+
+
+def test_a_bank_of_the_dense_network_alone_is_told_once(capsys: Capture) -> None:
+    transfer = {"teachers": [{"macs": 40e6, "loss": 0.2, "open": 0.9}], "seconds": 1.0}
+    console.result({**stages(), "transfer": transfer}, Path("runs/x"), False)
+    assert "taught nothing" not in capsys.readouterr().out
+
+
 def test_json_is_one_object_and_nothing_else(capsys: Capture) -> None:
     console.result(stages(), Path("runs/x"), True)
     said = capsys.readouterr()
