@@ -10,9 +10,10 @@ from .models.errors import SecateurError
 from .models.subnetwork import Subnetwork
 from .pipeline import BANKED, best_under, silent
 from .search.widths import Progress
-from .stages import Search, opened
+from .stages import opened
 from .transfer.bank import PLAN, plan_of
 from .transfer.ranks import ranks
+from .work import Search
 
 
 def tune(

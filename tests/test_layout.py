@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("models", "search", "transfer")
 OUTPUT = {"report", "picture", "console", "results", "plots", "front"}
 SHIP = {"export", "evaluation", "reuse"}
-WORK = {"points", "stages", "pipeline", "learning", "data", "sources", "ledger"}
+WORK = {"points", "stages", "work", "learnt", "pipeline", "learning", "data", "sources", "ledger"}
 ROOT_MODULES = {"__init__", "__main__", *WORK, *OUTPUT, *SHIP}
 PARTS = {*FOLDERS, *ROOT_MODULES} - {"__init__"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -40,8 +40,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reuse": {"models", "search"},
     "pipeline": {"models", "search", "transfer", "data", "ledger"},
     "learning": {"models", "search", "transfer", "data", "ledger", "pipeline"},
-    "stages": {"models", "search", "transfer", "data", "ledger", "report", "results", "pipeline", "learning"},
-    "points": {"models", "search", "transfer", "ledger", "pipeline", "stages"},
+    "work": {"models", "search", "transfer", "data", "ledger", "report", "results", "pipeline"},
+    "learnt": {"models", "search", "transfer", "ledger", "learning", "work"},
+    "stages": {"models", "search", "transfer", "data", "ledger", "report", "results", "pipeline", "learnt", "work"},
+    "points": {"models", "search", "transfer", "ledger", "pipeline", "stages", "work"},
     "__main__": {*PARTS, "__init__"},
     "__init__": PARTS - {"__main__"},
 }

@@ -1,0 +1,104 @@
+"""What the stages of a run do where a student learns its widths while it is distilled."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from safetensors.torch import load_model
+from torch import nn
+
+from .learning import blockwise_of, finish, halves, kddp_of, learn, noted
+from .ledger import Outcome
+from .models.architecture import architecture_of, save
+from .models.evaluate import evaluate, recalibrate
+from .models.subnetwork import Subnetwork
+from .models.supernet import Supernet
+from .search.interim import Interim, Records
+from .transfer.finetune import Recipe
+from .transfer.learner import Learner
+from .transfer.pdd import pdd
+from .work import Work, write_front
+
+
+@dataclass(frozen=True)
+class Learning(Work):
+    """Widths are learnt by a student under a teacher, who is another network (``taught_by``) or the dense one."""
+
+    taught_by: Supernet | None
+
+    @property
+    def stages(self) -> Sequence[Callable[[], Outcome]]:
+        """All stages, in order."""
+        return self.dense, self.teacher, self.learn, self.transfer, self.test
+
+    def take_up(self, stage: str) -> None:
+        """Load what a stage left for the others."""
+        super().take_up(stage)
+        if self.taught_by and stage == "teacher" and not self.ask.teacher_weights:
+            load_model(self.taught_by.model, str(self.out / "teacher" / "weights.safetensors"))
+
+    def dense(self) -> Outcome:
+        """As ever; but under a teacher a student without weights starts anew."""
+        return {"weights": "none"} if self.ask.teacher and not self.ask.weights else super().dense()
+
+    def teacher(self) -> Outcome:
+        """Digits needs no weights for it, either."""
+        if self.taught_by is None or self.ask.teacher_weights:
+            return {"weights": self.ask.teacher_weights or "the dense network's"}
+        return self.trained(self.taught_by.model, "teacher")
+
+    @property
+    def recipes(self) -> tuple[Recipe, Recipe]:
+        """Of the two halves."""
+        return halves(self.ask.epochs, self.ask.seed)
+
+    def make(self) -> Learner:
+        """A learner that has learnt nothing yet."""
+        ask, net, split = self.ask, self.net, self.data.train
+        teacher = self.taught_by.model.eval() if self.taught_by else None
+        if ask.method == "pdd":
+            budget = net.budget(ask.flops, params=ask.params) if ask.limits else None
+            return pdd(net, teacher or net.model, budget=budget, seed=ask.seed)
+        if ask.method == "kddp":
+            return kddp_of(net, teacher, split, self.recipes[0], ask.strength, ask.neurons)
+        given = (ask.strength, ask.strengths, ask.constraint, ask.blocks)
+        return blockwise_of(net, teacher, split, self.recipes[0], *given)
+
+    @cached_property
+    def learner(self) -> Learner:
+        """The student after the first half; one that is taken up there costs little."""
+        learner = self.make()
+        learn(learner, self.data.train, self.recipes[0], self.out / "learn", self.progress)
+        return learner
+
+    def learn(self) -> Outcome:
+        """The first half; front.json with its one point, and the dense network beside it."""
+        kept, point = self.learner.kept(), self.pruned(self.learner.kept())
+        recalibrate(point, self.data.train)
+        scored, costs = evaluate(point, self.data.holdout), (self.net.macs(kept), self.net.parameters(kept))
+        found = Interim(kept, self.ask.method, scored.loss, scored.accuracy, scored.n, *costs)
+        write_front(
+            self.out, self.net, found, [found], self.ask, {"macs": found.macs, "mark": f"found by {self.ask.method}"}
+        )
+        (self.out / "bank").mkdir(exist_ok=True)
+        records = Records(self.net, self.data.holdout, self.out / "bank" / "records.jsonl")
+        records.evaluate(self.net.dense, "dense", len(self.data.holdout))  # what the point is compared with
+        return {"form": self.learner.form, "widths": noted(self.out / "learn")}
+
+    def transfer(self) -> Outcome:
+        """The second half."""
+        ask, learner, folder = self.ask, self.learner, self.out / "transfer"
+        student = finish(self.net, self.data, learner, ask.method, self.recipes[1], folder, self.progress)
+        save(student, self.out / "best")
+        return dict(architecture_of(student)["training"])
+
+    def pruned(self, subnetwork: Subnetwork) -> nn.Module:
+        """The student as it was after the first half."""
+        return self.learner.slimmed()
+
+    def test(self) -> Outcome:
+        """As after a search, and the teacher's figures where it is another network."""
+        outcome = self.tested(self.learner.kept(), self.out / "best")
+        if self.taught_by:
+            outcome["teacher"] = self.figures(self.taught_by.model, self.taught_by, self.taught_by.dense)
+        return outcome

@@ -1,0 +1,177 @@
+"""What the stages of a run do, and what they share: the search, the memory bank, fine-tuning, the test."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from .data import Data
+from .ledger import Ask, Outcome
+from .models.architecture import Architecture, architecture, architecture_of, load, save, with_architecture
+from .models.archive import FORMAT
+from .models.budget import uniform
+from .models.evaluate import device_of, evaluate, recalibrate
+from .models.gram import Gram, grams
+from .models.sequence import compensated_in_sequence
+from .models.specs import constructor
+from .models.subnetwork import Subnetwork
+from .models.supernet import Supernet
+from .pipeline import fill_bank, finetune, search_under
+from .report import write
+from .results import Results
+from .search.interim import Interim
+from .search.widths import Plan, Progress, Searched
+from .transfer.bank import PLAN, TEACHERS, MemoryBank, open_bank
+from .transfer.finetune import Recipe
+from .transfer.finetune import finetune as train
+from .transfer.objectives import CrossEntropy
+from .transfer.ranks import ranks
+
+DENSE = Recipe(epochs=12, batch=64, warmup=1)  # of a digits network that has no weights
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the stages of one run share. ``net.model`` gets its weights in the first stage and never changes after."""
+
+    ask: Ask
+    out: Path
+    data: Data
+    net: Supernet
+    progress: Progress
+
+    @cached_property
+    def grams(self) -> dict[str, Gram]:
+        """What the layers of the dense network read on training images."""
+        return grams(self.net, self.data.train)
+
+    def take_up(self, stage: str) -> None:
+        """Load what a stage left for the others."""
+        if stage == "dense" and not self.ask.weights and not self.ask.teacher:
+            load_model(self.net.model, str(self.out / "dense" / "weights.safetensors"))
+        self.net.model.eval()
+
+    def dense(self) -> Outcome:
+        """Digits needs no weights: there the dense network is trained first, and kept."""
+        if self.ask.weights:
+            return {"weights": self.ask.weights}
+        return self.trained(self.net.model, "dense")
+
+    def trained(self, model: nn.Module, name: str) -> Outcome:
+        """Train a network on labels, and keep it in the folder of that name."""
+        folder = self.out / name
+        for step in train(model, None, self.data.train, CrossEntropy(), replace(DENSE, seed=self.ask.seed), folder):
+            self.progress(f"training the {name} network", step.step, step.steps)
+        save_model(model, str(folder / "weights.safetensors"))
+        return {"epochs": DENSE.epochs}
+
+    def pruned(self, subnetwork: Subnetwork) -> nn.Module:
+        """What fine-tuning starts from."""
+        return compensated_in_sequence(self.net, subnetwork, self.grams, self.data.train)
+
+    def tested(self, subnetwork: Subnetwork, best: Path) -> Outcome:
+        """The figures of a subnetwork that was kept in ``best``, beside the dense network's; entered there."""
+        net = self.net
+        pruned = self.pruned(subnetwork)
+        recalibrate(pruned, self.data.train)
+        tuned = load(best, constructor(self.ask.model, len(self.data.classes))).to(device_of(net.model)).eval()
+        arms = {"dense": (net.model, net.dense), "pruned": (pruned, subnetwork), "tuned": (tuned, subnetwork)}
+        outcome = {name: self.figures(model, net, kept) for name, (model, kept) in arms.items()}
+        record = {**architecture_of(tuned), "figures": outcome, "provenance": asdict(self.ask)}
+        save(with_architecture(tuned, record), best)
+        return outcome
+
+    def figures(self, model: nn.Module, net: Supernet, subnetwork: Subnetwork) -> Outcome:
+        """Holdout and test score of a network, and what it costs."""
+        splits = {"holdout": self.data.holdout, "test": self.data.test}
+        scores = {split: asdict(evaluate(model, images)) for split, images in splits.items()}
+        return {**scores, "macs": net.macs(subnetwork), "parameters": net.parameters(subnetwork)}
+
+
+@dataclass(frozen=True)
+class Search(Work):
+    """Widths are searched, the bank is filled, the winner fine-tuned from it."""
+
+    plan: Plan
+
+    @property
+    def stages(self) -> Sequence[Callable[[], Outcome]]:
+        """All stages, in order."""
+        return self.dense, self.search, self.bank, self.transfer, self.test
+
+    @cached_property
+    def searched(self) -> Searched:
+        """The search's result; a run that is taken up repeats no evaluation, so there it costs little."""
+        return search_under(self.net, self.data, self.grams, self.plan, self.out, self.progress)
+
+    def search(self) -> Outcome:
+        """Coarse and fine; front.json and its picture."""
+        found = self.searched
+        write_front(self.out, self.net, found.winner, found.front, self.ask, self._budget())
+        write([Results.of(self.out)], self.out)
+        counts = {"evaluations": len(found.interims) + len(found.stopped), "stopped": len(found.stopped)}
+        return {"winner": found.winner.about(), "start": found.start.about(), **counts}
+
+    def _budget(self) -> Outcome:
+        """Where on the axis of MACs the budget lies; ``mark`` says what is there."""
+        net, low = self.net, self.plan.span.low
+        if "macs" in low.limits:
+            return {"macs": low.macs, "mark": "budget" if self.plan.span.single else "smallest budget"}
+        macs = int(net.space.costs.macs(uniform(net.space, low)))  # other costs have limits
+        return {"macs": macs, "mark": "uniform widths at the budget"}
+
+    def bank(self) -> Outcome:
+        """What five teachers know of every training image, or as many as lie between dense and winner."""
+        teachers = self.filled(self.searched.winner.subnetwork).teachers
+        return {"teachers": [{"macs": t.macs, "loss": t.loss} for t in teachers], "missing": TEACHERS - len(teachers)}
+
+    def filled(self, point: Subnetwork) -> MemoryBank:
+        """The memory bank for a point of the front, with what it lacked."""
+        net, data, ask = self.net, self.data, self.ask
+        return fill_bank(net, data, self.grams, self.searched, point, self.out, views=ask.views, progress=self.progress)
+
+    def transfer(self) -> Outcome:
+        """Fine-tune the winner from the bank."""
+        return self.tuned(self.searched.winner.subnetwork, self.out / "transfer", self.out / "best")
+
+    def tuned(self, subnetwork: Subnetwork, folder: Path, best: Path, plan: str = PLAN) -> Outcome:
+        """Fine-tune any subnetwork as asked, from a bank, with checkpoints in ``folder``, and keep it in ``best``."""
+        ask, data = self.ask, self.data
+        student = finetune(
+            self.net,
+            subnetwork,
+            open_bank(self.out / "bank", len(data.train), data.fingerprint, plan),
+            data,
+            epochs=ask.epochs,
+            method=ask.method,
+            seed=ask.seed,
+            views=ask.views,
+            folder=folder,
+            known=self.grams,
+            progress=self.progress,
+        )
+        if ranks().first:
+            save(student, best)
+        return dict(architecture_of(student)["training"])
+
+    def test(self) -> Outcome:
+        """Holdout and test figures of the dense, the pruned and the fine-tuned network, each once, and costs."""
+        return self.tested(self.searched.winner.subnetwork, self.out / "best")
+
+
+def write_front(
+    out: Path, net: Supernet, winner: Interim, points: Sequence[Interim], ask: Ask, budget: Outcome
+) -> None:
+    """The winner (scored on the whole holdout) and the points of the front (on the sample), whole architectures."""
+
+    def whole(point: Interim) -> Architecture:
+        figures = {"holdout": {"loss": point.loss, "accuracy": point.accuracy, "n": point.n}}
+        provenance = {"model": ask.model, "data": ask.data, "seed": ask.seed, "source": point.source}
+        return architecture(net, point.subnetwork, figures=figures, provenance=provenance)
+
+    front = {"winner": whole(winner), "points": [whole(point) for point in points]}
+    (out / "front.json").write_text(json.dumps({"format": FORMAT, "budget": budget, **front}))
