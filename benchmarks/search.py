@@ -3,7 +3,9 @@
 Arms, each a number of evaluations as the default arm (coarse proposals and trials) takes on the same seed:
 ``tpe``, the default, from the coarse pool; ``cold`` TPE and ``random`` widths, both from uniform widths alone and with
 no window around the best; ``greedy``, cut at 200 evaluations; ``uniform`` widths, one evaluation; ``raw``, the default
-on subnetworks that are not compensated, its winner compensated afterwards; ``whole``, the default without early stops.
+on subnetworks that are not compensated, its winner compensated afterwards; ``whole``, the default without early stops,
+which also tells what they would have saved and cost; ``wished``, the default with a sampler that learns the widths
+it wished for, and not those that were fitted to the budget and evaluated.
 Filters go in the order of second-order elimination (greedy: Taylor's). A subnetwork is scored by its loss on 1,000
 holdout images, with batch statistics; the five best of an arm again on all 5,000, and the best of these is the arm's.
 ``share``: seconds of the default arm, Grams and importance included, beside 40 epochs of fine-tuning its
@@ -23,20 +25,23 @@ from pathlib import Path
 from statistics import mean, stdev
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import matplotlib as mpl
 import numpy as np
 from conditions import conditions
 from optuna.samplers import BaseSampler, TPESampler
+from scipy.stats import spearmanr  # type: ignore[import-untyped]
 from trained import trained
 
 import secateur as sc
 from secateur.data import Data
-from secateur.models.budget import filled
+from secateur.models.atoms import IntArray
+from secateur.models.budget import filled, fit
 from secateur.models.gram import Gram, grams
 from secateur.models.slim import slim
 from secateur.models.span import Span
-from secateur.models.subnetwork import Subnetwork
+from secateur.models.subnetwork import Subnetwork, strongest
 from secateur.pipeline import silent
 from secateur.search.allocation import uniform
 from secateur.search.greedy import GreedyOptions, greedy
@@ -44,12 +49,13 @@ from secateur.search.importance import Scores, taylor
 from secateur.search.interim import Interim, Records
 from secateur.search.obs import eliminations, fisher
 from secateur.search.refine import SAMPLERS, Options, Sampler, fine, refine
+from secateur.search.stopping import LOOK, expected, hopeless
 from secateur.search.widths import FINALISTS, SAMPLE, Plan, search_widths
 from secateur.transfer.finetune import Recipe, finetune
 from secateur.transfer.objectives import CrossEntropy
 
 RESULTS = Path(__file__).parent / "results"
-ARMS = ("tpe", "cold", "random", "uniform", "greedy", "raw", "whole")
+ARMS = ("tpe", "cold", "random", "uniform", "greedy", "raw", "whole", "wished")
 GREEDY, EPOCHS = 200, 40
 
 
@@ -72,11 +78,35 @@ class Timed(Records):
 
 
 class Whole(Timed):
-    """Stops nothing."""
+    """Stops nothing, and notes who would have been the rival of whom."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.pairs: list[tuple[Interim, Interim]] = []
 
     def evaluate(self, subnetwork: Subnetwork, source: str, images: int, rival: Interim | None = None) -> Interim:
         """Without a rival."""
-        return super().evaluate(subnetwork, source, images)
+        interim = super().evaluate(subnetwork, source, images)
+        self.pairs += [(interim, rival)] if rival else []
+        return interim
+
+    def stops(self) -> dict[str, Any]:
+        """What early stops would have saved, and how well the losses that they expect rank the trials."""
+        seen, likely = [], []
+        for interim, rival in self.pairs:
+            looks = range(LOOK, interim.n, LOOK)
+            seen.append(next((n for n in looks if hopeless(interim.each[:n], rival.each)), interim.n))
+            stopped = seen[-1] < interim.n
+            likely.append(expected(interim.each[: seen[-1]], rival.each) if stopped else interim.loss)
+        true = [interim.loss for interim, _ in self.pairs]
+        early = [(pair, n) for pair, n in zip(self.pairs, seen, strict=True) if n < pair[0].n]
+        return {
+            "trials": len(self.pairs),
+            "stopped": len(early),
+            "stopped_though_better": sum(interim.loss < rival.loss for (interim, rival), _ in early),
+            "images_saved": round(1 - sum(seen) / sum(interim.n for interim, _ in self.pairs), 3),
+            "spearman": round(float(spearmanr(likely, true).statistic), 4),
+        }
 
 
 def cold(seed: int) -> BaseSampler:
@@ -118,6 +148,16 @@ class Bench:
         fine.WINDOW = before
         return records
 
+    def wished(self, seed: int, trials: int) -> Timed:
+        """The product's search, its sampler taught what it wished for."""
+
+        def evaluated(scores: Scores, wish: IntArray) -> Subnetwork:
+            return strongest(scores, fit(self.net.space, self.span.low, wish))
+
+        as_it_is = patch.object(fine, "fit", lambda space, budget, wish: np.asarray(wish, np.int64))
+        with as_it_is, patch.object(fine, "strongest", evaluated):
+            return self.searched(Timed, seed, trials, True)
+
     def greedy(self) -> Timed:
         """The greedy loop."""
         start = time.perf_counter()
@@ -148,6 +188,7 @@ class Bench:
             "widths": winner.subnetwork.widths.tolist(),
             "curve": [[round(when, 1), i.loss if i.n == SAMPLE and self.met(i) else None] for when, i in records.log],
             "kept": winner.subnetwork.to_json(),
+            **({"stops": records.stops()} if isinstance(records, Whole) else {}),
         }
 
     def met(self, interim: Interim) -> bool:
@@ -170,6 +211,7 @@ class Bench:
             "random": lambda: self.sampled(SAMPLERS["random"], seed, evaluations),
             "uniform": lambda: self.sampled(SAMPLERS["random"], seed, 1),
             "greedy": self.greedy,
+            "wished": lambda: self.wished(seed, trials),
         }
         return self.result(ways[name]())
 
