@@ -3,7 +3,7 @@
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ from .budget import Budget, Space, Timed
 from .cost import Costs
 from .errors import SecateurError
 from .evaluate import device_of
-from .groups import ChannelGroup, grouping
+from .groups import ChannelGroup, Grouping, grouping
 from .limits import ends
 from .profile import Profile, profile
 from .span import Span
@@ -35,21 +35,31 @@ class Wishes:
     least: Least = LEAST_SHARE
     tie: tuple[tuple[str, str], ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.divisor < 1 or not all(0 <= n <= 1 or n == int(n) >= 0 for n in self.shares.values()):
+            raise SecateurError(
+                f"divisor={self.divisor}, least={self.least}: give a divisor from 1, and a share in [0, 1] or a number "
+                "of channels"
+            )
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """``least`` by the names of groups, with wildcards."""
+        return self.least if isinstance(self.least, Mapping) else {"*": self.least}
+
 
 @dataclass(frozen=True, eq=False)
 class Supernet:
     """A trained network, never changed, and what pruning needs to know of it.
 
-    ``groups`` can be pruned, ``frozen`` ones can't, each with its reason. ``shapes`` are those of all
-    parameters and buffers. ``head`` names the module that makes the network's output, if one does. ``atoms``
-    is the trace that all of it was sorted from, under the user's ``wishes``.
+    ``grouping`` sorts its channels into groups. ``shapes`` are those of all parameters and buffers. ``head`` names the
+    module that makes the network's output, if one does. ``atoms`` is the trace that all of it was sorted from, under
+    the user's ``wishes``.
     """
 
     model: nn.Module
     examples: tuple[Tensor, ...]
-    groups: tuple[ChannelGroup, ...]
-    frozen: tuple[ChannelGroup, ...]
-    space: Space
+    grouping: Grouping
     shapes: dict[str, tuple[int, ...]]
     head: str | None
     atoms: Atoms
@@ -94,11 +104,25 @@ class Supernet:
     def _sorted(cls, model: nn.Module, examples: tuple[Tensor, ...], atoms: Atoms, wishes: Wishes) -> "Supernet":
         found = grouping(atoms)
         shapes = {name: tuple(map(len, along)) for name, along in atoms.tensors.items()}
-        dense = np.array([group.width for group in found.groups])
-        space = Space(Costs.of(atoms, found), dense, _floor(found.groups, wishes), wishes.divisor)
         heads = [g.name for g in found.frozen if g.frozen == "is an output of the network"]
         head = heads[0] if len(heads) == 1 else None
-        return cls(model, examples, found.groups, found.frozen, space, shapes, head, atoms, wishes)
+        return cls(model, examples, found, shapes, head, atoms, wishes)
+
+    @property
+    def groups(self) -> tuple[ChannelGroup, ...]:
+        """Those that can be pruned."""
+        return self.grouping.groups
+
+    @property
+    def frozen(self) -> tuple[ChannelGroup, ...]:
+        """Those that can't, each with its reason."""
+        return self.grouping.frozen
+
+    @cached_property
+    def space(self) -> Space:
+        """The widths that a search may choose, and what they cost; worked out when it is first asked for."""
+        dense = np.array([group.width for group in self.groups])
+        return Space(Costs.of(self.atoms, self.grouping), dense, _floor(self.groups, self.wishes), self.wishes.divisor)
 
     def _with(self, **ledgers: Any) -> "Supernet":
         """The same network after more was found out about its atoms."""
@@ -225,15 +249,9 @@ class Supernet:
 
 def _floor(groups: Sequence[ChannelGroup], wishes: Wishes) -> IntArray:
     """The least width of each group: what was asked, rounded up to the divisor. Shape: → (G,)"""
-    divisor, least = wishes.divisor, wishes.least
-    asked = least if isinstance(least, Mapping) else {"*": least}
-    if divisor < 1 or not all(0 <= n <= 1 or n == int(n) >= 0 for n in asked.values()):
-        raise SecateurError(
-            f"divisor={divisor}, least={least}: give a divisor from 1, and a share in [0, 1] or a number of channels"
-        )
     wanted = []
     for group in groups:
-        n = next((n for name, n in asked.items() if fnmatch.fnmatch(group.name, name)), LEAST_SHARE)
+        n = next((n for name, n in wishes.shares.items() if fnmatch.fnmatch(group.name, name)), LEAST_SHARE)
         wanted.append(min(group.width, n if isinstance(n, int) else n * group.width))
-    floor = np.ceil(np.maximum(wanted, 1) / divisor - 1e-9).astype(np.int64) * divisor
+    floor = np.ceil(np.maximum(wanted, 1) / wishes.divisor - 1e-9).astype(np.int64) * wishes.divisor
     return np.minimum(floor, [group.width for group in groups])
