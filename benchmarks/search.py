@@ -5,7 +5,7 @@ Arms, each a number of evaluations as the default arm (coarse proposals and tria
 no window around the best; ``greedy``, cut at 200 evaluations; ``uniform`` widths, one evaluation; ``raw``, the default
 on subnetworks that are not compensated, its winner compensated afterwards; ``whole``, the default without early stops,
 which also tells what they would have saved and cost; ``wished``, the default with a sampler that learns the widths
-it wished for, and not those that were fitted to the budget and evaluated.
+it wished for, and not those that were fitted to the budget and evaluated; ``gp``, the default with a Gaussian process.
 Filters go in the order of second-order elimination (greedy: Taylor's). A subnetwork is scored by its loss on 1,000
 holdout images, with batch statistics; the five best of an arm again on all 5,000, and the best of these is the arm's.
 ``share``: seconds of the default arm, Grams and importance included, beside 40 epochs of fine-tuning its
@@ -55,7 +55,7 @@ from secateur.transfer.finetune import Recipe, finetune
 from secateur.transfer.objectives import CrossEntropy
 
 RESULTS = Path(__file__).parent / "results"
-ARMS = ("tpe", "cold", "random", "uniform", "greedy", "raw", "whole", "wished")
+ARMS = ("tpe", "cold", "random", "uniform", "greedy", "raw", "whole", "wished", "gp")
 GREEDY, EPOCHS = 200, 40
 
 
@@ -127,13 +127,13 @@ class Bench:
         known = grams(self.net, self.data.train)
         return known, [each.scores for each in eliminations(self.net, known, fisher(self.net, self.data.holdout))]
 
-    def searched(self, kind: type[Timed], seed: int, trials: int, compensate: bool) -> Timed:
+    def searched(self, kind: type[Timed], seed: int, trials: int, compensate: bool = True, word: str = "tpe") -> Timed:
         """The product's search."""
         start = time.perf_counter()
         records = kind(self.net, self.data.holdout, grams=grams(self.net, self.data.train) if compensate else None)
         records.start = start
         with TemporaryDirectory() as folder:
-            search_widths(records, Plan(self.span, trials, seed=seed), Path(folder), silent)
+            search_widths(records, Plan(self.span, trials, word, seed=seed), Path(folder), silent)
         return records
 
     def sampled(self, sampler: Sampler, seed: int, evaluations: int) -> Timed:
@@ -156,7 +156,7 @@ class Bench:
 
         as_it_is = patch.object(fine, "fit", lambda space, budget, wish: np.asarray(wish, np.int64))
         with as_it_is, patch.object(fine, "strongest", evaluated):
-            return self.searched(Timed, seed, trials, True)
+            return self.searched(Timed, seed, trials)
 
     def greedy(self) -> Timed:
         """The greedy loop."""
@@ -204,9 +204,10 @@ class Bench:
     def arm(self, name: str, seed: int, trials: int, evaluations: int) -> dict[str, Any]:
         """One arm; ``evaluations`` are those of the default."""
         ways: dict[str, Callable[[], Timed]] = {
-            "tpe": lambda: self.searched(Timed, seed, trials, True),
-            "raw": lambda: self.searched(Timed, seed, trials, False),
-            "whole": lambda: self.searched(Whole, seed, trials, True),
+            "tpe": lambda: self.searched(Timed, seed, trials),
+            "gp": lambda: self.searched(Timed, seed, trials, word="gp"),
+            "raw": lambda: self.searched(Timed, seed, trials, compensate=False),
+            "whole": lambda: self.searched(Whole, seed, trials),
             "cold": lambda: self.sampled(cold, seed, evaluations),
             "random": lambda: self.sampled(SAMPLERS["random"], seed, evaluations),
             "uniform": lambda: self.sampled(SAMPLERS["random"], seed, 1),
