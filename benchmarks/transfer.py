@@ -109,8 +109,8 @@ def given(cifar: str, images: int) -> tuple[Data, sc.Supernet, dict[str, Gram]]:
     return data, net, grams(net, data.train)
 
 
-def prepare(cifar: str, images: int, folder: Path, trials: int) -> dict[str, Any]:
-    """Search, uniform widths, and their banks, in ``folder``; what is there is not done again."""
+def prepare(cifar: str, images: int, folder: Path, trials: int, parts: Sequence[str]) -> dict[str, Any]:
+    """Search, uniform widths, and the banks that these parts need, in ``folder``; what is there is not done again."""
     data, net, known = given(cifar, images)
     start = time.perf_counter()
     found = sc.find(net, data, BUDGET, trials=trials, storage=folder)
@@ -123,19 +123,22 @@ def prepare(cifar: str, images: int, folder: Path, trials: int) -> dict[str, Any
     sample = min(SAMPLE, len(data.holdout))
     records.evaluate(uniform, "uniform", sample)
     interims = [each for each in records.all if each.n == sample]
-    chosen = {
-        "searched": (choose_teachers(interims, net.dense, found.best()), Extent(VIEWS)),
-        "uniform": (choose_teachers(interims, net.dense, uniform), Extent()),
-        "best": (lowest(interims, net.dense, found.best()), Extent()),
-    }
+    ablation = "ablation" in parts
+    searched = choose_teachers(interims, net.dense, found.best())
+    chosen = {"searched": (searched, Extent(VIEWS if ablation else 0))}
+    if "singles" in parts:
+        chosen["uniform"] = choose_teachers(interims, net.dense, uniform), Extent()
+    if ablation:
+        chosen["best"] = lowest(interims, net.dense, found.best()), Extent()
     for name, (teachers, extent) in chosen.items():
         start = time.perf_counter()
         run = partial(record, net, teachers, known, data.train, data=data.fingerprint)
         for done in run(folder=folder / "bank", extent=extent, plan=PLANS[name]):
             print(f"bank of {name}: {done}", end="\r", flush=True)
         seconds[f"bank, {name}"] = time.perf_counter() - start
-    few = Extent(many=KEPT, kept=KEPT)
-    list(record(net, chosen["searched"][0], known, data.train, folder / "few", data.fingerprint, few))
+    if ablation:
+        few = Extent(many=KEPT, kept=KEPT)
+        list(record(net, searched, known, data.train, folder / "few", data.fingerprint, few))
     listed = {name: [{"macs": t.macs, "loss": t.loss} for t in each] for name, (each, _) in chosen.items()}
     return {"winner": found.winner.about(), "teachers": listed, "seconds": seconds}
 
@@ -150,7 +153,7 @@ def lowest(interims: Sequence[Interim], dense: Subnetwork, winner: Subnetwork) -
 def bank_of(arm: Arm, data: Data, folder: Path, own: Path) -> MemoryBank:
     """The bank that the arm may use, with an index of its own."""
     where = folder / ("few" if arm.kept else "bank")
-    plan = PLANS["best" if arm.choice == "best" else "searched" if arm.kept else arm.student]
+    plan = PLANS["best" if arm.choice == "best" else "searched" if arm.kept or arm.method == "ce" else arm.student]
     bank = open_bank(where, len(data.train), data.fingerprint, plan)
     count = min(arm.teachers, len(bank.teachers))
     fixed = tuple(replace(each, logits=each.logits[:count]) for each in bank.fixed[: arm.views])
@@ -246,7 +249,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
-    about = prepare(asked.cifar, asked.images, asked.work, asked.trials)
+    about = prepare(asked.cifar, asked.images, asked.work, asked.trials, asked.parts)
     jobs = arms(asked.parts, asked.seeds, asked.best)
     work = partial(learn, cifar=asked.cifar, images=asked.images, folder=asked.work)
     results = each_once(jobs, work, asked.out / "transfer.jsonl", asked.processes)
