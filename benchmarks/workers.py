@@ -75,6 +75,7 @@ def searched(records: Records, url: str | None, trials: int, sampler: str) -> li
 def worker(url: str, trials: int, ready: "multiprocessing.synchronize.Barrier") -> None:
     """One process of several: everything is made before the clock starts."""
     torch.set_num_threads(1)
+    torch.manual_seed(0)  # or each would search a network of its own
     dense = sc.constructor("resnet56", 10)().eval()
     records = Whole(sc.Supernet.of(dense, torch.zeros(1, 3, 32, 32), check=False), noise(IMAGES))
     records.evaluate(records.net.dense, "dense", IMAGES)
