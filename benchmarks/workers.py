@@ -113,7 +113,7 @@ def plain(groups: int) -> sc.Supernet:
 
 def overhead(sampler: str, trials: int) -> dict[str, float]:
     """Seconds a trial of the study's own, over the first and the last tenth of a long search, and its mean."""
-    records = Free(plain(GROUPS), noise(10))
+    records = Free(plain(GROUPS), noise(IMAGES))
     with TemporaryDirectory() as folder:
         start = time.perf_counter()
         ended = searched(records, f"sqlite:///{folder}/study.db", trials, sampler)
