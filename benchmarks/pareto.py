@@ -23,6 +23,7 @@ from trained import WEIGHTS, trained
 import secateur as sc
 from secateur.ledger import Ask
 from secateur.models.gram import grams
+from secateur.pipeline import best_under
 from secateur.search.interim import Interim, Records, front, hypervolume
 from secateur.search.widths import SAMPLE
 from secateur.stages import run
@@ -56,9 +57,9 @@ def main() -> None:
     net = trained(asked.net, images)
     records = Records(net, images.holdout, folder / "bank" / "records.jsonl", grams(net, images.train))
     whole = [each for each in records.all if each.n == SAMPLE]
-    limit = net.budget(POINT)
-    met = [each for each in front(whole) if limit.holds(net.space.costs, each.subnetwork.widths)]
-    again = records.evaluate(met[-1].subnetwork, met[-1].source, len(images.holdout))
+    points = front(whole)
+    best = best_under(net, points, POINT)
+    again = records.evaluate(best.subnetwork, best.source, len(images.holdout))
     result = {
         **conditions(),
         "net": asked.net,
@@ -66,7 +67,7 @@ def main() -> None:
         "trials": asked.trials,
         "evaluations": len(records.all),
         "seconds": round(seconds, 1),
-        "front": [each.about() for each in front(whole)],
+        "front": [each.about() for each in points],
         f"point_at_{POINT}": again.about(),
         "hypervolume": growth(net, whole),
     }

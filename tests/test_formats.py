@@ -25,7 +25,7 @@ def halved(model: nn.Module, side: int) -> nn.Module:
     """Uniform widths at half the MACs."""
     net = sc.Supernet.of(model.eval(), torch.zeros(1, 3, side, side), check=False)
     widths = fit(net.space, net.budget("50%"), net.space.dense.astype(float))
-    return slim(net, Subnetwork(tuple(tuple(range(width)) for width in widths.tolist())))
+    return slim(net, Subnetwork.first(widths))
 
 
 def small() -> nn.Module:
