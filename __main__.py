@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from .ledger import Ask, Outcome
 from .models.errors import SecateurError
+from .models.memory import keep_freed
 
 if TYPE_CHECKING:
     from .models.profile import Profile
@@ -369,6 +370,7 @@ def _profile(ask: Ask, classes: int | None) -> tuple[tuple[int, ...], "Profile"]
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line on stderr and exit status 2."""
+    keep_freed()
     try:
         app(argv)
     except (SecateurError, CycloptsError) as error:

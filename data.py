@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeAlias
 
@@ -13,12 +13,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torchvision.transforms.v2 import functional as tf
 
 from .models.batches import Batch, Views
 from .models.errors import SecateurError
+from .models.evaluate import device_of
+from .models.trace import evaluating
 from .sources import classes_of, datasets, labels_of
 
 MEAN = (0.485, 0.456, 0.406)
@@ -35,7 +37,8 @@ Reader: TypeAlias = Callable[[Sequence[Tensor]], Iterator[Tensor]]  # positions 
 class Images:
     """One split: ``read`` fetches its pixels, from memory or from disk; nothing else tells the two apart.
 
-    Shape: labels (N,) int64; ``pad`` in pixels; ``mean`` and ``std`` of channels scaled to 0..1
+    Shape: labels (N,) int64; ``pad`` in pixels; ``mean`` and ``std`` of channels scaled to 0..1; ``layout`` of what
+    is given, in memory
     """
 
     read: Reader
@@ -45,6 +48,7 @@ class Images:
     std: Channels = STD
     flip: bool = True
     pad: int = 4
+    layout: torch.memory_format = torch.contiguous_format
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -100,7 +104,8 @@ class Images:
         return torch.randperm(len(self), generator=_generator(0, 0))
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        scaled = tf.to_dtype(pixels, torch.float32, scale=True)
+        laid = pixels.flatten(0, -4).contiguous(memory_format=self.layout).unflatten(0, pixels.shape[:-3])
+        scaled = tf.to_dtype(laid, torch.float32, scale=True)
         return tf.normalize(scaled, list(self.mean), list(self.std), inplace=True)  # type: ignore[no-any-return]
 
 
@@ -179,6 +184,19 @@ class Data:
             readers = _in_memory(frames, progress)
         one, two, three = (Images(*x, shape, mean, std, flip) for x in zip(readers, labels, strict=True))
         return cls(name, one, two, three, names)
+
+    def suited(self, model: nn.Module) -> "Data":
+        """The same images, laid out in memory as ``model`` takes them fastest: channels last, where it runs on that.
+
+        Convolutions on CPUs and on tensor cores like it better; a forward that calls ``view`` may refuse it.
+        """
+        two = torch.zeros(2, *self.shape, device=device_of(model)).contiguous(memory_format=torch.channels_last)
+        try:
+            with evaluating(model), torch.no_grad():
+                model(two)
+        except RuntimeError:
+            return self
+        return replace(self, **{name: replace(each, layout=torch.channels_last) for name, each in self._parts.items()})
 
     @property
     def shape(self) -> Shape:

@@ -168,5 +168,6 @@ def _whole(
     progress: Progress,
 ) -> nn.Module:
     first, second = halves(epochs, seed)
+    data = data.suited(net.model)
     learn(learner, data.train, first, folder / "learn" if folder else None, progress)
     return finish(net, data, learner, method, second, folder / "transfer" if folder else None, progress)

@@ -164,7 +164,7 @@ def find(
     span = net.span(budget) if isinstance(budget, str) else budget if isinstance(budget, Span) else Span(budget, budget)
     net.space.require(span.low)
     plan = Plan(span, trials, sampler, [each.widths / net.space.dense for each in start], seed, database)
-    folder = Path(storage or tempfile.mkdtemp(prefix="secateur-"))
+    folder, data = Path(storage or tempfile.mkdtemp(prefix="secateur-")), data.suited(net.model)
     known = grams(net, data.train)
     searched = search_under(net, data, known, plan, folder, progress)
     point = searched.winner.subnetwork
@@ -198,6 +198,7 @@ def finetune(
         raise SecateurError(f"no method is called {method!r}; give {', '.join(METHODS)}")
     if method in BANKED and views > len(bank.fixed):
         raise SecateurError(f"views={views}, and the bank holds {len(bank.fixed)} of each image; give at most as many")
+    data = data.suited(net.model)
     known = grams(net, data.train) if known is None else known
     model = compensated_in_sequence(net, subnetwork, known, data.train)
     objective = METHODS[method](Lesson(net, bank, data, embedding_width(model, net.head, data), seed))

@@ -66,6 +66,7 @@ def opened(ask: Ask, out: Path, device: str | None, progress: Progress) -> tuple
     model = _on(model, device)
     net = Supernet.of(model, data.example, divisor=ask.divisor, freeze=ask.freeze, tie=ask.ties, least=ask.leasts)
     _check_classes(net, data)
+    data = data.suited(model)
     timed = _timed(net, out, progress) if ask.latency else None
     if ask.learns:
         work: Search | Learning = _learning(ask, out, data, net, progress)

@@ -1,11 +1,12 @@
 """The fine search at equal evaluations: CIFAR-10 (JPEG copy), 50% of MACs, all groups, no training.
 
 Arms, each a number of evaluations as the default arm (coarse proposals and trials) takes on the same seed:
-``tpe``, the default, from the coarse pool; ``cold`` TPE and ``random`` widths, both from uniform widths alone and with
-no window around the best; ``greedy``, cut at 200 evaluations; ``uniform`` widths, one evaluation; ``raw``, the default
-on subnetworks that are not compensated, its winner compensated afterwards; ``whole``, the default without early stops,
-which also tells what they would have saved and cost; ``wished``, the default with a sampler that learns the widths
-it wished for, and not those that were fitted to the budget and evaluated; ``gp``, the default with a Gaussian process.
+``tpe``, the default, from the coarse pool; ``cold`` TPE and ``random`` widths, both from uniform widths alone, moving
+all groups and with no window around the best; ``greedy``, cut at 200 evaluations; ``uniform`` widths, one evaluation;
+``raw``, the default on subnetworks that are not compensated, its winner compensated afterwards; ``whole``, the default
+without early stops, which also tells what they would have saved and cost; ``wished``, the default with a sampler that
+learns the widths it wished for, and not those that were fitted to the budget and evaluated; ``gp``, the default with a
+Gaussian process.
 Filters go in the order of second-order elimination (greedy: Taylor's). A subnetwork is scored by its loss on 1,000
 holdout images, with batch statistics; the five best of an arm again on all 5,000, and the best of these is the arm's.
 ``share``: seconds of the default arm, Grams and importance included, beside 40 epochs of fine-tuning its
@@ -39,6 +40,7 @@ from secateur.data import Data
 from secateur.models.atoms import IntArray
 from secateur.models.budget import filled, fit
 from secateur.models.gram import Gram, grams
+from secateur.models.memory import keep_freed
 from secateur.models.slim import slim
 from secateur.models.span import Span
 from secateur.models.subnetwork import Subnetwork, strongest
@@ -118,7 +120,8 @@ class Bench:
     """One network at 50% of MACs."""
 
     def __init__(self, name: str, data: Data) -> None:
-        self.net, self.data = trained(name, data), data
+        self.net = trained(name, data)
+        self.data = data.suited(self.net.model)
         limit = self.net.budget("50%")
         self.span = Span(limit, limit)
 
@@ -141,11 +144,11 @@ class Bench:
         start = time.perf_counter()
         known, scores = self.known()
         records = Timed(self.net, self.data.holdout, grams=known)
-        records.start, before, fine.WINDOW = start, fine.WINDOW, 1.0
+        records.start = start
         starts = [uniform(self.net.space, self.span.low, scores)]
-        for _ in refine(records, scores, starts, self.span, Options(evaluations - 1, SAMPLE, seed, sampler=sampler)):
-            pass
-        fine.WINDOW = before
+        options = Options(evaluations - 1, SAMPLE, seed, sampler=sampler)
+        with patch.object(fine, "WINDOW", 1.0), patch.object(fine, "MOVED", len(self.net.groups)):
+            list(refine(records, scores, starts, self.span, options))
         return records
 
     def wished(self, seed: int, trials: int) -> Timed:
@@ -267,6 +270,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
+    keep_freed()
     data, path = sc.open_data(f"imagefolder:{asked.cifar}"), asked.out / "search.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     done = {(row["net"], row["arm"], row["seed"]): row for row in rows}

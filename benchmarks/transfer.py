@@ -34,6 +34,7 @@ from secateur.data import Data
 from secateur.models import budget
 from secateur.models.evaluate import evaluate, recalibrate
 from secateur.models.gram import Gram, grams
+from secateur.models.memory import keep_freed
 from secateur.models.sequence import compensated_in_sequence
 from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork, strongest
@@ -106,6 +107,7 @@ def given(cifar: str, images: int) -> tuple[Data, sc.Supernet, dict[str, Gram]]:
         train, holdout, test = (part(each, images) for each in (data.train, data.holdout, data.test))
         data = replace(data, train=train, holdout=holdout, test=test)
     net = trained(NET, data)
+    data = data.suited(net.model)
     return data, net, grams(net, data.train)
 
 
@@ -249,6 +251,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
+    keep_freed()
     about = prepare(asked.cifar, asked.images, asked.work, asked.trials, asked.parts)
     jobs = arms(asked.parts, asked.seeds, asked.best)
     work = partial(learn, cifar=asked.cifar, images=asked.images, folder=asked.work)

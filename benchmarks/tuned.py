@@ -17,6 +17,7 @@ import secateur as sc
 from secateur.data import Data, Images
 from secateur.models.evaluate import Score, evaluate, recalibrate
 from secateur.models.gram import Gram, grams
+from secateur.models.memory import keep_freed
 from secateur.models.sequence import compensated_in_sequence
 from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork
@@ -112,7 +113,7 @@ def each_once(
     """What ``work`` makes of each job, a dataclass, in their order; those in the file ``path`` are done."""
     done = finished(path)
     keys = [json.dumps(asdict(job)) for job in jobs]
-    with ProcessPoolExecutor(processes, get_context("spawn")) as workers:
+    with ProcessPoolExecutor(processes, get_context("spawn"), keep_freed) as workers:
         missing = {workers.submit(work, job): key for job, key in zip(jobs, keys, strict=True) if key not in done}
         for ended in as_completed(missing):
             done[missing[ended]] = ended.result()

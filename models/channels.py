@@ -35,13 +35,13 @@ def among(channel: IntArray, parts: Sequence[IntArray]) -> BoolArray:
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Where N atoms lie: ``number`` of their channel, ``line`` (one dimension of one tensor) and place in it.
+    """Where channels lie: the ``number`` of a channel, a ``line`` and a place in it, N of them.
 
-    ``lines`` names tensor and dimension. Shape: atom, number, line, place (N,)
+    A line stands for all ``dims``, of tensors by name, that have the same channels at the same places: a convolution's
+    filters, and what batch norm keeps of them. Shape: number, line, place (N,)
     """
 
-    lines: tuple[tuple[str, int], ...]
-    atom: IntArray
+    dims: tuple[tuple[tuple[str, int], ...], ...]  # of each line
     number: IntArray
     line: IntArray
     place: IntArray
@@ -49,23 +49,28 @@ class Places:
     @classmethod
     def of(cls, atoms: Atoms, channel: IntArray, alive: IntArray) -> "Places":
         """The places of these channels, which are numbered in their order. Shape: channel (atoms,), alive (C,)"""
-        lines = [(tensor, dim) for tensor, dims in atoms.tensors.items() for dim in range(len(dims))]
-        parts = [along for dims in atoms.tensors.values() for along in dims]
-        atom = np.concatenate(parts)
-        line = np.repeat(np.arange(len(parts)), [len(along) for along in parts])
-        place = np.concatenate([np.arange(len(along)) for along in parts])
         numbers = np.full(len(channel), -1)
         numbers[alive] = np.arange(len(alive))
-        number = numbers[channel[atom]]
+        numbers = numbers[channel]
+        lines: dict[bytes, list[tuple[str, int]]] = {}
+        for tensor, dims in atoms.tensors.items():
+            for dim, along in enumerate(dims):
+                if len(along):
+                    same = numbers[along[0] : along[-1] + 1].tobytes()  # atoms along a dimension are neighbours
+                    lines.setdefault(same, []).append((tensor, dim))
+        parts = [np.frombuffer(same, numbers.dtype) for same in lines]
+        line = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        place = np.concatenate([np.arange(len(part)) for part in parts])
+        number = np.concatenate(parts)
         here = np.flatnonzero(number >= 0)
-        return cls(tuple(lines), atom[here], number[here], line[here], place[here])
+        return cls(tuple(map(tuple, lines.values())), number[here], line[here], place[here])
 
     def kinds(self, tells: BoolArray, fate: IntArray) -> IntArray:
         """Numbers channels by their fate and the set of lines that they lie in, of those that tell them apart.
 
         Shape: tells (lines,), fate (C,) → (C,)
         """
-        span = len(self.lines)
+        span = len(self.dims)
         pairs = np.sort((self.number * span + self.line)[tells[self.line]])
         number, line = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], span)
         sizes = np.bincount(number, minlength=len(fate))
@@ -79,8 +84,8 @@ class Places:
 
     def parts(self, kind: IntArray) -> Iterator[tuple[int, IntArray]]:
         """The atoms of every kind of channel and line, by channel and place. Yields (kind, positions in N)"""
-        part = kind[self.number] * len(self.lines) + self.line
+        part = kind[self.number] * len(self.dims) + self.line
         order = np.argsort(part * len(kind) + self.number, kind="stable")  # places ascend already
         starts = np.flatnonzero(np.diff(part[order], prepend=-1))
         for start, end in pairwise([*starts.tolist(), len(order)]):
-            yield int(part[order[start]]) // len(self.lines), order[start:end]
+            yield int(part[order[start]]) // len(self.dims), order[start:end]

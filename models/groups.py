@@ -123,15 +123,19 @@ def _alike(
     places = Places.of(atoms, channel, alive)
     consumed = among(np.arange(atoms.count), atoms.read)
     counted = atoms.parameters | {product.tensor for product in atoms.products}
-    kind = places.kinds(np.array([tensor in counted for tensor, _ in places.lines]), fate[alive])
+    kind = places.kinds(np.array([any(tensor in counted for tensor, _ in same) for same in places.dims]), fate[alive])
     numbers = [np.flatnonzero(kind == k) for k in range(kind.max() + 1)]
     members: list[list[Member]] = [[] for _ in numbers]
     within = np.empty_like(kind)  # the number of a channel among those of its kind
     for each in numbers:
         within[each] = np.arange(len(each))
     for k, part in places.parts(kind):
-        tensor, dim = places.lines[places.line[part[0]]]
-        reads, channels = bool(consumed[places.atom[part[0]]]), within[places.number[part]]
-        members[k].append(Member(tensor, dim, reads, channels, places.place[part]))
+        channels, at = within[places.number[part]], places.place[part]
+        for tensor, dim in places.dims[places.line[part[0]]]:
+            reads = bool(consumed[atoms.tensors[tensor][dim][at[0]]])
+            members[k].append(Member(tensor, dim, reads, channels, at))
+    order = {tensor: position for position, tensor in enumerate(atoms.tensors)}
+    for found in members:
+        found.sort(key=lambda member: (order[member.tensor], member.dim))
     for each, found in zip(numbers, members, strict=True):
         yield alive[each], tuple(found)

@@ -35,27 +35,21 @@ def table() -> Places:
     return Places.of(atoms, channel, np.array([1, 2, 4]))
 
 
-def test_places_name_the_line_and_the_place_of_every_atom_of_the_channels() -> None:
+def test_places_name_the_line_and_the_place_of_every_channel_once() -> None:
     found = table()
-    assert found.lines == (("a", 0), ("a", 1), ("b", 0))
-    rows = zip(found.atom, found.number, found.line, found.place, strict=True)
-    assert [tuple(map(int, row)) for row in rows] == [
-        (1, 0, 0, 0),
-        (2, 1, 0, 1),
-        (4, 2, 1, 1),
-        (6, 0, 2, 0),
-        (7, 1, 2, 1),
-    ]
+    assert found.dims == ((("a", 0), ("b", 0)), (("a", 1),))
+    rows = zip(found.number, found.line, found.place, strict=True)
+    assert [tuple(map(int, row)) for row in rows] == [(0, 0, 0), (1, 0, 1), (2, 1, 1)]
 
 
 def test_channels_are_of_a_kind_where_they_lie_in_the_same_lines_and_share_their_fate() -> None:
-    every, one = np.ones(3, bool), np.array([False, True, True])
-    assert table().kinds(every, np.array([0, 0, 0])).tolist() == [0, 0, 1]
+    every, none, zeros = np.ones(2, bool), np.zeros(2, bool), np.zeros(3, int)
+    assert table().kinds(every, zeros).tolist() == [0, 0, 1]
     assert table().kinds(every, np.array([0, 5, 0])).tolist() == [0, 1, 2]
-    assert table().kinds(one, np.array([0, 0, 0])).tolist() == [0, 0, 1]
+    assert table().kinds(none, zeros).tolist() == [0, 0, 0]
 
 
-def test_parts_are_the_atoms_of_a_kind_in_a_line_by_channel() -> None:
+def test_parts_are_the_channels_of_a_kind_in_a_line_in_order() -> None:
     found = table()
-    parts = [(kind, found.atom[part].tolist()) for kind, part in found.parts(np.array([0, 0, 1]))]
-    assert parts == [(0, [1, 2]), (0, [6, 7]), (1, [4])]
+    parts = [(kind, found.number[part].tolist()) for kind, part in found.parts(np.array([0, 0, 1]))]
+    assert parts == [(0, [0, 1]), (1, [2])]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from secateur.data import MEAN, STD, Data, cropped, drawn, open_data
@@ -51,6 +51,31 @@ def toy(**options: Any) -> Data:
 def assert_same(one: Iterable[tuple[Tensor, ...]], two: Iterable[tuple[Tensor, ...]]) -> None:
     for left, right in zip(one, two, strict=True):
         assert all(map(torch.equal, left, right))
+
+
+# --- layout ---
+
+
+def test_images_are_channels_last_where_the_network_runs_on_that() -> None:
+    plain, model = toy(), nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 2))
+    suited = plain.suited(model)
+    (images, _, _), (views, _, _) = next(suited.holdout.batches(12)), next(suited.train.epoch(8, 0, views=2))
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert not images.is_contiguous()
+    assert views.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    assert_same(plain.holdout.batches(5), suited.holdout.batches(5))
+    assert_same(plain.train.epoch(8, 3, views=2), suited.train.epoch(8, 3, views=2))
+    assert suited.fingerprint == plain.fingerprint
+    assert model.training
+
+
+def test_images_stay_as_they_are_for_a_network_that_views_them() -> None:
+    class Views(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.view(len(x), -1)
+
+    images, _, _ = next(toy().suited(Views()).holdout.batches(12))
+    assert images.is_contiguous()
 
 
 # --- batches ---

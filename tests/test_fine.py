@@ -23,7 +23,7 @@ from secateur.models.supernet import Supernet
 from secateur.search.coarse import threshold, uniform
 from secateur.search.importance import Scores, l1
 from secateur.search.interim import Interim, Records
-from secateur.search.refine import GOLDEN, SAMPLERS, WINDOW, Options, refine
+from secateur.search.refine import GOLDEN, MOVED, SAMPLERS, WINDOW, Options, fine, refine
 
 IMAGES = 16
 
@@ -230,6 +230,23 @@ def test_over_a_span_the_study_has_two_objectives(tmp_path: Path) -> None:
     areas = [trial.user_attrs["hypervolume"] for trial in trials[3:]]
     assert areas == sorted(areas)
     assert 0 < areas[-1] < 1
+
+
+def test_a_trial_moves_few_groups_and_one_at_least() -> None:
+    moved = np.array([fine._few(30, seed) for seed in range(400)])
+    assert moved.any(1).all()
+    assert MOVED - 0.5 < moved.sum(1).mean() < MOVED + 1.5  # and the one that always is
+    assert moved.any(0).all()
+    assert fine._few(3, 0).all()
+
+
+@pytest.mark.parametrize("moved", range(len(NET.groups)))
+def test_a_wish_counts_in_the_groups_that_a_trial_moves_and_the_others_share_what_it_leaves(moved: int) -> None:
+    best = Counted().evaluate(strongest(SCORES, starts()[0]), "start", IMAGES)
+    centre, few = best.subnetwork.widths, np.arange(len(NET.groups)) == moved
+    found = fine._fitted(NET.space, fine.Aim(BUDGET, best), few, NET.space.least)
+    assert found[moved] < centre[moved]
+    assert (found[~few] >= centre[~few]).all()
 
 
 def test_a_search_over_a_span_goes_on_where_it_ended(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@
 coarse search proposes, ``fine`` goes on from the best of it.
 """
 
-from .fine import GOLDEN, WINDOW, refine
+from .fine import GOLDEN, MOVED, WINDOW, refine
 from .queue import shared
 from .samplers import SAMPLERS, Sampler, called
 from .study import Options
 
-__all__ = ["GOLDEN", "SAMPLERS", "WINDOW", "Options", "Sampler", "called", "refine", "shared"]
+__all__ = ["GOLDEN", "MOVED", "SAMPLERS", "WINDOW", "Options", "Sampler", "called", "refine", "shared"]

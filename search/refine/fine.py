@@ -9,7 +9,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ...models.atoms import IntArray
+from ...models.atoms import BoolArray, IntArray
 from ...models.budget import Budget, Space, fit
 from ...models.seeds import mixed
 from ...models.span import Span
@@ -22,6 +22,7 @@ from .study import Options, attributes, distributions, opened, rounds
 
 GOLDEN = 0.6180339887498949  # its multiples, less their whole part, fill a span evenly, however many there are
 WINDOW = 0.3  # of a group: how far from the best so far a width may move
+MOVED = 4  # groups that a trial moves, on average; where all of 30 move at once, hardly one trial is better
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,8 @@ def refine(
 
     A search over a span is one of two objectives, MACs and loss: trial after trial draws its budget, evenly over the
     span. At a single budget it is the loss alone. A trial looks around the best subnetwork so far that meets its
-    budget, and ends early once it is surely worse; it then counts with the loss that it could be expected to have.
+    budget: the sampler's wish counts in a few groups, drawn by chance, and the others follow by what the budget
+    leaves. It ends early once it is surely worse, and then counts with the loss that it could be expected to have.
 
     The widths in ``starts`` enter the study as finished trials. A stored study is taken up where it stopped: the
     sampler is seeded anew for each trial from (seed, its turn), so an interrupted search of one process goes on exactly
@@ -52,7 +54,8 @@ def refine(
     def prepare(study: optuna.Study, trial: FrozenTrial) -> tuple[BaseSampler, Fit]:
         turn = _turn(study, trial)
         aims[trial.number] = aim = _aim(records, span.at((turn * GOLDEN + 0.5) % 1), options.images)
-        return options.sampler(mixed(options.seed, turn)), partial(_fitted, records.net.space, aim)
+        seed = mixed(options.seed, turn)
+        return options.sampler(seed), partial(_fitted, records.net.space, aim, _few(len(widths), seed))
 
     def judge(trial: optuna.Trial) -> tuple[Interim, list[float]]:
         chosen = np.array([trial.suggest_int(name, each.low, each.high) for name, each in widths.items()])
@@ -75,11 +78,19 @@ def _aim(records: Records, budget: Budget, images: int) -> Aim:
     return Aim(budget, min(met, key=lambda i: (i.finite, i.subnetwork.kept)))
 
 
-def _fitted(space: Space, aim: Aim, wish: IntArray) -> IntArray:
-    """A wish within a window around the rival, as wide as the budget lets it be. Shape: (G,) → (G,)"""
+def _few(groups: int, seed: int) -> BoolArray:
+    """Which groups a trial moves: each with equal chance, one at least. Shape: → (G,)"""
+    rng = np.random.default_rng(seed)
+    moved = rng.random(groups) < MOVED / groups
+    moved[rng.integers(groups)] = True
+    return moved
+
+
+def _fitted(space: Space, aim: Aim, moved: BoolArray, wish: IntArray) -> IntArray:
+    """A wish for some groups within a window around the rival, as wide as the budget lets it be. Shape: (G,) → (G,)"""
     centre, reach = aim.rival.subnetwork.widths, np.maximum(1, np.ceil(WINDOW * space.dense))
     low, high = np.maximum(space.least, centre - reach), np.minimum(space.dense, centre + reach)
-    return fit(space, aim.budget, np.clip(wish, low, high))
+    return fit(space, aim.budget, np.where(moved, np.clip(wish, low, high), centre))
 
 
 def _enter(
