@@ -196,7 +196,8 @@ class Data:
                 model(two)
         except RuntimeError:
             return self
-        return replace(self, **{name: replace(each, layout=torch.channels_last) for name, each in self._parts.items()})
+        train, holdout, test = (replace(each, layout=torch.channels_last) for each in self._parts.values())
+        return replace(self, train=train, holdout=holdout, test=test)
 
     @property
     def shape(self) -> Shape:

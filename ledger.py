@@ -60,9 +60,9 @@ class Ask:
         How long one image may take on this device, which is measured first: 50% or 5ms.
     method
         search, which is the usual, or how to fine-tune after it: ckt (gated teachers and InfoNCE from the bank), ckt-kl
-        (gated teachers), kdft (the dense network's answers from the bank), kd, dkd and crd (the dense network runs
-        along), ce (labels). Or no search, but widths that are learnt in distillation: pdd (masks over channels), kddp
-        (idle neurons go), blockwise (a price on batch-norm scales).
+        (gated teachers), kdft (the dense network's answers from the bank), kd, dkd, crd and ckt-queue (the dense
+        network runs along), ce (labels). Or no search, but widths that are learnt in distillation: pdd (masks over
+        channels), kddp (idle neurons go), blockwise (a price on batch-norm scales).
     teacher
         Of pdd, kddp, blockwise: the network that teaches. Without --weights the student then starts anew. Default:
         the dense network.

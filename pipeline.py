@@ -28,6 +28,7 @@ from .transfer.finetune import Recipe
 from .transfer.finetune import finetune as train
 from .transfer.losses import decoupled
 from .transfer.objectives import ContrastiveTransfer, CrossEntropy, Distillation, Objective, cached, hinton, online
+from .transfer.queue import QueuedTransfer
 from .transfer.record import Extent, record
 
 
@@ -94,10 +95,18 @@ def crd(lesson: Lesson) -> Objective:
     return RepresentationDistillation(net.model, net.head, labels, widths, seed=lesson.seed)
 
 
+def ckt_queue(lesson: Lesson) -> Objective:
+    """As ``ckt`` without the bank: the dense network along, and a queue of its latest embeddings."""
+    net = lesson.net
+    widths = lesson.width, embedding_width(net.model, net.head, lesson.data)
+    return QueuedTransfer(net.model, net.head, widths, seed=lesson.seed)
+
+
 # The words of --method.
 METHODS: dict[str, Callable[[Lesson], Objective]] = {
     "ckt": ckt,
     "ckt-kl": ckt_kl,
+    "ckt-queue": ckt_queue,
     "kdft": kdft,
     "kd": kd,
     "dkd": dkd,

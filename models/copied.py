@@ -24,7 +24,7 @@ def copied(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
             memo[id(module)] = PLAIN(*how[1])
             states.append((memo[id(module)], how[2]))
     for shell, state in states:
-        shell.__setstate__({name: _value(each, memo) for name, each in state.items()})
+        shell.__setstate__({k: each if type(each) in WHOLE else _value(each, memo) for k, each in state.items()})
     return copy.deepcopy(model, memo)
 
 
@@ -39,5 +39,5 @@ def _value(value: Any, memo: dict[int, Any]) -> Any:
         return copy.deepcopy(value, memo)
     table = memo[id(value)] = kind()
     for key, each in value.items():
-        table[_value(key, memo)] = _value(each, memo)
+        table[key if type(key) is str else _value(key, memo)] = _value(each, memo)
     return table

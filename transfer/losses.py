@@ -96,6 +96,14 @@ def info_nce(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: floa
     """
     positive = torch.einsum("vbd,bd->vb", queries, keys)[..., None]  # (V, B, 1)
     negative = torch.einsum("vbd,bmd->vbm", queries, negatives)  # (V, B, M)
+    return contrasted(positive, negative, temperature)
+
+
+def contrasted(positive: Tensor, negative: Tensor, temperature: float = 0.1) -> Tensor:
+    """InfoNCE of similarities: −log softmax of the positive among it and the negatives; one of −∞ does not count.
+
+    Shape: positive (..., 1), negative (..., M) → ()
+    """
     similar = torch.cat([positive, negative], -1) / temperature
     return -F.log_softmax(similar, -1)[..., 0].mean()
 

@@ -165,7 +165,7 @@ class ContrastiveTransfer:
         if contrast:
             self.keys = bank.keys()
             self.negatives = choose(bank, labels)
-            self.module.add_module("projection", _projection(width, self.keys.shape[1], seed))
+            self.module.add_module("projection", projection(width, self.keys.shape[1], seed))
 
     def __call__(self, seen: Seen) -> Tensor:
         """Cross-entropy and the two terms of the bank."""
@@ -187,7 +187,8 @@ class ContrastiveTransfer:
         return [each / steps if steps else 0.0 for each in opened]
 
 
-def _projection(width: int, keys: int, seed: int) -> nn.Linear:
-    projection = nn.Linear(width, keys, bias=False)
-    nn.init.orthogonal_(projection.weight, generator=torch.Generator().manual_seed(seed))
-    return projection
+def projection(width: int, keys: int, seed: int) -> nn.Linear:
+    """What takes a student's embeddings to the space of the keys: linear, orthogonal at first."""
+    linear = nn.Linear(width, keys, bias=False)
+    nn.init.orthogonal_(linear.weight, generator=torch.Generator().manual_seed(seed))
+    return linear

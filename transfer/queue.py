@@ -1,0 +1,89 @@
+"""A queue of embeddings in place of the memory bank: for data of no fixed length, or of too many images."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..models.evaluate import embed
+from ..models.trace import evaluating
+from .losses import contrasted, kl
+from .objectives import Seen, label_loss, projection
+
+SIZE = 4096  # embeddings that are held
+
+
+class QueuedTransfer:
+    """CKT without a bank: cross-entropy, the dense network's logits, and InfoNCE against its latest embeddings.
+
+    L = CE + ``pull`` · mean over views and images of T·KL(dense || student) + ``contrast`` · InfoNCE. The dense network
+    runs along on the student's own view. Its embeddings are the keys: they enter a queue that holds the latest ``size``
+    of them (MoCo, He et al. 2020, https://arxiv.org/abs/1911.05722; here what makes the keys is frozen, so that none
+    goes stale), are standardised by what the queue holds, as those of the bank are by all of it, and serve as negatives
+    of other classes. No image is asked for its position, so that any stream of them will do.
+    """
+
+    def __init__(
+        self,
+        dense: nn.Module,
+        head: str | None,
+        widths: tuple[int, int],
+        *,
+        size: int = SIZE,
+        pull: float = 1.0,
+        contrast: float = 0.5,
+        seed: int,
+    ):
+        self.views, self.dense, self.head, self.pull, self.contrast = 1, dense, head, pull, contrast
+        self.queue, self.projection = Queue(size, widths[1]), projection(*widths, seed)
+        self.module: nn.Module = nn.ModuleDict({"queue": self.queue, "projection": self.projection})
+
+    def __call__(self, seen: Seen) -> Tensor:
+        """Cross-entropy and both terms; the queue moves on."""
+        with evaluating(self.dense), torch.no_grad():
+            logits, embeddings = embed(self.dense, self.head, seen.images.flatten(0, 1))
+        views = seen.logits.shape[:2]
+        self.queue.enter(embeddings, seen.labels.repeat(views[0]))
+        keys, others = self.queue.standardised(embeddings), self.queue.standardised(self.queue.rows)
+        queries = F.normalize(self.projection(seen.embeddings.flatten(0, 1)), dim=1)
+        own = self.queue.barred(seen.labels).repeat(views[0], 1)
+        positive, negative = (queries * keys).sum(1, keepdim=True), (queries @ others.T).masked_fill(own, -torch.inf)
+        pull = kl(logits.reshape(seen.logits.shape), seen.logits, power=1).mean()
+        return label_loss(seen) + self.pull * pull + self.contrast * contrasted(positive, negative)
+
+    def gates(self) -> list[float]:
+        """Its one teacher is always heard."""
+        return []
+
+
+class Queue(nn.Module):
+    """The latest ``size`` embeddings and their labels; a place that was never filled has label -1.
+
+    Shape: rows (size, D), labels (size,) int64
+    """
+
+    rows: Tensor
+    labels: Tensor
+    entered: Tensor
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.zeros(size, width))
+        self.register_buffer("labels", torch.full((size,), -1))
+        self.register_buffer("entered", torch.zeros((), dtype=torch.int64))  # how many ever were
+
+    @torch.no_grad()
+    def enter(self, rows: Tensor, labels: Tensor) -> None:
+        """Take these in, in place of the oldest. Shape: (B, D), (B,)"""
+        rows, labels = rows[-len(self.rows) :], labels[-len(self.rows) :]
+        places = (self.entered + torch.arange(len(rows), device=self.rows.device)) % len(self.rows)
+        self.rows[places], self.labels[places] = rows.detach().to(self.rows), labels.to(self.labels)
+        self.entered += len(rows)
+
+    def standardised(self, embeddings: Tensor) -> Tensor:
+        """These, by mean and deviation of what is held, of unit length. Shape: (N, D) → (N, D)"""
+        held = self.rows[self.labels >= 0]
+        return F.normalize((embeddings - held.mean(0)) / held.std(0).clamp_min(1e-6), dim=1)
+
+    def barred(self, labels: Tensor) -> Tensor:
+        """Which rows are no negatives: those of the same class, and places never filled. Shape: (B,) → (B, size)"""
+        return (self.labels == labels[:, None].to(self.labels)) | (self.labels < 0)
