@@ -6,11 +6,15 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     import torch
 
 FORESEEN_SKIPS = ("no GPU here",)  # how the reason of a skip may start when CI=true
+
+settings.register_profile("secateur")  # no test fails on time
+settings.load_profile("secateur")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: workers must not share the cores
     os.environ["OMP_NUM_THREADS"] = "1"

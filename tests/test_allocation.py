@@ -6,7 +6,7 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 from chains import plain
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur.models.atoms import FloatArray, IntArray
@@ -93,7 +93,6 @@ def least_error(space: Space, budget: Budget, curves: Sequence[FloatArray]) -> f
 
 @each_rule
 @pytest.mark.parametrize("divisor", [1, 4, 8])
-@settings(deadline=None)
 @given(share=st.floats(0, 1), seed=st.integers(0, 1000))
 def test_a_rule_meets_any_budget_to_the_last_channel(
     rule: Rule, evidence: Callable[[Supernet, int], Scores], divisor: int, share: float, seed: int
@@ -153,7 +152,6 @@ def test_uniform_does_not_look_at_scores() -> None:
     assert uniform(net.space, budget, random_scores(net, 1)).tolist() == uniform(net.space, budget, []).tolist()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 1000), st.floats(0.1, 1))
 def test_threshold_keeps_every_channel_above_the_lowest_threshold_that_fits(seed: int, share: float) -> None:
     net, space = NETS[1], NETS[1].space
@@ -178,7 +176,6 @@ def test_threshold_narrows_the_group_whose_channels_score_unevenly() -> None:
     assert threshold(net.space, Budget(halved), [1e6 * uneven, *scores[1:]]).tolist() == [8, 16, 16, 16]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(20, 300))
 def test_error_per_mac_finds_the_least_error_where_all_channels_cost_the_same(seed: int, macs: int) -> None:
     space, random = additive((12, 18), (10, 10)), np.random.default_rng(seed)
@@ -187,7 +184,6 @@ def test_error_per_mac_finds_the_least_error_where_all_channels_cost_the_same(se
     assert error(curves, found) == pytest.approx(least_error(space, Budget(macs), curves), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(60, 384))
 def test_error_per_mac_finds_the_least_error_at_what_it_costs(seed: int, macs: int) -> None:
     """Before the room that is left is filled, which a budget of just that cost leaves none of."""
@@ -207,7 +203,6 @@ def test_error_per_mac_finds_the_least_error_at_what_it_costs(seed: int, macs: i
 
 
 @pytest.mark.parametrize("rule", CURVE_RULES.values(), ids=list(CURVE_RULES))
-@settings(deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_groups_of_one_curve_and_one_cost_stay_of_one_width(rule: Rule, seed: int) -> None:
     space = additive((20, 20, 20), (7, 7, 7))
@@ -237,7 +232,6 @@ def test_error_per_mac_saves_what_the_budget_limits() -> None:
     assert error_per_mac(space, Budget(macs=45, parameters=50), [same, same]).tolist() == [8, 7]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 1000), st.floats(0.2, 1))
 def test_error_per_mac_prices_every_step_by_the_present_widths_of_the_neighbours(seed: int, share: float) -> None:
     net, space, random = NETS[1], NETS[1].space, np.random.default_rng(seed)

@@ -105,7 +105,7 @@ def test_no_single_step_fits_by_each_costs_own_count(name: str) -> None:
         assert_fits(where, budget, fit(where, budget, where.dense.astype(np.float64)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(NETS, DIVISORS, st.floats(0, 1))
 def test_filling_from_the_least_widths_uses_the_budget_to_the_last_step(name: str, divisor: int, share: float) -> None:
     where = space(name, divisor)

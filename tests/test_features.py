@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scored import Given, drawn, residual
 from torch import Tensor, nn
@@ -33,7 +33,6 @@ def passing(channels: int) -> Supernet:
     return Supernet.of(nn.Sequential(stem, nn.ReLU(), nn.Conv2d(channels, 2, 1)), torch.zeros(1, channels, 6, 6))
 
 
-@settings(deadline=None)
 @given(ranks=st.lists(st.integers(0, 6), min_size=2, max_size=5), seed=st.integers(0, 9))
 def test_hrank_finds_the_ranks_that_maps_were_made_with(ranks: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from chains import plain
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scored import drawn, noise, residual
 from torch import nn
@@ -102,7 +102,6 @@ def test_the_last_meets_the_budget_to_the_last_channel(divisor: int, share: floa
     assert filled(net.space, budget, last.subnetwork.widths)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(0, 100))
 def test_there_are_no_more_evaluations_than_allowed(evaluations: int, seed: int) -> None:
     records = Known(narrowness)
@@ -213,7 +212,6 @@ def test_run_again_it_evaluates_nothing_and_finds_the_same() -> None:
     assert NETS[1].model.training == plain(WIDTHS).model.training
 
 
-@settings(deadline=None)
 @given(st.integers(0, 100))
 def test_only_groups_up_to_the_threshold_are_promising(seed: int) -> None:
     net, random = NETS[1], np.random.default_rng(seed)
@@ -239,7 +237,6 @@ def split_by_hand(values: list[float]) -> float:
     return (values[best - 1] + values[best]) / 2
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 100).map(lambda x: round(x, 2)), min_size=7, max_size=30, unique=True))
 def test_the_threshold_is_that_of_the_best_split_of_what_trimming_leaves(values: list[float]) -> None:
     out = math.ceil(0.2 * len(values))

@@ -21,7 +21,7 @@ def mined(keys: Tensor, labels: Tensor, count: int, path: Path) -> Tensor:
     return hard_negatives(path, labels, count)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(st.integers(8, 60), st.integers(2, 5), st.integers(1, 12), st.integers(0, 100))
 def test_negatives_are_the_nearest_keys_of_other_classes(
     tmp_path: Path, images: int, classes: int, count: int, seed: int

@@ -147,7 +147,7 @@ graphs = st.lists(
     min_size=1,
     max_size=8,
 )
-few = settings(max_examples=20, deadline=None)
+few = settings(max_examples=20)
 
 
 def supernet(steps: Sequence[Step]) -> Supernet:

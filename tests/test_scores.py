@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scored import MAKERS, READERS, residual
 from torch import nn
@@ -88,14 +88,12 @@ def test_lamp_gives_equal_channels_equal_scores() -> None:
     np.testing.assert_allclose(lamp([np.array([2.0, 1.0, 1.0, 2.0])])[0], [1 / 2, 1 / 10, 1 / 10, 1 / 2])
 
 
-@settings(deadline=None)
 @given(score=positive, scale=st.sampled_from([1e-12, 1.0, 1e12]))
 def test_lamp_is_its_formula_at_any_scale(score: FloatArray, scale: float) -> None:
     expected = [s**2 / sum(j**2 for j in score if j >= s) for s in score]
     np.testing.assert_allclose(lamp([score * scale])[0], expected, rtol=1e-9)
 
 
-@settings(deadline=None)
 @given(score=positive)
 def test_lamp_keeps_the_order_and_gives_a_lone_strongest_channel_one(score: FloatArray) -> None:
     (found,) = lamp([score])

@@ -6,11 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models.evaluate import embed
-from ..models.trace import evaluating
 from .losses import noise_contrastive
 from .negatives import random_negatives
-from .objectives import Seen, label_loss
+from .objectives import Seen, alongside, label_loss
 
 SIZE = 128  # of the space that student and teacher are projected to
 NEGATIVES = 1024  # the paper has 16,384
@@ -47,8 +45,7 @@ class RepresentationDistillation:
 
     def __call__(self, seen: Seen) -> Tensor:
         """Cross-entropy and both directions of the contrast; the memories move on."""
-        with evaluating(self.dense), torch.no_grad():
-            told = embed(self.dense, self.head, seen.images.flatten(0, 1))[1]
+        told = alongside(self.dense, self.head, seen)[1].flatten(0, 1)
         rows = torch.cat([seen.indices[:, None], self.negatives(seen.indices)], 1)  # (B, 1 + M), its own first
         student, teacher = self.student(seen.embeddings.flatten(0, 1)), self.teacher(told)
         contrast = self.teacher.against(student, rows) + self.student.against(teacher, rows)

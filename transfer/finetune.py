@@ -185,4 +185,4 @@ def _see(model: nn.Module, head: str | None, batch: Views, fixed: tuple[int, ...
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
         seen = embed(model, head, images.flatten(0, 1))
     logits, embeddings = (each.float().reshape(views, count, -1) for each in seen)
-    return Seen(logits, embeddings, labels, batch.indices, images, fixed)
+    return Seen(logits, embeddings, labels, batch.indices, images, fixed, bfloat16)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..models.evaluate import embed
 from ..models.trace import evaluating
 from .bank import MemoryBank
 from .losses import gated_transfer, info_nce, kl, open_gates
@@ -18,6 +19,8 @@ NEGATIVES = 64  # keys of other classes for each image
 class Seen(NamedTuple):
     """What the student made of one batch; ``fixed``: the numbers of its views, where they are not new.
 
+    ``bfloat16``: it ran in autocast.
+
     Shape: logits (V, B, C), embeddings (V, B, D), labels (B,), indices (B,), images (V, B, channels, size...)
     """
 
@@ -27,6 +30,7 @@ class Seen(NamedTuple):
     indices: Tensor
     images: Tensor
     fixed: tuple[int, ...] = ()
+    bfloat16: bool = False
 
 
 Teaching: TypeAlias = Callable[[Seen], Tensor]  # → logits (V, B, C)
@@ -91,15 +95,21 @@ class Distillation:
         return []
 
 
+def alongside(dense: nn.Module, head: str | None, seen: Seen) -> tuple[Tensor, Tensor]:
+    """The dense network's logits and embeddings of the very views that the student sees, in its precision.
+
+    Shape: → (V, B, C), (V, B, D)
+    """
+    views = seen.images.shape[:2]
+    kind = torch.autocast(seen.images.device.type, torch.bfloat16, enabled=seen.bfloat16)
+    with evaluating(dense), torch.no_grad(), kind:
+        logits, embeddings = embed(dense, head, seen.images.flatten(0, 1))
+    return logits.float().unflatten(0, views), embeddings.float().unflatten(0, views)
+
+
 def online(dense: nn.Module) -> Teaching:
     """The dense network on the very views that the student sees: a forward pass each step."""
-
-    def told(seen: Seen) -> Tensor:
-        with evaluating(dense):
-            logits: Tensor = dense(seen.images.flatten(0, 1))
-        return logits.reshape(seen.logits.shape)
-
-    return told
+    return lambda seen: alongside(dense, None, seen)[0]
 
 
 def taught(bank: MemoryBank, seen: Seen) -> Tensor:

@@ -4,10 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models.evaluate import embed
-from ..models.trace import evaluating
 from .losses import contrasted, kl
-from .objectives import Seen, label_loss, projection
+from .objectives import Seen, alongside, label_loss, projection
 
 SIZE = 4096  # embeddings that are held
 
@@ -39,15 +37,13 @@ class QueuedTransfer:
 
     def __call__(self, seen: Seen) -> Tensor:
         """Cross-entropy and both terms; the queue moves on."""
-        with evaluating(self.dense), torch.no_grad():
-            logits, embeddings = embed(self.dense, self.head, seen.images.flatten(0, 1))
-        views = seen.logits.shape[:2]
-        self.queue.enter(embeddings, seen.labels.repeat(views[0]))
+        logits, embeddings = alongside(self.dense, self.head, seen)
+        self.queue.enter(embeddings.flatten(0, 1), seen.labels.repeat(len(embeddings)))
         keys, others = self.queue.standardised(embeddings), self.queue.standardised(self.queue.rows)
-        queries = F.normalize(self.projection(seen.embeddings.flatten(0, 1)), dim=1)
-        own = self.queue.barred(seen.labels).repeat(views[0], 1)
-        positive, negative = (queries * keys).sum(1, keepdim=True), (queries @ others.T).masked_fill(own, -torch.inf)
-        pull = kl(logits.reshape(seen.logits.shape), seen.logits, power=1).mean()
+        queries = F.normalize(self.projection(seen.embeddings), dim=-1)
+        positive = (queries * keys).sum(-1, keepdim=True)  # (V, B, 1)
+        negative = (queries @ others.T).masked_fill(self.queue.barred(seen.labels), -torch.inf)  # (V, B, size)
+        pull = kl(logits, seen.logits, power=1).mean()
         return label_loss(seen) + self.pull * pull + self.contrast * contrasted(positive, negative)
 
     def gates(self) -> list[float]:
@@ -80,9 +76,9 @@ class Queue(nn.Module):
         self.entered += len(rows)
 
     def standardised(self, embeddings: Tensor) -> Tensor:
-        """These, by mean and deviation of what is held, of unit length. Shape: (N, D) → (N, D)"""
+        """These, by mean and deviation of what is held, of unit length. Shape: (..., D) → (..., D)"""
         held = self.rows[self.labels >= 0]
-        return F.normalize((embeddings - held.mean(0)) / held.std(0).clamp_min(1e-6), dim=1)
+        return F.normalize((embeddings - held.mean(0)) / held.std(0).clamp_min(1e-6), dim=-1)
 
     def barred(self, labels: Tensor) -> Tensor:
         """Which rows are no negatives: those of the same class, and places never filled. Shape: (B,) → (B, size)"""
