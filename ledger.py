@@ -81,7 +81,7 @@ class Ask:
     trials
         Subnetworks that the fine search evaluates.
     sampler
-        How the fine search chooses: tpe, gp, nsga2, random; or greedy, group by group from dense.
+        How the fine search chooses: tpe, cmaes, gp, nsga2, random; or greedy, group by group from dense.
     start
         A finished run or an architecture.json, whose widths the fine search starts from, too; other weights, data
         and budgets are no obstacle.

@@ -10,6 +10,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from ...models.atoms import IntArray
+from .evolution import Evolution
 
 Sampler: TypeAlias = Callable[[int], BaseSampler]  # seed → sampler
 Fit: TypeAlias = Callable[[IntArray], IntArray]  # wish → widths at the budget, (G,) each
@@ -89,5 +90,5 @@ def random(seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-# The words of --sampler. CMA-ES is not among them: Optuna's keeps its state as a pickle in the study.
-SAMPLERS: dict[str, Sampler] = {"tpe": tpe, "gp": gp, "nsga2": nsga2, "random": random}
+# The words of --sampler.
+SAMPLERS: dict[str, Sampler] = {"tpe": tpe, "cmaes": Evolution, "gp": gp, "nsga2": nsga2, "random": random}
