@@ -8,7 +8,8 @@ without early stops, which also tells what they would have saved and cost; ``wis
 learns the widths it wished for, and not those that were fitted to the budget and evaluated; ``gp``, the default with a
 Gaussian process.
 Filters go in the order of second-order elimination (greedy: Taylor's). A subnetwork is scored by its loss on 1,000
-holdout images, with batch statistics; the five best of an arm again on all 5,000, and the best of these is the arm's.
+holdout images, with batch statistics; what beats the best so far there is scored on all 5,000 before it is the best;
+the five best of an arm on the sample are, too, and the best on all is the arm's.
 ``share``: seconds of the default arm, Grams and importance included, beside 40 epochs of fine-tuning its
 winner with cross-entropy (one measured epoch x 40), in this process.
 
@@ -174,6 +175,8 @@ class Bench:
         """An arm's curve and winner; the winner is always scored compensated."""
         at = [(when, i) for when, i in records.log if i.n == SAMPLE and self.met(i)]
         best = sorted((i for _, i in at), key=lambda i: i.finite)[:FINALISTS]
+        whole = [i for i in records.all if i.n == len(self.data.holdout)]
+        best += sorted((i for i in whole if self.met(i)), key=lambda i: i.finite)[:FINALISTS]
         judge = Records(self.net, self.data.holdout, grams=records.grams or grams(self.net, self.data.train))
         again = [judge.evaluate(i.subnetwork, i.source, len(self.data.holdout)) for i in best]
         winner = min(again, key=lambda i: i.finite)
@@ -183,7 +186,8 @@ class Bench:
         return {
             "evaluations": len(records.log),
             "stopped": sum(i.n < SAMPLE for _, i in records.log),
-            "images": sum(i.n for _, i in records.log),
+            "images": sum(i.n for i in records.all),
+            "whole": len(whole),
             "seconds": round(records.log[-1][0], 1),
             "winner": winner.about(),
             "winner_number": numbers.index(winner.subnetwork),

@@ -1,5 +1,6 @@
 """A subnetwork: which channels of every group stay."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,11 @@ class Subnetwork:
     def widths(self) -> IntArray:
         """How many channels of each group stay. Shape: (G,)"""
         return np.array([len(channels) for channels in self.kept], np.int64)
+
+    @property
+    def mark(self) -> str:
+        """12 hex digits that no other subnetwork has, by any chance that matters."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
         """One line; ``from_json`` reads it back."""

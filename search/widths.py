@@ -20,7 +20,7 @@ from .refine import SAMPLERS, Options, Sampler, called, refine, shared
 Progress: TypeAlias = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 SAMPLE = 1000  # holdout images that score a subnetwork; the start and the finalists are scored again on all of them
-FINALISTS = 5
+FINALISTS = 5  # of the sample, and of those that all images have scored already
 GREEDY = "greedy"  # the fine search that is no sampler
 Curves: TypeAlias = dict[str, list[FloatArray]]  # by name, the error at each width of each group
 
@@ -92,9 +92,11 @@ def search_widths(records: Records, plan: Plan, folder: Path, progress: Progress
     for count, _ in enumerate(_fine(records, plan, scores[best.score], candidates, options), 1):
         progress("fine search", count, plan.trials)
     interims = tuple(i for i in records.all if i.n == images)  # those of an earlier run of this search, too
-    full = (i for i in interims if filled(net.space, plan.span.low, i.subnetwork.widths))
-    last = [start, *sorted(full, key=_rank)[:FINALISTS]]  # trials may fit the sample better, and it alone
-    again = list(dict.fromkeys((each.subnetwork, each.source) for each in last))
+    full = [i for i in records.all if filled(net.space, plan.span.low, i.subnetwork.widths)]
+    last = [start]  # trials may fit the sample better, and it alone
+    for n in (images, len(holdout)):
+        last += sorted((i for i in full if i.n == n), key=_rank)[:FINALISTS]
+    again = list({each.subnetwork: (each.subnetwork, each.source) for each in last}.values())
     of = f"{plan.span}, {plan.word}, {plan.trials} trials, seed {plan.seed}"
     finalists = _evaluated(records, again, "final", of, replace(options, images=len(holdout)), progress)
     stopped = tuple(i for i in records.all if i.n < images)

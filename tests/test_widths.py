@@ -87,8 +87,9 @@ def test_the_winner_is_no_worse_than_any_finalist_on_the_whole_holdout(tmp_path:
     full = [i for i in one.found.interims if filled(space, one.budget, i.subnetwork.widths)]
     affordable = sorted({i.loss: i for i in full}.items())[:FINALISTS]
     again = [Records(toy(), noise()).evaluate(i.subnetwork, "again", HOLDOUT) for _, i in affordable]
-    assert one.found.winner.loss == min(interim.loss for interim in again)
-    assert {i.subnetwork for i in one.records.all if i.n == HOLDOUT} == {i.subnetwork for i in again}
+    whole = [i for i in one.records.all if i.n == HOLDOUT]
+    assert {i.subnetwork for i in whole} >= {i.subnetwork for i in again}
+    assert one.found.winner.loss == min(i.loss for i in whole if filled(space, one.budget, i.subnetwork.widths))
 
 
 def test_every_evaluation_on_the_sample_is_among_the_interims(tmp_path: Path) -> None:
@@ -216,8 +217,10 @@ def test_the_greedy_loop_can_stand_in_for_a_sampler(tmp_path: Path) -> None:
 
 
 def test_a_sampler_of_no_known_name_is_refused() -> None:
-    with pytest.raises(SecateurError, match="no sampler is called 'cmaes'; give tpe, gp, nsga2, random or greedy"):
-        Plan(toy().span("50%"), sampler="cmaes")
+    with pytest.raises(
+        SecateurError, match="no sampler is called 'bohb'; give tpe, cmaes, gp, nsga2, random or greedy"
+    ):
+        Plan(toy().span("50%"), sampler="bohb")
 
 
 def test_known_widths_are_fitted_to_the_budget_and_are_starts(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The memory bank: what selected interim subnetworks know of every training image."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -157,14 +156,10 @@ def read(path: Path, images: int) -> dict[str, Tensor]:
 
 def plan_of(student: Subnetwork) -> str:
     """The name of the file that lists the teachers of a student that is not the winner."""
-    return f"bank-{_mark(student)}.json"
+    return f"bank-{student.mark}.json"
 
 
 def file_of(teacher: Teacher, view: int | None = None) -> str:
     """The name of the file that holds what a teacher says of the images as they are, or of a fixed view of them."""
-    name = f"teacher-{_mark(teacher.subnetwork)}"
+    name = f"teacher-{teacher.subnetwork.mark}"
     return f"{name}.safetensors" if view is None else f"{name}-view-{view}.safetensors"
-
-
-def _mark(subnetwork: Subnetwork) -> str:
-    return hashlib.sha256(subnetwork.to_json().encode()).hexdigest()[:12]

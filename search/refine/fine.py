@@ -1,7 +1,7 @@
 """Trials at the budget: widths around the best so far, proposed by a sampler that learns from what was evaluated."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,27 +10,20 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ...models.atoms import BoolArray, IntArray
-from ...models.budget import Budget, Space, fit
+from ...models.budget import Space, fit
 from ...models.seeds import mixed
 from ...models.span import Span
 from ...models.subnetwork import strongest
 from ..importance import Scores
 from ..interim import Interim, Records
 from ..stopping import expected
+from .aim import Aim, aim
 from .samplers import Fit, Projected, called
-from .study import Options, attributes, distributions, opened, rounds
+from .study import Options, attributes, distributions, opened, publish, rounds
 
 GOLDEN = 0.6180339887498949  # its multiples, less their whole part, fill a span evenly, however many there are
 WINDOW = 0.3  # of a group: how far from the best so far a width may move
 MOVED = 4  # groups that a trial moves, on average; where all of 30 move at once, hardly one trial is better
-
-
-@dataclass(frozen=True, eq=False)
-class Aim:
-    """What one trial is to beat: the best so far within its budget."""
-
-    budget: Budget
-    rival: Interim
 
 
 def refine(
@@ -41,7 +34,8 @@ def refine(
     A search over a span is one of two objectives, MACs and loss: trial after trial draws its budget, evenly over the
     span. At a single budget it is the loss alone. A trial looks around the best subnetwork so far that meets its
     budget: the sampler's wish counts in a few groups, drawn by chance, and the others follow by what the budget
-    leaves. It ends early once it is surely worse, and then counts with the loss that it could be expected to have.
+    leaves. It ends early once it is surely worse, and then counts with the loss that it could be expected to have. One
+    that is better is scored on all of the holdout before it is the best.
 
     The widths in ``starts`` enter the study as finished trials. A stored study is taken up where it stopped: the
     sampler is seeded anew for each trial from (seed, its turn), so an interrupted search of one process goes on exactly
@@ -53,9 +47,9 @@ def refine(
 
     def prepare(study: optuna.Study, trial: FrozenTrial) -> tuple[BaseSampler, Fit]:
         turn = _turn(study, trial)
-        aims[trial.number] = aim = _aim(records, span.at((turn * GOLDEN + 0.5) % 1), options.images)
-        seed = mixed(options.seed, turn)
-        return options.sampler(seed), partial(_fitted, records.net.space, aim, _few(len(widths), seed))
+        budget, seed = span.at((turn * GOLDEN + 0.5) % 1), mixed(options.seed, turn)
+        aims[trial.number] = found = aim(records, budget, options.images, partial(publish, study))
+        return options.sampler(seed), partial(_fitted, records.net.space, found, _few(len(widths), seed))
 
     def judge(trial: optuna.Trial) -> tuple[Interim, list[float]]:
         chosen = np.array([trial.suggest_int(name, each.low, each.high) for name, each in widths.items()])
@@ -72,12 +66,6 @@ def refine(
         yield from rounds(study, records, entered + options.trials, judge)
 
 
-def _aim(records: Records, budget: Budget, images: int) -> Aim:
-    costs = records.net.space.costs
-    met = (i for i in records.all if i.n == images and budget.holds(costs, i.subnetwork.widths))
-    return Aim(budget, min(met, key=lambda i: (i.finite, i.subnetwork.kept)))
-
-
 def _few(groups: int, seed: int) -> BoolArray:
     """Which groups a trial moves: each with equal chance, one at least. Shape: → (G,)"""
     rng = np.random.default_rng(seed)
@@ -86,11 +74,11 @@ def _few(groups: int, seed: int) -> BoolArray:
     return moved
 
 
-def _fitted(space: Space, aim: Aim, moved: BoolArray, wish: IntArray) -> IntArray:
+def _fitted(space: Space, aimed: Aim, moved: BoolArray, wish: IntArray) -> IntArray:
     """A wish for some groups within a window around the rival, as wide as the budget lets it be. Shape: (G,) → (G,)"""
-    centre, reach = aim.rival.subnetwork.widths, np.maximum(1, np.ceil(WINDOW * space.dense))
+    centre, reach = aimed.rival.subnetwork.widths, np.maximum(1, np.ceil(WINDOW * space.dense))
     low, high = np.maximum(space.least, centre - reach), np.minimum(space.dense, centre + reach)
-    return fit(space, aim.budget, np.where(moved, np.clip(wish, low, high), centre))
+    return fit(space, aimed.budget, np.where(moved, np.clip(wish, low, high), centre))
 
 
 def _enter(

@@ -31,6 +31,7 @@ from .samplers import Sampler, tpe
 
 HEARTBEAT, GRACE = 15, 60  # seconds between two signs of life; without one for so long a trial is lost
 HOST = socket.gethostname()
+WHOLE = "whole"  # how attributes of the study begin that hold evaluations on the whole holdout
 WAIT = 0.5  # seconds between two looks at what other processes still do
 
 Judge: TypeAlias = Callable[[optuna.Trial], tuple[Interim, list[float]]]  # → what was found, its objectives
@@ -74,7 +75,7 @@ def driver(url: str) -> str:
 
 def rounds(study: optuna.Study, records: Records, total: int, judge: Judge) -> Iterator[Interim]:
     """Trials until exactly ``total`` are complete, whoever runs them; yields what this process evaluated."""
-    learned: set[int] = set()
+    learned: set[int | str] = set()
     while True:
         _release(study)
         _learn(study, records, learned)
@@ -87,6 +88,11 @@ def rounds(study: optuna.Study, records: Records, total: int, judge: Judge) -> I
             time.sleep(WAIT)  # others run the last ones
             with _quiet():
                 fail_stale_trials(study)
+
+
+def publish(study: optuna.Study, interim: Interim) -> None:
+    """Let other processes know an evaluation that is no trial's."""
+    study.set_user_attr(f"{WHOLE} {interim.subnetwork.mark}", interim.to_json())
 
 
 def distributions(net: Supernet) -> dict[str, IntDistribution]:
@@ -149,12 +155,16 @@ def _again(study: optuna.Study, trial: FrozenTrial) -> None:
             RetryHeartbeatStaleTrialCallback()(study, trial)
 
 
-def _learn(study: optuna.Study, records: Records, learned: set[int]) -> None:
+def _learn(study: optuna.Study, records: Records, learned: set[int | str]) -> None:
     """Take over what other processes evaluated."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         if trial.number not in learned:
             learned.add(trial.number)
             records.learn(Interim.from_json(trial.user_attrs["interim"]))
+    for name, line in study.user_attrs.items():
+        if name.startswith(WHOLE) and name not in learned:
+            learned.add(name)
+            records.learn(Interim.from_json(line))
 
 
 def _database(url: str) -> RDBStorage:
