@@ -5,11 +5,13 @@ uniform widths in L1's order, and inherited weights. SGD, Nesterov 0.9, batch 12
 pad-4 crop and flip, the student in bfloat16 autocast (faster on this CPU; one arm is float32), last epoch's weights,
 statistics recalibrated. Test images are read once an arm.
 
-    python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--parts methods singles ablation schedules]
+    python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--parts methods singles weights ...]
 
-methods: 3 epochs, seeds 0-2. singles: the same, seed 0. ablation: 2 epochs, one factor at a time. schedules: how many
-epochs to the holdout accuracy of 10 epochs of cross-entropy on raw uniform widths. The search and its banks are kept in
---work, each arm as it ends in results/transfer.jsonl, so it can be run piece by piece; the table is of what is there.
+methods: 3 epochs, seeds 0-2. singles: the same, seed 0. weights: the bank's terms weighed as KD weighs its own, and the
+student on the very views that its teachers saw, each once; 3 epochs, seed 0. ablation: 2 epochs, one factor at a time.
+schedules: how many epochs to the holdout accuracy of 10 epochs of cross-entropy on raw uniform widths. The search and
+its banks are kept in --work, each arm as it ends in results/transfer.jsonl, so it can be run piece by piece; the table
+is of what is there.
 """
 
 import argparse
@@ -48,7 +50,7 @@ from secateur.transfer.objectives import ContrastiveTransfer, CrossEntropy, Obje
 from secateur.transfer.record import Extent, record
 
 RESULTS = Path(__file__).parent / "results"
-NET, BUDGET, SAMPLE, VIEWS, KEPT = "resnet20", "50%", 1000, 8, 3
+NET, BUDGET, SAMPLE, KEPT = "resnet20", "50%", 1000, 3
 PLANS = {"searched": PLAN, "uniform": "uniform.json", "best": "best.json"}
 
 
@@ -93,11 +95,20 @@ def by_chance(lesson: Lesson) -> Objective:
     return ContrastiveTransfer(lesson.bank, labels, lesson.width, **weights, seed=lesson.seed, choose=drawn)
 
 
+def as_kd(lesson: Lesson, contrast: float) -> Objective:
+    """The bank's gated teachers on one view, with the weights of KD: 0.1 · CE + 0.9 · T² KL."""
+    weights = {"own": 0.1, "pull": 0.9, "contrast": contrast}
+    labels = lesson.data.train.labels
+    return ContrastiveTransfer(lesson.bank, labels, lesson.width, **weights, power=2, views=1, seed=lesson.seed)
+
+
 ARMS: dict[str, Callable[[Lesson], Objective]] = {
     **METHODS,
     "ce, two views": twice,
     "ckt, one view": once,
     "ckt, random negatives": by_chance,
+    "ckt, weighed as kd": partial(as_kd, contrast=0.1),
+    "ckt-kl, weighed as kd": partial(as_kd, contrast=0.0),
 }
 
 
@@ -113,8 +124,8 @@ def given(cifar: str, images: int) -> tuple[Data, sc.Supernet, dict[str, Gram]]:
     return data, net, grams(net, data.train)
 
 
-def prepare(cifar: str, images: int, folder: Path, trials: int, parts: Sequence[str]) -> dict[str, Any]:
-    """Search, uniform widths, and the banks that these parts need, in ``folder``; what is there is not done again."""
+def prepare(cifar: str, images: int, folder: Path, trials: int, jobs: Sequence[Arm]) -> dict[str, Any]:
+    """Search, uniform widths, and the banks that these arms need, in ``folder``; what is there is not done again."""
     data, net, known = given(cifar, images)
     start = time.perf_counter()
     found = sc.find(net, data, BUDGET, trials=trials, storage=folder)
@@ -127,12 +138,11 @@ def prepare(cifar: str, images: int, folder: Path, trials: int, parts: Sequence[
     sample = min(SAMPLE, len(data.holdout))
     records.evaluate(uniform, "uniform", sample)
     interims = [each for each in records.all if each.n == sample]
-    ablation = "ablation" in parts
     searched = choose_teachers(interims, net.dense, found.best())
-    chosen = {"searched": (searched, Extent(VIEWS if ablation else 0))}
-    if "singles" in parts:
+    chosen = {"searched": (searched, Extent(max(arm.views for arm in jobs)))}
+    if any(arm.student == "uniform" and arm.method != "ce" for arm in jobs):
         chosen["uniform"] = choose_teachers(interims, net.dense, uniform), Extent()
-    if ablation:
+    if any(arm.choice == "best" for arm in jobs):
         chosen["best"] = lowest(interims, net.dense, found.best()), Extent()
     for name, (teachers, extent) in chosen.items():
         start = time.perf_counter()
@@ -140,7 +150,7 @@ def prepare(cifar: str, images: int, folder: Path, trials: int, parts: Sequence[
         for done in run(folder=folder / "bank", extent=extent, plan=PLANS[name]):
             print(f"bank of {name}: {done}", end="\r", flush=True)
         seconds[f"bank, {name}"] = time.perf_counter() - start
-    if ablation:
+    if any(arm.kept for arm in jobs):
         few = Extent(many=KEPT, kept=KEPT)
         list(record(net, searched, known, data.train, folder / "few", data.fingerprint, few))
     listed = {name: [{"macs": t.macs, "loss": t.loss} for t in each] for name, (each, _) in chosen.items()}
@@ -205,6 +215,11 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
             Arm("ce", 3, start="raw"),
             Arm("ce", 3, bfloat16=False),
         ],
+        "weights": [
+            Arm("ckt-kl, weighed as kd", 3),
+            Arm("kdft", 3, views=3),
+            *(Arm(f"{form}, weighed as kd", 3, views=3) for form in ("ckt-kl", "ckt")),
+        ],
         "ablation": [*(replace(base, **change) for change in changes), *(replace(base, method=m) for m in methods)],
         "schedules": [REFERENCE, *(Arm(best, epochs) for epochs in (1, 2, 3, 5, 10))],
     }
@@ -253,7 +268,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cifar", help="the image folder that unpack.py laid out")
     parser.add_argument("--work", type=Path, required=True, help="a folder for the search and its banks")
-    parser.add_argument("--parts", nargs="+", default=["methods", "singles", "ablation", "schedules"])
+    parser.add_argument("--parts", nargs="+", default=["methods", "singles", "weights", "ablation", "schedules"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--best", default="ckt", help="the method that stands for the bank")
     parser.add_argument("--trials", type=int, default=100)
@@ -262,8 +277,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     keep_freed()
-    about = prepare(asked.cifar, asked.images, asked.work, asked.trials, asked.parts)
     jobs = arms(asked.parts, asked.seeds, asked.best)
+    about = prepare(asked.cifar, asked.images, asked.work, asked.trials, jobs)
     work = partial(learn, cifar=asked.cifar, images=asked.images, folder=asked.work)
     results = each_once(jobs, work, asked.out / "transfer.jsonl", asked.processes)
     rows = [{"arm": asdict(job), **result} for job, result in zip(jobs, results, strict=True)]
