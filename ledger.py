@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from .models.errors import SecateurError
 from .models.limits import KINDS, ends
+from .models.precision import PRECISIONS
 
 FORMAT = "secateur/run/1"
 BEGUN = {"run.partial", "run.lock"}  # what a run that was killed at once leaves
@@ -26,7 +27,7 @@ LEARNT = ("pdd", "kddp", "blockwise")  # methods that learn the widths, where th
 SEARCH = "search"
 # Options that only some methods read.
 READ_BY: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("memory", "latency", "trials", "sampler", "start", "storage", "views"), (SEARCH,)),
+    **dict.fromkeys(("memory", "latency", "trials", "sampler", "start", "storage", "views", "precision"), (SEARCH,)),
     **dict.fromkeys(("flops", "params"), (SEARCH, "pdd")),
     **dict.fromkeys(("teacher", "teacher_weights"), LEARNT),
     **dict.fromkeys(("blocks", "block_strength", "constraint"), ("blockwise",)),
@@ -90,6 +91,8 @@ class Ask:
         on several machines, shares the work. Default: study.db in the run directory, for processes on one machine.
     epochs
         Epochs of fine-tuning; pdd, kddp and blockwise learn widths in half of them.
+    precision
+        Of fine-tuning: float32, bfloat16, or auto, which is bfloat16 where the device computes in it.
     views
         Fixed views of each training image that the memory bank holds beside it as it is, and that fine-tuning shows in
         turn. Default: 0, each view is new and teachers speak of the image as it is.
@@ -133,6 +136,7 @@ class Ask:
     start: str | None = None
     storage: str | None = None
     epochs: int = 10
+    precision: str = "auto"
     views: int = 0
     seed: int = 0
     divisor: int = 1
@@ -158,6 +162,8 @@ class Ask:
         for option, least in (("trials", 0), ("epochs", 1), ("views", 0), ("seed", 0), ("divisor", 1)):
             if getattr(self, option) < least:
                 raise SecateurError(f"{option}={getattr(self, option)}; give {least} or more")
+        if self.precision not in PRECISIONS:
+            raise SecateurError(f"no precision is called {self.precision!r}; give {', '.join(PRECISIONS)}")
         if self.std and min(self.std) <= 0:
             raise SecateurError(f"std={self.std}; give the standard deviation of each channel, above 0")
 

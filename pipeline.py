@@ -217,7 +217,9 @@ def finetune(
     recalibrate(model, data.train)
     gates = objective.gates()
     teachers = [{"macs": t.macs, "loss": t.loss, "open": share} for t, share in zip(bank.teachers, gates, strict=False)]
-    training = {"method": method, "epochs": epochs, "seed": seed, "gates_open": gates, "teachers": teachers}
+    precision = "bfloat16" if recipe.bfloat16 else "float32"
+    training = {"method": method, "epochs": epochs, "seed": seed, "precision": precision, "gates_open": gates}
+    training["teachers"] = teachers
     normalisation = {"mean": list(data.train.mean), "std": list(data.train.std)}
     about = {"training": training, "normalisation": normalisation, "classes": list(data.classes)}
     record = architecture(net, subnetwork, **about)

@@ -16,6 +16,7 @@ from .models.archive import FORMAT
 from .models.budget import uniform
 from .models.evaluate import device_of, evaluate, recalibrate
 from .models.gram import Gram, grams
+from .models.precision import in_bfloat16
 from .models.sequence import compensated_in_sequence
 from .models.specs import constructor
 from .models.subnetwork import Subnetwork
@@ -150,6 +151,7 @@ class Search(Work):
             method=ask.method,
             seed=ask.seed,
             views=ask.views,
+            recipe=Recipe(bfloat16=in_bfloat16(ask.precision, device_of(self.net.model))),
             folder=folder,
             known=self.grams,
             progress=self.progress,

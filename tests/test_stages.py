@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 import secateur as sc
 from secateur.models.architecture import subnetwork_of
+from secateur.models.precision import in_bfloat16
 from secateur.models.slim import slim
 from secateur.models.specs import constructor
 
@@ -141,6 +142,7 @@ def test_the_best_network_loads_and_scores_what_its_architecture_says(run: Run) 
     assert record["figures"]["tuned"] == run.outcome["test"]["tuned"]
     assert record["provenance"]["seed"] == 3
     assert record["training"]["method"] == "ckt"
+    assert record["training"]["precision"] == ("bfloat16" if in_bfloat16("auto", torch.device("cpu")) else "float32")
     assert record["normalisation"] == {"mean": list(data.train.mean), "std": list(data.train.std)}
 
 
