@@ -92,7 +92,7 @@ class Ask:
     epochs
         Epochs of fine-tuning; pdd, kddp and blockwise learn widths in half of them.
     precision
-        Of fine-tuning: float32, bfloat16, or auto, which is bfloat16 where the device computes in it.
+        Of the search and of fine-tuning: float32, bfloat16, or auto, which is bfloat16 where the device computes in it.
     views
         Fixed views of each training image that the memory bank holds beside it as it is, and that fine-tuning shows in
         turn. Default: 0, each view is new and teachers speak of the image as it is.

@@ -15,6 +15,7 @@ from .models.budget import Budget
 from .models.errors import SecateurError
 from .models.evaluate import recalibrate
 from .models.gram import Gram, grams
+from .models.precision import in_bfloat16
 from .models.sequence import compensated_in_sequence
 from .models.span import Span
 from .models.subnetwork import Subnetwork
@@ -160,6 +161,7 @@ def find(
     storage: Path | str | None = None,
     database: str | None = None,
     views: int = Ask.views,
+    precision: str = Ask.precision,
     progress: Progress = silent,
 ) -> Found:
     """Search the widths under ``budget`` (``"50%"``, ``"62M"``, or of ``net.budget``) and fill the memory bank.
@@ -168,14 +170,15 @@ def find(
     is that of its lower end. ``start``: subnetworks found before, at any budget. Everything is kept in the folder
     ``storage`` and taken up there; without one, in a temporary folder. ``sampler``: a word, or what makes a sampler of
     Optuna out of a seed. ``database``: the URL of one that several processes share. The bank holds so many fixed
-    ``views`` of each image, too. The network is not changed, and test data is not read.
+    ``views`` of each image, too. ``precision``: what subnetworks are evaluated in, a word of
+    ``PRECISIONS``. The network is not changed, and test data is not read.
     """
     span = net.span(budget) if isinstance(budget, str) else budget if isinstance(budget, Span) else Span(budget, budget)
     net.space.require(span.low)
     plan = Plan(span, trials, sampler, [each.widths / net.space.dense for each in start], seed, database)
     folder, data = Path(storage or tempfile.mkdtemp(prefix="secateur-")), data.suited(net.model)
     known = grams(net, data.train)
-    searched = search_under(net, data, known, plan, folder, progress)
+    searched = search_under(net, data, known, plan, folder, precision, progress)
     point = searched.winner.subnetwork
     bank = fill_bank(net, data, known, searched, point, folder, views=views, progress=progress)
     return Found(net, searched.winner, searched.start, tuple(searched.front), bank)
@@ -232,11 +235,12 @@ def embedding_width(model: nn.Module, head: str | None, data: Data) -> int:
 
 
 def search_under(
-    net: Supernet, data: Data, known: Mapping[str, Gram], plan: Plan, folder: Path, progress: Progress
+    net: Supernet, data: Data, known: Mapping[str, Gram], plan: Plan, folder: Path, precision: str, progress: Progress
 ) -> Searched:
     """The search alone, kept in ``folder``; ``known`` Grams compensate what it scores. It reads the holdout."""
     (folder / "bank").mkdir(parents=True, exist_ok=True)
-    records = Records(net, data.holdout, folder / "bank" / "records.jsonl", known)
+    path, bfloat16 = folder / "bank" / "records.jsonl", in_bfloat16(precision, net)
+    records = Records(net, data.holdout, path, known, bfloat16)
     return search_widths(records, plan, folder, progress)
 
 

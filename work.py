@@ -107,7 +107,8 @@ class Search(Work):
     @cached_property
     def searched(self) -> Searched:
         """The search's result; a run that is taken up repeats no evaluation, so there it costs little."""
-        return search_under(self.net, self.data, self.grams, self.plan, self.out, self.progress)
+        ask = self.ask
+        return search_under(self.net, self.data, self.grams, self.plan, self.out, ask.precision, self.progress)
 
     def search(self) -> Outcome:
         """Coarse and fine; front.json and its picture."""
@@ -151,7 +152,7 @@ class Search(Work):
             method=ask.method,
             seed=ask.seed,
             views=ask.views,
-            recipe=Recipe(bfloat16=in_bfloat16(ask.precision, device_of(self.net.model))),
+            recipe=Recipe(bfloat16=in_bfloat16(ask.precision, self.net)),
             folder=folder,
             known=self.grams,
             progress=self.progress,

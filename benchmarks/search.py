@@ -8,8 +8,9 @@ without early stops, which also tells what they would have saved and cost; ``wis
 learns the widths it wished for, and not those that were fitted to the budget and evaluated; ``gp``, the default with a
 Gaussian process.
 Filters go in the order of second-order elimination (greedy: Taylor's). A subnetwork is scored by its loss on 1,000
-holdout images, with batch statistics; what beats the best so far there is scored on all 5,000 before it is the best;
-the five best of an arm on the sample are, too, and the best on all is the arm's.
+holdout images, with batch statistics, in bfloat16 where the processor computes in it; what beats the best so far there
+is scored on all 5,000 before it is the best; the five best of an arm on the sample are, too, and the best on all is
+the arm's.
 ``share``: seconds of the default arm, Grams and importance included, beside 40 epochs of fine-tuning its
 winner with cross-entropy (one measured epoch x 40), in this process.
 
@@ -42,6 +43,7 @@ from secateur.models.atoms import IntArray
 from secateur.models.budget import filled, fit
 from secateur.models.gram import Gram, grams
 from secateur.models.memory import keep_freed
+from secateur.models.precision import in_bfloat16
 from secateur.models.slim import slim
 from secateur.models.span import Span
 from secateur.models.subnetwork import Subnetwork, strongest
@@ -69,6 +71,7 @@ class Timed(Records):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
+        self.bfloat16 = in_bfloat16("auto", self.net)
         self.log: list[tuple[float, Interim]] = []
 
     def evaluate(self, subnetwork: Subnetwork, source: str, images: int, rival: Interim | None = None) -> Interim:
@@ -177,7 +180,7 @@ class Bench:
         best = sorted((i for _, i in at), key=lambda i: i.finite)[:FINALISTS]
         whole = [i for i in records.all if i.n == len(self.data.holdout)]
         best += sorted((i for i in whole if self.met(i)), key=lambda i: i.finite)[:FINALISTS]
-        judge = Records(self.net, self.data.holdout, grams=records.grams or grams(self.net, self.data.train))
+        judge = Timed(self.net, self.data.holdout, grams=records.grams or grams(self.net, self.data.train))
         again = [judge.evaluate(i.subnetwork, i.source, len(self.data.holdout)) for i in best]
         winner = min(again, key=lambda i: i.finite)
         numbers = [i.subnetwork for _, i in records.log]
@@ -204,8 +207,8 @@ class Bench:
 
     def epoch(self, kept: str) -> float:
         """Seconds of one epoch of fine-tuning."""
-        model = slim(self.net, Subnetwork.from_json(kept))
-        *_, last = finetune(model, self.net.head, self.data.train, CrossEntropy(), Recipe(epochs=1))
+        model, recipe = slim(self.net, Subnetwork.from_json(kept)), Recipe(1, bfloat16=in_bfloat16("auto", self.net))
+        *_, last = finetune(model, self.net.head, self.data.train, CrossEntropy(), recipe)
         return last.seconds
 
     def arm(self, name: str, seed: int, trials: int, evaluations: int) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def judged(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Of every image the cross-entropy (nats) and whether the network is right, batch by batch. Yields (B,), (B,)"""
     for logits, labels, _ in outputs(model, split, limit, batch):
-        yield F.cross_entropy(logits, labels, reduction="none"), logits.argmax(1) == labels
+        yield F.cross_entropy(logits.float(), labels, reduction="none"), logits.argmax(1) == labels
 
 
 def score(model: nn.Module, split: Split, limit: int | None = None) -> Score:

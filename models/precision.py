@@ -1,27 +1,42 @@
-"""What fine-tuning computes in."""
+"""What the search and fine-tuning compute in."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import torch
+    from .supernet import Supernet
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-def in_bfloat16(word: str, device: torch.device) -> bool:
-    """Whether ``word``, of ``PRECISIONS``, means bfloat16 on this device; auto does where that computes in it.
+def in_bfloat16(word: str, net: Supernet) -> bool:
+    """Whether ``word``, of ``PRECISIONS``, means bfloat16 for this network.
 
-    Elsewhere autocast only converts, and takes several times as long as float32 (benchmarks/evaluation.py).
+    auto does where the network's device computes in it and the network runs in it. On a processor that does not,
+    autocast only converts, and takes several times as long as float32 (benchmarks/evaluation.py).
     """
-    return word == "bfloat16" or (word == "auto" and _computes(device))
+    return word == "bfloat16" or (word == "auto" and _computes(net) and _runs(net))
 
 
-def _computes(device: torch.device) -> bool:
-    import torch  # here, since the command line's help needs none
+def _computes(net: Supernet) -> bool:
+    import torch  # here as below, since the command line's help needs none
 
-    if device.type == "cuda":
+    kind = net.examples[0].device.type
+    if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    can = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}  # torch 2.8 has none
+    can = getattr(torch.cpu, "get_capabilities", dict)() if kind == "cpu" else {}  # torch 2.8 has none
     return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+
+
+def _runs(net: Supernet) -> bool:
+    import torch
+
+    from .trace import evaluating
+
+    try:
+        with evaluating(net.model), torch.no_grad(), torch.autocast(net.examples[0].device.type, torch.bfloat16):
+            net.model(*net.examples)
+    except RuntimeError:
+        return False
+    return True

@@ -15,7 +15,7 @@ from ..models.atoms import FloatArray
 from ..models.batches import Split
 from ..models.compensate import compensated
 from ..models.errors import SecateurError
-from ..models.evaluate import batch_statistics, judged
+from ..models.evaluate import batch_statistics, device_of, judged
 from ..models.gram import Gram
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
@@ -70,14 +70,20 @@ class Interim:
 class Records:
     """Every evaluation of a search, appended to a JSON-lines file as it ends (or held in memory only).
 
-    With ``grams`` what is evaluated is the compensated subnetwork: its score says more of what it can become.
-    ``mark`` tells searches of different networks or data apart.
+    With ``grams`` what is evaluated is the compensated subnetwork: its score says more of what it can become. In
+    ``bfloat16`` losses differ by about 0.0003, far less than subnetworks do, and take two thirds of the time on a
+    processor that computes in it. ``mark`` tells searches of different networks or data apart.
     """
 
     def __init__(
-        self, net: Supernet, split: Split, path: Path | None = None, grams: Mapping[str, Gram] | None = None
+        self,
+        net: Supernet,
+        split: Split,
+        path: Path | None = None,
+        grams: Mapping[str, Gram] | None = None,
+        bfloat16: bool = False,
     ) -> None:
-        self.net, self.split, self.path, self.grams = net, split, path, grams or {}
+        self.net, self.split, self.path, self.grams, self.bfloat16 = net, split, path, grams or {}, bfloat16
         self.mark = _fingerprint(net, split, self.grams)
         self._known: dict[tuple[Subnetwork, int], Interim] = {}
         if path:
@@ -116,7 +122,8 @@ class Records:
     def _scored(self, subnetwork: Subnetwork, source: str, n: int, rival: Interim | None) -> Interim:
         model = compensated(self.net, subnetwork, self.grams)
         losses, hits = torch.empty(0), 0
-        with batch_statistics(model):
+        kind = torch.autocast(device_of(model).type, torch.bfloat16, enabled=self.bfloat16)
+        with batch_statistics(model), kind:
             for some, right in judged(model, self.split, n, LOOK):
                 losses, hits = torch.cat([losses, some.float().cpu()]), hits + int(right.sum())
                 if rival and hopeless(losses.double().numpy(), rival.each):

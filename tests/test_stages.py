@@ -142,7 +142,8 @@ def test_the_best_network_loads_and_scores_what_its_architecture_says(run: Run) 
     assert record["figures"]["tuned"] == run.outcome["test"]["tuned"]
     assert record["provenance"]["seed"] == 3
     assert record["training"]["method"] == "ckt"
-    assert record["training"]["precision"] == ("bfloat16" if in_bfloat16("auto", torch.device("cpu")) else "float32")
+    net = sc.Supernet.of(constructor(run.ask.model, 10)(), data.example, check=False)
+    assert record["training"]["precision"] == ("bfloat16" if in_bfloat16("auto", net) else "float32")
     assert record["normalisation"] == {"mean": list(data.train.mean), "std": list(data.train.std)}
 
 
