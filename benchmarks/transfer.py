@@ -216,9 +216,9 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
             Arm("ce", 3, bfloat16=False),
         ],
         "weights": [
-            Arm("ckt-kl, weighed as kd", 3),
             Arm("kdft", 3, views=3),
             *(Arm(f"{form}, weighed as kd", 3, views=3) for form in ("ckt-kl", "ckt")),
+            Arm("ckt-kl, weighed as kd", 3),
         ],
         "ablation": [*(replace(base, **change) for change in changes), *(replace(base, method=m) for m in methods)],
         "schedules": [REFERENCE, *(Arm(best, epochs) for epochs in (1, 2, 3, 5, 10))],
