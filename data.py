@@ -197,7 +197,9 @@ class Data:
         except RuntimeError:
             return self
         train, holdout, test = (replace(each, layout=torch.channels_last) for each in self._parts.values())
-        return replace(self, train=train, holdout=holdout, test=test)
+        suited = replace(self, train=train, holdout=holdout, test=test)
+        vars(suited).update({"fingerprint": self.fingerprint} if "fingerprint" in vars(self) else {})  # read once
+        return suited
 
     @property
     def shape(self) -> Shape:
