@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 import secateur as sc
 from secateur.data import Images
+from secateur.models.memory import keep_freed
 from secateur.models.span import Span
 from secateur.models.subnetwork import Subnetwork
 from secateur.search.allocation import uniform
@@ -75,6 +76,7 @@ def searched(records: Records, url: str | None, trials: int, sampler: str) -> li
 def worker(url: str, trials: int, ready: "multiprocessing.synchronize.Barrier") -> None:
     """One process of several: everything is made before the clock starts."""
     torch.set_num_threads(1)
+    keep_freed()
     torch.manual_seed(0)  # or each would search a network of its own
     dense = sc.constructor("resnet56", 10)().eval()
     records = Whole(sc.Supernet.of(dense, torch.zeros(1, 3, 32, 32), check=False), noise(IMAGES))
