@@ -11,7 +11,7 @@ from .ledger import Ask
 from .models.architecture import architecture, with_architecture
 from .models.batches import Split
 from .models.errors import SecateurError
-from .models.evaluate import recalibrate
+from .models.evaluate import recalibrate_as_trained
 from .models.supernet import Supernet
 from .pipeline import silent
 from .search.widths import Progress
@@ -150,7 +150,7 @@ def finish(
     kept, model = learner.kept(), learner.slimmed()
     for step in train(model, net.head, data.train, learner.then, recipe, folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
-    recalibrate(model, data.train)
+    recalibrate_as_trained(model, data.train)
     training = {"method": method, "epochs": recipe.epochs, "seed": recipe.seed, "form": learner.form, "gates_open": []}
     normalisation = {"mean": list(data.train.mean), "std": list(data.train.std)}
     about = {"training": training, "normalisation": normalisation, "classes": list(data.classes)}

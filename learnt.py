@@ -10,7 +10,7 @@ from torch import nn
 from .learning import blockwise_of, finish, halves, kddp_of, learn, noted
 from .ledger import Outcome
 from .models.architecture import architecture_of, save
-from .models.evaluate import evaluate, recalibrate
+from .models.evaluate import evaluate, recalibrate_as_trained
 from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
 from .search.interim import Interim, Records
@@ -74,7 +74,7 @@ class Learning(Work):
     def learn(self) -> Outcome:
         """The first half; front.json with its one point, and the dense network beside it."""
         kept, point = self.learner.kept(), self.pruned(self.learner.kept())
-        recalibrate(point, self.data.train)
+        recalibrate_as_trained(point, self.data.train)
         scored, costs = evaluate(point, self.data.holdout), (self.net.macs(kept), self.net.parameters(kept))
         found = Interim(kept, self.ask.method, scored.loss, scored.accuracy, scored.n, *costs)
         write_front(

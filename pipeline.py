@@ -13,7 +13,7 @@ from .ledger import Ask
 from .models.architecture import architecture, with_architecture
 from .models.budget import Budget
 from .models.errors import SecateurError
-from .models.evaluate import recalibrate
+from .models.evaluate import recalibrate_as_trained
 from .models.gram import Gram, grams
 from .models.precision import in_bfloat16
 from .models.sequence import compensated_in_sequence
@@ -217,7 +217,7 @@ def finetune(
     recipe = replace(recipe, epochs=epochs, seed=seed, fixed_views=views)
     for step in train(model, net.head, data.train, objective, recipe, folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
-    recalibrate(model, data.train)
+    recalibrate_as_trained(model, data.train)
     gates = objective.gates()
     teachers = [{"macs": t.macs, "loss": t.loss, "open": share} for t, share in zip(bank.teachers, gates, strict=False)]
     precision = "bfloat16" if recipe.bfloat16 else "float32"

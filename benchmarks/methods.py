@@ -32,7 +32,7 @@ import secateur as sc
 from secateur.data import Data
 from secateur.models import budget
 from secateur.models.architecture import architecture_of
-from secateur.models.evaluate import evaluate, recalibrate
+from secateur.models.evaluate import evaluate, recalibrate_as_trained
 from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork, strongest
 from secateur.search.filters import l1
@@ -83,7 +83,7 @@ def distilled(room: Class, subnetwork: Subnetwork) -> tuple[nn.Module, Subnetwor
     objective = Distillation(online(room.teacher or room.net.model), hinton, 0.1)
     for _ in finetune(model, None, room.data.train, objective, recipe):
         pass
-    recalibrate(model, room.data.train)
+    recalibrate_as_trained(model, room.data.train)
     return model.eval(), subnetwork
 
 

@@ -35,7 +35,7 @@ from tuned import each_once, figures, opened, part
 import secateur as sc
 from secateur.data import Data
 from secateur.models import budget
-from secateur.models.evaluate import evaluate, recalibrate
+from secateur.models.evaluate import evaluate, recalibrate_as_trained
 from secateur.models.gram import Gram, grams
 from secateur.models.memory import keep_freed
 from secateur.models.sequence import compensated_in_sequence
@@ -194,7 +194,7 @@ def learn(arm: Arm, cifar: str, images: int, folder: Path) -> dict[str, Any]:
             bfloat16=arm.bfloat16,
         )
         *_, last = finetune(model, net.head, data.train, objective, recipe)
-    recalibrate(model, data.train)
+    recalibrate_as_trained(model, data.train)
     scores = {split: figures(evaluate(model, getattr(data, split))) for split in ("holdout", "test")}
     times = {"seconds": round(last.seconds, 1), "making": round(making, 1), "steps": last.steps}
     return {**scores, **times, "views": objective.views, "gates": objective.gates()}

@@ -15,7 +15,7 @@ from trained import FROZEN, trained
 
 import secateur as sc
 from secateur.data import Data, Images
-from secateur.models.evaluate import Score, evaluate, recalibrate
+from secateur.models.evaluate import Score, evaluate, recalibrate_as_trained
 from secateur.models.gram import Gram, grams
 from secateur.models.memory import keep_freed
 from secateur.models.sequence import compensated_in_sequence
@@ -85,7 +85,7 @@ def tune(job: Tuning, cifar: str) -> dict[str, Any]:
         model = compensated_in_sequence(net, subnetwork, known(job.net, job.groups, cifar), data.train)
     recipe = Recipe(epochs=job.epochs, learning_rate=job.learning_rate, seed=job.seed)
     *_, last = finetune(model, net.head, part(data.train, job.images), CrossEntropy(), recipe)
-    recalibrate(model, data.train)
+    recalibrate_as_trained(model, data.train)
     split = "test" if job.test else "holdout"
     return {split: figures(evaluate(model, getattr(data, split))), "seconds": round(last.seconds, 1)}
 

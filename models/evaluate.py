@@ -7,6 +7,7 @@ statistics (no extra pass, but batches must mix the classes); what ships gets re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -43,12 +44,24 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
                 norm.running_mean, norm.running_var, norm.num_batches_tracked = mean, var, tracked
 
 
-@torch.no_grad()
 def recalibrate(model: nn.Module, split: Split, images: int = CALIBRATION) -> None:
     """Set running statistics to the average over about ``images`` images as they are; weights don't change.
 
-    EagleEye's adaptive batch norm with a cumulative average in place of a decaying one.
+    EagleEye's adaptive batch norm with a cumulative average in place of a decaying one. For subnetworks that were not
+    trained; what was trained wants ``recalibrate_as_trained``, and the dense network has its own.
     """
+    _averaged(model, (batch.images for batch in split.batches(BATCH, images)))
+
+
+def recalibrate_as_trained(model: nn.Module, split: Split, images: int = CALIBRATION) -> None:
+    """The same over augmented images, which training normalises with: those as they are cost a point of accuracy."""
+    batches = islice(split.epoch(BATCH, 0), -(-images // BATCH))
+    _averaged(model, (batch.images.flatten(0, 1) for batch in batches))
+
+
+@torch.no_grad()
+def _averaged(model: nn.Module, batches: Iterator[Tensor]) -> None:
+    """Set running statistics to the average over these batches of images."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     if not norms:
         return
@@ -58,8 +71,8 @@ def recalibrate(model: nn.Module, split: Split, images: int = CALIBRATION) -> No
             norm.reset_running_stats()
             norm.momentum = None  # cumulative
             norm.train()
-        for images_, _, _ in split.batches(BATCH, images):
-            model(images_.to(device_of(model)))
+        for images in batches:
+            model(images.to(device_of(model)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 

@@ -7,9 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
+from torch.utils.data import TensorDataset
 
+from secateur.data import Data
 from secateur.models.batches import Batch, Views
-from secateur.models.evaluate import batch_statistics, device_of, evaluate, outputs, recalibrate, score
+from secateur.models.evaluate import (
+    batch_statistics,
+    device_of,
+    evaluate,
+    outputs,
+    recalibrate,
+    recalibrate_as_trained,
+    score,
+)
 from secateur.models.resnet import resnet20
 
 
@@ -135,6 +145,18 @@ def test_recalibration_takes_so_many_images_as_asked() -> None:
     recalibrate(few, all_, images=100)
     recalibrate(some, Images(all_.images[:100], all_.labels[:100]))
     assert same(state(few), state(some))
+
+
+def test_what_was_trained_is_recalibrated_over_the_views_of_training() -> None:
+    noise, model = torch.randint(256, (40, 3, 8, 8), dtype=torch.uint8), resnet20()
+    split = Data.of(*[TensorDataset(noise, torch.arange(40) % 4)] * 3).train
+    reference = deepcopy(model)
+    update_bn([views.images[0] for views in split.epoch(500, 0)], reference)
+    recalibrate_as_trained(model, split)
+    for ours, theirs in zip(model.buffers(), reference.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    recalibrate(reference, split)
+    assert not same(state(model), state(reference))
 
 
 def test_recalibration_leaves_a_network_without_batch_norm_alone() -> None:

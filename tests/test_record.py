@@ -8,6 +8,7 @@ from banked import HALF, TEACHERS, THIN, fill, noise, opened, toy
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from secateur.models.batches import Split
 from secateur.models.compensate import compensated
 from secateur.models.evaluate import embed, recalibrate
 from secateur.models.gram import Gram
@@ -20,16 +21,23 @@ from secateur.transfer.condensed import condensed
 from secateur.transfer.record import Extent, mapped, record
 
 
-def test_the_bank_holds_what_each_recalibrated_teacher_says_of_each_image(tmp_path: Path, device: torch.device) -> None:
+def speaker(net: Supernet, subnetwork: Subnetwork, split: Split) -> nn.Module:
+    """The teacher as it is to speak: the dense network as it is, others with statistics of their own."""
+    if subnetwork == net.dense:
+        return net.model.eval()
+    model = slim(net, subnetwork)
+    recalibrate(model, split)
+    return model.eval()
+
+
+def test_the_bank_holds_what_each_teacher_says_of_each_image(tmp_path: Path, device: torch.device) -> None:
     split, net = noise(), toy(deepcopy(toy().model).to(device))
     bank = opened(tmp_path, net=net, split=split)
     assert bank.teachers == TEACHERS
     assert [(each.dtype, tuple(each.shape)) for each in bank.logits] == [(torch.float16, (90, 4))] * 3
     assert [(each.dtype, tuple(each.shape)) for each in bank.embeddings] == [(torch.float16, (90, 8))] * 3
     for k, teacher in enumerate(TEACHERS):
-        model = slim(net, teacher.subnetwork)
-        recalibrate(model, split)
-        model.eval()
+        model = speaker(net, teacher.subnetwork, split)
         for images, _, indices in split.batches(17):
             with torch.no_grad():
                 logits, embeddings = (x.cpu() for x in embed(model, "head", images.to(device)))
@@ -98,7 +106,7 @@ def test_a_bank_that_was_interrupted_is_filled_on(tmp_path: Path, monkeypatch: p
     bank = opened(tmp_path / "parts")
     assert built == [HALF, THIN]
     assert all(map(torch.equal, bank.logits[1:], whole.logits[1:]))
-    torch.testing.assert_close(bank.logits[0], whole.logits[0], atol=2e-3, rtol=2e-3)  # calibrated in other batches
+    torch.testing.assert_close(bank.logits[0], whole.logits[0], atol=2e-3, rtol=2e-3)  # in other batches
     assert fill(tmp_path / "parts") == [90, 180, 270]
     assert built == [HALF, THIN]
 
@@ -151,9 +159,7 @@ def test_fixed_views_hold_what_teachers_say_of_the_very_views_that_training_show
     assert len(bank.fixed) == 2
     assert [each.embeddings for each in bank.fixed] == [(), ()]
     for k, teacher in enumerate(TEACHERS):
-        model = slim(net, teacher.subnetwork)
-        recalibrate(model, split)
-        model.eval()
+        model = speaker(net, teacher.subnetwork, split)
         for views in split.epoch(30, seed=4, fixed=(1, 0)):
             for images, view in zip(views.images, (1, 0), strict=True):
                 said = bank.fixed[view].logits[k][views.indices].float()

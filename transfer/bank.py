@@ -34,10 +34,10 @@ class Teacher:
 class MemoryBank:
     """What each teacher says of every training image, by the image's position; best teacher first.
 
-    Teachers ran once, with recalibrated batch norm, on the images as they are, and on ``fixed`` views of them: a
-    bank for each, of logits alone. Embeddings are what the network's last layer reads, at the dense network's
-    width: removed channels are zeros, so that all teachers share one space. Where classes are many, logits are
-    ``condensed`` to the ``classes`` that the first teacher finds likely, and embeddings are that one's alone.
+    Teachers ran once, on the images as they are, and on ``fixed`` views of them: a bank for each, of logits alone. All
+    but the dense network did so with recalibrated batch norm. Embeddings are what the network's last layer reads, at
+    the dense network's width: removed channels are zeros, so that all teachers share one space. Where classes are many,
+    logits are ``condensed`` to the ``classes`` that the first teacher finds likely; embeddings are that one's alone.
 
     Shape: logits K x (N, C), embeddings K x (N, D), float16, memory-mapped; condensed: logits K x (N, k + 1),
     classes (N, k) int16, embeddings 1 x (N, D)

@@ -54,7 +54,8 @@ def record(
 ) -> Iterator[int]:
     """Fill the bank in ``folder``, one file a teacher and view; yields images done, over all teachers and views.
 
-    Teachers are compensated by ``grams``, as they were when the search scored them; the first is the dense network.
+    The first teacher is the dense network, which speaks as it is. The others are compensated by ``grams``, as they were
+    when the search scored them, and recalibrated.
     A file that is there is not made again, so one folder serves several plans. ``data`` is the data set's fingerprint.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,8 +72,10 @@ def record(
         if not missing:
             yield done
             continue
-        model = compensated(net, teacher.subnetwork, grams)
-        recalibrate(model, split)
+        model = net.model
+        if teacher.subnetwork != net.dense:
+            model = compensated(net, teacher.subnetwork, grams)
+            recalibrate(model, split)
         for view, path in missing.items():
             first = {} if teacher is teachers[0] else read(folder / file_of(teachers[0], view), len(split))
             hear = partial(_heard, net, teacher.subnetwork, model)
