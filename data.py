@@ -104,7 +104,7 @@ class Images:
         return torch.randperm(len(self), generator=_generator(0, 0))
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        laid = pixels.flatten(0, -4).contiguous(memory_format=self.layout).unflatten(0, pixels.shape[:-3])
+        laid = pixels.flatten(0, -4).contiguous(memory_format=self.layout).view(pixels.shape)
         scaled = tf.to_dtype(laid, torch.float32, scale=True)
         return tf.normalize(scaled, list(self.mean), list(self.std), inplace=True)  # type: ignore[no-any-return]
 

@@ -24,9 +24,9 @@ def _computes(net: Supernet) -> bool:
 
     kind = net.examples[0].device.type
     if kind == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    can = getattr(torch.cpu, "get_capabilities", dict)() if kind == "cpu" else {}  # torch 2.8 has none
-    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    can: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)() if kind == "cpu" else {}  # torch 2.8 has none
+    return can.get("avx512_bf16", False) or can.get("amx_bf16", False)
 
 
 def _runs(net: Supernet) -> bool:

@@ -100,11 +100,11 @@ def alongside(dense: nn.Module, head: str | None, seen: Seen) -> tuple[Tensor, T
 
     Shape: → (V, B, C), (V, B, D)
     """
-    views = seen.images.shape[:2]
+    shape = *seen.images.shape[:2], -1
     kind = torch.autocast(seen.images.device.type, torch.bfloat16, enabled=seen.bfloat16)
     with evaluating(dense), torch.no_grad(), kind:
         logits, embeddings = embed(dense, head, seen.images.flatten(0, 1))
-    return logits.float().unflatten(0, views), embeddings.float().unflatten(0, views)
+    return logits.float().reshape(shape), embeddings.float().reshape(shape)
 
 
 def online(dense: nn.Module) -> Teaching:
