@@ -29,7 +29,7 @@ from .transfer.finetune import Recipe
 from .transfer.finetune import finetune as train
 from .transfer.losses import decoupled
 from .transfer.objectives import ContrastiveTransfer, CrossEntropy, Distillation, Objective, cached, hinton, online
-from .transfer.queue import QueuedTransfer
+from .transfer.queued import QueuedTransfer
 from .transfer.record import Extent, record
 
 
