@@ -246,12 +246,13 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
     """Best loss so far against evaluations and against seconds, a line each arm and seed."""
     mpl.use("agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     nets = sorted({row["net"] for row in rows})
     colours = {arm: f"C{n}" for n, arm in enumerate(ARMS)}
     figure, axes = plt.subplots(len(nets), 2, figsize=(11, 4 * len(nets)), squeeze=False, sharey="row")
     for row in rows:
-        if row["arm"] == "raw":  # other losses
+        if row["arm"] == "raw" or "whole" not in row:  # other losses; kept from before, when the search was another
             continue
         seconds = [when for when, _ in row["curve"]]
         best = np.fmin.accumulate([np.nan if loss is None else loss for _, loss in row["curve"]])
@@ -262,6 +263,7 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
     for net, (left, right) in zip(nets, axes, strict=True):
         left.set(title=f"{net}, 50% of MACs", xlabel="evaluations", ylabel="best loss so far (1,000 holdout images)")
         right.set(title=f"{net}, by time", xlabel="seconds", xscale="log")
+        right.xaxis.set_minor_formatter(NullFormatter())
         left.legend(frameon=False)
     figure.tight_layout()
     figure.savefig(path, dpi=140)
