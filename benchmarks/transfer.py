@@ -91,15 +91,23 @@ def once(lesson: Lesson) -> Objective:
 
 def by_chance(lesson: Lesson) -> Objective:
     """CKT with negatives drawn anew each step."""
-    labels, weights = lesson.data.train.labels, {"pull": 1.0, "contrast": 0.5}
-    return ContrastiveTransfer(lesson.bank, labels, lesson.width, **weights, seed=lesson.seed, choose=drawn)
+    labels, seed = lesson.data.train.labels, lesson.seed
+    return ContrastiveTransfer(lesson.bank, labels, lesson.width, pull=1.0, contrast=0.5, seed=seed, choose=drawn)
 
 
 def as_kd(lesson: Lesson, contrast: float) -> Objective:
     """The bank's gated teachers on one view, with the weights of KD: 0.1 · CE + 0.9 · T² KL."""
-    weights = {"own": 0.1, "pull": 0.9, "contrast": contrast}
-    labels = lesson.data.train.labels
-    return ContrastiveTransfer(lesson.bank, labels, lesson.width, **weights, power=2, views=1, seed=lesson.seed)
+    return ContrastiveTransfer(
+        lesson.bank,
+        lesson.data.train.labels,
+        lesson.width,
+        own=0.1,
+        pull=0.9,
+        contrast=contrast,
+        power=2,
+        views=1,
+        seed=lesson.seed,
+    )
 
 
 ARMS: dict[str, Callable[[Lesson], Objective]] = {

@@ -51,4 +51,4 @@ def test_a_study_goes_on_as_if_it_had_not_been_left_and_holds_no_pickle(tmp_path
 def test_two_objectives_are_refused() -> None:
     study = optuna.create_study(directions=["minimize", "minimize"])
     with pytest.raises(SecateurError, match="one budget"):
-        Evolution(0).sample_relative(study, study.ask(), dict(WIDTHS))
+        Evolution(0).sample_relative(study, optuna.create_trial(values=[0.0, 0.0]), dict(WIDTHS))

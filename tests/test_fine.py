@@ -24,6 +24,7 @@ from secateur.search.coarse import threshold, uniform
 from secateur.search.importance import Scores, l1
 from secateur.search.interim import Interim, Records
 from secateur.search.refine import GOLDEN, MOVED, SAMPLERS, WINDOW, Options, fine, refine
+from secateur.search.refine.aim import Aim
 
 IMAGES = 16
 
@@ -244,7 +245,7 @@ def test_a_trial_moves_few_groups_and_one_at_least() -> None:
 def test_a_wish_counts_in_the_groups_that_a_trial_moves_and_the_others_share_what_it_leaves(moved: int) -> None:
     best = Counted().evaluate(strongest(SCORES, starts()[0]), "start", IMAGES)
     centre, few = best.subnetwork.widths, np.arange(len(NET.groups)) == moved
-    found = fine._fitted(NET.space, fine.Aim(BUDGET, best), few, NET.space.least)
+    found = fine._fitted(NET.space, Aim(BUDGET, best), few, NET.space.least)
     assert found[moved] < centre[moved]
     assert (found[~few] >= centre[~few]).all()
 
