@@ -53,6 +53,11 @@ class Lesson:
     width: int
     seed: int
 
+    @property
+    def widths(self) -> tuple[int, int]:
+        """The embedding widths of student and dense network."""
+        return self.width, embedding_width(self.net.model, self.net.head, self.data)
+
 
 def ckt(lesson: Lesson) -> Objective:
     """Cross-entropy, gated teachers and InfoNCE against the bank."""
@@ -92,15 +97,13 @@ def dkd(lesson: Lesson) -> Objective:
 def crd(lesson: Lesson) -> Objective:
     """Contrastive representation distillation: the dense network along, and two memories of embeddings."""
     net, labels = lesson.net, lesson.data.train.labels
-    widths = lesson.width, embedding_width(net.model, net.head, lesson.data)
-    return RepresentationDistillation(net.model, net.head, labels, widths, seed=lesson.seed)
+    return RepresentationDistillation(net.model, net.head, labels, lesson.widths, seed=lesson.seed)
 
 
 def ckt_queue(lesson: Lesson) -> Objective:
     """As ``ckt`` without the bank: the dense network along, and a queue of its latest embeddings."""
     net = lesson.net
-    widths = lesson.width, embedding_width(net.model, net.head, lesson.data)
-    return QueuedTransfer(net.model, net.head, widths, seed=lesson.seed)
+    return QueuedTransfer(net.model, net.head, lesson.widths, seed=lesson.seed)
 
 
 # The words of --method.

@@ -10,8 +10,7 @@ LARGEST = 2**30  # bytes of a block that is kept
 def keep_freed() -> None:
     """Keep freed blocks in the process: glibc gives large ones back at once, and the kernel clears each page anew.
 
-    That is a tenth of an evaluation of a small network. The process stays as large as it ever was. Other C libraries
-    are left as they are.
+    The process stays as large as it ever was. Other C libraries are left as they are.
     """
     with suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt

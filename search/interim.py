@@ -70,9 +70,8 @@ class Interim:
 class Records:
     """Every evaluation of a search, appended to a JSON-lines file as it ends (or held in memory only).
 
-    With ``grams`` what is evaluated is the compensated subnetwork: its score says more of what it can become. In
-    ``bfloat16`` losses differ by about 0.0003, far less than subnetworks do, and take two thirds of the time on a
-    processor that computes in it. ``mark`` tells searches of different networks or data apart.
+    With ``grams`` what is evaluated is the compensated subnetwork: its score says more of what it can become.
+    ``bfloat16``: evaluations run in autocast. ``mark`` tells searches of different networks or data apart.
     """
 
     def __init__(
