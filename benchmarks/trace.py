@@ -2,10 +2,11 @@
 
 Ours: ``Supernet.of(model, example, check=False)`` and ``slim`` to half of each width; again with the self-check.
 torch-pruning: a new ``BasePruner`` and one ``step()`` at ratio 0.5, on a fresh copy that is not timed, since it prunes
-in place. Both choose channels at random; imports are not timed; the arms alternate in one process, and figures are
-medians. ``floor``: the least that such a tracer does, one forward pass without storage in which every operation is
-seen and answered by its shape (nothing is made of it), and one deep copy of a network as narrow. Then how many width
-vectors of ResNet-56 are priced in a second, and what ``slim`` of half of ResNet-50 costs, in deep copies.
+in place. Both choose channels at random; imports are not timed; the arms alternate in one process, which keeps the
+memory that it frees, as the command's does; figures are medians. ``floor``: the least that such a tracer does, one
+forward pass without storage in which every operation is seen and answered by its shape (nothing is made of it), and
+one deep copy of a network as narrow. Then how many width vectors of ResNet-56 are priced in a second, and what
+``slim`` of half of ResNet-50 costs, in deep copies.
 
     python benchmarks/trace.py [--nets resnet50 ...] [--repeats 5] [--out FOLDER]
 
@@ -32,6 +33,7 @@ from zoo_nets import build
 
 import secateur as sc
 from secateur.models.copied import copied
+from secateur.models.memory import keep_freed
 from secateur.models.shapes import Shapes
 from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork, strongest
@@ -154,6 +156,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=HERE / "results")
     asked = parser.parse_args()
+    keep_freed()
     warnings.simplefilter("ignore")  # torch-pruning's, on every network
     ours(build("torchvision:resnet18", PIXELS), torch.zeros(1, 3, PIXELS, PIXELS), check=True)  # warm up
     nets: Record = {}

@@ -9,6 +9,7 @@ from torch import nn
 PLAIN = nn.Identity().__reduce_ex__(4)[0]  # makes an object of its class, to be filled with its state
 WHOLE = {bool, bytes, complex, float, int, str, type(None)}
 TABLES = {dict, OrderedDict}
+HOLDERS = {*TABLES, set}
 
 
 def copied(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
@@ -34,6 +35,9 @@ def _value(value: Any, memo: dict[int, Any]) -> Any:
     if kind in WHOLE or (kind is tuple and all(type(each) in WHOLE for each in value)):
         return value
     if id(value) in memo:
+        return memo[id(value)]
+    if kind in HOLDERS and not value:
+        memo[id(value)] = kind()
         return memo[id(value)]
     if kind not in TABLES:
         return copy.deepcopy(value, memo)

@@ -19,6 +19,7 @@ from .atoms import Atoms
 from .call import Call
 from .errors import SecateurError
 from .lifetimes import Lifetimes
+from .replay import Made, noted, replayed
 from .rules import AVERAGES, computes, is_product, rule_of
 from .shapes import bare, shaped
 
@@ -36,8 +37,10 @@ def trace(model: nn.Module, *examples: Tensor) -> Atoms:
     tensors = named_tensors(model)
     light = {name: bare(tensor) for name, tensor in tensors.items()}
     try:
-        atoms = _follow(model, light, [example.to("meta") for example in examples])
-        return (_trained(atoms, model, light, examples) if atoms.idle else atoms).without_labels()
+        light_examples = [example.to("meta") for example in examples]
+        with noted(model) as made:
+            atoms = _follow(model, light, light_examples)
+        return (_trained(atoms, model, light, light_examples, made) if atoms.idle else atoms).without_labels()
     except ERRORS:
         real = {name: tensor.detach().clone() for name, tensor in tensors.items()}  # forward may write to buffers
     try:
@@ -127,12 +130,20 @@ def _follow(model: nn.Module, tensors: dict[str, Tensor], examples: Sequence[Ten
     return atoms
 
 
-def _trained(atoms: Atoms, model: nn.Module, tensors: dict[str, Tensor], examples: Sequence[Tensor]) -> Atoms:
-    """The same with what a training pass ties and freezes; costs stay those of evaluation."""
+def _trained(
+    atoms: Atoms, model: nn.Module, tensors: dict[str, Tensor], examples: Sequence[Tensor], made: Made
+) -> Atoms:
+    """The same with what a training pass ties and freezes; costs stay those of evaluation.
+
+    Only children of the network that hold a layer which evaluation left out are followed again.
+    """
     costs = {name: copy(getattr(atoms, name)) for name in ("products", "uncounted", "averages", "statistics")}
-    two = [torch.cat([example, example]).to("meta") for example in examples]  # one image has no variance
-    with evaluating(model, training=True), suppress(*ERRORS):
-        _run(model, tensors, two, _Follower(atoms, Lifetimes(tensors.values())))
+    own = named_tensors(model)
+    idle = {id(own[name]) for name in atoms.idle}
+    spared = [name for name, child in model.named_children() if idle.isdisjoint(map(id, child.parameters()))]
+    with evaluating(model, training=True), replayed(model, spared, atoms, made) as doubled, suppress(*ERRORS):
+        # two images, since one has no variance
+        _run(model, tensors, doubled(examples), _Follower(atoms, Lifetimes(tensors.values())))
     return replace(atoms, **costs)
 
 
