@@ -40,13 +40,11 @@ def replayed(
     Its output bears the labels that it bore. A child that is given anything else runs.
     """
     halves: dict[int, Tensor] = {}
-    doubles: list[Tensor] = []  # held, so that their ids stay their own
 
     def doubled(one: Tensor) -> Tensor:
         two = torch.empty((2 * len(one), *one.shape[1:]), dtype=one.dtype, device="meta")
-        atoms.put(two, atoms.of(one))
+        atoms.put(two, atoms.of(one))  # which holds it, so that its id stays its own
         halves[id(two)] = one
-        doubles.append(two)
         return two
 
     def sparing(name: str, forward: Forward) -> Forward:
