@@ -4,13 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .ask import Ask as Ask
     from .data import Data as Data
     from .data import open_data as open_data
+    from .distil import blockwise as blockwise
+    from .distil import kddp as kddp
+    from .distil import pdd as pdd
     from .front import pareto as pareto
-    from .learning import blockwise as blockwise
-    from .learning import kddp as kddp
-    from .learning import pdd as pdd
-    from .ledger import Ask as Ask
     from .models.architecture import load as load
     from .models.architecture import save as save
     from .models.errors import SecateurError as SecateurError

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from .ledger import Ask, Outcome
+from .ask import Ask
+from .ledger import Outcome
 from .models.errors import SecateurError
 from .models.memory import keep_freed
 

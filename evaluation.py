@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from .ask import Ask
 from .export import slim_of
-from .ledger import Ask, Outcome, asked, book
+from .ledger import Outcome, asked, book
 from .models.architecture import architecture_of
 from .models.divisors import by_divisor, suggested
 from .models.evaluate import evaluate

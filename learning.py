@@ -1,173 +1,104 @@
-"""From a network and a teacher to a smaller network: widths are learnt while it is distilled."""
+"""What the stages of a run do where a student learns its widths while it is distilled."""
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
+from safetensors.torch import load_model
 from torch import nn
 
-from .data import Data
-from .ledger import Ask
-from .models.architecture import architecture, with_architecture
-from .models.batches import Split
-from .models.errors import SecateurError
-from .models.evaluate import recalibrate_as_trained
+from .distil import blockwise_of, finish, halves, kddp_of, learn, noted
+from .ledger import Outcome
+from .models.architecture import architecture_of, save
+from .models.evaluate import evaluate, recalibrate_as_trained
+from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
-from .pipeline import silent
-from .search.widths import Progress
-from .transfer.blockwise import block_after_block
-from .transfer.blockwise import blockwise as blocks_together
+from .search.interim import Interim, Records
 from .transfer.finetune import Recipe
-from .transfer.finetune import finetune as train
-from .transfer.kddp import kddp as kddp_learner
-from .transfer.learner import Learner, reach
-from .transfer.pdd import pdd as pdd_learner
-
-WIDTHS = "widths.jsonl"  # of the first half: a line an epoch
+from .transfer.learner import Learner
+from .transfer.pdd import pdd
+from .work import Work, write_front
 
 
-def pdd(
-    net: Supernet,
-    data: Data,
-    *,
-    teacher: nn.Module | None = None,
-    budget: str | None = None,
-    params: str | None = None,
-    epochs: int = Ask.epochs,
-    seed: int = 0,
-    folder: Path | None = None,
-    progress: Progress = silent,
-) -> nn.Module:
-    """Pruning during distillation: masks over channels for half of the ``epochs``, then fine-tuning.
+@dataclass(frozen=True)
+class Learning(Work):
+    """Widths are learnt by a student under a teacher, who is another network (``taught_by``) or the dense one."""
 
-    ``budget`` (of MACs) and ``params`` are an extension; without, the width is what training leaves. Here as in the
-    other methods the dense network teaches where no ``teacher`` is given, a ``folder`` is taken up where it ended,
-    and a plain network comes back that carries its architecture.
-    """
-    limits = net.budget(budget, params=params) if budget or params else None
-    learner = pdd_learner(net, teacher or net.model, budget=limits, seed=seed)
-    return _whole(net, data, learner, "pdd", epochs, seed, folder, progress)
+    taught_by: Supernet | None
 
+    @property
+    def stages(self) -> Sequence[Callable[[], Outcome]]:
+        """All stages, in order."""
+        return self.dense, self.teacher, self.learn, self.transfer, self.test
 
-def kddp(
-    net: Supernet,
-    data: Data,
-    *,
-    teacher: nn.Module | None = None,
-    strength: float | None = None,
-    neurons: str = Ask.neurons,
-    epochs: int = Ask.epochs,
-    seed: int = 0,
-    folder: Path | None = None,
-    progress: Progress = silent,
-) -> nn.Module:
-    """Distillation with dynamic pruning: idle neurons go during half of the ``epochs``, then distillation goes on."""
-    learner = kddp_of(net, teacher, data.train, halves(epochs, seed)[0], strength, neurons)
-    return _whole(net, data, learner, "kddp", epochs, seed, folder, progress)
+    def take_up(self, stage: str) -> None:
+        """Load what a stage left for the others."""
+        super().take_up(stage)
+        if self.taught_by and stage == "teacher" and not self.ask.teacher_weights:
+            load_model(self.taught_by.model, str(self.out / "teacher" / "weights.safetensors"))
 
+    def dense(self) -> Outcome:
+        """As ever; but under a teacher a student without weights starts anew."""
+        return {"weights": "none"} if self.ask.teacher and not self.ask.weights else super().dense()
 
-def blockwise(
-    net: Supernet,
-    data: Data,
-    *,
-    teacher: nn.Module | None = None,
-    strength: float | None = None,
-    strengths: Mapping[str, float] | None = None,
-    constraint: str = Ask.constraint,
-    blocks: str = Ask.blocks,
-    epochs: int = Ask.epochs,
-    seed: int = 0,
-    folder: Path | None = None,
-    progress: Progress = silent,
-) -> nn.Module:
-    """Block-wise structure learning: batch-norm scales have a price for half of the ``epochs``, then distillation.
+    def teacher(self) -> Outcome:
+        """Digits needs no weights for it, either."""
+        if self.taught_by is None or self.ask.teacher_weights:
+            return {"weights": self.ask.teacher_weights or "the dense network's"}
+        return self.trained(self.taught_by.model, "teacher")
 
-    ``strengths``: what the strength is multiplied by in the groups of these names, with wildcards.
-    """
-    first = halves(epochs, seed)[0]
-    learner = blockwise_of(net, teacher, data.train, first, strength, strengths or {}, constraint, blocks)
-    return _whole(net, data, learner, "blockwise", epochs, seed, folder, progress)
+    @property
+    def recipes(self) -> tuple[Recipe, Recipe]:
+        """Of the two halves."""
+        return halves(self.ask.epochs, self.ask.seed)
 
+    def make(self) -> Learner:
+        """A learner that has learnt nothing yet."""
+        ask, net, split = self.ask, self.net, self.data.train
+        teacher = self.taught_by.model.eval() if self.taught_by else None
+        if ask.method == "pdd":
+            budget = net.budget(ask.flops, params=ask.params) if ask.limits else None
+            return pdd(net, teacher or net.model, budget=budget, seed=ask.seed)
+        if ask.method == "kddp":
+            return kddp_of(net, teacher, split, self.recipes[0], ask.strength, ask.neurons)
+        given = (ask.strength, ask.strengths, ask.constraint, ask.blocks)
+        return blockwise_of(net, teacher, split, self.recipes[0], *given)
 
-def kddp_of(
-    net: Supernet, teacher: nn.Module | None, split: Split, recipe: Recipe, strength: float | None, neurons: str
-) -> Learner:
-    """The learner of ``kddp`` under a recipe; its usual strength where none is given."""
-    given = {} if strength is None else {"strength": strength}
-    return kddp_learner(net, teacher or net.model, reach=reach(recipe, split), neurons=neurons, **given)
+    @cached_property
+    def learner(self) -> Learner:
+        """The student after the first half; one that is taken up there costs little."""
+        learner = self.make()
+        learn(learner, self.data.train, self.recipes[0], self.out / "learn", self.progress)
+        return learner
 
+    def learn(self) -> Outcome:
+        """The first half; front.json with its one point, and the dense network beside it."""
+        kept, point = self.learner.kept(), self.pruned(self.learner.kept())
+        recalibrate_as_trained(point, self.data.train)
+        scored, costs = evaluate(point, self.data.holdout), (self.net.macs(kept), self.net.parameters(kept))
+        found = Interim(kept, self.ask.method, scored.loss, scored.accuracy, scored.n, *costs)
+        write_front(
+            self.out, self.net, found, [found], self.ask, {"macs": found.macs, "mark": f"found by {self.ask.method}"}
+        )
+        (self.out / "bank").mkdir(exist_ok=True)
+        records = Records(self.net, self.data.holdout, self.out / "bank" / "records.jsonl")
+        records.evaluate(self.net.dense, "dense", len(self.data.holdout))  # what the point is compared with
+        return {"form": self.learner.form, "widths": noted(self.out / "learn")}
 
-def blockwise_of(
-    net: Supernet,
-    teacher: nn.Module | None,
-    split: Split,
-    recipe: Recipe,
-    strength: float | None,
-    strengths: Mapping[str, float],
-    constraint: str,
-    blocks: str,
-) -> Learner:
-    """The learner of ``blockwise`` under a recipe."""
-    given = {} if strength is None else {"strength": strength}
-    far, steps = reach(recipe, split), recipe.epochs * split.steps(recipe.batch)
-    if blocks == "together":
-        return blocks_together(net, teacher or net.model, reach=far, blocks=strengths, constraint=constraint, **given)
-    if blocks != "in-turn":
-        raise SecateurError(f"blocks {blocks!r} are neither together nor in-turn; give one of these")
-    if teacher is not None:
-        raise SecateurError("blocks in turn compare features with those of the dense network; leave --teacher out")
-    return block_after_block(net, reach=far, steps=steps, blocks=strengths, constraint=constraint, **given)
+    def transfer(self) -> Outcome:
+        """The second half."""
+        ask, learner, folder = self.ask, self.learner, self.out / "transfer"
+        student = finish(self.net, self.data, learner, ask.method, self.recipes[1], folder, self.progress)
+        save(student, self.out / "best")
+        return dict(architecture_of(student)["training"])
 
+    def pruned(self, subnetwork: Subnetwork) -> nn.Module:
+        """The student as it was after the first half."""
+        return self.learner.slimmed()
 
-def halves(epochs: int, seed: int) -> tuple[Recipe, Recipe]:
-    """The recipes of finding widths and of training with them, together so many epochs."""
-    if epochs < 2:
-        raise SecateurError(f"epochs={epochs}: half of them find the widths; give 2 or more")
-    return Recipe(epochs=epochs // 2, seed=seed), Recipe(epochs=epochs - epochs // 2, seed=seed)
-
-
-def learn(learner: Learner, split: Split, recipe: Recipe, folder: Path | None, progress: Progress) -> None:
-    """The first half; the widths after each epoch go to a file in ``folder``."""
-    steps = train(learner.model, None, split, learner.objective, recipe, folder, learner.between)
-    for step in steps:
-        progress(f"learning widths: {learner.form}", step.step, step.steps)
-        if folder and step.step % split.steps(recipe.batch) == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-            with (folder / WIDTHS).open("a") as file:
-                file.write(json.dumps({"epoch": step.epoch + 1, "widths": learner.kept().widths.tolist()}) + "\n")
-
-
-def noted(folder: Path) -> list[list[int]]:
-    """The widths after each epoch, once each, whatever was done twice after a kill."""
-    lines = map(json.loads, (folder / WIDTHS).read_text().splitlines())
-    return list({line["epoch"]: line["widths"] for line in lines}.values())
-
-
-def finish(
-    net: Supernet, data: Data, learner: Learner, method: str, recipe: Recipe, folder: Path | None, progress: Progress
-) -> nn.Module:
-    """The second half: the slimmed network is trained, recalibrated, and given its architecture."""
-    kept, model = learner.kept(), learner.slimmed()
-    for step in train(model, net.head, data.train, learner.then, recipe, folder):
-        progress(f"fine-tuning ({method})", step.step, step.steps)
-    recalibrate_as_trained(model, data.train)
-    training = {"method": method, "epochs": recipe.epochs, "seed": recipe.seed, "form": learner.form, "gates_open": []}
-    normalisation = {"mean": list(data.train.mean), "std": list(data.train.std)}
-    about = {"training": training, "normalisation": normalisation, "classes": list(data.classes)}
-    return with_architecture(model, architecture(net, kept, **about)).eval()
-
-
-def _whole(
-    net: Supernet,
-    data: Data,
-    learner: Learner,
-    method: str,
-    epochs: int,
-    seed: int,
-    folder: Path | None,
-    progress: Progress,
-) -> nn.Module:
-    first, second = halves(epochs, seed)
-    data = data.suited(net.model)
-    learn(learner, data.train, first, folder / "learn" if folder else None, progress)
-    return finish(net, data, learner, method, second, folder / "transfer" if folder else None, progress)
+    def test(self) -> Outcome:
+        """As after a search, and the teacher's figures where it is another network."""
+        outcome = self.tested(self.learner.kept(), self.out / "best")
+        if self.taught_by:
+            outcome["teacher"] = self.figures(self.taught_by.model, self.taught_by, self.taught_by.dense)
+        return outcome

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import nn
 
+from .ask import Ask
 from .data import MEAN, STD, Data, open_data
-from .ledger import Ask
 from .models.architecture import architecture, with_architecture
 from .models.budget import Budget
 from .models.errors import SecateurError

@@ -7,7 +7,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from .ledger import Ask, Outcome, asked, book
+from .ask import Ask
+from .ledger import Outcome, asked, book
 from .models.errors import SecateurError
 
 Record: TypeAlias = Mapping[str, Any]  # plain JSON values

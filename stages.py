@@ -5,9 +5,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .ask import LEARNT, Ask
 from .data import Data
-from .learnt import Learning
-from .ledger import LEARNT, Ask, Ledger, Outcome, sha256
+from .learning import Learning
+from .ledger import Ledger, Outcome, sha256
 from .models.architecture import fingerprint
 from .models.archive import architectures, likest, shares
 from .models.atoms import FloatArray

@@ -9,8 +9,9 @@ from pathlib import Path
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from .ask import Ask
 from .data import Data
-from .ledger import Ask, Outcome
+from .ledger import Outcome
 from .models.architecture import Architecture, architecture, architecture_of, load, save, with_architecture
 from .models.archive import FORMAT
 from .models.budget import uniform

@@ -21,7 +21,7 @@ from conditions import conditions
 from trained import WEIGHTS, trained
 
 import secateur as sc
-from secateur.ledger import Ask
+from secateur.ask import Ask
 from secateur.models.gram import grams
 from secateur.pipeline import best_under
 from secateur.search.interim import Interim, Records, front, hypervolume

@@ -6,7 +6,8 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from secateur.ledger import Ask, Ledger
+from secateur.ask import Ask
+from secateur.ledger import Ledger
 
 DENSE = {"macs": 40_000_000, "parameters": 270_000}
 GROUPS = {"conv1": 16, "layer1.0.conv1": 16, "layer2.0.conv1": 32}

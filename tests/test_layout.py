@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("models", "search", "transfer")
 OUTPUT = {"report", "picture", "console", "results", "plots", "front"}
 SHIP = {"export", "evaluation", "reuse"}
-WORK = {"points", "stages", "work", "learnt", "pipeline", "learning", "data", "sources", "ledger"}
+WORK = {"points", "stages", "work", "learning", "pipeline", "distil", "data", "sources", "ledger", "ask"}
 ROOT_MODULES = {"__init__", "__main__", *WORK, *OUTPUT, *SHIP}
 PARTS = {*FOLDERS, *ROOT_MODULES} - {"__init__"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -28,21 +28,34 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transfer": {"models"},
     "sources": {"models"},
     "data": {"models", "sources"},
-    "ledger": {"models"},
-    "results": {"models", "ledger"},
+    "ask": {"models"},
+    "ledger": {"models", "ask"},
+    "results": {"models", "ask", "ledger"},
     "plots": {"results"},
     "front": {"models", "plots", "results"},
     "report": {"models", "front", "plots", "results"},
     "picture": {"models"},
     "console": set(),
     "export": {"models"},
-    "evaluation": {"models", "search", "data", "export", "ledger", "pipeline", "results"},
+    "evaluation": {"models", "search", "data", "export", "ask", "ledger", "pipeline", "results"},
     "reuse": {"models", "search"},
-    "pipeline": {"models", "search", "transfer", "data", "ledger"},
-    "learning": {"models", "search", "transfer", "data", "ledger", "pipeline"},
-    "work": {"models", "search", "transfer", "data", "ledger", "report", "results", "pipeline"},
-    "learnt": {"models", "search", "transfer", "ledger", "learning", "work"},
-    "stages": {"models", "search", "transfer", "data", "ledger", "report", "results", "pipeline", "learnt", "work"},
+    "pipeline": {"models", "search", "transfer", "data", "ask"},
+    "distil": {"models", "search", "transfer", "data", "ask", "pipeline"},
+    "work": {"models", "search", "transfer", "data", "ask", "ledger", "report", "results", "pipeline"},
+    "learning": {"models", "search", "transfer", "ledger", "distil", "work"},
+    "stages": {
+        "models",
+        "search",
+        "transfer",
+        "data",
+        "ask",
+        "ledger",
+        "report",
+        "results",
+        "pipeline",
+        "learning",
+        "work",
+    },
     "points": {"models", "search", "transfer", "ledger", "pipeline", "stages", "work"},
     "__main__": {*PARTS, "__init__"},
     "__init__": PARTS - {"__main__"},

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import secateur as sc
-from secateur.learning import halves
+from secateur.distil import halves
 from secateur.models.specs import constructor
 from secateur.points import tune
 
