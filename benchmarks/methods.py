@@ -33,6 +33,7 @@ from secateur.data import Data
 from secateur.models import budget
 from secateur.models.architecture import architecture_of
 from secateur.models.evaluate import evaluate, recalibrate_as_trained
+from secateur.models.memory import keep_freed
 from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork, strongest
 from secateur.search.filters import l1
@@ -152,7 +153,7 @@ def digits(net: str, seed: int) -> tuple[sc.Supernet, Data]:
     model = sc.constructor(net, 10)()
     for _ in finetune(model, None, data.train, CrossEntropy(), Recipe(epochs=12, batch=64, warmup=1, seed=seed)):
         pass
-    return sc.Supernet.of(model.eval(), data.example), data
+    return sc.Supernet.of(model.eval(), data.example), data.suited(model)
 
 
 @lru_cache(maxsize=1)
@@ -160,6 +161,7 @@ def cifar(folder: str, net: str, start: str, seed: int) -> tuple[sc.Supernet, Da
     """The student, trained or anew, and a trained ResNet-56."""
     data = sc.open_data(f"imagefolder:{folder}")
     teacher = trained("resnet56", data, WEIGHTS).model
+    data = data.suited(teacher)
     if start == "trained":
         return trained(net, data, WEIGHTS), data, teacher
     torch.manual_seed(seed)
@@ -207,7 +209,7 @@ def jobs(asked: argparse.Namespace) -> Iterable[Job]:
         return
     for net in asked.nets:
         for seed in asked.seeds:
-            for arm in ARMS:
+            for arm in asked.arms:
                 yield Job("digits", net, arm, asked.epochs, seed, "trained")
 
 
@@ -257,10 +259,14 @@ def main() -> None:
     parser.add_argument("--cifar", help="the image folder that unpack.py laid out; else digits")
     parser.add_argument("--nets", nargs="+", default=list(SIZES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument(
+        "--arms", nargs="+", default=list(ARMS), choices=ARMS, help="on digits; `size` comes after kddp"
+    )
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--draw", action="store_true", help="train nothing")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed()
     name = "methods_cifar" if asked.cifar else "methods"
     path = RESULTS / f"{name}.jsonl"
     for job in () if asked.draw else jobs(asked):
