@@ -1,9 +1,7 @@
 """One operation as torch ran it, which is what rules read."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,19 +11,21 @@ from .atoms import Atoms, Labels
 aten = torch.ops.aten
 
 
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One operation as it ran: what was called, with what, and what came out."""
+class Call(NamedTuple):
+    """One operation as it ran: what was called, with what, and what came out; ``tensors``: those that it was given."""
 
     func: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     results: list[Any]
+    tensors: list[Tensor]
 
-    @cached_property
-    def tensors(self) -> list[Tensor]:
-        """All tensors among the arguments."""
-        return tensors_among((*self.args, *self.kwargs.values()))
+    @classmethod
+    def of(cls, func: Any, args: Any, kwargs: Any, output: Any) -> "Call":
+        """A call as torch dispatches it, and what it returned."""
+        given = kwargs or {}
+        results = list(output) if isinstance(output, (tuple, list)) else [output]
+        return cls(func, args, given, results, tensors_among((*args, *given.values()) if given else args))
 
     @property
     def name(self) -> str:

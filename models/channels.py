@@ -12,17 +12,15 @@ from .atoms import Atoms, BoolArray, IntArray
 def connected(count: int, ties: Sequence[tuple[IntArray, IntArray]]) -> IntArray:
     """The smallest atom of every atom's connected component. Shape: → (count,)"""
     parent = np.arange(count)
-    if not ties:
-        return parent
-    a, b = (np.concatenate(side) for side in zip(*ties, strict=True))
-    while True:
-        low = np.minimum(parent[a], parent[b])
-        np.minimum.at(parent, parent[a], low)
-        np.minimum.at(parent, parent[b], low)
+    one, other = (np.concatenate(side) for side in zip(*ties, strict=True)) if ties else (parent[:0], parent[:0])
+    while len(one):  # pairs of the smallest atoms of what is still to be joined
+        np.minimum.at(parent, np.maximum(one, other), np.minimum(one, other))
         while (parent[parent] != parent).any():
             parent = parent[parent]
-        if (parent[a] == parent[b]).all():
-            return parent
+        one, other = parent[one], parent[other]
+        apart = one != other
+        one, other = one[apart], other[apart]
+    return parent
 
 
 def among(channel: IntArray, parts: Sequence[IntArray]) -> BoolArray:

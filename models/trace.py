@@ -168,15 +168,14 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = shaped(func, args, kwargs)
-        results = list(output) if isinstance(output, (tuple, list)) else [output]
-        call = Call(func, args, kwargs or {}, results)
+        call, atoms = Call.of(func, args, kwargs, output), self.atoms
         for x in call.tensors:
-            self.atoms.touch(x)
-        if is_product(func) or any(self.atoms.of(x) for x in call.tensors):
-            for result, labels in zip(results, rule_of(func)(self.atoms, call), strict=True):
-                self.atoms.put(result, labels)
-        self.atoms.averages += func.overloadpacket in AVERAGES
-        if computes(func) and call.tensors:
-            self.atoms.uncounted[call.name] = self.atoms.uncounted.get(call.name, 0) + 1
-        self.lifetimes.step(self.atoms, call.tensors, [x for x in results if isinstance(x, Tensor)])
+            atoms.touch(x)
+        if is_product(func) or any(atoms.of(x) for x in call.tensors):
+            for result, labels in zip(call.results, rule_of(func)(atoms, call), strict=True):
+                atoms.put(result, labels)
+        atoms.averages += func.overloadpacket in AVERAGES
+        if call.tensors and computes(func):
+            atoms.uncounted[call.name] = atoms.uncounted.get(call.name, 0) + 1
+        self.lifetimes.step(atoms, call.tensors, [x for x in call.results if isinstance(x, Tensor)])
         return output

@@ -12,7 +12,7 @@ def test_a_call_knows_its_tensors_and_what_torch_calls_it() -> None:
     class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             output = func(*args, **(kwargs or {}))
-            seen.append(Call(func, args, kwargs or {}, [output]))
+            seen.append(Call.of(func, args, kwargs, output))
             return output
 
     a, b = torch.zeros(2, 3), torch.ones(2, 4)
