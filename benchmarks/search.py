@@ -258,7 +258,7 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
         best = np.fmin.accumulate([np.nan if loss is None else loss for _, loss in row["curve"]])
         for axis, x in zip(axes[nets.index(row["net"])], (np.arange(1, len(best) + 1), seconds), strict=True):
             label = row["arm"] if row["seed"] == 0 else None
-            marker = "o" if len(best) == 1 else ""
+            marker = "o" if np.isfinite(best).sum() == 1 else ""
             axis.plot(x, best, color=colours[row["arm"]], label=label, marker=marker, lw=1.2, alpha=0.85)
     for net, (left, right) in zip(nets, axes, strict=True):
         left.set(title=f"{net}, 50% of MACs", xlabel="evaluations", ylabel="best loss so far (1,000 holdout images)")
