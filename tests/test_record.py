@@ -178,6 +178,7 @@ def test_more_views_are_added_to_a_bank_and_what_is_there_stays(
     three = open_bank(tmp_path, 90, "abc")
     assert len(three.fixed) == 3
     assert all(map(torch.equal, three.fixed[0].logits, one.fixed[0].logits))
+    assert len(opened(tmp_path).fixed) == 3  # asked for none, and those that are there are not forgotten
 
 
 def test_of_many_classes_the_likely_ones_and_the_rest_are_kept(tmp_path: Path) -> None:

@@ -119,8 +119,15 @@ def open_bank(folder: Path, images: int, data: str, plan: str = PLAN) -> MemoryB
     """The bank that ``record`` filled. Raises SecateurError where it is of other data, or broken."""
     said = read_plan(folder / plan, data)
     teachers = tuple(Teacher(Subnetwork(tuple(map(tuple, t["kept"]))), t["loss"], t["macs"]) for t in said["teachers"])
-    whole, *fixed = (_opened(folder, teachers, view, images) for view in (None, *range(said.get("views", 0))))
+    whole, *fixed = (_opened(folder, teachers, view, images) for view in (None, *range(_views(folder, teachers))))
     return replace(whole, fixed=tuple(fixed))
+
+
+def _views(folder: Path, teachers: Sequence[Teacher]) -> int:
+    """How many fixed views all teachers have spoken of."""
+    return min(
+        (len(list(folder.glob(f"{Path(file_of(each)).stem}-view-*.safetensors"))) for each in teachers), default=0
+    )
 
 
 def _opened(folder: Path, teachers: tuple[Teacher, ...], view: int | None, images: int) -> MemoryBank:

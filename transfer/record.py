@@ -62,7 +62,7 @@ def record(
     if (folder / plan).exists():
         read_plan(folder / plan, data)  # the teachers that are there must be of the same data
     listed = [{"kept": t.subnetwork.kept, "loss": t.loss, "macs": t.macs} for t in teachers]
-    about = {"format": "secateur/bank/1", "data": data, "views": extent.views, "teachers": listed}
+    about = {"format": "secateur/bank/1", "data": data, "teachers": listed}
     _write_json(folder / plan, about)
     done = 0
     for teacher in teachers:
