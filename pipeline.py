@@ -60,8 +60,8 @@ class Lesson:
 
 
 def ckt(lesson: Lesson) -> Objective:
-    """Cross-entropy, gated teachers and InfoNCE against the bank."""
-    return _contrastive(lesson, 0.5)
+    """Cross-entropy, gated teachers and InfoNCE against the bank, weighed as KD weighs its own."""
+    return _contrastive(lesson, 0.1)
 
 
 def ckt_kl(lesson: Lesson) -> Objective:
@@ -70,8 +70,10 @@ def ckt_kl(lesson: Lesson) -> Objective:
 
 
 def _contrastive(lesson: Lesson, contrast: float) -> Objective:
-    labels, seed = lesson.data.train.labels, lesson.seed
-    return ContrastiveTransfer(lesson.bank, labels, lesson.width, pull=1.0, contrast=contrast, seed=seed)
+    labels, width, seed = lesson.data.train.labels, lesson.width, lesson.seed
+    return ContrastiveTransfer(
+        lesson.bank, labels, width, own=0.1, pull=0.9, contrast=contrast, power=2, views=1, seed=seed
+    )
 
 
 def ce(lesson: Lesson) -> Objective:
@@ -173,7 +175,7 @@ def find(
     is that of its lower end. ``start``: subnetworks found before, at any budget. Everything is kept in the folder
     ``storage`` and taken up there; without one, in a temporary folder. ``sampler``: a word, or what makes a sampler of
     Optuna out of a seed. ``database``: the URL of one that several processes share. The bank holds so many fixed
-    ``views`` of each image, too. ``precision``: what subnetworks are evaluated in, a word of
+    ``views`` of each image, too. ``precision``: what subnetworks are evaluated in and teachers run in, a word of
     ``PRECISIONS``. The network is not changed, and test data is not read.
     """
     span = net.span(budget) if isinstance(budget, str) else budget if isinstance(budget, Span) else Span(budget, budget)
@@ -183,7 +185,8 @@ def find(
     known = grams(net, data.train)
     searched = search_under(net, data, known, plan, folder, precision, progress)
     point = searched.winner.subnetwork
-    bank = fill_bank(net, data, known, searched, point, folder, views=views, progress=progress)
+    extent = Extent(views, bfloat16=in_bfloat16(precision, net))
+    bank = fill_bank(net, data, known, searched, point, folder, extent, progress)
     return Found(net, searched.winner, searched.start, tuple(searched.front), bank)
 
 
@@ -254,19 +257,18 @@ def fill_bank(
     searched: Searched,
     point: Subnetwork,
     folder: Path,
-    *,
-    views: int = Ask.views,
+    extent: Extent,
     progress: Progress,
 ) -> MemoryBank:
     """The memory bank for a point of a search, in ``folder``/bank: what its teachers know of the training images.
 
     The winner's is bank.json; another point's has a plan of its own there, and shares what teachers they share.
     """
-    teachers, train, extent = choose_teachers(searched.interims, net.dense, point), data.train, Extent(views)
+    teachers, train = choose_teachers(searched.interims, net.dense, point), data.train
     size = extent.bytes(len(train), len(data.classes), embedding_width(net.model, net.head, data), len(teachers))
     what = f"memory bank, {size / 1e6:.3g} MB" + (f", {len(teachers)} teachers" if len(teachers) < TEACHERS else "")
     plan = PLAN if point == searched.winner.subnetwork else plan_of(point)
-    bank, total = folder / "bank", len(teachers) * (1 + views) * len(train)
+    bank, total = folder / "bank", len(teachers) * (1 + extent.views) * len(train)
     for done in record(net, teachers, known, train, bank, data.fingerprint, extent, plan):
         progress(what, done, total)
     return open_bank(bank, len(train), data.fingerprint, plan)

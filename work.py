@@ -32,6 +32,7 @@ from .transfer.finetune import Recipe
 from .transfer.finetune import finetune as train
 from .transfer.objectives import CrossEntropy
 from .transfer.ranks import ranks
+from .transfer.record import Extent
 
 DENSE = Recipe(epochs=12, batch=64, warmup=1)  # of a digits network that has no weights
 
@@ -127,6 +128,11 @@ class Search(Work):
         macs = int(net.space.costs.macs(uniform(net.space, low)))  # other costs have limits
         return {"macs": macs, "mark": "uniform widths at the budget"}
 
+    @cached_property
+    def bfloat16(self) -> bool:
+        """Whether teachers and student run in it."""
+        return in_bfloat16(self.ask.precision, self.net)
+
     def bank(self) -> Outcome:
         """What five teachers know of every training image, or as many as lie between dense and winner."""
         teachers = self.filled(self.searched.winner.subnetwork).teachers
@@ -134,8 +140,8 @@ class Search(Work):
 
     def filled(self, point: Subnetwork) -> MemoryBank:
         """The memory bank for a point of the front, with what it lacked."""
-        net, data, ask = self.net, self.data, self.ask
-        return fill_bank(net, data, self.grams, self.searched, point, self.out, views=ask.views, progress=self.progress)
+        net, data, extent = self.net, self.data, Extent(self.ask.views, bfloat16=self.bfloat16)
+        return fill_bank(net, data, self.grams, self.searched, point, self.out, extent, self.progress)
 
     def transfer(self) -> Outcome:
         """Fine-tune the winner from the bank."""
@@ -153,7 +159,7 @@ class Search(Work):
             method=ask.method,
             seed=ask.seed,
             views=ask.views,
-            recipe=Recipe(bfloat16=in_bfloat16(ask.precision, self.net)),
+            recipe=Recipe(bfloat16=self.bfloat16),
             folder=folder,
             known=self.grams,
             progress=self.progress,

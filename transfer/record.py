@@ -29,11 +29,15 @@ DTYPES = {"F16": torch.float16, "I16": torch.int16}  # as safetensors calls them
 
 @dataclass(frozen=True)
 class Extent:
-    """How much a bank holds: ``views`` of each image beside it as it is; of more than ``many`` classes ``kept``."""
+    """How much a bank holds: ``views`` of each image beside it as it is; of more than ``many`` classes ``kept``.
+
+    Teachers run in ``bfloat16`` where the student will.
+    """
 
     views: int = 0
     many: int = 256
     kept: int = 32
+    bfloat16: bool = False
 
     def bytes(self, images: int, classes: int, width: int, teachers: int) -> int:
         """The size of a bank of embeddings of ``width``. Logits and embeddings have 2 bytes a number, classes too."""
@@ -78,17 +82,20 @@ def record(
             recalibrate(model, split)
         for view, path in missing.items():
             first = {} if teacher is teachers[0] else read(folder / file_of(teachers[0], view), len(split))
-            hear = partial(_heard, net, teacher.subnetwork, model)
+            hear = partial(_heard, net, teacher.subnetwork, model, extent.bfloat16)
             say = partial(_rows, hear, first.get("classes"), extent, view)
             for count in _filled(say, split, view, path):
                 yield done + count
             done += len(split)
 
 
-def _heard(net: Supernet, subnetwork: Subnetwork, model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+def _heard(
+    net: Supernet, subnetwork: Subnetwork, model: nn.Module, bfloat16: bool, images: Tensor
+) -> tuple[Tensor, Tensor]:
     """A teacher's logits and its embeddings at the dense network's width. Shape: → (B, C), (B, D)"""
-    with evaluating(model), torch.no_grad():
-        logits, embeddings = (x.cpu() for x in embed(model, net.head, images.to(device_of(model))))
+    device = device_of(model)
+    with evaluating(model), torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        logits, embeddings = (x.float().cpu() for x in embed(model, net.head, images.to(device)))
     kept = kept_places(net, subnetwork).get(f"{net.head}.weight", {}).get(1)
     if kept is None:
         return logits, embeddings
