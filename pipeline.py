@@ -208,7 +208,8 @@ def finetune(
     """Build ``subnetwork`` and train it by a method of ``METHODS``: with the bank, a dense teacher, or labels alone.
 
     It starts from weights compensated in closed form, in sequence; ``known`` are the dense network's Grams where
-    they are at hand. With ``views`` it sees as many fixed views of each image, in turn, those that the bank holds.
+    they are at hand. By a method of the bank it sees so many fixed ``views`` of each image, in turn, those that the
+    bank holds; by another, or with none, each view is new.
     ``recipe`` says everything else. A ``folder`` keeps checkpoints and metrics.jsonl, and is taken up. Returns a plain
     module in evaluation mode, its batch norm recalibrated on training images, that carries its architecture.
     """
@@ -220,7 +221,7 @@ def finetune(
     known = grams(net, data.train) if known is None else known
     model = compensated_in_sequence(net, subnetwork, known, data.train)
     objective = METHODS[method](Lesson(net, bank, data, embedding_width(model, net.head, data), seed))
-    recipe = replace(recipe, epochs=epochs, seed=seed, fixed_views=views)
+    recipe = replace(recipe, epochs=epochs, seed=seed, fixed_views=views if method in BANKED else 0)
     for step in train(model, net.head, data.train, objective, recipe, folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
     recalibrate_as_trained(model, data.train)

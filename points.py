@@ -28,7 +28,8 @@ def tune(
 ) -> tuple[Outcome, Path]:
     """Fine-tune the point of the front that meets ``budget`` with the lowest loss, or the winner, from the run's bank.
 
-    Another point than the winner has teachers of its own; those that the bank lacks are added where ``method`` asks it.
+    Another point than the winner has teachers of its own. What the bank lacks is added where ``method`` asks it:
+    teachers, and the fixed views that a run by another method left out.
     Processes of torchrun train it together; the first writes.
     ``method``, ``epochs`` and ``seed`` are those of the run where they are not given. Returns the figures of the dense,
     the pruned and the fine-tuned network, and the folder that holds it; what is there already is not done again.
@@ -58,10 +59,10 @@ def _prepared(
     if "bank" not in ledger.stages:
         raise SecateurError(f"{out} has no memory bank yet; finish it: secateur run {began.words} --out {out}")
     work.take_up("dense")
-    ask = replace(began, **{name: wish for name, wish in wishes.items() if wish is not None})
+    work = replace(work, ask=replace(began, **{name: wish for name, wish in wishes.items() if wish is not None}))
     searched, winner = work.searched, work.searched.winner.subnetwork
     point = winner if budget is None else best_under(work.net, searched.front, budget).subnetwork
-    if point == winner or ask.method not in BANKED:
-        return replace(work, ask=ask), point, PLAN
+    if work.ask.method not in BANKED:
+        return work, point, PLAN
     work.filled(point)
-    return replace(work, ask=ask), point, plan_of(point)
+    return work, point, PLAN if point == winner else plan_of(point)

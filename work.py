@@ -22,7 +22,7 @@ from .models.sequence import compensated_in_sequence
 from .models.specs import constructor
 from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
-from .pipeline import fill_bank, finetune, search_under
+from .pipeline import BANKED, fill_bank, finetune, search_under
 from .report import write
 from .results import Results
 from .search.interim import Interim
@@ -140,7 +140,8 @@ class Search(Work):
 
     def filled(self, point: Subnetwork) -> MemoryBank:
         """The memory bank for a point of the front, with what it lacked."""
-        net, data, extent = self.net, self.data, Extent(self.ask.views, bfloat16=self.bfloat16)
+        net, data, ask = self.net, self.data, self.ask
+        extent = Extent(ask.views if ask.method in BANKED else 0, bfloat16=self.bfloat16)
         return fill_bank(net, data, self.grams, self.searched, point, self.out, extent, self.progress)
 
     def transfer(self) -> Outcome:

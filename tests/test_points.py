@@ -17,6 +17,7 @@ import secateur as sc
 from secateur.__main__ import main
 from secateur.ledger import Ledger, asked
 from secateur.models.specs import constructor
+from secateur.models.subnetwork import Subnetwork
 from secateur.pipeline import silent
 from secateur.points import tune
 from secateur.stages import opened
@@ -42,7 +43,9 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("points")
     (folder / "net.py").write_text(NET)
     model = f"{folder / 'net.py'}:make"
-    ask = sc.Ask(model=model, input="3x16x16", flops="30%..70%", trials=4, epochs=1, least=("20%",), method="ce")
+    ask = sc.Ask(
+        model=model, input="3x16x16", flops="30%..70%", trials=4, epochs=1, least=("20%",), method="ce", views=1
+    )
     sc.run(ask, folder / "out")
     yield folder / "out"
     torch.set_num_threads(threads)
@@ -98,6 +101,17 @@ def test_a_point_is_taught_by_its_own_teachers_and_those_that_are_there_serve_ag
     assert losses[-1] < held["figures"]["holdout"]["loss"] or len(losses) == 1
     assert teachers[0]["macs"] == point["costs"]["dense"]["macs"]
     assert [t["loss"] for t in point["training"]["teachers"]] == losses
+
+
+def test_views_that_a_run_by_labels_left_out_are_added_when_a_method_of_the_bank_wants_them(out: Path) -> None:
+    teachers = json.loads((out / "bank" / "bank.json").read_text())["teachers"]
+    marks = [Subnetwork(tuple(map(tuple, teacher["kept"]))).mark for teacher in teachers]
+    views = [out / "bank" / f"teacher-{mark}-view-0.safetensors" for mark in marks]
+    for view in views:
+        view.unlink(missing_ok=True)  # another test may have asked for it
+    _, folder = tune(out, method="kdft", seed=3)
+    assert all(view.exists() for view in views)
+    assert json.loads((folder / "architecture.json").read_text())["training"]["method"] == "kdft"
 
 
 def test_torchrun_trains_a_point_together_and_the_first_process_alone_writes_and_speaks(out: Path) -> None:
