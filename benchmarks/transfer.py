@@ -9,7 +9,7 @@ statistics recalibrated. Test images are read once an arm.
 
 methods: 3 epochs, seeds 0-2; those of the bank on three fixed views, each once. singles: the same, seed 0. ablation: 2
 epochs on two fixed views, one factor at a time. schedules: how many epochs to the holdout accuracy of 10 epochs of
-cross-entropy on raw uniform widths. The search and its banks are kept in --work, each arm as it ends in
+cross-entropy on raw uniform widths; and 10 epochs on one fixed view, and of other methods. The search and its banks are kept in --work, each arm as it ends in
 results/transfer.jsonl, so it can be run piece by piece; the table is of what is there.
 """
 
@@ -204,7 +204,11 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
             Arm("ce", 3, bfloat16=False),
         ],
         "ablation": [replace(base, **change) for change in changes],
-        "schedules": [REFERENCE, *(Arm(best, epochs, views=3) for epochs in (1, 2, 3, 5, 10))],
+        "schedules": [
+            REFERENCE,
+            *(Arm(best, epochs, views=3) for epochs in (1, 2, 3, 5, 10)),
+            *(Arm(best, 10, views=1), Arm("kd", 10), Arm("ce", 10)),
+        ],
     }
     return list(dict.fromkeys(arm for name in parts for arm in every[name]))
 
