@@ -9,8 +9,9 @@ statistics recalibrated. Test images are read once an arm.
 
 methods: 3 epochs, seeds 0-2; those of the bank on three fixed views, each once. singles: the same, seed 0. ablation: 2
 epochs on two fixed views, one factor at a time. schedules: how many epochs to the holdout accuracy of 10 epochs of
-cross-entropy on raw uniform widths; and 10 epochs on one fixed view, and of other methods. The search and its banks are kept in --work, each arm as it ends in
-results/transfer.jsonl, so it can be run piece by piece; the table is of what is there.
+cross-entropy on raw uniform widths; and 10 epochs on one fixed view, and of other methods. The search and its banks are
+kept in --work, each arm as it ends in results/transfer.jsonl, so it can be run piece by piece; the table is of what is
+there.
 """
 
 import argparse
