@@ -81,7 +81,7 @@ def test_keys_are_standardised_by_what_is_held() -> None:
 def test_the_loss_is_cross_entropy_and_both_terms() -> None:
     dense, student, images = Net(5, 0).eval(), Net(4, 1), torch.randn(8, PIXELS)
     labels = torch.arange(8) % CLASSES
-    objective = QueuedTransfer(dense, "head", (4, 5), size=16, pull=0.7, contrast=0.3, seed=0)
+    objective = QueuedTransfer(dense, "head", (4, 5), size=16, own=0.2, pull=0.7, contrast=0.3, seed=0)
     logits, embeddings = embed(student, "head", images)
     seen = Seen(logits[None], embeddings[None], labels, torch.full((8,), -1), images[None])
     loss = objective(seen)
@@ -92,7 +92,7 @@ def test_the_loss_is_cross_entropy_and_both_terms() -> None:
     for i in range(8):
         others = [j for j in range(8) if labels[j] != labels[i]]
         each.append(contrasted((queries[i] @ keys[i])[None], queries[i] @ keys[others].T))
-    expected = label_loss(seen) + 0.7 * kl(told, logits, power=1).mean() + 0.3 * torch.stack(each).mean()
+    expected = 0.2 * label_loss(seen) + 0.7 * kl(told, logits).mean() + 0.3 * torch.stack(each).mean()
     torch.testing.assert_close(loss, expected)
 
 

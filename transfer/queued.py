@@ -13,8 +13,8 @@ SIZE = 4096  # embeddings that are held
 class QueuedTransfer:
     """CKT without a bank: cross-entropy, the dense network's logits, and InfoNCE against its latest embeddings.
 
-    L = CE + ``pull`` · mean over views and images of T·KL(dense || student) + ``contrast`` · InfoNCE. The dense network
-    runs along on the student's own view. Its embeddings are the keys: they enter a queue that holds the latest ``size``
+    L = ``own`` · CE + ``pull`` · mean over views and images of T²·KL(dense || student) + ``contrast`` · InfoNCE, weighed
+    as KD weighs its own. The dense network runs along on the student's own view. Its embeddings are the keys: they enter a queue that holds the latest ``size``
     of them (MoCo, He et al. 2020, https://arxiv.org/abs/1911.05722; here what makes the keys is frozen, so that none
     goes stale), are standardised by what the queue holds, as those of the bank are by all of it, and serve as negatives
     of other classes. No image is asked for its position, so that any stream of them will do.
@@ -27,11 +27,13 @@ class QueuedTransfer:
         widths: tuple[int, int],
         *,
         size: int = SIZE,
-        pull: float = 1.0,
-        contrast: float = 0.5,
+        own: float = 0.1,
+        pull: float = 0.9,
+        contrast: float = 0.1,
         seed: int,
     ):
-        self.views, self.dense, self.head, self.pull, self.contrast = 1, dense, head, pull, contrast
+        self.views, self.dense, self.head = 1, dense, head
+        self.own, self.pull, self.contrast = own, pull, contrast
         self.queue, self.projection = Queue(size, widths[1]), projection(*widths, seed)
         self.module: nn.Module = nn.ModuleDict({"queue": self.queue, "projection": self.projection})
 
@@ -43,8 +45,8 @@ class QueuedTransfer:
         queries = F.normalize(self.projection(seen.embeddings), dim=-1)
         positive = (queries * keys).sum(-1, keepdim=True)  # (V, B, 1)
         negative = (queries @ others.T).masked_fill(self.queue.barred(seen.labels), -torch.inf)  # (V, B, size)
-        pull = kl(logits, seen.logits, power=1).mean()
-        return label_loss(seen) + self.pull * pull + self.contrast * contrasted(positive, negative)
+        pull = kl(logits, seen.logits).mean()
+        return self.own * label_loss(seen) + self.pull * pull + self.contrast * contrasted(positive, negative)
 
     def gates(self) -> list[float]:
         """Its one teacher is always heard."""
