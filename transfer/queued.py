@@ -13,11 +13,11 @@ SIZE = 4096  # embeddings that are held
 class QueuedTransfer:
     """CKT without a bank: cross-entropy, the dense network's logits, and InfoNCE against its latest embeddings.
 
-    L = ``own`` · CE + ``pull`` · mean over views and images of T²·KL(dense || student) + ``contrast`` · InfoNCE, weighed
-    as KD weighs its own. The dense network runs along on the student's own view. Its embeddings are the keys: they enter a queue that holds the latest ``size``
-    of them (MoCo, He et al. 2020, https://arxiv.org/abs/1911.05722; here what makes the keys is frozen, so that none
-    goes stale), are standardised by what the queue holds, as those of the bank are by all of it, and serve as negatives
-    of other classes. No image is asked for its position, so that any stream of them will do.
+    L = ``own`` · CE + ``pull`` · mean over views and images of T²·KL(dense || student) + ``contrast`` · InfoNCE. The
+    dense network runs along on the student's own view. Its embeddings are the keys: they enter a queue that holds the
+    latest ``size`` of them (MoCo, He et al. 2020, https://arxiv.org/abs/1911.05722; here what makes the keys is frozen,
+    so that none goes stale), are standardised by what the queue holds, as those of the bank are by all of it, and serve
+    as negatives of other classes. No image is asked for its position, so that any stream of them will do.
     """
 
     def __init__(
