@@ -80,8 +80,8 @@ class Ask:
     precision
         Of the search and of fine-tuning: float32, bfloat16, or auto, which is bfloat16 where the device computes in it.
     views
-        Fixed views of each training image that the memory bank holds beside it as it is, and that fine-tuning shows in
-        turn. Default: 0, each view is new and teachers speak of the image as it is.
+        Of ckt, ckt-kl and kdft: fixed views of each training image that teachers speak of, and that fine-tuning shows
+        in turn. With 0 each view is new, and teachers speak of the image as it is.
     seed
         The same seed gives the same result on the same machine.
     divisor
@@ -123,7 +123,7 @@ class Ask:
     storage: str | None = None
     epochs: int = 10
     precision: str = "auto"
-    views: int = 0
+    views: int = 3
     seed: int = 0
     divisor: int = 1
     freeze: tuple[str, ...] = ()

@@ -181,6 +181,14 @@ def test_more_views_are_added_to_a_bank_and_what_is_there_stays(
     assert len(opened(tmp_path).fixed) == 3  # asked for none, and those that are there are not forgotten
 
 
+def test_teachers_in_bfloat16_say_nearly_the_same(tmp_path: Path) -> None:
+    exact, quick = opened(tmp_path / "exact"), opened(tmp_path / "quick", extent=Extent(bfloat16=True))
+    for one, two in zip((*exact.logits, *exact.embeddings), (*quick.logits, *quick.embeddings), strict=True):
+        assert two.dtype is torch.float16
+        assert not torch.equal(one, two)
+        torch.testing.assert_close(two, one, atol=0.05, rtol=0.05)
+
+
 def test_of_many_classes_the_likely_ones_and_the_rest_are_kept(tmp_path: Path) -> None:
     whole, few = opened(tmp_path / "whole"), opened(tmp_path / "few", extent=Extent(views=1, many=3, kept=2))
     assert [tuple(each.shape) for each in few.logits] == [(90, 3)] * 3
