@@ -8,7 +8,7 @@ statistics recalibrated. Test images are read once an arm.
     python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--parts methods singles ablation schedules]
 
 methods: 3 epochs, seeds 0-2; those of the bank on three fixed views, each once. singles: the same, seed 0. ablation: 2
-epochs on two fixed views, one factor at a time. schedules: how many epochs to the holdout accuracy of 10 epochs of
+epochs on fixed views, one factor at a time. schedules: how many epochs to the holdout accuracy of 10 epochs of
 cross-entropy on raw uniform widths; and 10 epochs on one fixed view, and of other methods. The search and its banks are
 kept in --work, each arm as it ends in results/transfer.jsonl, so it can be run piece by piece; the table is of what is
 there.
@@ -188,7 +188,7 @@ def learn(arm: Arm, cifar: str, images: int, folder: Path) -> dict[str, Any]:
 
 def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
     """The fine-tunings of these parts; ``best``: the method that stands for the bank."""
-    base = Arm(best, 2, views=2)
+    base = Arm(best, 2, views=3)
     changes: list[dict[str, Any]] = [{}, {"views": 0}, {"views": 1}, {"kept": KEPT, "views": 0}]
     changes += [{"choice": "best", "views": 0}, {"teachers": 1}, {"teachers": 3}]
     changes += [{"method": m} for m in ("ckt", "ckt-kl", "kdft", "ckt, random negatives", "ckt, two views")]
@@ -199,7 +199,7 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
             *(Arm(method, 3, seed, views=3) for method in ("kdft", "ckt-kl", "ckt") for seed in seeds),
         ],
         "singles": [
-            *(Arm(method, 3) for method in ("crd", "kdft", best, "ckt, weighed as published")),
+            *(Arm(method, 3) for method in ("crd", best, "kdft", "ckt, weighed as published")),
             *(Arm("ce", 3, student="uniform"), Arm(best, 3, student="uniform", views=3)),
             Arm("ce", 3, start="raw"),
             Arm("ce", 3, bfloat16=False),
