@@ -5,32 +5,34 @@ uniform widths in L1's order, and inherited weights. SGD, Nesterov 0.9, batch 12
 pad-4 crop and flip, the student in bfloat16 autocast (faster on this CPU; one arm is float32), last epoch's weights,
 statistics recalibrated. Test images are read once an arm.
 
-    python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--parts methods singles ablation schedules]
+    python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--parts methods singles ablation schedules steps]
 
 methods: 3 epochs, seeds 0-2; those of the bank on three fixed views, each once. singles: the same, seed 0. ablation: 2
 epochs on fixed views, one factor at a time. schedules: how many epochs to the holdout accuracy of 10 epochs of
-cross-entropy on raw uniform widths; and 10 epochs on one fixed view, and of other methods. The search and its banks are
-kept in --work, each arm as it ends in results/transfer.jsonl, so it can be run piece by piece; the table is of what is
-there.
+cross-entropy on raw uniform widths; and 10 epochs on one fixed view, and of other methods. steps: what one step costs,
+methods in turns. The search and its banks are kept in --work, each arm as it ends in results/transfer.jsonl, so it can
+be run piece by piece; --draw makes the table of what is there.
 """
 
 import argparse
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from conditions import conditions
 from matplotlib.figure import Figure
+from torch import nn
 from trained import trained
-from tuned import each_once, figures, opened, part
+from tuned import each_once, figures, finished, opened, part
 
 import secateur as sc
 from secateur.data import Data
@@ -41,16 +43,18 @@ from secateur.models.memory import keep_freed
 from secateur.models.sequence import compensated_in_sequence
 from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork, strongest
-from secateur.pipeline import METHODS, Lesson, embedding_width
+from secateur.pipeline import BANKED, METHODS, Lesson, embedding_width
 from secateur.search.filters import l1
 from secateur.search.interim import Interim, Records
 from secateur.transfer.bank import PLAN, MemoryBank, Teacher, choose_teachers, open_bank
-from secateur.transfer.finetune import Recipe, finetune
+from secateur.transfer.finetune import Recipe, Step, finetune
 from secateur.transfer.objectives import ContrastiveTransfer, CrossEntropy, Objective, drawn
 from secateur.transfer.record import Extent, record
 
 RESULTS = Path(__file__).parent / "results"
 NET, BUDGET, SAMPLE, KEPT = "resnet20", "50%", 1000, 3
+SECONDS = "seconds.json"
+ROUNDS = 25  # of steps that are timed
 PLANS = {"searched": PLAN, "uniform": "uniform.json", "best": "best.json"}
 
 
@@ -75,6 +79,7 @@ class Arm:
 
 
 REFERENCE = Arm("ce", 10, student="uniform", start="raw")  # whose holdout accuracy is to be reached sooner
+PACED = [Arm(method, 3, views=3) for method in BANKED] + [Arm(m, 3) for m in ("ce", "kd", "dkd", "ce, two views")]
 
 
 def twice(lesson: Lesson) -> Objective:
@@ -111,11 +116,16 @@ def given(cifar: str, images: int) -> tuple[Data, sc.Supernet, dict[str, Gram]]:
 
 
 def prepare(cifar: str, images: int, folder: Path, trials: int, jobs: Sequence[Arm]) -> dict[str, Any]:
-    """Search, uniform widths, and the banks that these arms need, in ``folder``; what is there is not done again."""
+    """Search, uniform widths, and the banks that these arms need, in ``folder``; what is there is not done again.
+
+    ``seconds``: of what was made now, and of what an earlier call made.
+    """
     data, net, known = given(cifar, images)
+    seconds = json.loads((folder / SECONDS).read_text()) if (folder / SECONDS).exists() else {}
     start = time.perf_counter()
     found = sc.find(net, data, BUDGET, trials=trials, storage=folder)
-    seconds = {"search and bank": time.perf_counter() - start}
+    if not (folder / "searched.json").exists():
+        seconds["search, bank on three views"] = time.perf_counter() - start
     widths = budget.uniform(net.space, net.budget(BUDGET))
     uniform = strongest(l1(net, data.holdout), widths)
     (folder / "searched.json").write_text(found.best().to_json())
@@ -131,14 +141,15 @@ def prepare(cifar: str, images: int, folder: Path, trials: int, jobs: Sequence[A
     if any(arm.choice == "best" for arm in jobs):
         chosen["best"] = lowest(interims, net.dense, found.best()), Extent(bfloat16=True)
     for name, (teachers, extent) in chosen.items():
-        start = time.perf_counter()
         run = partial(record, net, teachers, known, data.train, data=data.fingerprint)
         for done in run(folder=folder / "bank", extent=extent, plan=PLANS[name]):
             print(f"bank of {name}: {done}", end="\r", flush=True)
-        seconds[f"bank, {name}"] = time.perf_counter() - start
-    if any(arm.kept for arm in jobs):
+    if any(arm.kept for arm in jobs) and not (folder / "few").exists():
         few = Extent(many=KEPT, kept=KEPT, bfloat16=True)
+        start = time.perf_counter()
         list(record(net, searched, known, data.train, folder / "few", data.fingerprint, few))
+        seconds["bank on no views"] = time.perf_counter() - start
+    (folder / SECONDS).write_text(json.dumps(seconds))
     listed = {name: [{"macs": t.macs, "loss": t.loss} for t in each] for name, (each, _) in chosen.items()}
     return {"winner": found.winner.about(), "teachers": listed, "seconds": seconds}
 
@@ -160,30 +171,50 @@ def bank_of(arm: Arm, data: Data, folder: Path, own: Path) -> MemoryBank:
     return replace(bank, folder=own, teachers=bank.teachers[:count], logits=bank.logits[:count], fixed=fixed)
 
 
-def learn(arm: Arm, cifar: str, images: int, folder: Path) -> dict[str, Any]:
-    """Fine-tune, recalibrate, score; ``making``: seconds to mine negatives, where the method does."""
-    torch.set_num_threads(1)
+def training(arm: Arm, cifar: str, images: int, folder: Path, own: Path) -> tuple[nn.Module, Objective, Iterator[Step]]:
+    """The student, its objective, and the steps that train it."""
     data, net, known = given(cifar, images)
     subnetwork = Subnetwork.from_json((folder / f"{arm.student}.json").read_text())
     raw = arm.start == "raw"
     model = slim(net, subnetwork) if raw else compensated_in_sequence(net, subnetwork, known, data.train)
+    width = embedding_width(model, net.head, data)
+    objective = ARMS[arm.method](Lesson(net, bank_of(arm, data, folder, own), data, width, arm.seed))
+    recipe = Recipe(
+        arm.epochs, learning_rate=arm.learning_rate, seed=arm.seed, fixed_views=arm.views, bfloat16=arm.bfloat16
+    )
+    return model, objective, finetune(model, net.head, data.train, objective, recipe)
+
+
+def learn(arm: Arm, cifar: str, images: int, folder: Path) -> dict[str, Any]:
+    """Fine-tune, recalibrate, score; ``making``: seconds to mine negatives, where the method does."""
+    torch.set_num_threads(1)
+    data, _, _ = given(cifar, images)
     with TemporaryDirectory() as own:
         start = time.perf_counter()
-        width = embedding_width(model, net.head, data)
-        objective = ARMS[arm.method](Lesson(net, bank_of(arm, data, folder, Path(own)), data, width, arm.seed))
+        model, objective, steps = training(arm, cifar, images, folder, Path(own))
         making = time.perf_counter() - start
-        recipe = Recipe(
-            arm.epochs,
-            learning_rate=arm.learning_rate,
-            seed=arm.seed,
-            fixed_views=arm.views,
-            bfloat16=arm.bfloat16,
-        )
-        *_, last = finetune(model, net.head, data.train, objective, recipe)
+        *_, last = steps
     recalibrate_as_trained(model, data.train)
     scores = {split: figures(evaluate(model, getattr(data, split))) for split in ("holdout", "test")}
     times = {"seconds": round(last.seconds, 1), "making": round(making, 1), "steps": last.steps}
     return {**scores, **times, "views": objective.views, "gates": objective.gates()}
+
+
+def paced(cifar: str, images: int, folder: Path) -> dict[str, float]:
+    """Seconds of one thread that a step takes: the median over rounds in which the methods take turns."""
+    torch.set_num_threads(1)
+    seconds: dict[str, list[float]] = {arm.method: [] for arm in PACED}
+    with ExitStack() as stack:
+        folders = [Path(stack.enter_context(TemporaryDirectory())) for _ in PACED]
+        running = [training(arm, cifar, images, folder, own)[2] for arm, own in zip(PACED, folders, strict=True)]
+        for each in running:
+            next(each)
+        for _ in range(ROUNDS):
+            for arm, each in zip(PACED, running, strict=True):
+                start = time.process_time()
+                next(each)
+                seconds[arm.method].append(time.process_time() - start)
+    return {method: round(median(each), 4) for method, each in seconds.items()}
 
 
 def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
@@ -205,6 +236,7 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
             Arm("ce", 3, bfloat16=False),
         ],
         "ablation": [replace(base, **change) for change in changes],
+        "steps": [],
         "schedules": [
             REFERENCE,
             *(Arm(best, epochs, views=3) for epochs in (1, 2, 3, 5, 10)),
@@ -215,20 +247,17 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each arm over its seeds: mean and spread of accuracy, seconds a step, and that over cross-entropy's."""
+    """Each arm over its seeds: mean and spread of accuracy, and seconds of training."""
     groups = defaultdict(list)
     for row in rows:
         groups[json.dumps({k: v for k, v in row["arm"].items() if k != "seed"})].append(row)
-    alike = {"method": "ce", "student": "searched", "start": "sequence", "bfloat16": True}
-    plain = [r["seconds"] / r["steps"] for r in rows if alike.items() <= r["arm"].items()]
     lines = []
     for key, runs in groups.items():
         line: dict[str, Any] = {**json.loads(key), "seeds": [r["arm"]["seed"] for r in runs]}
         for split in ("holdout", "test"):
             found = [r[split]["accuracy"] for r in runs]
             line[split] = {"mean": fmean(found), "std": stdev(found) if len(found) > 1 else None}
-        line["step"] = fmean(r["seconds"] / r["steps"] for r in runs)
-        lines.append({**line, "over_ce": line["step"] / fmean(plain) if plain else None})
+        lines.append({**line, "seconds": fmean(r["seconds"] for r in runs)})
     return lines
 
 
@@ -256,24 +285,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cifar", help="the image folder that unpack.py laid out")
     parser.add_argument("--work", type=Path, required=True, help="a folder for the search and its banks")
-    parser.add_argument("--parts", nargs="+", default=["methods", "singles", "ablation", "schedules"])
+    parser.add_argument("--parts", nargs="+", default=["methods", "singles", "ablation", "schedules", "steps"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--best", default="ckt", help="the method that stands for the bank")
     parser.add_argument("--only", nargs="+", help="of the parts, the arms of these methods")
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--images", type=int, default=0, help="of each split; 0: all")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--draw", action="store_true", help="train nothing more")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     keep_freed()
     jobs = [arm for arm in arms(asked.parts, asked.seeds, asked.best) if not asked.only or arm.method in asked.only]
-    about = prepare(asked.cifar, asked.images, asked.work, asked.trials, jobs)
+    if asked.draw:
+        done = finished(asked.out / "transfer.jsonl")
+        jobs = [job for job in jobs if json.dumps(asdict(job)) in done]
+    needed = [*jobs, *(PACED if "steps" in asked.parts else ())]
+    about = prepare(asked.cifar, asked.images, asked.work, asked.trials, needed)
     work = partial(learn, cifar=asked.cifar, images=asked.images, folder=asked.work)
     results = each_once(jobs, work, asked.out / "transfer.jsonl", asked.processes)
     rows = [{"arm": asdict(job), **result} for job, result in zip(jobs, results, strict=True)]
     lines = table(rows)
     for line in lines:
         print(line)
+    if "steps" in asked.parts:
+        about["seconds_a_step"] = paced(asked.cifar, asked.images, asked.work)
     result = {**conditions(), "images": asked.images or "all", "trials": asked.trials, **about}
     (asked.out / "transfer.json").write_text(json.dumps({**result, "arms": lines, "rows": rows}, indent=1) + "\n")
     if "schedules" in asked.parts:
