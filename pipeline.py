@@ -120,7 +120,8 @@ METHODS: dict[str, Callable[[Lesson], Objective]] = {
     "ce": ce,
 }
 
-BANKED = ("ckt", "ckt-kl", "kdft")  # those that learn from what the bank holds
+# Those that learn from what the bank holds, and from how many of its teachers.
+BANKED = {"ckt": TEACHERS, "ckt-kl": TEACHERS, "kdft": 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,9 +266,10 @@ def fill_bank(
 
     The winner's is bank.json; another point's has a plan of its own there, and shares what teachers they share.
     """
-    teachers, train = choose_teachers(searched.interims, net.dense, point), data.train
+    teachers, train = choose_teachers(searched.interims, net.dense, point)[: extent.teachers], data.train
     size = extent.bytes(len(train), len(data.classes), embedding_width(net.model, net.head, data), len(teachers))
-    what = f"memory bank, {size / 1e6:.3g} MB" + (f", {len(teachers)} teachers" if len(teachers) < TEACHERS else "")
+    fewer = f", {len(teachers)} teachers" if len(teachers) < extent.teachers else ""
+    what = f"memory bank, {size / 1e6:.3g} MB{fewer}"
     plan = PLAN if point == searched.winner.subnetwork else plan_of(point)
     bank, total = folder / "bank", len(teachers) * (1 + extent.views) * len(train)
     for done in record(net, teachers, known, train, bank, data.fingerprint, extent, plan):

@@ -133,16 +133,23 @@ class Search(Work):
         """Whether teachers and student run in it."""
         return in_bfloat16(self.ask.precision, self.net)
 
+    @property
+    def extent(self) -> Extent:
+        """Of the bank: what the method listens to; the images as they are, where it has teachers of its own."""
+        method = self.ask.method
+        views, teachers = (self.ask.views, BANKED[method]) if method in BANKED else (0, TEACHERS)
+        return Extent(views, bfloat16=self.bfloat16, teachers=teachers)
+
     def bank(self) -> Outcome:
-        """What five teachers know of every training image, or as many as lie between dense and winner."""
+        """What its teachers know of every training image: five, or as many as lie between dense and winner."""
         teachers = self.filled(self.searched.winner.subnetwork).teachers
-        return {"teachers": [{"macs": t.macs, "loss": t.loss} for t in teachers], "missing": TEACHERS - len(teachers)}
+        listed = [{"macs": t.macs, "loss": t.loss} for t in teachers]
+        return {"teachers": listed, "missing": self.extent.teachers - len(teachers)}
 
     def filled(self, point: Subnetwork) -> MemoryBank:
         """The memory bank for a point of the front, with what it lacked."""
-        net, data, ask = self.net, self.data, self.ask
-        extent = Extent(ask.views if ask.method in BANKED else 0, bfloat16=self.bfloat16)
-        return fill_bank(net, data, self.grams, self.searched, point, self.out, extent, self.progress)
+        net, data = self.net, self.data
+        return fill_bank(net, data, self.grams, self.searched, point, self.out, self.extent, self.progress)
 
     def transfer(self) -> Outcome:
         """Fine-tune the winner from the bank."""

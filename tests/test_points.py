@@ -85,6 +85,8 @@ def test_done_once_it_is_not_done_again_but_another_method_is(out: Path) -> None
     assert other != first[1]
     record = json.loads((other / "architecture.json").read_text())
     assert (record["training"]["method"], record["training"]["seed"]) == ("kdft", 5)
+    (plan,) = (out / "bank").glob("bank-*.json")
+    assert len(json.loads(plan.read_text())["teachers"]) == 1  # the dense network is all that it listens to
 
 
 def test_a_point_is_taught_by_its_own_teachers_and_those_that_are_there_serve_again(out: Path) -> None:
@@ -109,9 +111,9 @@ def test_views_that_a_run_by_labels_left_out_are_added_when_a_method_of_the_bank
     views = [out / "bank" / f"teacher-{mark}-view-0.safetensors" for mark in marks]
     for view in views:
         view.unlink(missing_ok=True)  # another test may have asked for it
-    _, folder = tune(out, method="kdft", seed=3)
+    _, folder = tune(out, method="ckt-kl", seed=3)
     assert all(view.exists() for view in views)
-    assert json.loads((folder / "architecture.json").read_text())["training"]["method"] == "kdft"
+    assert json.loads((folder / "architecture.json").read_text())["training"]["method"] == "ckt-kl"
 
 
 def test_torchrun_trains_a_point_together_and_the_first_process_alone_writes_and_speaks(out: Path) -> None:

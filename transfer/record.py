@@ -19,7 +19,7 @@ from ..models.slim import kept_places
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..models.trace import evaluating
-from .bank import PLAN, Teacher, file_of, read, read_plan
+from .bank import PLAN, TEACHERS, Teacher, file_of, read, read_plan
 from .condensed import condensed
 
 Rows: TypeAlias = dict[str, Tensor]  # by name, what is stored of some images (B, ...)
@@ -31,13 +31,14 @@ DTYPES = {"F16": torch.float16, "I16": torch.int16}  # as safetensors calls them
 class Extent:
     """How much a bank holds: ``views`` of each image beside it as it is; of more than ``many`` classes ``kept``.
 
-    Teachers run in ``bfloat16`` where the student will.
+    ``teachers``: at most, the best of those that a bank may have. They run in ``bfloat16`` where the student will.
     """
 
     views: int = 0
     many: int = 256
     kept: int = 32
     bfloat16: bool = False
+    teachers: int = TEACHERS
 
     def bytes(self, images: int, classes: int, width: int, teachers: int) -> int:
         """The size of a bank of embeddings of ``width``. Logits and embeddings have 2 bytes a number, classes too."""
