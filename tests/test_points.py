@@ -93,7 +93,8 @@ def test_a_point_is_taught_by_its_own_teachers_and_those_that_are_there_serve_ag
     before = contents(out / "bank")
     _, folder = tune(out, "60%", method="ckt-kl")
     after = contents(out / "bank")
-    assert {name: after[name] for name in before} == before
+    said = {name: text for name, text in before.items() if name.startswith("teacher-")}
+    assert {name: after[name] for name in said} == said
     (plan,) = (name for name in after if name.startswith("bank-"))
     point = json.loads((folder / "architecture.json").read_text())
     teachers = json.loads(after[plan])["teachers"]
