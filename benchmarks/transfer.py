@@ -230,7 +230,7 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
             *(Arm(method, 3, seed, views=3) for method in ("kdft", "ckt-kl", "ckt") for seed in seeds),
         ],
         "singles": [
-            *(Arm(method, 3) for method in ("crd", best, "kdft", "ckt, weighed as published")),
+            *(Arm(method, 3) for method in ("crd", "ckt, weighed as published")),
             *(Arm("ce", 3, student="uniform"), Arm(best, 3, student="uniform", views=3)),
             Arm("ce", 3, start="raw"),
             Arm("ce", 3, bfloat16=False),
