@@ -89,11 +89,11 @@ def twice(lesson: Lesson) -> Objective:
 
 def bent(lesson: Lesson, **changes: Any) -> Objective:
     """CKT with some of its parts changed."""
-    usual = {"own": 0.1, "pull": 0.9, "contrast": 0.1, "power": 2, "views": 1, "seed": lesson.seed}
+    usual: dict[str, Any] = {"own": 0.1, "pull": 0.9, "contrast": 0.1, "power": 2, "views": 1, "seed": lesson.seed}
     return ContrastiveTransfer(lesson.bank, lesson.data.train.labels, lesson.width, **{**usual, **changes})
 
 
-PUBLISHED = {"own": 1.0, "pull": 1.0, "contrast": 0.5, "power": 1, "views": 2}
+PUBLISHED: dict[str, Any] = {"own": 1.0, "pull": 1.0, "contrast": 0.5, "power": 1, "views": 2}
 ARMS: dict[str, Callable[[Lesson], Objective]] = {
     **METHODS,
     "ce, two views": twice,
