@@ -27,22 +27,22 @@ __version__ = "0.1.0"
 
 # Where each public name lives; imported when it is first used, so that help needs no torch.
 _HOMES = {
-    "Ask": "ledger",
+    "Ask": "ask",
     "Data": "data",
     "Found": "pipeline",
     "SecateurError": "models.errors",
     "Subnetwork": "models.subnetwork",
     "Supernet": "models.supernet",
-    "blockwise": "learning",
+    "blockwise": "distil",
     "constructor": "models.specs",
     "find": "pipeline",
     "finetune": "pipeline",
-    "kddp": "learning",
+    "kddp": "distil",
     "load": "models.architecture",
     "load_weights": "models.weights",
     "open_data": "data",
     "pareto": "front",
-    "pdd": "learning",
+    "pdd": "distil",
     "run": "stages",
     "save": "models.architecture",
 }

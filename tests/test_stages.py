@@ -109,7 +109,7 @@ def test_the_run_directory_holds_what_the_page_says(run: Run) -> None:
         "best/weights.safetensors",
     }
     teachers = [name for name in contents(run.out) if "teacher-" in name]
-    assert len(teachers) == len(run.outcome["bank"]["teachers"]) > 1
+    assert len(teachers) == (1 + sc.Ask.views) * len(run.outcome["bank"]["teachers"]) > 4
 
 
 def test_run_json_says_what_was_asked_and_what_every_stage_cost(run: Run) -> None:
