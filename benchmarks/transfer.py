@@ -228,11 +228,11 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
         "methods": [
             *(Arm(method, 3, seed) for method in ("ce", "ce, two views", "kd", "dkd") for seed in seeds),
             *(Arm(method, 3, seed, views=3) for method in ("kdft", "ckt-kl", "ckt") for seed in seeds),
+            *(Arm("ce", 3, seed, start="raw") for seed in seeds),
         ],
         "singles": [
             *(Arm(method, 3) for method in ("crd", "ckt, weighed as published")),
             *(Arm("ce", 3, student="uniform"), Arm(best, 3, student="uniform", views=3)),
-            Arm("ce", 3, start="raw"),
             Arm("ce", 3, bfloat16=False),
         ],
         "ablation": [replace(base, **change) for change in changes],
