@@ -23,7 +23,7 @@ from .models.supernet import Supernet
 from .search.interim import Interim, Records
 from .search.refine import Sampler
 from .search.widths import Plan, Progress, Searched, search_widths
-from .transfer.bank import PLAN, TEACHERS, MemoryBank, choose_teachers, open_bank, plan_of
+from .transfer.bank import TEACHERS, MemoryBank, choose_teachers, open_bank, plan_of
 from .transfer.crd import RepresentationDistillation
 from .transfer.finetune import Recipe
 from .transfer.finetune import finetune as train
@@ -61,19 +61,12 @@ class Lesson:
 
 def ckt(lesson: Lesson) -> Objective:
     """Cross-entropy, gated teachers and InfoNCE against the bank, weighed as KD weighs its own."""
-    return _contrastive(lesson, 0.1)
+    return ContrastiveTransfer(lesson.bank, lesson.data.train.labels, lesson.width, seed=lesson.seed)
 
 
 def ckt_kl(lesson: Lesson) -> Objective:
     """Cross-entropy and gated teachers only."""
-    return _contrastive(lesson, 0.0)
-
-
-def _contrastive(lesson: Lesson, contrast: float) -> Objective:
-    labels, width, seed = lesson.data.train.labels, lesson.width, lesson.seed
-    return ContrastiveTransfer(
-        lesson.bank, labels, width, own=0.1, pull=0.9, contrast=contrast, power=2, views=1, seed=seed
-    )
+    return ContrastiveTransfer(lesson.bank, lesson.data.train.labels, lesson.width, contrast=0.0, seed=lesson.seed)
 
 
 def ce(lesson: Lesson) -> Objective:
@@ -216,13 +209,14 @@ def finetune(
     """
     if method not in METHODS:
         raise SecateurError(f"no method is called {method!r}; give {', '.join(METHODS)}")
-    if method in BANKED and views > len(bank.fixed):
+    views = views if method in BANKED else 0
+    if views > len(bank.fixed):
         raise SecateurError(f"views={views}, and the bank holds {len(bank.fixed)} of each image; give at most as many")
     data = data.suited(net.model)
     known = grams(net, data.train) if known is None else known
     model = compensated_in_sequence(net, subnetwork, known, data.train)
     objective = METHODS[method](Lesson(net, bank, data, embedding_width(model, net.head, data), seed))
-    recipe = replace(recipe, epochs=epochs, seed=seed, fixed_views=views if method in BANKED else 0)
+    recipe = replace(recipe, epochs=epochs, seed=seed, fixed_views=views)
     for step in train(model, net.head, data.train, objective, recipe, folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
     recalibrate_as_trained(model, data.train)
@@ -270,7 +264,7 @@ def fill_bank(
     size = extent.bytes(len(train), len(data.classes), embedding_width(net.model, net.head, data), len(teachers))
     fewer = f", {len(teachers)} teachers" if len(teachers) < extent.teachers else ""
     what = f"memory bank, {size / 1e6:.3g} MB{fewer}"
-    plan = PLAN if point == searched.winner.subnetwork else plan_of(point)
+    plan = plan_of(point, searched.winner.subnetwork)
     bank, total = folder / "bank", len(teachers) * (1 + extent.views) * len(train)
     for done in record(net, teachers, known, train, bank, data.fingerprint, extent, plan):
         progress(what, done, total)

@@ -65,4 +65,4 @@ def _prepared(
     if work.ask.method not in BANKED:
         return work, point, PLAN
     work.filled(point)
-    return work, point, PLAN if point == winner else plan_of(point)
+    return work, point, plan_of(point, winner)

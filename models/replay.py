@@ -62,15 +62,14 @@ def replayed(
 @contextmanager
 def _each_child(model: nn.Module, names: Collection[str], around: Callable[[str, Forward], Forward]) -> Iterator[None]:
     """These children with another forward, and as they were afterwards."""
-    children = [(name, child.__dict__, child.__dict__.get("forward")) for name, child in model.named_children()]
-    children = [each for each in children if each[0] in names]
+    children = [(name, child, child.__dict__.get("forward")) for name, child in model.named_children() if name in names]
     try:
-        for name, attributes, _ in children:
-            attributes["forward"] = around(name, getattr(model, name).forward)
+        for name, child, _ in children:
+            child.__dict__["forward"] = around(name, child.forward)
         yield
     finally:
-        for _, attributes, own in children:
-            attributes.update(forward=own) if own else attributes.pop("forward")
+        for _, child, own in children:
+            child.__dict__.update(forward=own) if own else child.__dict__.pop("forward")
 
 
 def _one(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

@@ -51,7 +51,8 @@ def seen(batch: int = 6, views: int = 2, seed: int = 0) -> Seen:
 
 
 def transfer(folder: Path, pull: float = 1.0, contrast: float = 0.5, seed: int = 0) -> ContrastiveTransfer:
-    return ContrastiveTransfer(made_up(folder), LABELS, WIDTH, pull=pull, contrast=contrast, seed=seed)
+    bank = made_up(folder)
+    return ContrastiveTransfer(bank, LABELS, WIDTH, own=1.0, pull=pull, contrast=contrast, power=1, views=2, seed=seed)
 
 
 @pytest.mark.parametrize("views", [1, 2, 3])
@@ -195,7 +196,7 @@ def test_teachers_speak_of_the_very_views_that_are_seen_where_those_are_fixed(tm
     assert torch.equal(found, torch.stack([fixed[view].at(batch.indices) for view in (3, 1)]))
     told = Distillation(cached(both), hinton, 0.0)(batch._replace(fixed=(3, 1)))
     torch.testing.assert_close(told, 0.9 * kl(found[:, :, 0], batch.logits).mean())
-    objective = ContrastiveTransfer(both, LABELS, WIDTH, pull=1.0, contrast=0.0, seed=0)
+    objective = ContrastiveTransfer(both, LABELS, WIDTH, own=1.0, pull=1.0, contrast=0.0, power=1, views=2, seed=0)
     loss = objective(batch._replace(fixed=(3, 1)))
     torch.testing.assert_close(loss, label_loss(batch) + gated_transfer(found, batch.logits))
 

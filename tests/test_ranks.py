@@ -40,7 +40,7 @@ def trained(folder: Path, recipe: Recipe, seed: int = 0) -> dict[str, Tensor]:
     labels, logits = torch.arange(IMAGES) % CLASSES, torch.randn(2, IMAGES, CLASSES, generator=random)
     teachers = (Teacher(Subnetwork(((0,),)), 0.0, 1), Teacher(Subnetwork(((1,),)), 1.0, 1))
     bank = MemoryBank(folder, teachers, tuple(logits.half()), tuple(torch.randn(2, IMAGES, 7, generator=random).half()))
-    objective = ContrastiveTransfer(bank, labels, 6, pull=1.0, contrast=0.5, seed=seed)
+    objective = ContrastiveTransfer(bank, labels, 6, own=1.0, pull=1.0, contrast=0.5, power=1, views=2, seed=seed)
     torch.manual_seed(seed)
     model, split = Net(), Images(lambda chunks: (pixels[chunk] for chunk in chunks), labels, (3, 8, 8))
     steps = list(finetune(model, "head", split, objective, recipe, folder / "run"))

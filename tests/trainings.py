@@ -57,7 +57,7 @@ def contrastive(folder: Path) -> Objective:
     teachers = (Teacher(Subnetwork(((0,),)), 0.0, 1), Teacher(Subnetwork(((1,),)), 1.0, 1))
     fixed = tuple(MemoryBank(folder, teachers, tuple(view.half()), ()) for view in views)
     bank = MemoryBank(folder, teachers, tuple(logits.half()), tuple(embeddings.half()), fixed=fixed)
-    return ContrastiveTransfer(bank, labels, 6, pull=1.0, contrast=0.5, seed=0)
+    return ContrastiveTransfer(bank, labels, 6, own=1.0, pull=1.0, contrast=0.5, power=1, views=2, seed=0)
 
 
 OBJECTIVES = pytest.mark.parametrize("make", [cross_entropy, contrastive])

@@ -161,9 +161,9 @@ def read(path: Path, images: int) -> dict[str, Tensor]:
     return tensors
 
 
-def plan_of(student: Subnetwork) -> str:
-    """The name of the file that lists the teachers of a student that is not the winner."""
-    return f"bank-{student.mark}.json"
+def plan_of(student: Subnetwork, winner: Subnetwork) -> str:
+    """The name of the file that lists a student's teachers."""
+    return PLAN if student == winner else f"bank-{student.mark}.json"
 
 
 def file_of(teacher: Teacher, view: int | None = None) -> str:

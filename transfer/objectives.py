@@ -155,7 +155,7 @@ class ContrastiveTransfer:
     The keys are the dense network's standardised embeddings and the student's embeddings reach them through one linear
     projection, trained along and thrown away; ``choose`` says which keys are negatives. A term of weight 0
     is not computed. The papers leave the contrastive term open: this is methods 1.3 d, A plus B. EKG has two views, and
-    weights 1, 1 and T · KL, which leaves the teachers little say: KD, 0.1 and 0.9 · T² KL, gives them 36 times as much.
+    weights 1, 1 and T · KL, which leaves teachers little say; these are KD's, 0.1 and 0.9 · T² KL, 36 times as much.
     """
 
     def __init__(
@@ -164,12 +164,12 @@ class ContrastiveTransfer:
         labels: Tensor,
         width: int,
         *,
-        pull: float,
-        contrast: float,
+        own: float = 0.1,
+        pull: float = 0.9,
+        contrast: float = 0.1,
+        power: int = 2,
+        views: int = 1,
         seed: int,
-        own: float = 1.0,
-        power: int = 1,
-        views: int = 2,
         choose: Choice = mined,
     ):
         self.views, self.bank, self.own, self.pull, self.contrast, self.power = views, bank, own, pull, contrast, power
