@@ -5,13 +5,14 @@ uniform widths in L1's order, and inherited weights. SGD, Nesterov 0.9, batch 12
 pad-4 crop and flip, the student in bfloat16 autocast (faster on this CPU; one arm is float32), last epoch's weights,
 statistics recalibrated. Test images are read once an arm.
 
-    python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--parts methods singles ablation schedules steps]
+    python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--parts methods starts singles ablation schedules steps]
 
-methods: 3 epochs, seeds 0-2; those of the bank on three fixed views, each once. singles: the same, seed 0. ablation: 2
-epochs on fixed views, one factor at a time. schedules: how many epochs to the holdout accuracy of 10 epochs of
-cross-entropy on raw uniform widths; and 10 epochs on one fixed view, and of other methods. steps: what one step costs,
-methods in turns. The search and its banks are kept in --work, each arm as it ends in results/transfer.jsonl, so it can
-be run piece by piece; --draw makes the table of what is there.
+methods: 3 epochs, seeds 0-2; those of the bank on three fixed views, each once. starts: the same from inherited weights
+as they are, and two other learning rates, seed 0. singles: what is run at seed 0 only. ablation: 2 epochs on fixed
+views, one factor at a time. schedules: how many epochs to the holdout accuracy of 10 epochs of cross-entropy on raw
+uniform widths; and 10 epochs on one fixed view, and of other methods. steps: what one step costs, methods in turns. The
+search and its banks are kept in --work, each arm as it ends in results/transfer.jsonl, so it can be run piece by piece;
+--draw makes the table of what is there.
 """
 
 import argparse
@@ -55,6 +56,8 @@ RESULTS = Path(__file__).parent / "results"
 NET, BUDGET, SAMPLE, KEPT = "resnet20", "50%", 1000, 3
 SECONDS = "seconds.json"
 ROUNDS = 25  # of steps that are timed
+STARTS = ("raw", "sequence")
+PARTS = ("methods", "starts", "singles", "ablation", "schedules", "steps")
 PLANS = {"searched": PLAN, "uniform": "uniform.json", "best": "best.json"}
 
 
@@ -228,7 +231,15 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
         "methods": [
             *(Arm(method, 3, seed) for method in ("ce", "ce, two views", "kd", "dkd") for seed in seeds),
             *(Arm(method, 3, seed, views=3) for method in ("kdft", "ckt-kl", "ckt") for seed in seeds),
-            *(Arm("ce", 3, seed, start="raw") for seed in seeds),
+        ],
+        "starts": [
+            *(
+                Arm(m, 3, seed, start="raw", views=3 * (m in BANKED))
+                for seed in seeds
+                for m in ("ce", "kd", "kdft", "ckt")
+            ),
+            Arm(best, 10, start="raw", views=3),
+            *(Arm(best, 3, start=start, views=3, learning_rate=rate) for start in STARTS for rate in (0.02, 0.1)),
         ],
         "singles": [
             *(Arm(method, 3) for method in ("crd", "ckt, weighed as published")),
@@ -285,7 +296,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cifar", help="the image folder that unpack.py laid out")
     parser.add_argument("--work", type=Path, required=True, help="a folder for the search and its banks")
-    parser.add_argument("--parts", nargs="+", default=["methods", "singles", "ablation", "schedules", "steps"])
+    parser.add_argument(
+        "--parts", nargs="+", default=["methods", "starts", "singles", "ablation", "schedules", "steps"]
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--best", default="ckt", help="the method that stands for the bank")
     parser.add_argument("--only", nargs="+", help="of the parts, the arms of these methods")
