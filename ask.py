@@ -13,7 +13,7 @@ LEARNT = ("pdd", "kddp", "blockwise")  # methods that learn the widths, where th
 SEARCH = "search"
 # Options that only some methods read.
 READ_BY: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("memory", "latency", "trials", "sampler", "start", "storage", "views", "precision"), (SEARCH,)),
+    **dict.fromkeys(("memory", "latency", "trials", "sampler", "start", "storage", "views"), (SEARCH,)),
     **dict.fromkeys(("flops", "params"), (SEARCH, "pdd")),
     **dict.fromkeys(("teacher", "teacher_weights"), LEARNT),
     **dict.fromkeys(("blocks", "block_strength", "constraint"), ("blockwise",)),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -12,6 +13,7 @@ from .models.architecture import architecture, with_architecture
 from .models.batches import Split
 from .models.errors import SecateurError
 from .models.evaluate import recalibrate_as_trained
+from .models.precision import in_bfloat16
 from .models.supernet import Supernet
 from .pipeline import silent
 from .search.widths import Progress
@@ -35,6 +37,7 @@ def pdd(
     params: str | None = None,
     epochs: int = Ask.epochs,
     seed: int = 0,
+    precision: str = Ask.precision,
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> nn.Module:
@@ -42,11 +45,12 @@ def pdd(
 
     ``budget`` (of MACs) and ``params`` are an extension; without, the width is what training leaves. Here as in the
     other methods the dense network teaches where no ``teacher`` is given, a ``folder`` is taken up where it ended,
-    and a plain network comes back that carries its architecture.
+    student and teacher run in ``precision``, a word of ``secateur.models.precision``, and a plain network comes back
+    that carries its architecture.
     """
     limits = net.budget(budget, params=params) if budget or params else None
     learner = pdd_learner(net, teacher or net.model, budget=limits, seed=seed)
-    return _whole(net, data, learner, "pdd", epochs, seed, folder, progress)
+    return _whole(net, data, learner, "pdd", halves(net, epochs, seed, precision), folder, progress)
 
 
 def kddp(
@@ -58,12 +62,14 @@ def kddp(
     neurons: str = Ask.neurons,
     epochs: int = Ask.epochs,
     seed: int = 0,
+    precision: str = Ask.precision,
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> nn.Module:
     """Distillation with dynamic pruning: idle neurons go during half of the ``epochs``, then distillation goes on."""
-    learner = kddp_of(net, teacher, data.train, halves(epochs, seed)[0], strength, neurons)
-    return _whole(net, data, learner, "kddp", epochs, seed, folder, progress)
+    recipes = halves(net, epochs, seed, precision)
+    learner = kddp_of(net, teacher, data.train, recipes[0], strength, neurons)
+    return _whole(net, data, learner, "kddp", recipes, folder, progress)
 
 
 def blockwise(
@@ -77,6 +83,7 @@ def blockwise(
     blocks: str = Ask.blocks,
     epochs: int = Ask.epochs,
     seed: int = 0,
+    precision: str = Ask.precision,
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> nn.Module:
@@ -84,9 +91,9 @@ def blockwise(
 
     ``strengths``: what the strength is multiplied by in the groups of these names, with wildcards.
     """
-    first = halves(epochs, seed)[0]
-    learner = blockwise_of(net, teacher, data.train, first, strength, strengths or {}, constraint, blocks)
-    return _whole(net, data, learner, "blockwise", epochs, seed, folder, progress)
+    recipes = halves(net, epochs, seed, precision)
+    learner = blockwise_of(net, teacher, data.train, recipes[0], strength, strengths or {}, constraint, blocks)
+    return _whole(net, data, learner, "blockwise", recipes, folder, progress)
 
 
 def kddp_of(
@@ -119,11 +126,12 @@ def blockwise_of(
     return block_after_block(net, reach=far, steps=steps, blocks=strengths, constraint=constraint, **given)
 
 
-def halves(epochs: int, seed: int) -> tuple[Recipe, Recipe]:
+def halves(net: Supernet, epochs: int, seed: int, precision: str) -> tuple[Recipe, Recipe]:
     """The recipes of finding widths and of training with them, together so many epochs."""
     if epochs < 2:
         raise SecateurError(f"epochs={epochs}: half of them find the widths; give 2 or more")
-    return Recipe(epochs=epochs // 2, seed=seed), Recipe(epochs=epochs - epochs // 2, seed=seed)
+    recipe = Recipe(seed=seed, bfloat16=in_bfloat16(precision, net))
+    return replace(recipe, epochs=epochs // 2), replace(recipe, epochs=epochs - epochs // 2)
 
 
 def learn(learner: Learner, split: Split, recipe: Recipe, folder: Path | None, progress: Progress) -> None:
@@ -151,7 +159,8 @@ def finish(
     for step in train(model, net.head, data.train, learner.then, recipe, folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
     recalibrate_as_trained(model, data.train)
-    training = {"method": method, "epochs": recipe.epochs, "seed": recipe.seed, "form": learner.form, "gates_open": []}
+    training = {"method": method, "epochs": recipe.epochs, "seed": recipe.seed, "precision": recipe.precision}
+    training |= {"form": learner.form, "gates_open": []}
     normalisation = {"mean": list(data.train.mean), "std": list(data.train.std)}
     about = {"training": training, "normalisation": normalisation, "classes": list(data.classes)}
     return with_architecture(model, architecture(net, kept, **about)).eval()
@@ -162,12 +171,11 @@ def _whole(
     data: Data,
     learner: Learner,
     method: str,
-    epochs: int,
-    seed: int,
+    recipes: tuple[Recipe, Recipe],
     folder: Path | None,
     progress: Progress,
 ) -> nn.Module:
-    first, second = halves(epochs, seed)
+    first, second = recipes
     data = data.suited(net.model)
     learn(learner, data.train, first, folder / "learn" if folder else None, progress)
     return finish(net, data, learner, method, second, folder / "transfer" if folder else None, progress)

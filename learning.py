@@ -47,10 +47,10 @@ class Learning(Work):
             return {"weights": self.ask.teacher_weights or "the dense network's"}
         return self.trained(self.taught_by.model, "teacher")
 
-    @property
+    @cached_property
     def recipes(self) -> tuple[Recipe, Recipe]:
         """Of the two halves."""
-        return halves(self.ask.epochs, self.ask.seed)
+        return halves(self.net, self.ask.epochs, self.ask.seed, self.ask.precision)
 
     def make(self) -> Learner:
         """A learner that has learnt nothing yet."""

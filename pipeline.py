@@ -194,7 +194,7 @@ def finetune(
     method: str = Ask.method,
     seed: int = 0,
     views: int = Ask.views,
-    recipe: Recipe = Recipe(),  # noqa: B008  # frozen
+    recipe: Recipe | None = None,
     folder: Path | None = None,
     known: Mapping[str, Gram] | None = None,
     progress: Progress = silent,
@@ -204,8 +204,9 @@ def finetune(
     It starts from weights compensated in closed form, in sequence; ``known`` are the dense network's Grams where
     they are at hand. By a method of the bank it sees so many fixed ``views`` of each image, in turn, those that the
     bank holds; by another, or with none, each view is new.
-    ``recipe`` says everything else. A ``folder`` keeps checkpoints and metrics.jsonl, and is taken up. Returns a plain
-    module in evaluation mode, its batch norm recalibrated on training images, that carries its architecture.
+    ``recipe`` says everything else; the usual one is in bfloat16 where the device computes in it. A ``folder`` keeps
+    checkpoints and metrics.jsonl, and is taken up. Returns a plain module in evaluation mode, its batch norm
+    recalibrated on training images, that carries its architecture.
     """
     if method not in METHODS:
         raise SecateurError(f"no method is called {method!r}; give {', '.join(METHODS)}")
@@ -216,14 +217,14 @@ def finetune(
     known = grams(net, data.train) if known is None else known
     model = compensated_in_sequence(net, subnetwork, known, data.train)
     objective = METHODS[method](Lesson(net, bank, data, embedding_width(model, net.head, data), seed))
-    recipe = replace(recipe, epochs=epochs, seed=seed, fixed_views=views)
+    usual = recipe or Recipe(bfloat16=in_bfloat16(Ask.precision, net))
+    recipe = replace(usual, epochs=epochs, seed=seed, fixed_views=views)
     for step in train(model, net.head, data.train, objective, recipe, folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
     recalibrate_as_trained(model, data.train)
     gates = objective.gates()
     teachers = [{"macs": t.macs, "loss": t.loss, "open": share} for t, share in zip(bank.teachers, gates, strict=False)]
-    precision = "bfloat16" if recipe.bfloat16 else "float32"
-    training = {"method": method, "epochs": epochs, "seed": seed, "precision": precision, "gates_open": gates}
+    training = {"method": method, "epochs": epochs, "seed": seed, "precision": recipe.precision, "gates_open": gates}
     training["teachers"] = teachers
     normalisation = {"mean": list(data.train.mean), "std": list(data.train.std)}
     about = {"training": training, "normalisation": normalisation, "classes": list(data.classes)}

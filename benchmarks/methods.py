@@ -15,11 +15,11 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from statistics import mean, stdev
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from secateur.models import budget
 from secateur.models.architecture import architecture_of
 from secateur.models.evaluate import evaluate, recalibrate_as_trained
 from secateur.models.memory import keep_freed
+from secateur.models.precision import in_bfloat16
 from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork, strongest
 from secateur.search.filters import l1
@@ -43,7 +44,16 @@ from secateur.transfer.objectives import CrossEntropy, Distillation, hinton, onl
 RESULTS = Path(__file__).parent / "results"
 SIZES = {"resnet20": 16, "vgg11_bn": 32, "mobilenetv2": 16}
 TRIALS = 30
-STYLES = {"kd": "ks", "uniform": "k^", "size": "kv", "search": "C0*", "pdd": "C1o", "kddp": "C2o", "blockwise": "C3o"}
+STYLES = {
+    "kdft": "kD",
+    "kd": "ks",
+    "uniform": "k^",
+    "size": "kv",
+    "search": "C0*",
+    "pdd": "C1o",
+    "kddp": "C2o",
+    "blockwise": "C3o",
+}
 NOT_ATTEMPTED = [
     "PDD, ResNet-56 to ResNet-20, CIFAR-10: 39.53% of MACs and 32.77% of parameters saved at +0.17",
     "PDD, VGG-16 to VGG-11, CIFAR-10: 74.96% of MACs and 76.43% of parameters saved at -1.34",
@@ -78,9 +88,13 @@ class Class:
         return {"teacher": self.teacher, "epochs": self.job.epochs, "seed": self.job.seed}
 
 
+Arm: TypeAlias = Callable[[Class, Path], tuple[nn.Module, Subnetwork]]
+
+
 def distilled(room: Class, subnetwork: Subnetwork) -> tuple[nn.Module, Subnetwork]:
     """All epochs of plain distillation at fixed widths, from inherited weights."""
-    model, recipe = slim(room.net, subnetwork), Recipe(epochs=room.job.epochs, seed=room.job.seed)
+    model = slim(room.net, subnetwork)
+    recipe = Recipe(room.job.epochs, seed=room.job.seed, bfloat16=in_bfloat16("auto", room.net))
     objective = Distillation(online(room.teacher or room.net.model), hinton, 0.1)
     for _ in finetune(model, None, room.data.train, objective, recipe):
         pass
@@ -106,12 +120,25 @@ def size(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     return distilled(room, strongest(l1(room.net, room.data.holdout), np.array(found)))
 
 
+@lru_cache(maxsize=1)
+def searched(net: str, seed: int) -> tuple[sc.Found, TemporaryDirectory[str]]:
+    """Half of the MACs, searched on digits, with its bank; and the folder where that is."""
+    folder = TemporaryDirectory()
+    return sc.find(*digits(net, seed), "50%", trials=TRIALS, seed=seed, storage=folder.name), folder
+
+
 def search(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     """Half of the MACs, searched, then the default way of fine-tuning."""
-    with TemporaryDirectory() as folder:
-        found = sc.find(room.net, room.data, "50%", trials=TRIALS, seed=room.job.seed, storage=folder)
-        tuned = sc.finetune(room.net, found.best(), found.bank, room.data, epochs=room.job.epochs, seed=room.job.seed)
-    return tuned, found.best()
+    found, job = searched(room.job.net, room.job.seed)[0], room.job
+    return sc.finetune(room.net, found.best(), found.bank, room.data, epochs=job.epochs, seed=job.seed), found.best()
+
+
+def kdft(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
+    """Half of the MACs at uniform widths, by L1, under the dense network's answers from the bank."""
+    net, job, bank = room.net, room.job, searched(room.job.net, room.job.seed)[0].bank
+    chosen = strongest(l1(net, room.data.holdout), budget.uniform(net.space, net.budget("50%")))
+    tuned = sc.finetune(net, chosen, bank, room.data, method="kdft", epochs=job.epochs, seed=job.seed)
+    return tuned, chosen
 
 
 def pdd(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
@@ -119,14 +146,14 @@ def pdd(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     return kept(room, sc.pdd(room.net, room.data, **room.shared))
 
 
-def kddp(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
+def kddp(room: Class, path: Path, strength: float | None = None) -> tuple[nn.Module, Subnetwork]:
     """Idle neurons."""
-    return kept(room, sc.kddp(room.net, room.data, **room.shared))
+    return kept(room, sc.kddp(room.net, room.data, strength=strength, **room.shared))
 
 
-def blockwise(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
+def blockwise(room: Class, path: Path, strength: float | None = None) -> tuple[nn.Module, Subnetwork]:
     """Priced scales."""
-    return kept(room, sc.blockwise(room.net, room.data, **room.shared))
+    return kept(room, sc.blockwise(room.net, room.data, strength=strength, **room.shared))
 
 
 def kept(room: Class, model: nn.Module) -> tuple[nn.Module, Subnetwork]:
@@ -134,7 +161,7 @@ def kept(room: Class, model: nn.Module) -> tuple[nn.Module, Subnetwork]:
     return model, Subnetwork(tuple(tuple(group["kept"]) for group in architecture_of(model)["groups"].values()))
 
 
-ARMS: dict[str, Callable[[Class, Path], tuple[nn.Module, Subnetwork]]] = {
+ARMS: dict[str, Arm] = {
     "kd": kd,
     "pdd": pdd,
     "kddp": kddp,
@@ -142,6 +169,11 @@ ARMS: dict[str, Callable[[Class, Path], tuple[nn.Module, Subnetwork]]] = {
     "search": search,
     "uniform": uniform,
     "size": size,
+    "kdft": kdft,
+}
+STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+SWEEP: dict[str, Arm] = {
+    f"{arm.__name__} {s:g}": partial(arm, strength=s) for arm in (kddp, blockwise) for s in STRENGTHS
 }
 
 
@@ -175,7 +207,7 @@ def taught(job: Job, folder: str, path: Path) -> dict[str, Any]:
     else:
         room = Class(*cifar(folder, job.net, job.start, job.seed), job)
     start = time.perf_counter()
-    model, subnetwork = ARMS[job.arm](room, path)
+    model, subnetwork = {**ARMS, **SWEEP}[job.arm](room, path)
     seconds, net = time.perf_counter() - start, room.net
     costs = {"macs": net.macs(subnetwork), "parameters": net.parameters(subnetwork)}
     dense = {"macs": net.macs(net.dense), "parameters": net.parameters(net.dense)}
@@ -203,8 +235,8 @@ def key(job: Job) -> str:
 def jobs(asked: argparse.Namespace) -> Iterable[Job]:
     """All arms in the order in which they tell most."""
     if asked.cifar:
-        for start in ("trained", "anew"):
-            for arm in ("kd", "pdd") if start == "anew" else ("kd", "pdd", "kddp", "blockwise", "size"):
+        for start, arms in {"trained": ("kd", "pdd", "kddp", "blockwise", "size"), "anew": ("kd", "pdd")}.items():
+            for arm in (each for each in arms if each in asked.arms):
                 yield Job("cifar10-jpeg", "resnet20", arm, asked.epochs, asked.seeds[0], start)
         return
     for net in asked.nets:
@@ -244,7 +276,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(5.5 * len(panels), 4.5), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for row in rows:
-            if (row["data"], row["net"], row["start"]) == panel:
+            if (row["data"], row["net"], row["start"]) == panel and row["arm"] in STYLES:
                 style, error = STYLES[row["arm"]], 100 * (row["spread"] or 0)
                 axes.errorbar(100 * row["macs"], 100 * row["test"], error, fmt=style, ms=9, capsize=3, label=row["arm"])
         axes.set(xlabel="MACs left, %", ylabel="test accuracy, %", title=" ".join(panel))
@@ -260,7 +292,7 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", default=list(SIZES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(
-        "--arms", nargs="+", default=list(ARMS), choices=ARMS, help="on digits; `size` comes after kddp"
+        "--arms", nargs="+", default=list(ARMS), choices=[*ARMS, *SWEEP], help="`size` comes after kddp"
     )
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--draw", action="store_true", help="train nothing")

@@ -1,11 +1,14 @@
 """Build a subnetwork: a smaller plain network, or the dense one with the removed channels unread."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .atoms import BoolArray, IntArray
 from .copied import copied
+from .groups import Member
 from .subnetwork import Subnetwork
 from .supernet import Supernet
 from .trace import named_tensors
@@ -19,14 +22,10 @@ def slim(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
     It inherits weights, batch norm and running statistics, and needs nothing of this library to run.
     """
     net.check(subnetwork)
-    tensors = named_tensors(net.model)
-    narrowed: dict[int, Tensor] = {}
-    for name, dims in kept_places(net, subnetwork).items():
-        old = tensors[name]
-        narrow = old.detach()
-        for dim, places in dims.items():
-            narrow = narrow.index_select(dim, torch.from_numpy(places).to(narrow.device))
-        narrowed[id(old)] = nn.Parameter(narrow, old.requires_grad) if isinstance(old, nn.Parameter) else narrow
+    kept, indices, narrowed = kept_places(net, subnetwork), dict[int, Tensor](), dict[int, Tensor]()
+    for name, old in named_tensors(net.model).items():
+        new = _selected(old.detach(), kept.get(name, {}), indices)
+        narrowed[id(old)] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
     # what is in the memo is taken for the copy: wide tensors are never copied, shared ones stay shared
     model = copied(net.model, narrowed)
     for module in model.modules():
@@ -74,16 +73,38 @@ def narrow(
 
 
 def kept_places(net: Supernet, subnetwork: Subnetwork) -> dict[str, dict[int, IntArray]]:
-    """Tensor → dimension → the places that stay, ascending. Groups may share a dimension (concatenation)."""
-    stays: dict[str, dict[int, BoolArray]] = {}
+    """Tensor → dimension → the places that stay, ascending; one array where dimensions are alike.
+
+    Groups may share a dimension (concatenation).
+    """
+    parts: dict[tuple[str, int], list[tuple[Member, BoolArray]]] = {}
     for group, channels in zip(net.groups, subnetwork.kept, strict=True):
         removed = np.ones(group.width, np.bool_)
         removed[list(channels)] = False
         for member in group.members:
-            dims = stays.setdefault(member.tensor, {})
-            line = dims.setdefault(member.dim, np.ones(net.shapes[member.tensor][member.dim], np.bool_))
-            line[member.places[removed[member.channels]]] = False
-    return {tensor: {dim: np.flatnonzero(line) for dim, line in dims.items()} for tensor, dims in stays.items()}
+            parts.setdefault((member.tensor, member.dim), []).append((member, removed))
+    stays: dict[str, dict[int, IntArray]] = {}
+    known: dict[tuple[int, ...], IntArray] = {}
+    for (tensor, dim), found in parts.items():
+        alike = tuple(id(member.places) for member, _ in found)  # a filter's and its batch norm's are one array
+        if alike not in known:
+            line = np.ones(net.shapes[tensor][dim], np.bool_)
+            for member, removed in found:
+                line[member.places[removed[member.channels]]] = False
+            known[alike] = np.flatnonzero(line)
+        stays.setdefault(tensor, {})[dim] = known[alike]
+    return stays
+
+
+def _selected(tensor: Tensor, dims: Mapping[int, IntArray], indices: dict[int, Tensor]) -> Tensor:
+    """What stays of a tensor, no view of it; ``indices``: places by the id of their array, as torch takes them."""
+    if not dims:
+        return tensor.clone()
+    for dim, places in dims.items():
+        if id(places) not in indices or indices[id(places)].device != tensor.device:
+            indices[id(places)] = torch.from_numpy(places).to(tensor.device)
+        tensor = tensor.index_select(dim, indices[id(places)])
+    return tensor
 
 
 def _describe(module: nn.Module) -> None:

@@ -46,9 +46,9 @@ STAGES = ["dense", "teacher", "learn", "transfer", "test"]
 OPTIONS: list[dict[str, Any]] = [
     {"method": "pdd"},
     {"method": "kddp", "strength": 20.0},
-    {"method": "blockwise", "strength": 1e-4, "constraint": "params", "blocks": "in-turn"},
-    {"method": "pdd", "flops": "40%"},
-    {"method": "kddp", "strength": 20.0, "neurons": "all"},
+    {"method": "blockwise", "strength": 1e-4, "constraint": "params", "blocks": "in-turn", "precision": "float32"},
+    {"method": "pdd", "flops": "40%", "precision": "bfloat16"},
+    {"method": "kddp", "strength": 20.0, "neurons": "all", "precision": "bfloat16"},
     {"method": "blockwise", "strength": 1e-4, "block_strength": ("0=2",)},
 ]
 
@@ -149,10 +149,12 @@ def test_under_another_teacher_a_student_without_weights_starts_anew(place: Path
 
 
 def test_epochs_are_all_that_are_trained_half_and_half() -> None:
-    assert [recipe.epochs for recipe in halves(10, 3)] == [5, 5]
-    assert [(recipe.epochs, recipe.seed) for recipe in halves(5, 3)] == [(2, 3), (3, 3)]
+    net = sc.Supernet.of(sc.constructor("resnet20", 10)(), torch.zeros(1, 3, 32, 32), check=False)
+    assert [recipe.epochs for recipe in halves(net, 10, 3, "float32")] == [5, 5]
+    assert [(recipe.epochs, recipe.seed) for recipe in halves(net, 5, 3, "float32")] == [(2, 3), (3, 3)]
+    assert [recipe.bfloat16 for recipe in halves(net, 4, 0, "bfloat16")] == [True, True]
     with pytest.raises(sc.SecateurError, match="half of them find the widths; give 2 or more"):
-        halves(1, 0)
+        halves(net, 1, 0, "auto")
 
 
 @pytest.mark.parametrize(

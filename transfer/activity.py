@@ -91,6 +91,6 @@ def _activity(
     last = read if isinstance(student.student.model.get_submodule(name), nn.Linear) else read.movedim(1, -1)
     lines = left[member.tensor][member.dim]
     at, channels, places = (torch.from_numpy(each).to(read.device) for each in (lines, member.channels, member.places))
-    dense = last.new_zeros(student.net.shapes[member.tensor][member.dim])
-    dense = dense.index_put((at,), last.abs().flatten(0, -2).mean(0))
+    dense = last.new_zeros(student.net.shapes[member.tensor][member.dim], dtype=torch.float32)
+    dense = dense.index_put((at,), last.abs().flatten(0, -2).float().mean(0))
     return dense.new_zeros(width).index_add(0, channels, dense[places])

@@ -93,7 +93,7 @@ class Turns(nn.Module):
         """Of the block whose turn it is."""
         name, groups = self.blocks[min(int(self.done) * len(self.blocks) // self.steps, len(self.blocks) - 1)]
         self.done += 1
-        made, wanted = (heard[name][1] for heard in self.heard)
+        made, wanted = (heard[name][1].float() for heard in self.heard)
         local = (made - wanted).square().sum() / wanted.square().sum()
         price: Tensor = self.price(groups)
         return price + local

@@ -58,6 +58,11 @@ class Recipe:
                 f"optimizer={self.optimizer!r}, average={self.average}: give sgd or adamw, and a share in [0, 1)"
             )
 
+    @property
+    def precision(self) -> str:
+        """What the student runs in, as a word."""
+        return "bfloat16" if self.bfloat16 else "float32"
+
 
 @dataclass(frozen=True)
 class Step:
