@@ -1,6 +1,7 @@
 """One operation as torch ran it, which is what rules read."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -30,7 +31,12 @@ class Call(NamedTuple):
     @property
     def name(self) -> str:
         """What torch calls the operation."""
-        return str(self.func.overloadpacket)
+        return _named(self.func.overloadpacket)
+
+
+@cache
+def _named(packet: Any) -> str:
+    return str(packet)
 
 
 def tensors_among(arguments: Sequence[Any]) -> list[Tensor]:

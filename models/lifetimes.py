@@ -1,6 +1,6 @@
 """From which operation to which each tensor of a forward pass is needed."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -13,14 +13,17 @@ from .atoms import Activation, Atoms
 class Lifetimes:
     """Follows storages, so that views and in-place operations count once; those of the weights don't count."""
 
-    def __init__(self, weights: Iterable[Tensor]) -> None:
+    def __init__(self, weights: Collection[Tensor]) -> None:
         self._now = 0
-        self._last = {tensor.untyped_storage()._cdata: 0 for tensor in weights}
+        self._weights = set(map(id, weights))
+        self._last = {tensor.untyped_storage()._cdata: 0 for tensor in weights}  # for views of them
         self._born: dict[int, tuple[Any, Activation]] = {}  # a storage is held, so that its key stays its own
 
     def step(self, atoms: Atoms, reads: Iterable[Tensor], makes: Iterable[Tensor]) -> None:
         """One operation: what it reads is still needed, what it makes is new (or written in place)."""
         for tensor in (*reads, *makes):
+            if id(tensor) in self._weights:
+                continue
             storage = tensor.untyped_storage()
             if storage._cdata not in self._last:
                 self._born[storage._cdata] = storage, _born(atoms, tensor, self._now)

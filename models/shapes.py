@@ -1,6 +1,6 @@
 """Forward passes on tensors without storage, quickly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,7 +33,9 @@ def shaped(func: Any, args: Any, kwargs: Any) -> Any:
     if shape and not kwargs and _plain(args) and (found := shape(*args)) is not None:
         first = args[0][0] if operation is aten.cat else args[0]
         if not func._schema.is_mutable:
-            return torch.empty(found, dtype=first.dtype, device="meta")
+            made = torch.empty(found, dtype=first.dtype, device="meta")
+            places = operation is aten.max_pool2d_with_indices
+            return (made, torch.empty(found, dtype=torch.int64, device="meta")) if places else made
         if found == first.shape:
             return first
     return func(*args, **(kwargs or {}))
@@ -67,9 +69,29 @@ def _convolved(
     sizes = x.shape[2:]
     if transposed or x.ndim != weight.ndim or len(stride) != len(sizes) or x.shape[1] != weight.shape[1] * rest[-1]:
         return None
-    places = zip(sizes, weight.shape[2:], stride, padding, dilation, strict=True)
-    size = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in places]
+    size = _slid(sizes, weight.shape[2:], stride, padding, dilation)
     return [x.shape[0], weight.shape[0], *size] if min(size) > 0 else None
+
+
+def _maximal(
+    x: Tensor, kernel: Any, stride: Any, padding: Any = (0, 0), dilation: Any = (1, 1), ceil: bool = False
+) -> list[int] | None:
+    """Of max pooling in two dimensions; it leaves errors to torch, and sizes that are rounded up."""
+    usual = x.ndim == 4 and all(len(each) == 2 for each in (kernel, stride, padding, dilation)) and not ceil
+    if not usual or any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        return None
+    size = _slid(x.shape[2:], kernel, stride, padding, dilation)
+    return [*x.shape[:2], *size] if min(size) > 0 else None
+
+
+def _mean_pooled(x: Tensor, kernel: Any, stride: Any, padding: Any = (0, 0), ceil: bool = False, *_: Any) -> Any:
+    """Of average pooling in two dimensions, likewise."""
+    return _maximal(x, kernel, stride, padding, ceil=ceil)
+
+
+def _slid(sizes: Sequence[int], *window: Sequence[int]) -> list[int]:
+    """How often a window of kernel, stride, padding and dilation fits."""
+    return [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(sizes, *window, strict=True)]
 
 
 def _joined(tensors: Any, dim: int = 0) -> list[int] | None:
@@ -103,4 +125,5 @@ def _averaged(x: Tensor, dims: Any = None, keep: bool = False) -> list[int] | No
 
 
 SHAPES: dict[Any, Callable[..., Any]] = {aten.convolution: _convolved, aten.cat: _joined, aten.mean: _averaged}
+SHAPES |= {aten.max_pool2d_with_indices: _maximal, aten.avg_pool2d: _mean_pooled}
 SHAPES |= dict.fromkeys(ARITHMETIC, _broadcast)

@@ -34,17 +34,17 @@ def trace(model: nn.Module, *examples: Tensor) -> Atoms:
     where it left layers out, everything is frozen: they may read any channel. Layers that only training runs
     are followed there. Raises SecateurError where the network does not run on such inputs.
     """
-    tensors = named_tensors(model)
-    light = {name: bare(tensor) for name, tensor in tensors.items()}
+    own = named_tensors(model)
+    light = {name: bare(tensor) for name, tensor in own.items()}
     try:
         light_examples = [example.to("meta") for example in examples]
         with noted(model) as made:
-            atoms = _follow(model, light, light_examples)
-        return (_trained(atoms, model, light, light_examples, made) if atoms.idle else atoms).without_labels()
+            atoms = _follow(model, own, light, light_examples)
+        return (_trained(atoms, model, own, light, light_examples, made) if atoms.idle else atoms).without_labels()
     except ERRORS:
-        real = {name: tensor.detach().clone() for name, tensor in tensors.items()}  # forward may write to buffers
+        real = {name: tensor.detach().clone() for name, tensor in own.items()}  # forward may write to buffers
     try:
-        atoms = _follow(model, real, examples)
+        atoms = _follow(model, own, real, examples)
     except ERRORS as error:
         shape = " and ".join("x".join(map(str, example.shape[1:])) for example in examples)
         raise SecateurError(
@@ -77,14 +77,14 @@ def evaluating(model: nn.Module, training: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def standing_in(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """``model`` with these tensors for its parameters and buffers, and as it was afterwards."""
-    others = {id(tensor): tensors[name] for name, tensor in named_tensors(model).items()}
-    tables: list[Any] = [table for module in model.modules() for table in (module._parameters, module._buffers)]
+def standing_in(model: nn.Module, own: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Iterator[None]:
+    """``model`` with others for its own parameters and buffers, and as it was afterwards."""
+    stand_ins = {id(tensor): others[name] for name, tensor in own.items()}
+    tables: list[Any] = [t for module in model.modules() for t in (module._parameters, module._buffers) if t]
     before = [dict(table) for table in tables]
     try:
         for table in tables:
-            table.update({name: others[id(tensor)] for name, tensor in table.items() if tensor is not None})
+            table.update({name: stand_ins[id(tensor)] for name, tensor in table.items() if tensor is not None})
         yield
     finally:
         for table, own in zip(tables, before, strict=True):
@@ -116,42 +116,44 @@ def tensors_in(output: object) -> list[Tensor]:
     return found
 
 
-def _follow(model: nn.Module, tensors: dict[str, Tensor], examples: Sequence[Tensor]) -> Atoms:
-    """One evaluating pass."""
+def _follow(model: nn.Module, own: dict[str, Tensor], others: dict[str, Tensor], examples: Sequence[Tensor]) -> Atoms:
+    """One evaluating pass, with ``others`` for the network's own tensors."""
     atoms = Atoms()
-    for name, own in named_tensors(model).items():
-        atoms.enter(name, tensors[name], is_parameter=isinstance(own, nn.Parameter))
-    lifetimes = Lifetimes(tensors.values())
+    for name, tensor in own.items():
+        atoms.enter(name, others[name], is_parameter=isinstance(tensor, nn.Parameter))
+    lifetimes = Lifetimes(others.values())
     lifetimes.step(atoms, [], examples)
-    with evaluating(model):
-        outputs = _run(model, tensors, examples, _Follower(atoms, lifetimes))
+    with evaluating(model), standing_in(model, own, others):
+        outputs = _run(model, examples, _Follower(atoms, lifetimes))
     lifetimes.step(atoms, outputs, [])
     atoms.activations = lifetimes.all()
     return atoms
 
 
 def _trained(
-    atoms: Atoms, model: nn.Module, tensors: dict[str, Tensor], examples: Sequence[Tensor], made: Made
+    atoms: Atoms,
+    model: nn.Module,
+    own: dict[str, Tensor],
+    others: dict[str, Tensor],
+    examples: Sequence[Tensor],
+    made: Made,
 ) -> Atoms:
     """The same with what a training pass ties and freezes; costs stay those of evaluation.
 
     Only children of the network that hold a layer which evaluation left out are followed again.
     """
     costs = {name: copy(getattr(atoms, name)) for name in ("products", "uncounted", "averages", "statistics")}
-    own = named_tensors(model)
     idle = {id(own[name]) for name in atoms.idle}
     spared = [name for name, child in model.named_children() if idle.isdisjoint(map(id, child.parameters()))]
-    with evaluating(model, training=True), replayed(model, spared, atoms, made) as doubled, suppress(*ERRORS):
-        # two images, since one has no variance
-        _run(model, tensors, doubled(examples), _Follower(atoms, Lifetimes(tensors.values())))
+    alone, follower = replayed(model, spared, atoms, made), _Follower(atoms, Lifetimes(others.values()))
+    with evaluating(model, training=True), standing_in(model, own, others), alone as doubled, suppress(*ERRORS):
+        _run(model, doubled(examples), follower)  # two images, since one has no variance
     return replace(atoms, **costs)
 
 
-def _run(
-    model: nn.Module, tensors: dict[str, Tensor], examples: Sequence[Tensor], follower: "_Follower"
-) -> list[Tensor]:
+def _run(model: nn.Module, examples: Sequence[Tensor], follower: "_Follower") -> list[Tensor]:
     """The outputs of one pass, which can't be narrowed."""
-    with torch.no_grad(), standing_in(model, tensors), follower:
+    with torch.no_grad(), follower:
         output = model(*examples)
     outputs = tensors_in(output)
     for each in outputs:

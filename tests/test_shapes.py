@@ -75,6 +75,36 @@ def test_a_convolution_is_answered_as_torch_does(
     assert answered == said
 
 
+@given(size=st.integers(3, 12), kernel=st.tuples(small, small), stride=small, padding=st.integers(0, 1),
+       dilation=small, ceil=st.booleans(), mean=st.booleans())  # fmt: skip
+def test_pooling_is_answered_as_torch_does(
+    size: int, kernel: tuple[int, int], stride: int, padding: int, dilation: int, ceil: bool, mean: bool
+) -> None:
+    def pooled(x: Tensor) -> Tensor:
+        if mean:
+            return F.avg_pool2d(x, kernel, stride, padding, ceil)
+        return F.max_pool2d(x, kernel, stride, padding, dilation, ceil)
+
+    x = torch.empty(2, 3, size, size + 1, device="meta")
+    try:
+        said = pooled(x)
+    except RuntimeError:
+        with pytest.raises(RuntimeError), Shapes():  # type: ignore[no-untyped-call]
+            pooled(x)
+        return
+    with Shapes():  # type: ignore[no-untyped-call]
+        answered = pooled(x)
+    assert (answered.shape, answered.dtype, answered.stride()) == (said.shape, said.dtype, said.stride())
+
+
+def test_the_places_of_maxima_have_the_shape_that_torch_gives() -> None:
+    x = torch.empty(2, 3, 9, 9, device="meta")
+    with Refused(), Shapes():  # type: ignore[no-untyped-call]
+        made, places = F.max_pool2d(x, 3, 2, 1, return_indices=True)
+    assert made.shape == places.shape == (2, 3, 5, 5)
+    assert places.dtype == torch.int64
+
+
 @pytest.mark.parametrize("make", [torch.add, torch.sub, torch.mul, torch.div, Tensor.add_, Tensor.mul_])
 @pytest.mark.parametrize("other", [(2, 3, 4), (3, 1), (1,), ()])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
