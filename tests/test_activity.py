@@ -1,5 +1,7 @@
 """How active channels are where they are read."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -10,14 +12,14 @@ from torch import Tensor, nn
 from secateur.models.errors import SecateurError
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
-from secateur.transfer.activity import ALIVE, Activity, readers
+from secateur.transfer.activity import ALIVE, MAPS, Activity, readers
 from secateur.transfer.narrowing import Narrowing
 
 
-def listened(net: Supernet, strength: float = 1.0) -> tuple[Narrowing, Activity]:
+def listened(net: Supernet, strength: float = 1.0, maps: Sequence[int] = ()) -> tuple[Narrowing, Activity]:
     groups = {g: readers(net, group) for g, group in enumerate(net.groups)}
     student = Narrowing(net, sorted({name for found in groups.values() for name in found})).eval()
-    return student, Activity(student, groups, strength)
+    return student, Activity(student, groups, strength, maps)
 
 
 def test_the_penalty_is_l1_of_what_is_read_a_mean_over_images_places_and_readers() -> None:
@@ -35,6 +37,34 @@ def test_the_penalty_is_l1_of_what_is_read_a_mean_over_images_places_and_readers
     expected = expected + neurons.mean(0).sum()
     torch.testing.assert_close(activity(), 0.5 * expected)
     torch.testing.assert_close(activity.total[-16:], neurons.mean(0).detach())
+
+
+def test_no_scale_of_feature_maps_makes_their_penalty_smaller_but_idle_channels_do() -> None:
+    net = pupil()
+    student, activity = listened(net, maps=[0, 1])
+    x = torch.randn(5, 3, 8, 8)
+    tensors = dict(student.student.model.named_parameters())
+    found = []
+    for scale in (torch.ones(10), torch.full((10,), 0.1), torch.ones(10).index_fill(0, torch.arange(9), 1e-3)):
+        with torch.no_grad():
+            tensors["norm2.weight"].copy_(scale)
+            tensors["norm2.bias"].zero_()
+            student(x)
+            activity.rest()
+            whole = activity()
+        found.append(float(whole - activity.total[18:].sum()))  # without the hidden neurons
+    assert found[1] == pytest.approx(found[0], rel=0.05)  # what lies behind it sees a change
+    assert found[2] < 0.9 * found[0]
+
+
+def test_feature_maps_are_penalised_in_root_mean_squares() -> None:
+    net = pupil()
+    student, activity = listened(net, 0.5, maps=[0, 1])
+    student(torch.randn(5, 3, 8, 8))
+    whole = activity()
+    parts = activity.total.split([8, 10, 16])
+    relative = [part.sum() / part[part > 0].square().mean().sqrt() for part in parts[:2]]
+    torch.testing.assert_close(whole, 0.5 * (MAPS / 2 * sum(relative, torch.zeros(())) + parts[2].sum()))
 
 
 def test_what_was_taken_is_no_longer_counted_and_all_else_is_as_before() -> None:

@@ -34,6 +34,14 @@ def test_the_features_have_the_tensors_of_torchvision(net: Callable[..., nn.Modu
 
 
 @pytest.mark.parametrize("net", NETS)
+def test_an_untrained_network_prefers_no_class_much(net: Callable[..., nn.Module]) -> None:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        logits = net()(torch.randn(32, 3, 32, 32))
+    assert logits.std() < 1  # else the first steps of SGD silence the linear layers
+
+
+@pytest.mark.parametrize("net", NETS)
 def test_there_is_one_logit_for_each_class(net: Callable[..., nn.Module]) -> None:
     with torch.device("meta"):
         assert net(classes=7)(torch.empty(2, 3, 32, 32)).shape == (2, 7)

@@ -1,6 +1,6 @@
 """How much channels are active where they are read: a penalty on it, and a record of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from ..models.slim import kept_places
 from ..models.supernet import Supernet
 from .narrowing import Narrowing
 
+MAPS = 10.0
 ALIVE = 1e-2  # of the mean activity of its layer: a channel below it goes
 
 
@@ -36,15 +37,24 @@ class Activity(nn.Module):
     """``strength`` · Σ_g Σ_c mean |a_gc| over images, places and readers: L1 of what the groups' readers read.
 
     The mean over the batch, so that the strength does not depend on its size. Behind dropout it is the same on
-    average. ``total`` sums up each channel's activity since the last ``rest``.
+    average. In the groups that are ``maps`` it is divided by the root mean square over the group's channels: L1 / L2,
+    which no scale of them all makes smaller; and all such groups together weigh as ``MAPS``, since behind each other
+    their gradients add up. ``total`` sums up each channel's activity since the last ``rest``.
 
     Shape: total (widths of the groups, one after the other); → ()
     """
 
     total: Tensor
 
-    def __init__(self, student: Narrowing, groups: Mapping[int, Mapping[str, Member]], strength: float) -> None:
+    def __init__(
+        self,
+        student: Narrowing,
+        groups: Mapping[int, Mapping[str, Member]],
+        strength: float,
+        maps: Collection[int] = (),
+    ) -> None:
         super().__init__()
+        self.maps = maps
         self.students = (student,)  # in a tuple, since its parameters are those of the model
         self.groups, self.strength = groups, strength
         widths = sum(student.net.groups[g].width for g in groups)
@@ -54,14 +64,15 @@ class Activity(nn.Module):
         """Of the last forward pass."""
         (student,) = self.students
         left = kept_places(student.net, student.kept())
-        each = []
+        each, penalty = [], torch.zeros((), device=self.total.device)
         for g, members in self.groups.items():
             width = student.net.groups[g].width
             found = [_activity(student, name, member, left, width) for name, member in members.items()]
-            each.append(torch.stack(found).mean(0))
-        activity = torch.cat(each)
-        self.total += activity.detach()
-        return self.strength * activity.sum()
+            activity = torch.stack(found).mean(0)
+            each.append(activity.detach())
+            penalty = penalty + (MAPS / len(self.maps) * _relative(activity) if g in self.maps else activity).sum()
+        self.total += torch.cat(each)
+        return self.strength * penalty
 
     def scores(self) -> list[FloatArray]:
         """How far each channel's activity lies above ``ALIVE`` of its layer's mean; what is gone is below all.
@@ -79,6 +90,12 @@ class Activity(nn.Module):
     def rest(self) -> None:
         """Begin anew."""
         self.total.zero_()
+
+
+def _relative(activity: Tensor) -> Tensor:
+    """In root mean squares of the channels that are not silent. Shape: (width,) → (width,)"""
+    active = (activity > 0).sum().clamp(min=1)
+    return activity / (activity.square().sum() / active + 1e-12).sqrt()
 
 
 def _activity(

@@ -30,8 +30,10 @@ def kddp(
     alone could be met by small weights before and large ones behind; weight decay on both is what holds it.
 
     ``neurons``: ``hidden``, or ``all``, an extension: channels of convolutions, too, by the mean of their feature maps'
-    magnitude. Where there is no hidden linear layer, these are what there is. ``strength`` 1 would bring the bias of a
-    neuron that is always active down by 1 within the first half; ``reach`` says how far a gradient of 1 comes.
+    magnitude. Where there is no hidden linear layer, these are what there is. L1 itself falls on all feature maps of
+    a deep network alike until nothing gets through, while no channel is idle beside the others (benchmarks/methods.py);
+    so that of feature maps is relative (``Activity``). ``strength`` 1 would bring the bias of a neuron that is always
+    active down by 1 within the first half; ``reach`` says how far a gradient of 1 comes.
     """
     if neurons not in NEURONS:
         raise SecateurError(f"no neurons are called {neurons!r}; give {' or '.join(NEURONS)}")
@@ -41,7 +43,7 @@ def kddp(
     if not groups:
         raise SecateurError("KDDP listens to the modules that read neurons, and here is none; give another method")
     student = Narrowing(net, sorted({name for found in groups.values() for name in found}))
-    activity = Activity(student, groups, strength / reach)
+    activity = Activity(student, groups, strength / reach, set(groups) - set(hidden))
 
     def between(optimizer: torch.optim.Optimizer) -> None:
         student.take(above(net, activity.scores(), 0.0), optimizer)
