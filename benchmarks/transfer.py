@@ -8,11 +8,12 @@ statistics recalibrated. Test images are read once an arm.
     python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--parts methods starts singles ablation schedules steps]
 
 methods: 3 epochs, seeds 0-2; those of the bank on three fixed views, each once. starts: the same from inherited weights
-as they are, and two other learning rates, seed 0. singles: what is run at seed 0 only. ablation: 2 epochs on fixed
-views, one factor at a time. schedules: how many epochs to the holdout accuracy of 10 epochs of cross-entropy on raw
-uniform widths; and 10 epochs on one fixed view, and of other methods. steps: what one step costs, methods in turns. The
-search and its banks are kept in --work, each arm as it ends in results/transfer.jsonl, so it can be run piece by piece;
---draw makes the table of what is there.
+as they are; and, seed 0, a lower learning rate and other schedules. singles: what is run at seed 0 only. ablation: 2
+epochs on fixed views, one factor at a time. schedules: how many epochs to the holdout accuracy of 10 epochs of
+cross-entropy on raw uniform widths; and 10 epochs on one fixed view, and of other methods. steps: what one step costs,
+methods in turns. views: how many fixed ones 10 epochs need; asked for by name, with --images 10000 and an --out of its
+own. The search and its banks are kept in --work, each arm as it ends in transfer.jsonl, so it can be run piece by
+piece; --draw makes the table of what is there.
 """
 
 import argparse
@@ -57,7 +58,7 @@ NET, BUDGET, SAMPLE, KEPT = "resnet20", "50%", 1000, 3
 SECONDS = "seconds.json"
 ROUNDS = 25  # of steps that are timed
 STARTS = ("raw", "sequence")
-PARTS = ("methods", "starts", "singles", "ablation", "schedules", "steps")
+PARTS = ("methods", "starts", "singles", "ablation", "schedules", "steps", "views")
 PLANS = {"searched": PLAN, "uniform": "uniform.json", "best": "best.json"}
 
 
@@ -238,8 +239,8 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
                 for seed in seeds
                 for m in ("ce", "kd", "kdft", "ckt")
             ),
-            Arm(best, 10, start="raw", views=3),
-            *(Arm(best, 3, start=start, views=3, learning_rate=rate) for start in STARTS for rate in (0.02, 0.1)),
+            *(Arm(best, 3, start=start, views=3, learning_rate=0.02) for start in STARTS),
+            *(Arm(best, epochs, start="raw", views=3) for epochs in (1, 10)),
         ],
         "singles": [
             *(Arm(method, 3) for method in ("crd", "ckt, weighed as published")),
@@ -248,6 +249,7 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
         ],
         "ablation": [replace(base, **change) for change in changes],
         "steps": [],
+        "views": [*(Arm(best, 10, views=views) for views in (0, 1, 4, 8)), Arm("kd", 10), Arm("ce", 10)],
         "schedules": [
             REFERENCE,
             *(Arm(best, epochs, views=3) for epochs in (1, 2, 3, 5, 10)),
@@ -296,9 +298,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cifar", help="the image folder that unpack.py laid out")
     parser.add_argument("--work", type=Path, required=True, help="a folder for the search and its banks")
-    parser.add_argument(
-        "--parts", nargs="+", default=["methods", "starts", "singles", "ablation", "schedules", "steps"]
-    )
+    parser.add_argument("--parts", nargs="+", default=PARTS[:-1], choices=PARTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--best", default="ckt", help="the method that stands for the bank")
     parser.add_argument("--only", nargs="+", help="of the parts, the arms of these methods")
@@ -309,6 +309,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     keep_freed()
+    asked.out.mkdir(parents=True, exist_ok=True)
     jobs = [arm for arm in arms(asked.parts, asked.seeds, asked.best) if not asked.only or arm.method in asked.only]
     if asked.draw:
         done = finished(asked.out / "transfer.jsonl")
