@@ -75,13 +75,15 @@ class Atoms:
     products: list[Product] = field(default_factory=list)
     activations: list[Activation] = field(default_factory=list)
     uncounted: dict[str, int] = field(default_factory=dict)
-    _first: list[int] = field(default_factory=list)  # the first atom of each tensor, in order
+    _names: list[str] = field(default_factory=list)  # of the tensors, in order
+    _first: list[int] = field(default_factory=list)  # the first atom of each
     _known: dict[int, tuple[Tensor, Labels]] = field(default_factory=dict)
     _weights: set[int] = field(default_factory=set)  # ids of parameters, moved or not
     _idle: dict[int, str] = field(default_factory=dict)  # parameters that no operation has read yet, by id
 
     def enter(self, name: str, tensor: Tensor, is_parameter: bool) -> None:
         """Give a parameter or buffer its atoms: fresh ones along every dimension."""
+        self._names.append(name)
         self._first.append(self.count)
         along = []
         for size in tensor.shape:
@@ -91,7 +93,8 @@ class Atoms:
             self.parameters.add(name)
             self._idle[id(tensor)] = name
         self.tensors[name] = along
-        self.put(tensor, [lay(each, d, tensor.ndim) for d, each in enumerate(along) if len(each) > 1])
+        laid = along if len(along) == 1 else [lay(each, d, len(along)) for d, each in enumerate(along)]
+        self.put(tensor, [each for each in laid if each.size > 1])
         self._weights.add(id(tensor))
 
     def touch(self, tensor: Tensor) -> None:
@@ -109,7 +112,7 @@ class Atoms:
 
     def owner(self, atom: int) -> str:
         """The tensor that an atom lies in."""
-        return list(self.tensors)[bisect_right(self._first, atom) - 1]
+        return self._names[bisect_right(self._first, atom) - 1]
 
     def put(self, tensor: Tensor, labels: Labels) -> None:
         """Label a tensor. It is held, so that its id stays its own."""

@@ -124,7 +124,7 @@ def _alike(
     consumed = among(np.arange(atoms.count), atoms.read)
     counted = atoms.parameters | {product.tensor for product in atoms.products}
     kind = places.kinds(np.array([any(tensor in counted for tensor, _ in same) for same in places.dims]), fate[alive])
-    numbers = [np.flatnonzero(kind == k) for k in range(kind.max() + 1)]
+    numbers = np.split(np.argsort(kind, kind="stable"), np.cumsum(np.bincount(kind))[:-1])
     members: list[list[Member]] = [[] for _ in numbers]
     within = np.empty_like(kind)  # the number of a channel among those of its kind
     for each in numbers:

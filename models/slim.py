@@ -11,7 +11,7 @@ from .copied import copied
 from .groups import Member
 from .subnetwork import Subnetwork
 from .supernet import Supernet
-from .trace import named_tensors
+from .trace import named_tensors, own_tensors
 
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -22,14 +22,13 @@ def slim(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
     It inherits weights, batch norm and running statistics, and needs nothing of this library to run.
     """
     net.check(subnetwork)
-    kept, indices, narrowed = kept_places(net, subnetwork), dict[int, Tensor](), dict[int, Tensor]()
-    for name, old in named_tensors(net.model).items():
-        new = _selected(old.detach(), kept.get(name, {}), indices)
-        narrowed[id(old)] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+    kept, own, indices = kept_places(net, subnetwork), own_tensors(net.model), dict[int, Tensor]()
+    narrowed = {id(old): _selected(old, kept.get(name, {}), indices) for name, old in own.buffers.items()}
+    for name, old in own.parameters.items():
+        narrowed[id(old)] = nn.Parameter(_selected(old, kept.get(name, {}), indices), old.requires_grad)
     # what is in the memo is taken for the copy: wide tensors are never copied, shared ones stay shared
     model = copied(net.model, narrowed)
-    for module in model.modules():
-        _describe(module)
+    _describe(model)
     return model
 
 
@@ -68,8 +67,7 @@ def narrow(
             along = {key: state.index_select(dim, at) for key, state in along.items()}
         tensor.grad = None
         states.update(along)
-    for module in model.modules():
-        _describe(module)
+    _describe(model)
 
 
 def kept_places(net: Supernet, subnetwork: Subnetwork) -> dict[str, dict[int, IntArray]]:
@@ -99,7 +97,8 @@ def kept_places(net: Supernet, subnetwork: Subnetwork) -> dict[str, dict[int, In
 def _selected(tensor: Tensor, dims: Mapping[int, IntArray], indices: dict[int, Tensor]) -> Tensor:
     """What stays of a tensor, no view of it; ``indices``: places by the id of their array, as torch takes them."""
     if not dims:
-        return tensor.clone()
+        return tensor.detach().clone()
+    tensor = tensor.detach()
     for dim, places in dims.items():
         if id(places) not in indices or indices[id(places)].device != tensor.device:
             indices[id(places)] = torch.from_numpy(places).to(tensor.device)
@@ -107,8 +106,14 @@ def _selected(tensor: Tensor, dims: Mapping[int, IntArray], indices: dict[int, T
     return tensor
 
 
-def _describe(module: nn.Module) -> None:
-    """Make a module's attributes say what its tensors are."""
+def _describe(model: nn.Module) -> None:
+    """Make the attributes of all modules say what their tensors are."""
+    for module in model.modules():
+        if module._parameters or module._buffers:
+            _describe_one(module)
+
+
+def _describe_one(module: nn.Module) -> None:
     if isinstance(module, Convolution):
         made, read = (1, 0) if module.transposed else (0, 1)
         if not module.transposed and module.groups > 1 and module.groups == module.in_channels:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,17 @@ from .shapes import bare, shaped
 ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 
 
+class Own(NamedTuple):
+    """The tensors of a network by name."""
+
+    parameters: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+
+    def all(self) -> dict[str, Tensor]:
+        """Parameters, then buffers."""
+        return {**self.parameters, **self.buffers}
+
+
 def trace(model: nn.Module, *examples: Tensor) -> Atoms:
     """Follow the channels of ``model`` through one forward pass on ``examples`` (only their shapes matter).
 
@@ -34,15 +45,15 @@ def trace(model: nn.Module, *examples: Tensor) -> Atoms:
     where it left layers out, everything is frozen: they may read any channel. Layers that only training runs
     are followed there. Raises SecateurError where the network does not run on such inputs.
     """
-    own = named_tensors(model)
-    light = {name: bare(tensor) for name, tensor in own.items()}
+    own = own_tensors(model)
+    light = {name: bare(tensor) for name, tensor in own.all().items()}
     try:
         light_examples = [example.to("meta") for example in examples]
         with noted(model) as made:
             atoms = _follow(model, own, light, light_examples)
         return (_trained(atoms, model, own, light, light_examples, made) if atoms.idle else atoms).without_labels()
     except ERRORS:
-        real = {name: tensor.detach().clone() for name, tensor in own.items()}  # forward may write to buffers
+        real = {name: tensor.detach().clone() for name, tensor in own.all().items()}  # forward may write to buffers
     try:
         atoms = _follow(model, own, real, examples)
     except ERRORS as error:
@@ -77,9 +88,9 @@ def evaluating(model: nn.Module, training: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def standing_in(model: nn.Module, own: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Iterator[None]:
+def standing_in(model: nn.Module, own: Own, others: Mapping[str, Tensor]) -> Iterator[None]:
     """``model`` with others for its own parameters and buffers, and as it was afterwards."""
-    stand_ins = {id(tensor): others[name] for name, tensor in own.items()}
+    stand_ins = {id(tensor): others[name] for name, tensor in own.all().items()}
     tables: list[Any] = [t for module in model.modules() for t in (module._parameters, module._buffers) if t]
     before = [dict(table) for table in tables]
     try:
@@ -87,22 +98,25 @@ def standing_in(model: nn.Module, own: Mapping[str, Tensor], others: Mapping[str
             table.update({name: stand_ins[id(tensor)] for name, tensor in table.items() if tensor is not None})
         yield
     finally:
-        for table, own in zip(tables, before, strict=True):
-            table.update(own)
+        for table, kept in zip(tables, before, strict=True):
+            table.update(kept)
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters, then buffers, by name; one that modules share under its first. In one walk through the modules."""
-    parameters: dict[str, Tensor] = {}
-    buffers: dict[str, Tensor] = {}
-    seen: set[int] = set()
+    """Parameters, then buffers, by name; one that modules share under its first."""
+    return own_tensors(model).all()
+
+
+def own_tensors(model: nn.Module) -> Own:
+    """The same, told apart, in one walk through the modules."""
+    own, seen = Own({}, {}), set[int]()
     for path, module in model.named_modules():
-        for found, own in ((parameters, module._parameters), (buffers, module._buffers)):
-            for name, tensor in own.items():
+        for found, table in zip(own, (module._parameters, module._buffers), strict=True):
+            for name, tensor in table.items():
                 if tensor is not None and id(tensor) not in seen:
                     seen.add(id(tensor))
                     found[f"{path}.{name}" if path else name] = tensor
-    return {**parameters, **buffers}
+    return own
 
 
 def tensors_in(output: object) -> list[Tensor]:
@@ -116,11 +130,11 @@ def tensors_in(output: object) -> list[Tensor]:
     return found
 
 
-def _follow(model: nn.Module, own: dict[str, Tensor], others: dict[str, Tensor], examples: Sequence[Tensor]) -> Atoms:
+def _follow(model: nn.Module, own: Own, others: dict[str, Tensor], examples: Sequence[Tensor]) -> Atoms:
     """One evaluating pass, with ``others`` for the network's own tensors."""
     atoms = Atoms()
-    for name, tensor in own.items():
-        atoms.enter(name, others[name], is_parameter=isinstance(tensor, nn.Parameter))
+    for name, tensor in others.items():
+        atoms.enter(name, tensor, is_parameter=name in own.parameters)
     lifetimes = Lifetimes(others.values())
     lifetimes.step(atoms, [], examples)
     with evaluating(model), standing_in(model, own, others):
@@ -133,7 +147,7 @@ def _follow(model: nn.Module, own: dict[str, Tensor], others: dict[str, Tensor],
 def _trained(
     atoms: Atoms,
     model: nn.Module,
-    own: dict[str, Tensor],
+    own: Own,
     others: dict[str, Tensor],
     examples: Sequence[Tensor],
     made: Made,
@@ -143,7 +157,7 @@ def _trained(
     Only children of the network that hold a layer which evaluation left out are followed again.
     """
     costs = {name: copy(getattr(atoms, name)) for name in ("products", "uncounted", "averages", "statistics")}
-    idle = {id(own[name]) for name in atoms.idle}
+    idle = {id(own.parameters[name]) for name in atoms.idle}
     spared = [name for name, child in model.named_children() if idle.isdisjoint(map(id, child.parameters()))]
     alone, follower = replayed(model, spared, atoms, made), _Follower(atoms, Lifetimes(others.values()))
     with evaluating(model, training=True), standing_in(model, own, others), alone as doubled, suppress(*ERRORS):
