@@ -240,7 +240,7 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
                 for m in ("ce", "kd", "kdft", "ckt")
             ),
             *(Arm(best, 3, start=start, views=3, learning_rate=0.02) for start in STARTS),
-            *(Arm(best, epochs, start="raw", views=3) for epochs in (1, 10)),
+            *(Arm(best, epochs, start="raw", views=3) for epochs in (1, 2, 10)),
         ],
         "singles": [
             *(Arm(method, 3) for method in ("crd", "ckt, weighed as published")),
