@@ -239,8 +239,8 @@ def jobs(asked: argparse.Namespace) -> Iterable[Job]:
             for arm in (each for each in arms if each in asked.arms):
                 yield Job("cifar10-jpeg", "resnet20", arm, asked.epochs, asked.seeds[0], start)
         return
-    for net in asked.nets:
-        for seed in asked.seeds:
+    for seed in asked.seeds:
+        for net in asked.nets:
             for arm in asked.arms:
                 yield Job("digits", net, arm, asked.epochs, seed, "trained")
 

@@ -11,7 +11,7 @@ methods: 3 epochs, seeds 0-2; those of the bank on three fixed views, each once.
 as they are; and, seed 0, a lower learning rate and other schedules. singles: what is run at seed 0 only. ablation: 2
 epochs on fixed views, one factor at a time. schedules: how many epochs to the holdout accuracy of 10 epochs of
 cross-entropy on raw uniform widths; and 10 epochs on one fixed view, and of other methods. steps: what one step costs,
-methods in turns. views: how many fixed ones 10 epochs need; asked for by name, with --images 10000 and an --out of its
+methods in turns. views: how many fixed ones 10 epochs need; asked for by name, with --images 5000 and an --out of its
 own. The search and its banks are kept in --work, each arm as it ends in transfer.jsonl, so it can be run piece by
 piece; --draw makes the table of what is there.
 """
