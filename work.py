@@ -73,7 +73,7 @@ class Work:
         return {"epochs": DENSE.epochs}
 
     def pruned(self, subnetwork: Subnetwork) -> nn.Module:
-        """What fine-tuning starts from."""
+        """The best that is known without training."""
         return compensated_in_sequence(self.net, subnetwork, self.grams, self.data.train)
 
     def tested(self, subnetwork: Subnetwork, best: Path) -> Outcome:
@@ -169,7 +169,6 @@ class Search(Work):
             views=ask.views,
             recipe=Recipe(bfloat16=self.bfloat16),
             folder=folder,
-            known=self.grams,
             progress=self.progress,
         )
         if ranks().first:

@@ -33,8 +33,10 @@ from secateur.data import Data
 from secateur.models import budget
 from secateur.models.architecture import architecture_of
 from secateur.models.evaluate import evaluate, recalibrate_as_trained
+from secateur.models.gram import grams
 from secateur.models.memory import keep_freed
 from secateur.models.precision import in_bfloat16
+from secateur.models.sequence import compensated_in_sequence
 from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork, strongest
 from secateur.search.filters import l1
@@ -50,6 +52,7 @@ STYLES = {
     "uniform": "k^",
     "size": "kv",
     "search": "C0*",
+    "compensated": "C0s",
     "pdd": "C1o",
     "kddp": "C2o",
     "blockwise": "C3o",
@@ -133,6 +136,14 @@ def search(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     return sc.finetune(room.net, found.best(), found.bank, room.data, epochs=job.epochs, seed=job.seed), found.best()
 
 
+def compensated(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
+    """The same from weights compensated in sequence."""
+    found, job = searched(room.job.net, room.job.seed)[0], room.job
+    best, train = found.best(), room.data.train
+    start = compensated_in_sequence(room.net, best, grams(room.net, train), train)
+    return sc.finetune(room.net, best, found.bank, room.data, epochs=job.epochs, seed=job.seed, start=start), best
+
+
 def kdft(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     """Half of the MACs at uniform widths, by L1, under the dense network's answers from the bank."""
     net, job, bank = room.net, room.job, searched(room.job.net, room.job.seed)[0].bank
@@ -167,6 +178,7 @@ ARMS: dict[str, Arm] = {
     "kddp": kddp,
     "blockwise": blockwise,
     "search": search,
+    "compensated": compensated,
     "uniform": uniform,
     "size": size,
     "kdft": kdft,

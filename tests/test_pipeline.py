@@ -16,6 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import secateur as sc
 from secateur.models.architecture import architecture_of
 from secateur.models.gram import grams
+from secateur.models.sequence import compensated_in_sequence
+from secateur.models.slim import slim
 from secateur.transfer.finetune import Recipe
 from secateur.transfer.finetune import finetune as train
 from secateur.transfer.objectives import CrossEntropy
@@ -251,24 +253,27 @@ def test_teachers_are_not_run_while_a_student_learns_from_the_bank(
             passes.append(training[-1])
 
     hook = net.model.register_forward_pre_hook(noted)
-    known = grams(net, data.train)
+
+    def follow(what: str, *_: int) -> None:  # from the first step on
+        training.append(what)
+
     try:
         for method in ("ckt", "kdft", "kd"):
-            sc.finetune(
-                net,
-                found.best(),
-                found.bank,
-                data,
-                epochs=1,
-                method=method,
-                known=known,
-                progress=lambda what, *_: training.append(what),  # from the first step on
-            )
+            sc.finetune(net, found.best(), found.bank, data, epochs=1, method=method, progress=follow)
             training.append("before")
     finally:
         hook.remove()
     assert [passes.count(f"fine-tuning ({method})") for method in ("ckt", "kdft")] == [0, 0]
     assert passes.count("fine-tuning (kd)") == data.train.steps(128) - 1
+
+
+def test_a_student_starts_from_inherited_weights_or_from_what_it_is_given(
+    net: sc.Supernet, data: sc.Data, found: sc.Found, student: nn.Module
+) -> None:
+    best = found.best()
+    inherited, other = slim(net, best), compensated_in_sequence(net, best, grams(net, data.train), data.train)
+    assert same(sc.finetune(net, best, found.bank, data, epochs=1, start=inherited), student)
+    assert not same(sc.finetune(net, best, found.bank, data, epochs=1, start=other), student)
 
 
 def test_a_student_may_see_the_views_that_the_bank_holds(
