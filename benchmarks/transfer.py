@@ -57,7 +57,8 @@ RESULTS = Path(__file__).parent / "results"
 NET, BUDGET, SAMPLE, KEPT = "resnet20", "50%", 1000, 3
 SECONDS = "seconds.json"
 ROUNDS = 25  # of steps that are timed
-STARTS = ("raw", "sequence")
+STARTS = {"raw": "inherited", "sequence": "compensated"}
+SCHEDULES = (1, 2, 3, 5, 10)
 PARTS = ("methods", "starts", "singles", "ablation", "schedules", "steps", "views")
 PLANS = {"searched": PLAN, "uniform": "uniform.json", "best": "best.json"}
 
@@ -252,7 +253,7 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
         "views": [*(Arm(best, 10, views=views) for views in (0, 1, 4, 8)), Arm("kd", 10), Arm("ce", 10)],
         "schedules": [
             REFERENCE,
-            *(Arm(best, epochs, views=3) for epochs in (1, 2, 3, 5, 10)),
+            *(Arm(best, epochs, views=3) for epochs in SCHEDULES),
             *(Arm(best, 10, views=1), Arm("kd", 10), Arm("ce", 10)),
         ],
     }
@@ -276,12 +277,14 @@ def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def draw(rows: Sequence[dict[str, Any]], best: str, path: Path) -> None:
     """Seconds of training against holdout accuracy of whole schedules, beside the accuracy that is to be reached."""
-    ends = [row for row in rows if row["arm"] == asdict(Arm(best, row["arm"]["epochs"], views=3))]
     (goal,) = (row for row in rows if row["arm"] == asdict(REFERENCE))
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    seconds, reached = [row["seconds"] for row in ends], [row["holdout"]["accuracy"] for row in ends]
-    axes.plot(seconds, reached, "o", color="#0072B2", label=f"{best}, each schedule to its end")
+    for (start, name), style in zip(STARTS.items(), ("o", "s"), strict=True):
+        arms = [asdict(Arm(best, epochs, start=start, views=3)) for epochs in SCHEDULES]
+        ends = [row for row in rows if row["arm"] in arms]
+        seconds, reached = [row["seconds"] for row in ends], [row["holdout"]["accuracy"] for row in ends]
+        axes.plot(seconds, reached, style, label=f"{best} from {name} weights, each schedule to its end")
     axes.plot(
         goal["seconds"], goal["holdout"]["accuracy"], "*", ms=12, color="#D55E00", label="cross-entropy, 10 epochs"
     )

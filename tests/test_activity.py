@@ -62,7 +62,7 @@ def test_feature_maps_are_penalised_in_root_mean_squares() -> None:
     student, activity = listened(net, 0.5, maps=[0, 1])
     student(torch.randn(5, 3, 8, 8))
     whole = activity()
-    parts = activity.total.split([8, 10, 16])
+    parts = torch.split(activity.total, [8, 10, 16])
     relative = [part.sum() / part[part > 0].square().mean().sqrt() for part in parts[:2]]
     torch.testing.assert_close(whole, 0.5 * (MAPS / 2 * sum(relative, torch.zeros(())) + parts[2].sum()))
 
