@@ -171,6 +171,17 @@ def test_the_original_stays_as_it_was(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.parametrize("toy", TOYS)
+def test_no_memory_is_shared_with_the_original_and_gradients_stay_behind(toy: type[Toy]) -> None:
+    net = supernet(toy)
+    for parameter in net.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    model = slim(net, random_subnetwork(net, 0))
+    old, new = ({x.untyped_storage().data_ptr() for x in m.state_dict().values()} for m in (net.model, model))
+    assert not old & new
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
 def test_attributes_of_a_slimmed_resnet_say_what_its_tensors_are() -> None:
     net = supernet(resnet20)
     for seed in range(3):
