@@ -183,6 +183,7 @@ ARMS: dict[str, Arm] = {
     "size": size,
     "kdft": kdft,
 }
+CIFAR = {"trained": ("kd", "pdd", "kddp", "blockwise", "size"), "anew": ("kd", "pdd")}
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 SWEEP: dict[str, Arm] = {
     f"{arm.__name__} {s:g}": partial(arm, strength=s) for arm in (kddp, blockwise) for s in STRENGTHS
@@ -247,8 +248,8 @@ def key(job: Job) -> str:
 def jobs(asked: argparse.Namespace) -> Iterable[Job]:
     """All arms in the order in which they tell most."""
     if asked.cifar:
-        for start, arms in {"trained": ("kd", "pdd", "kddp", "blockwise", "size"), "anew": ("kd", "pdd")}.items():
-            for arm in (each for each in arms if each in asked.arms):
+        for start in asked.starts:
+            for arm in (each for each in CIFAR[start] if each in asked.arms):
                 yield Job("cifar10-jpeg", "resnet20", arm, asked.epochs, asked.seeds[0], start)
         return
     for seed in asked.seeds:
@@ -306,6 +307,7 @@ def main() -> None:
     parser.add_argument(
         "--arms", nargs="+", default=list(ARMS), choices=[*ARMS, *SWEEP], help="`size` comes after kddp"
     )
+    parser.add_argument("--starts", nargs="+", default=list(CIFAR), choices=CIFAR, help="of the student on CIFAR-10")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--draw", action="store_true", help="train nothing")
     asked = parser.parse_args()
