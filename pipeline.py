@@ -15,8 +15,8 @@ from .models.budget import Budget
 from .models.errors import SecateurError
 from .models.evaluate import recalibrate_as_trained
 from .models.gram import Gram, grams
+from .models.halfway import halfway
 from .models.precision import in_bfloat16
-from .models.slim import slim
 from .models.span import Span
 from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
@@ -201,12 +201,12 @@ def finetune(
 ) -> nn.Module:
     """Build ``subnetwork`` and train it by a method of ``METHODS``: with the bank, a dense teacher, or labels alone.
 
-    It starts from the weights that it inherits, or from ``start``, a network of these widths, which is trained in
-    place. Compensated weights, so much better untrained, train no better (benchmarks/transfer.py). By a method of the
-    bank the student sees so many fixed ``views`` of each image, in turn, those that the bank holds; by another, or
-    with none, each view is new. ``recipe`` says everything else; the usual one is in bfloat16 where the device
-    computes in it. A ``folder`` keeps checkpoints and metrics.jsonl, and is taken up. Returns a plain module in
-    evaluation mode, its batch norm recalibrated on training images, that carries its architecture.
+    It starts ``halfway`` from inherited to compensated weights, or from ``start``, a network of these widths, which is
+    trained in place. By a method of the bank the student sees so many fixed ``views`` of each image, in turn, those
+    that the bank holds; by another, or with none, each view is new. ``recipe`` says everything else; the usual one is
+    in bfloat16 where the device computes in it. A ``folder`` keeps checkpoints and metrics.jsonl, and is taken up.
+    Returns a plain module in evaluation mode, its batch norm recalibrated on training images, that carries its
+    architecture.
     """
     if method not in METHODS:
         raise SecateurError(f"no method is called {method!r}; give {', '.join(METHODS)}")
@@ -214,7 +214,7 @@ def finetune(
     if views > len(bank.fixed):
         raise SecateurError(f"views={views}, and the bank holds {len(bank.fixed)} of each image; give at most as many")
     data = data.suited(net.model)
-    model = start or slim(net, subnetwork)
+    model = halfway(net, subnetwork, grams(net, data.train), data.train) if start is None else start
     objective = METHODS[method](Lesson(net, bank, data, embedding_width(model, net.head, data), seed))
     usual = recipe or Recipe(bfloat16=in_bfloat16(Ask.precision, net))
     recipe = replace(usual, epochs=epochs, seed=seed, fixed_views=views)

@@ -17,6 +17,7 @@ from .models.archive import FORMAT
 from .models.budget import uniform
 from .models.evaluate import device_of, evaluate, recalibrate
 from .models.gram import Gram, grams
+from .models.halfway import halfway
 from .models.precision import in_bfloat16
 from .models.sequence import compensated_in_sequence
 from .models.specs import constructor
@@ -169,6 +170,7 @@ class Search(Work):
             views=ask.views,
             recipe=Recipe(bfloat16=self.bfloat16),
             folder=folder,
+            start=halfway(self.net, subnetwork, self.grams, data.train),
             progress=self.progress,
         )
         if ranks().first:

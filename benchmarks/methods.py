@@ -52,6 +52,7 @@ STYLES = {
     "uniform": "k^",
     "size": "kv",
     "search": "C0*",
+    "inherited": "C0^",
     "compensated": "C0s",
     "pdd": "C1o",
     "kddp": "C2o",
@@ -136,11 +137,21 @@ def search(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     return sc.finetune(room.net, found.best(), found.bank, room.data, epochs=job.epochs, seed=job.seed), found.best()
 
 
+def inherited(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
+    """The same from the weights that it inherits."""
+    return other(room, slim(room.net, searched(room.job.net, room.job.seed)[0].best()))
+
+
 def compensated(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     """The same from weights compensated in sequence."""
+    best, train = searched(room.job.net, room.job.seed)[0].best(), room.data.train
+    return other(room, compensated_in_sequence(room.net, best, grams(room.net, train), train))
+
+
+def other(room: Class, start: nn.Module) -> tuple[nn.Module, Subnetwork]:
+    """The subnetwork that was searched, from another start than the usual one."""
     found, job = searched(room.job.net, room.job.seed)[0], room.job
-    best, train = found.best(), room.data.train
-    start = compensated_in_sequence(room.net, best, grams(room.net, train), train)
+    best = found.best()
     return sc.finetune(room.net, best, found.bank, room.data, epochs=job.epochs, seed=job.seed, start=start), best
 
 
@@ -178,6 +189,7 @@ ARMS: dict[str, Arm] = {
     "kddp": kddp,
     "blockwise": blockwise,
     "search": search,
+    "inherited": inherited,
     "compensated": compensated,
     "uniform": uniform,
     "size": size,

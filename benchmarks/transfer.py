@@ -8,12 +8,12 @@ statistics recalibrated. Test images are read once an arm.
     python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--parts methods starts singles ablation schedules steps]
 
 methods: 3 epochs, seeds 0-2; those of the bank on three fixed views, each once. starts: the same from inherited weights
-as they are; and, seed 0, a lower learning rate and other schedules. singles: what is run at seed 0 only. ablation: 2
-epochs on fixed views, one factor at a time. schedules: how many epochs to the holdout accuracy of 10 epochs of
-cross-entropy on raw uniform widths; and 10 epochs on one fixed view, and of other methods. steps: what one step costs,
-methods in turns. views: how many fixed ones 10 epochs need; asked for by name, with --images 5000 and an --out of its
-own. The search and its banks are kept in --work, each arm as it ends in transfer.jsonl, so it can be run piece by
-piece; --draw makes the table of what is there.
+as they are, and half way between; and, seed 0, a lower learning rate and other schedules. singles: what is run at seed
+0 only. ablation: 2 epochs on fixed views, one factor at a time. schedules: how many epochs to the holdout accuracy of
+10 epochs of cross-entropy on raw uniform widths; and 10 epochs on one fixed view, and of other methods. steps: what one
+step costs, methods in turns. views: how many fixed ones 10 epochs need; asked for by name, with --images 5000 and an
+--out of its own. The search and its banks are kept in --work, each arm as it ends in transfer.jsonl, so it can be run
+piece by piece; --draw makes the table of what is there.
 """
 
 import argparse
@@ -41,6 +41,7 @@ from secateur.data import Data
 from secateur.models import budget
 from secateur.models.evaluate import evaluate, recalibrate_as_trained
 from secateur.models.gram import Gram, grams
+from secateur.models.halfway import halfway
 from secateur.models.memory import keep_freed
 from secateur.models.sequence import compensated_in_sequence
 from secateur.models.slim import slim
@@ -57,7 +58,7 @@ RESULTS = Path(__file__).parent / "results"
 NET, BUDGET, SAMPLE, KEPT = "resnet20", "50%", 1000, 3
 SECONDS = "seconds.json"
 ROUNDS = 25  # of steps that are timed
-STARTS = {"raw": "inherited", "sequence": "compensated"}
+STARTS = {"raw": "inherited", "sequence": "compensated", "half": "half compensated"}
 SCHEDULES = (1, 2, 3, 5, 10)
 PARTS = ("methods", "starts", "singles", "ablation", "schedules", "steps", "views")
 PLANS = {"searched": PLAN, "uniform": "uniform.json", "best": "best.json"}
@@ -180,8 +181,11 @@ def training(arm: Arm, cifar: str, images: int, folder: Path, own: Path) -> tupl
     """The student, its objective, and the steps that train it."""
     data, net, known = given(cifar, images)
     subnetwork = Subnetwork.from_json((folder / f"{arm.student}.json").read_text())
-    raw = arm.start == "raw"
-    model = slim(net, subnetwork) if raw else compensated_in_sequence(net, subnetwork, known, data.train)
+    if arm.start == "raw":
+        model = slim(net, subnetwork)
+    else:
+        start = halfway if arm.start == "half" else compensated_in_sequence
+        model = start(net, subnetwork, known, data.train)
     width = embedding_width(model, net.head, data)
     objective = ARMS[arm.method](Lesson(net, bank_of(arm, data, folder, own), data, width, arm.seed))
     recipe = Recipe(
@@ -240,8 +244,9 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
                 for seed in seeds
                 for m in ("ce", "kd", "kdft", "ckt")
             ),
-            *(Arm(best, 3, start=start, views=3, learning_rate=0.02) for start in STARTS),
+            *(Arm(best, 3, start=start, views=3, learning_rate=0.02) for start in ("raw", "sequence")),
             *(Arm(best, epochs, start="raw", views=3) for epochs in (1, 2, 10)),
+            *(Arm(best, 3, seed, start="half", views=3) for seed in seeds),
         ],
         "singles": [
             *(Arm(method, 3) for method in ("crd", "ckt, weighed as published")),
@@ -280,7 +285,7 @@ def draw(rows: Sequence[dict[str, Any]], best: str, path: Path) -> None:
     (goal,) = (row for row in rows if row["arm"] == asdict(REFERENCE))
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for (start, name), style in zip(STARTS.items(), ("o", "s"), strict=True):
+    for (start, name), style in zip(STARTS.items(), "osD", strict=True):
         arms = [asdict(Arm(best, epochs, start=start, views=3)) for epochs in SCHEDULES]
         ends = [row for row in rows if row["arm"] in arms]
         seconds, reached = [row["seconds"] for row in ends], [row["holdout"]["accuracy"] for row in ends]

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import secateur as sc
 from secateur.models.architecture import architecture_of
 from secateur.models.gram import grams
-from secateur.models.sequence import compensated_in_sequence
+from secateur.models.halfway import halfway
 from secateur.models.slim import slim
 from secateur.transfer.finetune import Recipe
 from secateur.transfer.finetune import finetune as train
@@ -267,13 +267,13 @@ def test_teachers_are_not_run_while_a_student_learns_from_the_bank(
     assert passes.count("fine-tuning (kd)") == data.train.steps(128) - 1
 
 
-def test_a_student_starts_from_inherited_weights_or_from_what_it_is_given(
+def test_a_student_starts_halfway_or_from_what_it_is_given(
     net: sc.Supernet, data: sc.Data, found: sc.Found, student: nn.Module
 ) -> None:
     best = found.best()
-    inherited, other = slim(net, best), compensated_in_sequence(net, best, grams(net, data.train), data.train)
-    assert same(sc.finetune(net, best, found.bank, data, epochs=1, start=inherited), student)
-    assert not same(sc.finetune(net, best, found.bank, data, epochs=1, start=other), student)
+    half = halfway(net, best, grams(net, data.train), data.train)
+    assert same(sc.finetune(net, best, found.bank, data, epochs=1, start=half), student)
+    assert not same(sc.finetune(net, best, found.bank, data, epochs=1, start=slim(net, best)), student)
 
 
 def test_a_student_may_see_the_views_that_the_bank_holds(

@@ -1,0 +1,28 @@
+"""What training starts from."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from .batches import Split
+from .gram import Gram
+from .sequence import compensated_in_sequence
+from .slim import slim
+from .subnetwork import Subnetwork
+from .supernet import Supernet
+
+
+@torch.no_grad()
+def halfway(net: Supernet, subnetwork: Subnetwork, grams: Mapping[str, Gram], split: Split) -> nn.Module:
+    """The subnetwork with weights half way from those that it inherits to those compensated in sequence.
+
+    Compensated weights are much the better ones untrained. Trained, each is the worse start somewhere, and half way
+    is near the better one (benchmarks/transfer.py, benchmarks/methods.py).
+    """
+    model = slim(net, subnetwork)
+    others = compensated_in_sequence(net, subnetwork, grams, split).state_dict()
+    for name, own in model.state_dict().items():
+        if own.is_floating_point():
+            own.lerp_(others[name], 0.5)
+    return model
