@@ -247,6 +247,7 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
             *(Arm(best, 3, start=start, views=3, learning_rate=0.02) for start in ("raw", "sequence")),
             *(Arm(best, epochs, start="raw", views=3) for epochs in (1, 2, 10)),
             *(Arm(best, 3, seed, start="half", views=3) for seed in seeds),
+            Arm(best, 2, start="half", views=3),
         ],
         "singles": [
             *(Arm(method, 3) for method in ("crd", "ckt, weighed as published")),
