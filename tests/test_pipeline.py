@@ -271,7 +271,8 @@ def test_a_student_starts_halfway_or_from_what_it_is_given(
     net: sc.Supernet, data: sc.Data, found: sc.Found, student: nn.Module
 ) -> None:
     best = found.best()
-    half = halfway(net, best, grams(net, data.train), data.train)
+    split = data.suited(net.model).train
+    half = halfway(net, best, grams(net, split), split)
     assert same(sc.finetune(net, best, found.bank, data, epochs=1, start=half), student)
     assert not same(sc.finetune(net, best, found.bank, data, epochs=1, start=slim(net, best)), student)
 
