@@ -298,7 +298,7 @@ def draw(rows: Sequence[dict[str, Any]], best: str, path: Path) -> None:
     axes.axvline(0.21 * goal["seconds"], color="#555555", ls=":", lw=1, label="21% of its seconds")
     axes.set(xlabel="seconds of training, without the bank", ylabel="holdout accuracy", xlim=(0, None))
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path)
 
 
