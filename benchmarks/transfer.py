@@ -290,13 +290,13 @@ def draw(rows: Sequence[dict[str, Any]], best: str, path: Path) -> None:
         arms = [asdict(Arm(best, epochs, start=start, views=3)) for epochs in SCHEDULES]
         ends = [row for row in rows if row["arm"] in arms]
         seconds, reached = [row["seconds"] for row in ends], [row["holdout"]["accuracy"] for row in ends]
-        axes.plot(seconds, reached, style, label=f"{best} from {name} weights, each schedule to its end")
+        axes.plot(seconds, reached, style, label=f"{best} from {name} weights")
     axes.plot(
         goal["seconds"], goal["holdout"]["accuracy"], "*", ms=12, color="#D55E00", label="cross-entropy, 10 epochs"
     )
     axes.axhline(goal["holdout"]["accuracy"], color="#555555", ls="--", lw=1)
     axes.axvline(0.21 * goal["seconds"], color="#555555", ls=":", lw=1, label="21% of its seconds")
-    axes.set(xlabel="seconds of training, without the bank", ylabel="holdout accuracy", xlim=(0, None))
+    axes.set(xlabel="seconds of a whole schedule, without the bank", ylabel="holdout accuracy", xlim=(0, None))
     axes.grid(alpha=0.25)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path)
