@@ -78,7 +78,7 @@ class Ask:
     epochs
         Epochs of fine-tuning; pdd, kddp and blockwise learn widths in half of them.
     precision
-        Of the search and of fine-tuning: float32, bfloat16, or auto, which is bfloat16 where the device computes in it.
+        Of the search and all training: float32, bfloat16, or auto, which is bfloat16 where the device computes in it.
     views
         Of ckt, ckt-kl and kdft: fixed views of each training image that teachers speak of, and that fine-tuning shows
         in turn. With 0 each view is new, and teachers speak of the image as it is.

@@ -9,13 +9,11 @@ from torch import nn
 
 from .ask import Ask
 from .data import Data
-from .models.architecture import architecture, with_architecture
 from .models.batches import Split
 from .models.errors import SecateurError
-from .models.evaluate import recalibrate_as_trained
 from .models.precision import in_bfloat16
 from .models.supernet import Supernet
-from .pipeline import silent
+from .pipeline import settled, silent
 from .search.widths import Progress
 from .transfer.blockwise import block_after_block
 from .transfer.blockwise import blockwise as blocks_together
@@ -158,12 +156,9 @@ def finish(
     kept, model = learner.kept(), learner.slimmed()
     for step in train(model, net.head, data.train, learner.then, recipe, folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
-    recalibrate_as_trained(model, data.train)
     training = {"method": method, "epochs": recipe.epochs, "seed": recipe.seed, "precision": recipe.precision}
     training |= {"form": learner.form, "gates_open": []}
-    normalisation = {"mean": list(data.train.mean), "std": list(data.train.std)}
-    about = {"training": training, "normalisation": normalisation, "classes": list(data.classes)}
-    return with_architecture(model, architecture(net, kept, **about)).eval()
+    return settled(model, net, kept, data, training)
 
 
 def _whole(

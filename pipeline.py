@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -220,15 +221,21 @@ def finetune(
     recipe = replace(usual, epochs=epochs, seed=seed, fixed_views=views)
     for step in train(model, net.head, data.train, objective, recipe, folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
-    recalibrate_as_trained(model, data.train)
     gates = objective.gates()
     teachers = [{"macs": t.macs, "loss": t.loss, "open": share} for t, share in zip(bank.teachers, gates, strict=False)]
     training = {"method": method, "epochs": epochs, "seed": seed, "precision": recipe.precision, "gates_open": gates}
     training["teachers"] = teachers
+    return settled(model, net, subnetwork, data, training)
+
+
+def settled(
+    model: nn.Module, net: Supernet, subnetwork: Subnetwork, data: Data, training: Mapping[str, Any]
+) -> nn.Module:
+    """A network after its ``training``: batch norm recalibrated, its architecture with it, in evaluation mode."""
+    recalibrate_as_trained(model, data.train)
     normalisation = {"mean": list(data.train.mean), "std": list(data.train.std)}
     about = {"training": training, "normalisation": normalisation, "classes": list(data.classes)}
-    record = architecture(net, subnetwork, **about)
-    return with_architecture(model, record).eval()
+    return with_architecture(model, architecture(net, subnetwork, **about)).eval()
 
 
 def embedding_width(model: nn.Module, head: str | None, data: Data) -> int:

@@ -58,7 +58,7 @@ STYLES = {
     "kddp": "C2o",
     "blockwise": "C3o",
 }
-NOT_ATTEMPTED = [
+PUBLISHED = [
     "PDD, ResNet-56 to ResNet-20, CIFAR-10: 39.53% of MACs and 32.77% of parameters saved at +0.17",
     "PDD, VGG-16 to VGG-11, CIFAR-10: 74.96% of MACs and 76.43% of parameters saved at -1.34",
     "block-wise, MobileNetV2: 2x MACs and 5.2x parameters saved at +1.05",
@@ -91,6 +91,17 @@ class Class:
         """What the methods' functions have in common."""
         return {"teacher": self.teacher, "epochs": self.job.epochs, "seed": self.job.seed}
 
+    @property
+    def found(self) -> sc.Found:
+        """Half of the MACs, searched on digits, and the bank."""
+        return searched(self.job.net, self.job.seed)[0]
+
+    @property
+    def uniform(self) -> Subnetwork:
+        """Half of the MACs at uniform widths, by L1."""
+        widths = budget.uniform(self.net.space, self.net.budget("50%"))
+        return strongest(l1(self.net, self.data.holdout), widths)
+
 
 Arm: TypeAlias = Callable[[Class, Path], tuple[nn.Module, Subnetwork]]
 
@@ -113,9 +124,7 @@ def kd(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
 
 def uniform(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     """Half of the MACs at uniform widths, by L1."""
-    net = room.net
-    widths = budget.uniform(net.space, net.budget("50%"))
-    return distilled(room, strongest(l1(net, room.data.holdout), widths))
+    return distilled(room, room.uniform)
 
 
 def size(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
@@ -133,34 +142,30 @@ def searched(net: str, seed: int) -> tuple[sc.Found, TemporaryDirectory[str]]:
 
 def search(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     """Half of the MACs, searched, then the default way of fine-tuning."""
-    found, job = searched(room.job.net, room.job.seed)[0], room.job
-    return sc.finetune(room.net, found.best(), found.bank, room.data, epochs=job.epochs, seed=job.seed), found.best()
+    return tuned(room, room.found.best())
 
 
 def inherited(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     """The same from the weights that it inherits."""
-    return other(room, slim(room.net, searched(room.job.net, room.job.seed)[0].best()))
+    best = room.found.best()
+    return tuned(room, best, start=slim(room.net, best))
 
 
 def compensated(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     """The same from weights compensated in sequence."""
-    best, train = searched(room.job.net, room.job.seed)[0].best(), room.data.train
-    return other(room, compensated_in_sequence(room.net, best, grams(room.net, train), train))
-
-
-def other(room: Class, start: nn.Module) -> tuple[nn.Module, Subnetwork]:
-    """The subnetwork that was searched, from another start than the usual one."""
-    found, job = searched(room.job.net, room.job.seed)[0], room.job
-    best = found.best()
-    return sc.finetune(room.net, best, found.bank, room.data, epochs=job.epochs, seed=job.seed, start=start), best
+    best, train = room.found.best(), room.data.train
+    return tuned(room, best, start=compensated_in_sequence(room.net, best, grams(room.net, train), train))
 
 
 def kdft(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     """Half of the MACs at uniform widths, by L1, under the dense network's answers from the bank."""
-    net, job, bank = room.net, room.job, searched(room.job.net, room.job.seed)[0].bank
-    chosen = strongest(l1(net, room.data.holdout), budget.uniform(net.space, net.budget("50%")))
-    tuned = sc.finetune(net, chosen, bank, room.data, method="kdft", epochs=job.epochs, seed=job.seed)
-    return tuned, chosen
+    return tuned(room, room.uniform, method="kdft")
+
+
+def tuned(room: Class, subnetwork: Subnetwork, **how: Any) -> tuple[nn.Module, Subnetwork]:
+    """All epochs of fine-tuning from the bank of the search."""
+    epochs, seed = room.job.epochs, room.job.seed
+    return sc.finetune(room.net, subnetwork, room.found.bank, room.data, epochs=epochs, seed=seed, **how), subnetwork
 
 
 def pdd(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
@@ -339,7 +344,7 @@ def main() -> None:
         **conditions(),
         "epochs": asked.epochs,
         "trials": TRIALS,
-        "published_not_attempted": NOT_ATTEMPTED,
+        "published": PUBLISHED,
         "rows": rows,
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -17,8 +17,8 @@ from .supernet import Supernet
 def halfway(net: Supernet, subnetwork: Subnetwork, grams: Mapping[str, Gram], split: Split) -> nn.Module:
     """The subnetwork with weights half way from those that it inherits to those compensated in sequence.
 
-    Compensated weights are much the better ones untrained. Trained, each is the worse start somewhere, and half way
-    is near the better one (benchmarks/transfer.py, benchmarks/methods.py).
+    Compensated weights are much the better ones untrained, and not the better start of training on CIFAR-10, where
+    half way is as good as inherited ones (benchmarks/transfer.py).
     """
     model = slim(net, subnetwork)
     others = compensated_in_sequence(net, subnetwork, grams, split).state_dict()

@@ -89,7 +89,7 @@ def meets(atoms: Atoms, call: Call) -> list[Labels]:
     """Element by element: channels that meet are tied."""
     ndim = call.results[0].ndim
     labels = [widened(each, ndim) for x in call.tensors for each in atoms.of(x)]
-    if len(labels) == len(call.tensors) == 1:
+    if len(labels) == len(call.tensors) == 1:  # an activation, mostly: there is nothing that it could meet
         return [labels]
     fixed = [x.reshape([1] * (ndim - x.ndim) + list(x.shape)) for x in call.tensors if not atoms.of(x)]
     return [meet(atoms, labels, fixed)]

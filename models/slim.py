@@ -96,14 +96,12 @@ def kept_places(net: Supernet, subnetwork: Subnetwork) -> dict[str, dict[int, In
 
 def _selected(tensor: Tensor, dims: Mapping[int, IntArray], indices: dict[int, Tensor]) -> Tensor:
     """What stays of a tensor, no view of it; ``indices``: places by the id of their array, as torch takes them."""
-    if not dims:
-        return tensor.detach().clone()
-    tensor = tensor.detach()
+    selected = tensor.detach()
     for dim, places in dims.items():
         if id(places) not in indices or indices[id(places)].device != tensor.device:
             indices[id(places)] = torch.from_numpy(places).to(tensor.device)
-        tensor = tensor.index_select(dim, indices[id(places)])
-    return tensor
+        selected = selected.index_select(dim, indices[id(places)])
+    return selected if dims else selected.clone()
 
 
 def _describe(model: nn.Module) -> None:

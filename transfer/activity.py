@@ -14,7 +14,7 @@ from ..models.slim import kept_places
 from ..models.supernet import Supernet
 from .narrowing import Narrowing
 
-MAPS = 10.0
+MAPS = 10.0  # what all groups of feature maps weigh together, beside 1 of a hidden layer
 ALIVE = 1e-2  # of the mean activity of its layer: a channel below it goes
 
 
@@ -70,7 +70,8 @@ class Activity(nn.Module):
             found = [_activity(student, name, member, left, width) for name, member in members.items()]
             activity = torch.stack(found).mean(0)
             each.append(activity.detach())
-            penalty = penalty + (MAPS / len(self.maps) * _relative(activity) if g in self.maps else activity).sum()
+            share = MAPS / len(self.maps) * _relative(activity) if g in self.maps else activity
+            penalty = penalty + share.sum()
         self.total += torch.cat(each)
         return self.strength * penalty
 

@@ -30,9 +30,9 @@ def kddp(
     alone could be met by small weights before and large ones behind; weight decay on both is what holds it.
 
     ``neurons``: ``hidden``, or ``all``, an extension: channels of convolutions, too, by the mean of their feature maps'
-    magnitude. Where there is no hidden linear layer, these are what there is. L1 itself falls on all feature maps of
-    a deep network alike until nothing gets through, while no channel is idle beside the others (benchmarks/methods.py);
-    so that of feature maps is relative (``Activity``). ``strength`` 1 would bring the bias of a neuron that is always
+    magnitude. Where there is no hidden linear layer, these are what there is. Plain L1 would fall on all
+    feature maps of a deep network alike until nothing gets through, while no channel is idle beside the others; so
+    that of feature maps is relative (``Activity``). ``strength`` 1 would bring the bias of a neuron that is always
     active down by 1 within the first half; ``reach`` says how far a gradient of 1 comes.
     """
     if neurons not in NEURONS:
