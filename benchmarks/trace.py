@@ -173,6 +173,7 @@ def main() -> None:
         "slim_in_deep_copies": round(deep_copies(asked.repeats), 2),
     }
     result["targets_met"] = targets(result)
+    asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "trace.json").write_text(json.dumps(result, indent=1) + "\n")
     for key in ("median_times_faster", "median_times_faster_of_the_floor", "vectors_a_second", "slim_in_deep_copies"):
         print(key, result[key])

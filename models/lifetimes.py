@@ -1,13 +1,12 @@
 """From which operation to which each tensor of a forward pass is needed."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from math import prod
 from typing import Any
 
 from torch import Tensor
 
-from .atoms import Activation, Atoms
+from .atoms import Activation, Atoms, IntArray
 
 
 class Lifetimes:
@@ -17,7 +16,7 @@ class Lifetimes:
         self._now = 0
         self._weights = set(map(id, weights))
         self._last = {tensor.untyped_storage()._cdata: 0 for tensor in weights}  # for views of them
-        self._born: dict[int, tuple[Any, Activation]] = {}  # a storage is held, so that its key stays its own
+        self._born: dict[int, tuple[Any, int, int, tuple[IntArray, ...]]] = {}  # held, so that its key stays its own
 
     def step(self, atoms: Atoms, reads: Iterable[Tensor], makes: Iterable[Tensor]) -> None:
         """One operation: what it reads is still needed, what it makes is new (or written in place)."""
@@ -26,18 +25,18 @@ class Lifetimes:
                 continue
             storage = tensor.untyped_storage()
             if storage._cdata not in self._last:
-                self._born[storage._cdata] = storage, _born(atoms, tensor, self._now)
+                self._born[storage._cdata] = storage, self._now, *_sized(atoms, tensor)
             self._last[storage._cdata] = self._now
         self._now += 1
 
     def all(self) -> list[Activation]:
         """Every storage that was seen."""
-        return [replace(activation, last=self._last[key]) for key, (_, activation) in self._born.items()]
+        return [Activation(scale, lines, born, self._last[key]) for key, (_, born, scale, lines) in self._born.items()]
 
 
-def _born(atoms: Atoms, tensor: Tensor, now: int) -> Activation:
+def _sized(atoms: Atoms, tensor: Tensor) -> tuple[int, tuple[IntArray, ...]]:
     """The bytes of the tensor's whole storage; of a view into a larger one nothing is known to shrink."""
     size = tensor.untyped_storage().nbytes()
     whole = size == tensor.numel() * tensor.itemsize
     lines = [each.reshape(-1) for each in atoms.of(tensor) if each.size > 1] if whole else []
-    return Activation(size // prod(map(len, lines)), tuple(lines), now, now)
+    return size // prod(map(len, lines)), tuple(lines)
