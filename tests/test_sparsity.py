@@ -1,5 +1,7 @@
 """Batch-norm scales and their price."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -39,6 +41,25 @@ def test_the_price_is_that_of_alive_channels_on_both_sides_of_each_layer() -> No
     expected += sum(costs[i] * (alive[i - 1] * sizes[i] + alive[i] * sizes[i - 1]) for i in (1, 2))
     price = Sparsity(found, net.space.costs.macs, np.ones(3))
     assert price().item() * price.average == pytest.approx(expected.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("constraint", ["macs", "parameters"])
+@pytest.mark.parametrize("make", [chain, pupil])
+def test_over_all_costs_a_scale_of_1_is_pulled_by_1_on_average(make: Callable[[], Supernet], constraint: str) -> None:
+    net = make()
+    found, form = scales(net), getattr(net.space.costs, constraint)
+    with torch.no_grad():
+        for name in (member.tensor for members in found.members for member in members):
+            found.tensors[name].fill_(1)
+    Sparsity(found, form, np.ones(len(net.groups)))().backward()
+    prices, total, pulled = form.slopes(net.space.dense), 0.0, 0.0
+    for g in found.groups:
+        for member in found.members[g]:
+            pull = found.tensors[member.tensor].grad
+            assert pull is not None
+            costs = float(prices[g]) * len(pull) / len(found.members[g])
+            total, pulled = total + costs, pulled + costs * float(pull.mean())
+    assert pulled / total == pytest.approx(1, rel=1e-5)
 
 
 def test_a_channel_is_alive_while_one_of_its_scales_is() -> None:

@@ -14,7 +14,7 @@ from ..models.slim import kept_places
 from ..models.supernet import Supernet
 from .narrowing import Narrowing
 
-MAPS = 10.0  # what all groups of feature maps weigh together, beside 1 of a hidden layer
+MAPS = 100.0  # what all groups of feature maps weigh together, beside 1 of a hidden layer
 ALIVE = 1e-2  # of the mean activity of its layer: a channel below it goes
 
 

@@ -15,7 +15,7 @@ from .listening import Listening
 from .objectives import Distillation, Objective, hinton, online
 from .sparsity import Scales, Sparsity, strengths_of
 
-STRENGTH = 3.0
+STRENGTH = 2.0
 
 
 def blockwise(
@@ -39,7 +39,7 @@ def blockwise(
 
     ``constraint``: ``flops`` or ``params``, what a channel's price is made of. ``blocks`` maps names of channel groups,
     with wildcards, to what their strength is multiplied by. ``strength`` 1 would bring a scale of 1 to 0 within
-    the first half where a channel costs the average and nothing holds it; ``reach`` says how far a gradient of 1 comes.
+    the first half at the average price, where nothing holds it; ``reach`` says how far a gradient of 1 comes.
     """
     student = slim(net, net.dense)
     scales = _scales(net, student)

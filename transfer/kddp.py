@@ -10,7 +10,7 @@ from .learner import Learner, Penalised, above, made_by
 from .narrowing import Narrowing
 from .objectives import Distillation, hinton, online
 
-STRENGTH = 1.0
+STRENGTH = 0.1
 NEURONS = ("hidden", "all")
 
 

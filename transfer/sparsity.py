@@ -34,6 +34,12 @@ class Scales:
         """The groups that have scales."""
         return [g for g, members in enumerate(self.members) if members]
 
+    @property
+    def count(self) -> FloatArray:
+        """How many scales a channel of each group has, on average. Shape: → (G,)"""
+        groups = zip(self.net.groups, self.members, strict=True)
+        return np.array([sum(len(m.channels) for m in members) / group.width for group, members in groups])
+
     def of(self, g: int) -> Tensor:
         """The scale of every channel of a group, from 0 on. Shape: → (width,)"""
         total = count = torch.zeros(self.net.groups[g].width, device=self.tensors[self.members[g][0].tensor].device)
@@ -56,8 +62,9 @@ class Sparsity(nn.Module):
     """Σ_g strength_g · price_g · Σ_c scale_gc, where a group's price is what one channel more of it costs now.
 
     With R = Σ_l c_l · alive_in · alive_out the cost of the layers, price_g = ∂R/∂alive_g, which is MorphNet's
-    c_l (n_in Σ|γ_out| + n_out Σ|γ_in|) for any network whose costs are a closed form. Prices are relative to
-    what a channel costs on average in the dense network.
+    c_l (n_in Σ|γ_out| + n_out Σ|γ_in|) for any network whose costs are a closed form. A price is shared among the
+    scales that a channel has; prices are relative to such a share, averaged over the costs of the dense network, so
+    that a strength does the same to VGG, whose first channels cost far more than most, as to a ResNet.
 
     Shape: strengths (G,); → ()
     """
@@ -66,7 +73,9 @@ class Sparsity(nn.Module):
         super().__init__()
         space = scales.net.space
         self.scales, self.form, self.strengths = scales, form, strengths
-        self.average = float(form.slopes(space.dense) @ space.dense / space.dense.sum())
+        prices = form.slopes(space.dense)[scales.groups]
+        costs, shares = prices * space.dense[scales.groups], prices / scales.count[scales.groups]
+        self.average = float(costs @ shares / costs.sum())
 
     def forward(self, groups: Sequence[int] | None = None) -> Tensor:
         """Over all groups that have scales, or some of them."""
