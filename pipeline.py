@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from .ask import Ask
-from .data import MEAN, STD, Data, open_data
+from .data import Data, open_data
+from .images import MEAN, STD
 from .models.architecture import architecture, with_architecture
 from .models.budget import Budget
 from .models.errors import SecateurError

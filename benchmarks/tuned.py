@@ -14,7 +14,8 @@ from torch import Tensor
 from trained import FROZEN, trained
 
 import secateur as sc
-from secateur.data import Data, Images
+from secateur.data import Data
+from secateur.images import Images
 from secateur.models.evaluate import Score, evaluate, recalibrate_as_trained
 from secateur.models.gram import Gram, grams
 from secateur.models.memory import keep_freed

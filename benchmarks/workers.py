@@ -24,7 +24,7 @@ from conditions import conditions
 from torch import Tensor, nn
 
 import secateur as sc
-from secateur.data import Images
+from secateur.images import Images
 from secateur.models.memory import keep_freed
 from secateur.models.span import Span
 from secateur.models.subnetwork import Subnetwork

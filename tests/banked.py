@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.data import Images
+from secateur.images import Images
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 from secateur.transfer.bank import MemoryBank, Teacher, open_bank

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from secateur.data import Images
+from secateur.images import Images
 from secateur.models.atoms import FloatArray
 from secateur.models.batches import Batch, Views
 from secateur.models.supernet import Supernet

@@ -2,7 +2,7 @@ import optuna
 import torch
 from chains import plain
 
-from secateur.data import Images
+from secateur.images import Images
 from secateur.models.subnetwork import Subnetwork
 from secateur.search.interim import Interim, Records
 from secateur.search.refine.aim import aim

@@ -14,7 +14,7 @@ import pytest
 import torch
 from chains import plain
 
-from secateur.data import Images
+from secateur.images import Images
 from secateur.models.supernet import Supernet
 from secateur.search.importance import l1
 from secateur.search.interim import Records

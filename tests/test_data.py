@@ -8,7 +8,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
-from secateur.data import MEAN, STD, Data, cropped, drawn, open_data
+from secateur.data import Data, open_data
+from secateur.images import MEAN, STD, cropped, drawn
 from secateur.models.errors import SecateurError
 
 

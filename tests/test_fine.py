@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
-from secateur.data import Images
+from secateur.images import Images
 from secateur.models.atoms import IntArray
 from secateur.models.budget import Budget, Space
 from secateur.models.span import Span

@@ -12,7 +12,7 @@ from scored import MADE, MAKERS, READ, READERS, by_torch_pruning, drawn, noise, 
 from torch import Tensor, nn
 from toys import FixedKernel
 
-from secateur.data import Images
+from secateur.images import Images
 from secateur.models.supernet import Supernet
 from secateur.search.gradients import TAYLOR_BATCH, TAYLOR_IMAGES, taylor, taylor_weight
 from secateur.search.scores import Importance, Scores

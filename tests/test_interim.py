@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from secateur.data import Images
+from secateur.images import Images
 from secateur.models.errors import SecateurError
 from secateur.models.evaluate import batch_statistics, score
 from secateur.models.slim import slim

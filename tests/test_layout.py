@@ -19,15 +19,18 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("models", "search", "transfer")
 OUTPUT = {"report", "picture", "console", "results", "plots", "front"}
 SHIP = {"export", "evaluation", "reuse"}
-WORK = {"points", "stages", "work", "learning", "pipeline", "distil", "data", "sources", "ledger", "ask"}
-ROOT_MODULES = {"__init__", "__main__", *WORK, *OUTPUT, *SHIP}
+DATA = {"data", "images", "frames", "sources"}
+WORK = {"points", "stages", "work", "learning", "pipeline", "distil", "ledger", "ask"}
+ROOT_MODULES = {"__init__", "__main__", *DATA, *WORK, *OUTPUT, *SHIP}
 PARTS = {*FOLDERS, *ROOT_MODULES} - {"__init__"}
 MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
     "search": {"models"},
     "transfer": {"models"},
     "sources": {"models"},
-    "data": {"models", "sources"},
+    "images": {"models"},
+    "frames": {"models", "images"},
+    "data": {"models", "sources", "images", "frames"},
     "ask": {"models"},
     "ledger": {"models", "ask"},
     "results": {"models", "ask", "ledger"},
@@ -39,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": {"models"},
     "evaluation": {"models", "search", "data", "export", "ask", "ledger", "pipeline", "results"},
     "reuse": {"models", "search"},
-    "pipeline": {"models", "search", "transfer", "data", "ask"},
+    "pipeline": {"models", "search", "transfer", "data", "images", "ask"},
     "distil": {"models", "search", "transfer", "data", "ask", "pipeline"},
     "work": {"models", "search", "transfer", "data", "ask", "ledger", "report", "results", "pipeline"},
     "learning": {"models", "search", "transfer", "ledger", "distil", "work"},

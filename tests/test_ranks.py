@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
-from secateur.data import Images
+from secateur.images import Images
 from secateur.models.errors import SecateurError
 from secateur.models.subnetwork import Subnetwork
 from secateur.transfer.bank import MemoryBank, Teacher

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateur.data import Data, Images
+from secateur.data import Data
+from secateur.images import Images
 from secateur.models.budget import Budget, filled, fit
 from secateur.models.errors import SecateurError
 from secateur.models.evaluate import judged

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.data import Images
+from secateur.images import Images
 from secateur.models.subnetwork import Subnetwork
 from secateur.transfer.bank import MemoryBank, Teacher
 from secateur.transfer.finetune import Recipe, Step, finetune

@@ -11,7 +11,7 @@ import time
 import torch
 from chains import plain
 
-from secateur.data import Images
+from secateur.images import Images
 from secateur.models.span import Span
 from secateur.models.subnetwork import Subnetwork
 from secateur.search.allocation import threshold, uniform
