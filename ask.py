@@ -56,7 +56,7 @@ class Ask:
     teacher_weights
         Its trained weights. Only digits needs none.
     strength
-        Of kddp and blockwise: how strongly channels are pressed. Default: 1 and 3.
+        Of kddp and blockwise: how strongly channels are pressed. Default: 0.1 and 2.
     block_strength
         Of blockwise: what that is multiplied by in some groups, 'layer1.*=2'. Can be given several times.
     blocks

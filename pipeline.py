@@ -1,7 +1,7 @@
 """From a trained network, data and a budget to a smaller network: search, bank, transfer."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from torch import nn
 from .ask import Ask
 from .data import Data, open_data
 from .images import MEAN, STD
+from .methods import BANKED, METHODS, Lesson, embedding_width
 from .models.architecture import architecture, with_architecture
 from .models.budget import Budget
 from .models.errors import SecateurError
@@ -25,13 +26,9 @@ from .models.supernet import Supernet
 from .search.interim import Interim, Records
 from .search.refine import Sampler
 from .search.widths import Plan, Progress, Searched, search_widths
-from .transfer.bank import TEACHERS, MemoryBank, choose_teachers, open_bank, plan_of
-from .transfer.crd import RepresentationDistillation
+from .transfer.bank import MemoryBank, choose_teachers, open_bank, plan_of
 from .transfer.finetune import Recipe
 from .transfer.finetune import finetune as train
-from .transfer.losses import decoupled
-from .transfer.objectives import ContrastiveTransfer, CrossEntropy, Distillation, Objective, cached, hinton, online
-from .transfer.queued import QueuedTransfer
 from .transfer.record import Extent, record
 
 
@@ -43,80 +40,6 @@ def images_of(ask: Ask, progress: Progress, shape: tuple[int, int, int] | None =
     """The images that are asked for, with the statistics that are, in the size that is (or in another ``shape``)."""
     reading = partial(progress, "reading images")
     return open_data(ask.data, shape or ask.shape, ask.mean or MEAN, ask.std or STD, progress=reading)
-
-
-@dataclass(frozen=True, eq=False)
-class Lesson:
-    """What a method of fine-tuning may use: the dense network, the bank, the data; the student's embedding width."""
-
-    net: Supernet
-    bank: MemoryBank
-    data: Data
-    width: int
-    seed: int
-
-    @property
-    def widths(self) -> tuple[int, int]:
-        """The embedding widths of student and dense network."""
-        return self.width, embedding_width(self.net.model, self.net.head, self.data)
-
-
-def ckt(lesson: Lesson) -> Objective:
-    """Cross-entropy, gated teachers and InfoNCE against the bank, weighed as KD weighs its own."""
-    return ContrastiveTransfer(lesson.bank, lesson.data.train.labels, lesson.width, seed=lesson.seed)
-
-
-def ckt_kl(lesson: Lesson) -> Objective:
-    """Cross-entropy and gated teachers only."""
-    return ContrastiveTransfer(lesson.bank, lesson.data.train.labels, lesson.width, contrast=0.0, seed=lesson.seed)
-
-
-def ce(lesson: Lesson) -> Objective:
-    """Cross-entropy alone."""
-    return CrossEntropy()
-
-
-def kd(lesson: Lesson) -> Objective:
-    """The dense network as the teacher, on the student's own views: a forward pass of it each step."""
-    return Distillation(online(lesson.net.model), hinton, 0.1)
-
-
-def kdft(lesson: Lesson) -> Objective:
-    """The dense network as the teacher, from the bank: its logits of the images as they are."""
-    return Distillation(cached(lesson.bank), hinton, 0.1)
-
-
-def dkd(lesson: Lesson) -> Objective:
-    """As ``kd``, the labelled class and the others weighted apart."""
-    return Distillation(online(lesson.net.model), decoupled, 1.0)
-
-
-def crd(lesson: Lesson) -> Objective:
-    """Contrastive representation distillation: the dense network along, and two memories of embeddings."""
-    net, labels = lesson.net, lesson.data.train.labels
-    return RepresentationDistillation(net.model, net.head, labels, lesson.widths, seed=lesson.seed)
-
-
-def ckt_queue(lesson: Lesson) -> Objective:
-    """As ``ckt`` without the bank: the dense network along, and a queue of its latest embeddings."""
-    net = lesson.net
-    return QueuedTransfer(net.model, net.head, lesson.widths, seed=lesson.seed)
-
-
-# The words of --method.
-METHODS: dict[str, Callable[[Lesson], Objective]] = {
-    "ckt": ckt,
-    "ckt-kl": ckt_kl,
-    "ckt-queue": ckt_queue,
-    "kdft": kdft,
-    "kd": kd,
-    "dkd": dkd,
-    "crd": crd,
-    "ce": ce,
-}
-
-# Those that learn from what the bank holds, and from how many of its teachers.
-BANKED = {"ckt": TEACHERS, "ckt-kl": TEACHERS, "kdft": 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,11 +160,6 @@ def settled(
     normalisation = {"mean": list(data.train.mean), "std": list(data.train.std)}
     about = {"training": training, "normalisation": normalisation, "classes": list(data.classes)}
     return with_architecture(model, architecture(net, subnetwork, **about)).eval()
-
-
-def embedding_width(model: nn.Module, head: str | None, data: Data) -> int:
-    """How many numbers ``head`` reads of an image, or how many logits there are, where there is no head."""
-    return model.get_parameter(f"{head}.weight").shape[1] if head else len(data.classes)
 
 
 def search_under(

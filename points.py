@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from .ledger import Outcome, asked
+from .methods import BANKED
 from .models.architecture import read
 from .models.errors import SecateurError
 from .models.subnetwork import Subnetwork
-from .pipeline import BANKED, best_under, silent
+from .pipeline import best_under, silent
 from .search.widths import Progress
 from .stages import opened
 from .transfer.bank import PLAN, plan_of

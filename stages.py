@@ -9,6 +9,7 @@ from .ask import LEARNT, Ask
 from .data import Data
 from .learning import Learning
 from .ledger import Ledger, Outcome, sha256
+from .methods import METHODS
 from .models.architecture import fingerprint
 from .models.archive import architectures, likest, shares
 from .models.atoms import FloatArray
@@ -20,7 +21,7 @@ from .models.specs import constructor
 from .models.supernet import Supernet
 from .models.trace import evaluating
 from .models.weights import load_weights
-from .pipeline import METHODS, images_of, silent
+from .pipeline import images_of, silent
 from .report import write
 from .results import Results
 from .search.widths import Plan, Progress

@@ -12,6 +12,7 @@ from torch import nn
 from .ask import Ask
 from .data import Data
 from .ledger import Outcome
+from .methods import BANKED
 from .models.architecture import Architecture, architecture, architecture_of, load, save, with_architecture
 from .models.archive import FORMAT
 from .models.budget import uniform
@@ -23,7 +24,7 @@ from .models.sequence import compensated_in_sequence
 from .models.specs import constructor
 from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
-from .pipeline import BANKED, fill_bank, finetune, search_under
+from .pipeline import fill_bank, finetune, search_under
 from .report import write
 from .results import Results
 from .search.interim import Interim

@@ -38,6 +38,7 @@ from tuned import each_once, figures, finished, opened, part
 
 import secateur as sc
 from secateur.data import Data
+from secateur.methods import BANKED, METHODS, Lesson, embedding_width
 from secateur.models import budget
 from secateur.models.evaluate import evaluate, recalibrate_as_trained
 from secateur.models.gram import Gram, grams
@@ -46,7 +47,6 @@ from secateur.models.memory import keep_freed
 from secateur.models.sequence import compensated_in_sequence
 from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork, strongest
-from secateur.pipeline import BANKED, METHODS, Lesson, embedding_width
 from secateur.search.filters import l1
 from secateur.search.interim import Interim, Records
 from secateur.transfer.bank import PLAN, MemoryBank, Teacher, choose_teachers, open_bank

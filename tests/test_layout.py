@@ -20,7 +20,7 @@ FOLDERS = ("models", "search", "transfer")
 OUTPUT = {"report", "picture", "console", "results", "plots", "front"}
 SHIP = {"export", "evaluation", "reuse"}
 DATA = {"data", "images", "frames", "sources"}
-WORK = {"points", "stages", "work", "learning", "pipeline", "distil", "ledger", "ask"}
+WORK = {"points", "stages", "work", "learning", "pipeline", "methods", "distil", "ledger", "ask"}
 ROOT_MODULES = {"__init__", "__main__", *DATA, *WORK, *OUTPUT, *SHIP}
 PARTS = {*FOLDERS, *ROOT_MODULES} - {"__init__"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -42,9 +42,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": {"models"},
     "evaluation": {"models", "search", "data", "export", "ask", "ledger", "pipeline", "results"},
     "reuse": {"models", "search"},
-    "pipeline": {"models", "search", "transfer", "data", "images", "ask"},
+    "methods": {"models", "transfer", "data"},
+    "pipeline": {"models", "search", "transfer", "data", "images", "ask", "methods"},
     "distil": {"models", "search", "transfer", "data", "ask", "pipeline"},
-    "work": {"models", "search", "transfer", "data", "ask", "ledger", "report", "results", "pipeline"},
+    "work": {"models", "search", "transfer", "data", "ask", "ledger", "report", "results", "pipeline", "methods"},
     "learning": {"models", "search", "transfer", "ledger", "distil", "work"},
     "stages": {
         "models",
@@ -56,10 +57,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "report",
         "results",
         "pipeline",
+        "methods",
         "learning",
         "work",
     },
-    "points": {"models", "search", "transfer", "ledger", "pipeline", "stages", "work"},
+    "points": {"models", "search", "transfer", "ledger", "methods", "pipeline", "stages", "work"},
     "__main__": {*PARTS, "__init__"},
     "__init__": PARTS - {"__main__"},
 }

@@ -1,0 +1,92 @@
+"""The methods of fine-tuning, by the words of --method: what each trains a student to do."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from .data import Data
+from .models.supernet import Supernet
+from .transfer.bank import TEACHERS, MemoryBank
+from .transfer.crd import RepresentationDistillation
+from .transfer.losses import decoupled
+from .transfer.objectives import ContrastiveTransfer, CrossEntropy, Distillation, Objective, cached, hinton, online
+from .transfer.queued import QueuedTransfer
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What a method of fine-tuning may use: the dense network, the bank, the data; the student's embedding width."""
+
+    net: Supernet
+    bank: MemoryBank
+    data: Data
+    width: int
+    seed: int
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """The embedding widths of student and dense network."""
+        return self.width, embedding_width(self.net.model, self.net.head, self.data)
+
+
+def ckt(lesson: Lesson) -> Objective:
+    """Cross-entropy, gated teachers and InfoNCE against the bank, weighed as KD weighs its own."""
+    return ContrastiveTransfer(lesson.bank, lesson.data.train.labels, lesson.width, seed=lesson.seed)
+
+
+def ckt_kl(lesson: Lesson) -> Objective:
+    """Cross-entropy and gated teachers only."""
+    return ContrastiveTransfer(lesson.bank, lesson.data.train.labels, lesson.width, contrast=0.0, seed=lesson.seed)
+
+
+def ce(lesson: Lesson) -> Objective:
+    """Cross-entropy alone."""
+    return CrossEntropy()
+
+
+def kd(lesson: Lesson) -> Objective:
+    """The dense network as the teacher, on the student's own views: a forward pass of it each step."""
+    return Distillation(online(lesson.net.model), hinton, 0.1)
+
+
+def kdft(lesson: Lesson) -> Objective:
+    """The dense network as the teacher, from the bank: its logits of the images as they are."""
+    return Distillation(cached(lesson.bank), hinton, 0.1)
+
+
+def dkd(lesson: Lesson) -> Objective:
+    """As ``kd``, the labelled class and the others weighted apart."""
+    return Distillation(online(lesson.net.model), decoupled, 1.0)
+
+
+def crd(lesson: Lesson) -> Objective:
+    """Contrastive representation distillation: the dense network along, and two memories of embeddings."""
+    net, labels = lesson.net, lesson.data.train.labels
+    return RepresentationDistillation(net.model, net.head, labels, lesson.widths, seed=lesson.seed)
+
+
+def ckt_queue(lesson: Lesson) -> Objective:
+    """As ``ckt`` without the bank: the dense network along, and a queue of its latest embeddings."""
+    net = lesson.net
+    return QueuedTransfer(net.model, net.head, lesson.widths, seed=lesson.seed)
+
+
+METHODS: dict[str, Callable[[Lesson], Objective]] = {
+    "ckt": ckt,
+    "ckt-kl": ckt_kl,
+    "ckt-queue": ckt_queue,
+    "kdft": kdft,
+    "kd": kd,
+    "dkd": dkd,
+    "crd": crd,
+    "ce": ce,
+}
+
+# Those that learn from what the bank holds, and from how many of its teachers.
+BANKED = {"ckt": TEACHERS, "ckt-kl": TEACHERS, "kdft": 1}
+
+
+def embedding_width(model: nn.Module, head: str | None, data: Data) -> int:
+    """How many numbers ``head`` reads of an image, or how many logits there are, where there is no head."""
+    return model.get_parameter(f"{head}.weight").shape[1] if head else len(data.classes)
