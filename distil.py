@@ -134,8 +134,8 @@ def halves(net: Supernet, epochs: int, seed: int, precision: str) -> tuple[Recip
 
 def learn(learner: Learner, split: Split, recipe: Recipe, folder: Path | None, progress: Progress) -> None:
     """The first half; the widths after each epoch go to a file in ``folder``."""
-    steps = train(learner.model, None, split, learner.objective, recipe, folder, learner.between)
-    for step in steps:
+    recipe = replace(recipe, clip=learner.clip)
+    for step in train(learner.model, None, split, learner.objective, recipe, folder, learner.between):
         progress(f"learning widths: {learner.form}", step.step, step.steps)
         if folder and step.step % split.steps(recipe.batch) == 0:
             folder.mkdir(parents=True, exist_ok=True)
