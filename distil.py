@@ -153,7 +153,7 @@ def finish(
     net: Supernet, data: Data, learner: Learner, method: str, recipe: Recipe, folder: Path | None, progress: Progress
 ) -> nn.Module:
     """The second half: the slimmed network is trained, recalibrated, and given its architecture."""
-    kept, model = learner.kept(), learner.slimmed()
+    kept, model, recipe = learner.kept(), learner.slimmed(), replace(recipe, clip=learner.clip)
     for step in train(model, net.head, data.train, learner.then, recipe, folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
     training = {"method": method, "epochs": recipe.epochs, "seed": recipe.seed, "precision": recipe.precision}
