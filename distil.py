@@ -134,7 +134,6 @@ def halves(net: Supernet, epochs: int, seed: int, precision: str) -> tuple[Recip
 
 def learn(learner: Learner, split: Split, recipe: Recipe, folder: Path | None, progress: Progress) -> None:
     """The first half; the widths after each epoch go to a file in ``folder``."""
-    recipe = replace(recipe, clip=learner.clip)
     for step in train(learner.model, None, split, learner.objective, recipe, folder, learner.between):
         progress(f"learning widths: {learner.form}", step.step, step.steps)
         if folder and step.step % split.steps(recipe.batch) == 0:
@@ -153,7 +152,7 @@ def finish(
     net: Supernet, data: Data, learner: Learner, method: str, recipe: Recipe, folder: Path | None, progress: Progress
 ) -> nn.Module:
     """The second half: the slimmed network is trained, recalibrated, and given its architecture."""
-    kept, model, recipe = learner.kept(), learner.slimmed(), replace(recipe, clip=learner.clip)
+    kept, model = learner.kept(), learner.slimmed()
     for step in train(model, net.head, data.train, learner.then, recipe, folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
     training = {"method": method, "epochs": recipe.epochs, "seed": recipe.seed, "precision": recipe.precision}

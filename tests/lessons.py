@@ -1,7 +1,5 @@
 """What the tests of the learners share: a pupil, its teacher, and easy images."""
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,6 +58,5 @@ def looked(logits: Tensor, seed: int = 0) -> Seen:
 def learn(learner: Learner, split: Split | None = None, recipe: Recipe = RECIPE) -> list[float]:
     """The losses of the first half."""
     objective: Objective = learner.objective
-    recipe = replace(recipe, clip=learner.clip)
     steps = finetune(learner.model, None, split or coloured(), objective, recipe, between=learner.between)
     return [step.loss for step in steps]

@@ -14,7 +14,6 @@ import secateur as sc
 from secateur.distil import halves
 from secateur.models.specs import constructor
 from secateur.points import tune
-from secateur.transfer.finetune import Recipe, Step, finetune
 
 PLACE = """import torch
 from torch import nn
@@ -114,25 +113,6 @@ def test_a_run_leaves_what_a_run_leaves_and_the_function_of_its_name_does_the_sa
         student = sc.blockwise(net, data, epochs=5, strengths=ask.strengths, **given)
     saved = load_file(tmp_path / "out" / "best" / "weights.safetensors")
     assert all(torch.equal(saved[name], tensor) for name, tensor in student.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    ("method", "strength", "clip"), [("blockwise", 1.0, 5.0), ("blockwise", 0.0, None), ("kddp", 1.0, None)]
-)
-def test_a_pressed_scale_has_its_gradient_clipped_in_both_halves(
-    method: str, strength: float, clip: float | None, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = []
-
-    def spied(*args: Any) -> Iterator[Step]:
-        found.append(next(each.clip for each in args if isinstance(each, Recipe)))
-        return finetune(*args)
-
-    monkeypatch.setattr("secateur.distil.train", spied)
-    data = sc.open_data(f"{place / 'place.py'}:images")
-    net = sc.Supernet.of(constructor(f"{place / 'place.py'}:make", 4)().eval(), data.example)
-    getattr(sc, method)(net, data, strength=strength, epochs=2)
-    assert found == [clip, clip]
 
 
 @pytest.mark.parametrize("options", OPTIONS[:3], ids=str)

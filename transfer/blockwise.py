@@ -16,7 +16,6 @@ from .objectives import Distillation, Objective, hinton, online
 from .sparsity import Scales, Sparsity, strengths_of
 
 STRENGTH = 2.0
-CLIP = 5.0
 
 
 def blockwise(
@@ -36,9 +35,9 @@ def blockwise(
 
     Readings. The regulariser is MorphNet's, whose words the abstract uses (``Sparsity``). Block-wise: each block
     has a strength of its own, as the abstract promises control; ``block_after_block`` is the other reading. Weights
-    are kept, not drawn anew, and distillation goes on, as in the first half, without the price. The gradient of a step
-    is clipped: where a batch norm follows, the loss does not hold a layer's scales against falling together, and its
-    gradient grows as they do, until one step throws them far beyond where they began; retraining begins as low.
+    are kept, not drawn anew, and distillation goes on, as in the first half, without the price. The recipe's clipping
+    matters here: where a batch norm follows, the loss does not hold a layer's scales against falling together, and its
+    gradient grows as they do, until one step would throw them far beyond where they began.
 
     ``constraint``: ``flops`` or ``params``, what a channel's price is made of. ``blocks`` maps names of channel groups,
     with wildcards, to what their strength is multiplied by. ``strength`` 1 would bring a scale of 1 to 0 within
@@ -48,7 +47,7 @@ def blockwise(
     scales = _scales(net, student)
     price = Sparsity(scales, _form(net, constraint), strengths_of(net, strength / reach, blocks or {}))
     objective = Penalised(Distillation(online(teacher), hinton, 0.1), price)
-    return _learner(net, teacher, student, student, objective, scales, strength, f"batch-norm scales, {constraint}")
+    return _learner(net, teacher, student, student, objective, scales, f"batch-norm scales, {constraint}")
 
 
 def block_after_block(
@@ -76,7 +75,7 @@ def block_after_block(
     local = Turns(price, pupil, teacher, {b: [numbers[name] for name in names] for b, names in turns.items()}, steps)
     objective = Penalised(Distillation(online(teacher), hinton, 0.1), local)
     form = f"batch-norm scales, {constraint}, block after block"
-    return _learner(net, net.model, pupil, student, objective, scales, strength, form)
+    return _learner(net, net.model, pupil, student, objective, scales, form)
 
 
 class Turns(nn.Module):
@@ -139,11 +138,10 @@ def _learner(
     student: nn.Module,
     objective: Objective,
     scales: Scales,
-    strength: float,
     form: str,
 ) -> Learner:
     def slimmed() -> nn.Module:
         return slim(replace(net, model=student), scales.kept())
 
     then = Distillation(online(teacher), hinton, 0.1)
-    return Learner(model, objective, then, scales.kept, slimmed, form, clip=CLIP if strength else None)
+    return Learner(model, objective, then, scales.kept, slimmed, form)

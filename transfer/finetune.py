@@ -26,10 +26,10 @@ class Recipe:
     """How to train: SGD with Nesterov momentum 0.9, or AdamW; learning rate warmed up, then cosine to 0.
 
     ``batch``: images a step, all processes together, each of which takes its share in ``parts``, one by one, where
-    memory is short. ``clip``: the longest that a step's gradient may be. ``average``: how much of the moving average of
-    the weights outlives a step; with it the average is what remains in the end. ``fixed_views``: how many views there
-    are of each image, shown in turn, those that a bank holds; 0: each is new. ``bfloat16``: the student runs in
-    autocast. ``warmup`` in epochs; ``keep_every``: steps between checkpoints, what a kill can cost at most.
+    memory is short. ``clip``: the longest that a step's gradient may be; what was pruned or compensated can begin far
+    too steep. ``average``: how much of the moving average of the weights outlives a step; with it the average is what
+    remains in the end. ``fixed_views``: how many views there are of each image, shown in turn, those that a bank holds;
+    0: each is new. ``bfloat16``: the student runs in autocast. ``warmup`` in epochs; ``keep_every``: steps between checkpoints, what a kill can cost at most.
     """
 
     epochs: int = 10
@@ -41,7 +41,7 @@ class Recipe:
     keep_every: int = 50
     optimizer: str = "sgd"
     parts: int = 1
-    clip: float | None = None
+    clip: float | None = 5.0
     average: float = 0.0
     fixed_views: int = 0
     bfloat16: bool = False

@@ -21,8 +21,7 @@ class Learner:
 
     ``model`` is trained by ``objective`` for the first half of the epochs; ``between`` is called after each of them, as
     ``finetune`` says. ``kept`` are the channels that it would keep now, ``slimmed`` makes the plain network with
-    these alone, which is trained by ``then`` for the rest. ``form``: what the method looks at, in words. ``clip``: the
-    longest that a step's gradient may be, in both halves.
+    these alone, which is trained by ``then`` for the rest. ``form``: what the method looks at, in words.
     """
 
     model: nn.Module
@@ -32,7 +31,6 @@ class Learner:
     slimmed: Callable[[], nn.Module]
     form: str
     between: Callable[[torch.optim.Optimizer], None] | None = None
-    clip: float | None = None
 
 
 class Penalised:
