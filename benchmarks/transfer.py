@@ -5,7 +5,7 @@ uniform widths in L1's order, and inherited weights. SGD, Nesterov 0.9, batch 12
 pad-4 crop and flip, the student in bfloat16 autocast (faster on this CPU; one arm is float32), last epoch's weights,
 statistics recalibrated. Test images are read once an arm.
 
-    python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--parts methods starts singles ablation schedules steps]
+    python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--parts methods starts clipped singles ablation schedules steps]
 
 methods: 3 epochs, seeds 0-2; those of the bank on three fixed views, each once. starts: the same from inherited weights
 as they are, and half way between; and, seed 0, a lower learning rate and other schedules. singles: what is run at seed
@@ -60,7 +60,7 @@ SECONDS = "seconds.json"
 ROUNDS = 25  # of steps that are timed
 STARTS = {"raw": "inherited", "sequence": "compensated", "half": "half compensated"}
 SCHEDULES = (1, 2, 3, 5, 10)
-PARTS = ("methods", "starts", "singles", "ablation", "schedules", "steps", "views")
+PARTS = ("methods", "starts", "clipped", "singles", "ablation", "schedules", "steps", "views")
 PLANS = {"searched": PLAN, "uniform": "uniform.json", "best": "best.json"}
 
 
@@ -82,6 +82,7 @@ class Arm:
     kept: int = 0
     learning_rate: float = 0.05
     bfloat16: bool = True
+    clip: float | None = None  # as training was when most of these ran
 
 
 REFERENCE = Arm("ce", 10, student="uniform", start="raw")  # whose holdout accuracy is to be reached sooner
@@ -189,7 +190,12 @@ def training(arm: Arm, cifar: str, images: int, folder: Path, own: Path) -> tupl
     width = embedding_width(model, net.head, data)
     objective = ARMS[arm.method](Lesson(net, bank_of(arm, data, folder, own), data, width, arm.seed))
     recipe = Recipe(
-        arm.epochs, learning_rate=arm.learning_rate, seed=arm.seed, fixed_views=arm.views, bfloat16=arm.bfloat16
+        arm.epochs,
+        learning_rate=arm.learning_rate,
+        seed=arm.seed,
+        clip=arm.clip,
+        fixed_views=arm.views,
+        bfloat16=arm.bfloat16,
     )
     return model, objective, finetune(model, net.head, data.train, objective, recipe)
 
@@ -248,6 +254,10 @@ def arms(parts: Sequence[str], seeds: Sequence[int], best: str) -> list[Arm]:
             *(Arm(best, epochs, start="raw", views=3) for epochs in (1, 2, 10)),
             *(Arm(best, 3, seed, start="half", views=3) for seed in seeds),
             Arm(best, 2, start="half", views=3),
+        ],
+        "clipped": [
+            *(Arm(best, 3, seed, start="half", views=3, clip=Recipe.clip) for seed in seeds),
+            *(Arm("ce", 3, seed, start="raw", clip=Recipe.clip) for seed in seeds),
         ],
         "singles": [
             *(Arm(method, 3) for method in ("crd", "ckt, weighed as published")),
