@@ -5,15 +5,16 @@ uniform widths in L1's order, and inherited weights. SGD, Nesterov 0.9, batch 12
 pad-4 crop and flip, the student in bfloat16 autocast (faster on this CPU; one arm is float32), last epoch's weights,
 statistics recalibrated. Test images are read once an arm.
 
-    python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--parts methods starts clipped singles ablation schedules steps]
+    python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--parts methods starts clipped singles ablation ...]
 
 methods: 3 epochs, seeds 0-2; those of the bank on three fixed views, each once. starts: the same from inherited weights
-as they are, and half way between; and, seed 0, a lower learning rate and other schedules. singles: what is run at seed
-0 only. ablation: 2 epochs on fixed views, one factor at a time. schedules: how many epochs to the holdout accuracy of
-10 epochs of cross-entropy on raw uniform widths; and 10 epochs on one fixed view, and of other methods. steps: what one
-step costs, methods in turns. views: how many fixed ones 10 epochs need; asked for by name, with --images 5000 and an
---out of its own. The search and its banks are kept in --work, each arm as it ends in transfer.jsonl, so it can be run
-piece by piece; --draw makes the table of what is there.
+as they are, and half way between; and, seed 0, a lower learning rate and other schedules. clipped: half way, and
+cross-entropy from inherited weights, with the gradient clipped, as is usual now; the other parts are without. singles:
+what is run at seed 0 only. ablation: 2 epochs on fixed views, one factor at a time. schedules: how many epochs to the
+holdout accuracy of 10 epochs of cross-entropy on raw uniform widths; and 10 epochs on one fixed view, and of other
+methods. steps: what one step costs, methods in turns. views: how many fixed ones 10 epochs need; asked for by name,
+with --images 5000 and an --out of its own. The search and its banks are kept in --work, each arm as it ends in
+transfer.jsonl, so it can be run piece by piece; --draw makes the table of what is there.
 """
 
 import argparse
