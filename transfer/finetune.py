@@ -29,7 +29,8 @@ class Recipe:
     memory is short. ``clip``: the longest that a step's gradient may be; what was pruned or compensated can begin far
     too steep. ``average``: how much of the moving average of the weights outlives a step; with it the average is what
     remains in the end. ``fixed_views``: how many views there are of each image, shown in turn, those that a bank holds;
-    0: each is new. ``bfloat16``: the student runs in autocast. ``warmup`` in epochs; ``keep_every``: steps between checkpoints, what a kill can cost at most.
+    0: each is new. ``bfloat16``: the student runs in autocast. ``warmup`` in epochs; ``keep_every``: steps between
+    checkpoints, what a kill can cost at most.
     """
 
     epochs: int = 10
