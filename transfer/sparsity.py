@@ -64,7 +64,7 @@ class Sparsity(nn.Module):
     With R = Σ_l c_l · alive_in · alive_out the cost of the layers, price_g = ∂R/∂alive_g, which is MorphNet's
     c_l (n_in Σ|γ_out| + n_out Σ|γ_in|) for any network whose costs are a closed form. A price is shared among the
     scales that a channel has; prices are relative to such a share, averaged over the costs of the dense network, so
-    that a strength does the same to VGG, whose first channels cost far more than most, as to a ResNet.
+    that a strength does much the same to VGG, whose first channels cost far more than most, as to a ResNet.
 
     Shape: strengths (G,); → ()
     """
