@@ -143,5 +143,4 @@ def _learner(
     def slimmed() -> nn.Module:
         return slim(replace(net, model=student), scales.kept())
 
-    then = Distillation(online(teacher), hinton, 0.1)
-    return Learner(model, objective, then, scales.kept, slimmed, form)
+    return Learner(model, objective, Distillation(online(teacher), hinton, 0.1), scales.kept, slimmed, form)
