@@ -71,8 +71,11 @@ def tuned(figures: dict[str, Any], folder: Path, as_json: bool) -> None:
 
 
 def _teachers(stages: dict[str, dict[str, Any]], console: Console) -> None:
-    if missing := stages.get("bank", {}).get("missing"):
-        console.print(f"the memory bank lacks {missing} teachers: the search met too few between dense and winner")
+    bank = stages.get("bank", {})
+    if missing := bank.get("missing"):
+        there = len(bank["teachers"])
+        has = f"{there} teacher{'s' * (there != 1)} of {there + missing}"
+        console.print(f"the memory bank has {has}: the search met no other between the dense network and the winner")
 
 
 def _gates(stages: dict[str, dict[str, Any]], console: Console) -> None:

@@ -105,9 +105,11 @@ def test_the_table_has_the_figures_their_n_and_where_the_network_lies(capsys: Ca
     assert "memory bank" not in said
 
 
-def test_a_bank_that_lacks_teachers_is_told(capsys: Capture) -> None:
-    console.result({**stages(), "bank": {"teachers": [], "missing": 3, "seconds": 1.0}}, Path("runs/x"), False)
-    assert "the memory bank lacks 3 teachers" in capsys.readouterr().out
+@pytest.mark.parametrize(("there", "said"), [(1, "has 1 teacher of 4:"), (2, "has 2 teachers of 5:")])
+def test_a_bank_that_lacks_teachers_is_told(capsys: Capture, there: int, said: str) -> None:
+    bank = {"teachers": [{"macs": 1, "loss": 0.1}] * there, "missing": 3, "seconds": 1.0}
+    console.result({**stages(), "bank": bank}, Path("runs/x"), False)
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("shares", "told"), [((0.0, 0.0), True), ((0.0, 0.2), False)])
