@@ -42,7 +42,8 @@ from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork, strongest
 from secateur.search.filters import l1
 from secateur.transfer.finetune import Recipe, finetune
-from secateur.transfer.objectives import CrossEntropy, Distillation, hinton, online
+from secateur.transfer.objectives import CrossEntropy, Distillation, Objective, hinton, online
+from secateur.transfer.pdd import OWN, told
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = {"resnet20": 16, "vgg11_bn": 32, "mobilenetv2": 16}
@@ -52,6 +53,9 @@ STYLES = {
     "kd": "ks",
     "uniform": "k^",
     "size": "kv",
+    "blocks": "k<",
+    "labels": "k>",
+    "after": "kP",
     "search": "C0*",
     "inherited": "C0^",
     "compensated": "C0s",
@@ -107,15 +111,23 @@ class Class:
 Arm: TypeAlias = Callable[[Class, Path], tuple[nn.Module, Subnetwork]]
 
 
-def distilled(room: Class, subnetwork: Subnetwork) -> tuple[nn.Module, Subnetwork]:
-    """All epochs of plain distillation at fixed widths, from inherited weights."""
-    model = slim(room.net, subnetwork)
-    recipe = Recipe(room.job.epochs, seed=room.job.seed, bfloat16=in_bfloat16("auto", room.net))
-    objective = Distillation(online(room.teacher or room.net.model), hinton, 0.1)
+def trained_by(room: Class, model: nn.Module, objective: Objective, epochs: int) -> nn.Module:
+    """So many epochs, in place, and batch norm recalibrated."""
+    recipe = Recipe(epochs, seed=room.job.seed, bfloat16=in_bfloat16("auto", room.net))
     for _ in finetune(model, None, room.data.train, objective, recipe):
         pass
     recalibrate_as_trained(model, room.data.train)
-    return model.eval(), subnetwork
+    return model.eval()
+
+
+def distillation(room: Class) -> Objective:
+    """Plain, under the teacher."""
+    return Distillation(online(room.teacher or room.net.model), hinton, 0.1)
+
+
+def distilled(room: Class, subnetwork: Subnetwork) -> tuple[nn.Module, Subnetwork]:
+    """All epochs of plain distillation at fixed widths, from inherited weights."""
+    return trained_by(room, slim(room.net, subnetwork), distillation(room), room.job.epochs), subnetwork
 
 
 def kd(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
@@ -128,10 +140,35 @@ def uniform(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     return distilled(room, room.uniform)
 
 
+def of(room: Class, path: Path, arm: str, net: sc.Supernet | None = None) -> Subnetwork:
+    """The widths that another arm came to; the filters are those that L1 says, of ``net``."""
+    found = finished(path)[key(replace(room.job, arm=arm))]["widths"]
+    return strongest(l1(net or room.net, room.data.holdout), np.array(found))
+
+
 def size(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
-    """The widths that KDDP came to, from the start, by L1."""
-    found = finished(path)[key(replace(room.job, arm="kddp"))]["widths"]
-    return distilled(room, strongest(l1(room.net, room.data.holdout), np.array(found)))
+    """KD at the widths that KDDP came to, from the start."""
+    return distilled(room, of(room, path, "kddp"))
+
+
+def blocks(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
+    """KD at the widths that block-wise learning came to, from the start."""
+    return distilled(room, of(room, path, "blockwise"))
+
+
+def labels(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
+    """The same without a teacher."""
+    found = of(room, path, "blockwise")
+    return trained_by(room, slim(room.net, found), CrossEntropy(), room.job.epochs), found
+
+
+def after(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
+    """Pruning after distillation: PDD without its masks, its widths by L1 half way, and labels, as PDD ends."""
+    half, student = room.job.epochs // 2, slim(room.net, room.net.dense)
+    objective = Distillation(online(room.teacher or room.net.model), told, OWN)
+    net = replace(room.net, model=trained_by(room, student, objective, half))
+    found = of(room, path, "pdd", net)
+    return trained_by(room, slim(net, found), CrossEntropy(), room.job.epochs - half), found
 
 
 @lru_cache(maxsize=1)
@@ -200,8 +237,11 @@ ARMS: dict[str, Arm] = {
     "uniform": uniform,
     "size": size,
     "kdft": kdft,
+    "blocks": blocks,
+    "labels": labels,
+    "after": after,
 }
-CIFAR = {"trained": ("kd", "pdd", "kddp", "blockwise", "size"), "anew": ("kd", "pdd")}
+CIFAR = {"trained": ("kd", "pdd", "kddp", "blockwise", "size"), "anew": ("kd", "pdd", "after")}
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 SWEEP: dict[str, Arm] = {
     f"{arm.__name__} {s:g}": partial(arm, strength=s) for arm in (kddp, blockwise) for s in STRENGTHS
@@ -323,7 +363,7 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", default=list(SIZES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(
-        "--arms", nargs="+", default=list(ARMS), choices=[*ARMS, *SWEEP], help="`size` comes after kddp"
+        "--arms", nargs="+", default=list(ARMS), choices=[*ARMS, *SWEEP], help="in order: some take what others came to"
     )
     parser.add_argument("--starts", nargs="+", default=list(CIFAR), choices=CIFAR, help="of the student on CIFAR-10")
     parser.add_argument("--epochs", type=int, help="in all; 30 on digits, 10 on CIFAR-10")

@@ -36,7 +36,7 @@ def pdd(net: Supernet, teacher: nn.Module, *, budget: Budget | None = None, seed
     if not convolved:
         raise SecateurError("PDD masks channels of convolutions, and none can be pruned here; give another method")
     masked = Masked(net, convolved, seed)
-    objective: Objective = Distillation(online(teacher), _told, OWN)
+    objective: Objective = Distillation(online(teacher), told, OWN)
     if budget:
         objective = Penalised(objective, Excess(masked, budget))
 
@@ -45,6 +45,11 @@ def pdd(net: Supernet, teacher: nn.Module, *, budget: Budget | None = None, seed
         return found if budget is None else _under(net, budget, masked.scores(), found)
 
     return Learner(masked, objective, CrossEntropy(), kept, lambda: masked.slimmed(kept()), "masks over channels")
+
+
+def told(teacher: Tensor, student: Tensor, labels: Tensor) -> Tensor:
+    """0.4 · T² KL. Shape: (..., C), (..., C), (...,) → (...,)"""
+    return TOLD * kl(teacher, student, TEMPERATURE)
 
 
 class Excess(nn.Module):
@@ -74,11 +79,6 @@ class Excess(nn.Module):
                 cost = cost + float(slopes[g]) * (opened - opened.detach()).sum()
             total = total + (cost / limit - 1).clamp(min=0)
         return total
-
-
-def _told(teacher: Tensor, student: Tensor, labels: Tensor) -> Tensor:
-    """0.4 · T² KL. Shape: (..., C), (..., C), (...,) → (...,)"""
-    return TOLD * kl(teacher, student, TEMPERATURE)
 
 
 def _under(net: Supernet, budget: Budget, scores: list[FloatArray], found: Subnetwork) -> Subnetwork:
