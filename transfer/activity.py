@@ -106,9 +106,10 @@ def _activity(
     if name not in student.student.heard:
         raise SecateurError(f"{name} was not called as a module, so what it reads is not known; give another method")
     read, _ = student.student.heard[name]
-    last = read if isinstance(student.student.model.get_submodule(name), nn.Linear) else read.movedim(1, -1)
+    channel = -1 if isinstance(student.student.model.get_submodule(name), nn.Linear) else 1
+    others = [dim for dim in range(read.ndim) if dim != channel % read.ndim]
     lines = left[member.tensor][member.dim]
     at, channels, places = (torch.from_numpy(each).to(read.device) for each in (lines, member.channels, member.places))
-    dense = last.new_zeros(student.net.shapes[member.tensor][member.dim], dtype=torch.float32)
-    dense = dense.index_put((at,), last.abs().flatten(0, -2).float().mean(0))
+    dense = read.new_zeros(student.net.shapes[member.tensor][member.dim], dtype=torch.float32)
+    dense = dense.index_put((at,), read.abs().float().mean(others))
     return dense.new_zeros(width).index_add(0, channels, dense[places])

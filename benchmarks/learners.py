@@ -1,0 +1,85 @@
+"""What learning widths adds to a step of plain distillation, in time. One thread, images of noise, batch 128.
+
+``step``: median seconds of a training step under the dense network, of each method in turn with plain KD, which makes
+the same two forward passes and the same backward pass. ``overhead``: how much longer than KD's. The first step of each
+is not counted.
+
+    python benchmarks/learners.py [--nets resnet20 ...] [--steps 15]
+
+Target, printed and written, never enforced: at most 10% more.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import torch
+from conditions import conditions
+from torch import nn
+from workers import noise
+
+import secateur as sc
+from secateur.distil import blockwise_of, kddp_of
+from secateur.models.memory import keep_freed
+from secateur.models.slim import slim
+from secateur.transfer.finetune import Recipe, Step, finetune
+from secateur.transfer.objectives import Distillation, Objective, hinton, online
+from secateur.transfer.pdd import pdd
+
+RESULTS = Path(__file__).parent / "results"
+NETS = ("resnet20", "vgg11_bn", "mobilenetv2")
+SHARE = 0.10  # the target
+
+
+def made(name: str) -> dict[str, tuple[nn.Module, Objective]]:
+    """What each method trains, and by what."""
+    torch.manual_seed(0)
+    net = sc.Supernet.of(sc.constructor(name, 10)().eval(), torch.zeros(1, 3, 32, 32))
+    split, recipe = noise(1000), Recipe()
+    learners = {
+        "pdd": pdd(net, net.model),
+        "kddp": kddp_of(net, None, split, recipe, None, "hidden"),
+        "blockwise": blockwise_of(net, None, split, recipe, None, {}, "flops", "together"),
+    }
+    plain = slim(net, net.dense), Distillation(online(net.model), hinton, 0.1)
+    return {"kd": plain, **{each: (learner.model, learner.objective) for each, learner in learners.items()}}
+
+
+def steps_of(model: nn.Module, objective: Objective) -> Iterator[Step]:
+    """Training without an end in sight."""
+    return finetune(model, None, noise(1000), objective, Recipe(epochs=1000))
+
+
+def timed(name: str, count: int) -> dict[str, dict[str, float]]:
+    """Median seconds of a step of each, in turn, and how much longer than KD's."""
+    runs = {method: steps_of(*parts) for method, parts in made(name).items()}
+    seconds: dict[str, list[float]] = {method: [] for method in runs}
+    for _ in range(count + 1):
+        for method, run in runs.items():
+            start = time.perf_counter()
+            next(run)
+            seconds[method].append(time.perf_counter() - start)
+    steps = {method: median(each[1:]) for method, each in seconds.items()}
+    return {m: {"step": round(s, 4), "overhead": round(s / steps["kd"] - 1, 4)} for m, s in steps.items()}
+
+
+def main() -> None:
+    """Time, print, and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", nargs="+", default=NETS, choices=NETS)
+    parser.add_argument("--steps", type=int, default=15)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed()
+    result = {**conditions(), "steps": asked.steps, "target": SHARE, "nets": {}}
+    for name in asked.nets:
+        result["nets"][name] = timed(name, asked.steps)
+        print(name, result["nets"][name], flush=True)
+    (RESULTS / "learners.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
