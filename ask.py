@@ -70,8 +70,8 @@ class Ask:
     sampler
         How the fine search chooses: tpe, cmaes, gp, nsga2, random; or greedy, group by group from dense.
     start
-        A finished run or an architecture.json, whose widths the fine search starts from, too; other weights, data
-        and budgets are no obstacle.
+        A finished run, an architecture.json or a folder of many, whose widths the fine search starts from, too; other
+        weights, data and budgets are no obstacle.
     storage
         The database of the search, sqlite:///FILE or postgresql://USER@HOST/NAME: the same line in several processes,
         on several machines, shares the work. Default: study.db in the run directory, for processes on one machine.

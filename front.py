@@ -23,12 +23,12 @@ MEASURES = {
 FIELDS = ("run", "macs", "parameters", "macs_kept", "holdout_loss", "holdout_accuracy", "n", "source")
 
 
-def pareto(*folders: Path | str, measure: str = "loss", published: Path | None = None) -> "Figure":
+def pareto(*folders: Path | str, measure: str = "loss", published: Path | str | None = None) -> "Figure":
     """The Pareto plot of run directories, to be shown or saved; ``measure`` and ``published`` as of ``compared``."""
     return compared([Results.of(folder) for folder in folders], measure, published).figure
 
 
-def compared(runs: Sequence[Results], measure: str = "loss", published: Path | None = None) -> Plot:
+def compared(runs: Sequence[Results], measure: str = "loss", published: Path | str | None = None) -> Plot:
     """A ``measure`` over MACs: the fronts of runs, their dense networks and budgets, and points of others.
 
     ``published`` is a CSV of ``name``, ``macs`` (62M, or 50% of the first run's dense network) and the measure.
@@ -89,10 +89,10 @@ def _draw_front(plot: Plot, run: Results, measure: str, style: tuple[str, str], 
     plot.axes.axvline(budget["macs"] / 1e6, color=colour if name else GREY, ls="--", lw=1, label=label)
 
 
-def _published(path: Path, measure: str, dense: int) -> Iterable[Dot]:
+def _published(path: Path | str, measure: str, dense: int) -> Iterable[Dot]:
     """The rows of a table of other people's points that hold the measure."""
     try:
-        rows = list(csv.DictReader(path.read_text().splitlines()))
+        rows = list(csv.DictReader(Path(path).read_text().splitlines()))
         for row in (row for row in rows if row[measure]):
             number, scale = KINDS["macs"].read(row["macs"])
             macs = number * {**KINDS["macs"].scales, "%": dense / 100}[scale]

@@ -3,11 +3,11 @@
 Digits: each network is trained first (12 epochs) and is the teacher and the start of every arm. ResNet-20 and
 MobileNetV2 see 16 pixels, VGG-11 32. CIFAR-10 (JPEG copy): a ResNet-20 under a ResNet-56, from trained weights or anew.
 ``--epochs`` are all that an arm trains: the three methods spend half on the widths, the others all on fixed ones.
-Search time is extra, and stated. Test images are read once, at the end of each arm.
+Search time is extra: it is in the seconds of `search`. Test images are read once, at the end of each arm.
 
     python benchmarks/methods.py [--cifar FOLDER] [--nets resnet20 vgg11_bn mobilenetv2] [--seeds 0 1 2] [--epochs N]
 
-30 epochs on digits, of 9 steps each; 10 on CIFAR-10.
+30 epochs on digits, of 8 steps each; 10 on CIFAR-10.
 Results are kept in a .jsonl file as they come, and none is made twice. ``--draw`` makes table and picture of them.
 """
 

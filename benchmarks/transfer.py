@@ -2,8 +2,8 @@
 
 Every method fine-tunes the same searched subnetwork, with equal epochs, from weights compensated in sequence; beside it
 uniform widths in L1's order, and inherited weights. SGD, Nesterov 0.9, batch 128, cosine to 0, weight decay 5e-4,
-pad-4 crop and flip, the student in bfloat16 autocast (faster on this CPU; one arm is float32), last epoch's weights,
-statistics recalibrated. Test images are read once an arm.
+pad-4 crop and flip, the student in bfloat16 autocast, last epoch's weights, statistics recalibrated. Test images are
+read once an arm.
 
     python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--parts methods starts clipped singles ablation ...]
 

@@ -12,8 +12,8 @@ def hopeless(losses: FloatArray, rival: FloatArray) -> bool:
     """Whether the loss is higher than a rival's on the same images by more than chance.
 
     A paired one-sided z-test: with d_i = losses_i - rival_i over the n images seen, mean d > ``ERRORS`` · sd d / √n.
-    Images differ far more from each other than subnetworks do on one image, so a quarter of them often
-    tells. (Optuna's Wilcoxon pruner tests the same pairs by ranks; it serves one objective alone and stores
+    Images differ far more from each other than subnetworks do on one image, so half of them often
+    tell. (Optuna's Wilcoxon pruner tests the same pairs by ranks; it serves one objective alone and stores
     every pair in the study.) A loss that is no number is hopeless. False where the rival's losses are not known.
 
     Shape: losses (n,), rival (N,), N ≥ n → ()

@@ -139,7 +139,7 @@ def _starts(space: Space, plan: Plan, candidates: Sequence[Candidate]) -> list[I
 def _importance(records: Records) -> tuple[dict[str, Scores], Curves]:
     """The scores, and the error curves where Grams tell what compensation can't mend.
 
-    There the order of L1 starts better than Taylor's and reads no image; benchmarks/coarse.py compares them.
+    There the order of L1 mostly starts better than Taylor's and reads no image; benchmarks/coarse.py compares them.
     """
     net, holdout = records.net, records.split
     if not records.grams:

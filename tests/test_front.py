@@ -14,7 +14,7 @@ from secateur.front import compared, write_csv
 from secateur.results import Results
 
 
-def axes_of(*folders: Path, measure: str = "loss", published: Path | None = None) -> Axes:
+def axes_of(*folders: Path, measure: str = "loss", published: Path | str | None = None) -> Axes:
     (axes,) = sc.pareto(*folders, measure=measure, published=published).axes
     return axes
 
@@ -59,7 +59,7 @@ def test_by_test_accuracy_what_was_tuned_is_shown(tmp_path: Path) -> None:
 def test_published_points_are_read_as_people_write_them(tmp_path: Path) -> None:
     table = tmp_path / "others.csv"
     table.write_text("name,macs,test,loss\nHRank,50%,93.5%,\nFPGM,22.1M,0.921,\nno test,10M,,0.3\n")
-    axes = axes_of(tuned(tmp_path / "run"), measure="test", published=table)
+    axes = axes_of(tuned(tmp_path / "run"), measure="test", published=str(table))
     assert places(axes, "HRank") == [[20.0, 0.935]]
     assert places(axes, "FPGM") == [[22.1, 0.921]]
     assert not [c for c in axes.collections if c.get_label() == "no test"]

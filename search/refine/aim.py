@@ -20,7 +20,7 @@ def aim(records: Records, budget: Budget, images: int, tell: Callable[[Interim],
 
     A search of hundreds of trials fits its sample of ``images``: what looks best there is often worse than the best so
     far. So whatever is better than that on the sample is scored on all images before it takes its place, and nothing
-    else is: a dozen of some hundred trials. What is so scored is handed to ``tell``.
+    else is: one to three dozen of 200 trials. What is so scored is handed to ``tell``.
     """
     costs = records.net.space.costs
     known = {i.subnetwork: i for i in records.all if i.n == len(records.split)}
