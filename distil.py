@@ -20,7 +20,7 @@ from .transfer.blockwise import blockwise as blocks_together
 from .transfer.finetune import Recipe
 from .transfer.finetune import finetune as train
 from .transfer.kddp import kddp as kddp_learner
-from .transfer.learner import Learner, reach
+from .transfer.learner import Learner, strides
 from .transfer.pdd import pdd as pdd_learner
 
 WIDTHS = "widths.jsonl"  # of the first half: a line an epoch
@@ -48,7 +48,8 @@ def pdd(
     """
     limits = net.budget(budget, params=params) if budget or params else None
     learner = pdd_learner(net, teacher or net.model, budget=limits, seed=seed)
-    return _whole(net, data, learner, "pdd", halves(net, epochs, seed, precision), folder, progress)
+    recipes = halves(net, epochs, seed, precision, f"pdd {budget} {params}")
+    return _whole(net, data, learner, "pdd", recipes, folder, progress)
 
 
 def kddp(
@@ -65,7 +66,7 @@ def kddp(
     progress: Progress = silent,
 ) -> nn.Module:
     """Distillation with dynamic pruning: idle neurons go during half of the ``epochs``, then distillation goes on."""
-    recipes = halves(net, epochs, seed, precision)
+    recipes = halves(net, epochs, seed, precision, f"kddp {strength} {neurons}")
     learner = kddp_of(net, teacher, data.train, recipes[0], strength, neurons)
     return _whole(net, data, learner, "kddp", recipes, folder, progress)
 
@@ -89,7 +90,7 @@ def blockwise(
 
     ``strengths``: what the strength is multiplied by in the groups of these names, with wildcards.
     """
-    recipes = halves(net, epochs, seed, precision)
+    recipes = halves(net, epochs, seed, precision, f"blockwise {strength} {strengths} {constraint} {blocks}")
     learner = blockwise_of(net, teacher, data.train, recipes[0], strength, strengths or {}, constraint, blocks)
     return _whole(net, data, learner, "blockwise", recipes, folder, progress)
 
@@ -99,7 +100,7 @@ def kddp_of(
 ) -> Learner:
     """The learner of ``kddp`` under a recipe; its usual strength where none is given."""
     given = {} if strength is None else {"strength": strength}
-    return kddp_learner(net, teacher or net.model, reach=reach(recipe, split), neurons=neurons, **given)
+    return kddp_learner(net, teacher or net.model, reach=float(strides(recipe, split).sum()), neurons=neurons, **given)
 
 
 def blockwise_of(
@@ -114,38 +115,39 @@ def blockwise_of(
 ) -> Learner:
     """The learner of ``blockwise`` under a recipe."""
     given = {} if strength is None else {"strength": strength}
-    far, steps = reach(recipe, split), recipe.epochs * split.steps(recipe.batch)
+    far = strides(recipe, split)
     if blocks == "together":
-        return blocks_together(net, teacher or net.model, reach=far, blocks=strengths, constraint=constraint, **given)
+        reach = float(far.sum())
+        return blocks_together(net, teacher or net.model, reach=reach, blocks=strengths, constraint=constraint, **given)
     if blocks != "in-turn":
         raise SecateurError(f"blocks {blocks!r} are neither together nor in-turn; give one of these")
     if teacher is not None:
         raise SecateurError("blocks in turn compare features with those of the dense network; leave --teacher out")
-    return block_after_block(net, reach=far, steps=steps, blocks=strengths, constraint=constraint, **given)
+    return block_after_block(net, strides=far, blocks=strengths, constraint=constraint, **given)
 
 
-def halves(net: Supernet, epochs: int, seed: int, precision: str) -> tuple[Recipe, Recipe]:
+def halves(net: Supernet, epochs: int, seed: int, precision: str, about: str = "") -> tuple[Recipe, Recipe]:
     """The recipes of finding widths and of training with them, together so many epochs."""
     if epochs < 2:
         raise SecateurError(f"epochs={epochs}: half of them find the widths; give 2 or more")
-    recipe = Recipe(seed=seed, bfloat16=in_bfloat16(precision, net))
+    recipe = Recipe(seed=seed, bfloat16=in_bfloat16(precision, net), about=about)
     return replace(recipe, epochs=epochs // 2), replace(recipe, epochs=epochs - epochs // 2)
 
 
 def learn(learner: Learner, split: Split, recipe: Recipe, folder: Path | None, progress: Progress) -> None:
     """The first half; the widths after each epoch go to a file in ``folder``."""
-    for step in train(learner.model, None, split, learner.objective, recipe, folder, learner.between):
-        progress(f"learning widths: {learner.form}", step.step, step.steps)
+    hooks = learner.between, learner.price
+    for step in train(learner.model, None, split, learner.objective, recipe, folder, *hooks):
         if folder and step.step % split.steps(recipe.batch) == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-            with (folder / WIDTHS).open("a") as file:
-                file.write(json.dumps({"epoch": step.epoch + 1, "widths": learner.kept().widths.tolist()}) + "\n")
+            _note(folder, step.epoch + 1, learner)
+        progress(f"learning widths: {learner.form}", step.step, step.steps)
+    if folder and recipe.epochs not in _lines(folder):  # a kill fell between the last checkpoint and its line
+        _note(folder, recipe.epochs, learner)
 
 
 def noted(folder: Path) -> list[list[int]]:
     """The widths after each epoch, once each, whatever was done twice after a kill."""
-    lines = map(json.loads, (folder / WIDTHS).read_text().splitlines())
-    return list({line["epoch"]: line["widths"] for line in lines}.values())
+    return list(_lines(folder).values())
 
 
 def finish(
@@ -173,3 +175,15 @@ def _whole(
     data = data.suited(net.model)
     learn(learner, data.train, first, folder / "learn" if folder else None, progress)
     return finish(net, data, learner, method, second, folder / "transfer" if folder else None, progress)
+
+
+def _note(folder: Path, epoch: int, learner: Learner) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / WIDTHS).open("a") as file:
+        file.write(json.dumps({"epoch": epoch, "widths": learner.kept().widths.tolist()}) + "\n")
+
+
+def _lines(folder: Path) -> dict[int, list[int]]:
+    path = folder / WIDTHS
+    lines = map(json.loads, path.read_text().splitlines() if path.exists() else ())
+    return {line["epoch"]: line["widths"] for line in lines}

@@ -74,7 +74,6 @@ class Learning(Work):
     def learn(self) -> Outcome:
         """The first half; front.json with its one point, and the dense network beside it."""
         kept, point = self.learner.kept(), self.pruned(self.learner.kept())
-        recalibrate_as_trained(point, self.data.train)
         scored, costs = evaluate(point, self.data.holdout), (self.net.macs(kept), self.net.parameters(kept))
         found = Interim(kept, self.ask.method, scored.loss, scored.accuracy, scored.n, *costs)
         write_front(
@@ -94,7 +93,9 @@ class Learning(Work):
 
     def pruned(self, subnetwork: Subnetwork) -> nn.Module:
         """The student as it was after the first half."""
-        return self.learner.slimmed()
+        model = self.learner.slimmed()
+        recalibrate_as_trained(model, self.data.train)
+        return model
 
     def test(self) -> Outcome:
         """As after a search, and the teacher's figures where it is another network."""

@@ -142,7 +142,7 @@ def finetune(
     model = halfway(net, subnetwork, grams(net, data.train), data.train) if start is None else start
     objective = METHODS[method](Lesson(net, bank, data, embedding_width(model, net.head, data), seed))
     usual = recipe or Recipe(bfloat16=in_bfloat16(Ask.precision, net))
-    recipe = replace(usual, epochs=epochs, seed=seed, fixed_views=views)
+    recipe = replace(usual, epochs=epochs, seed=seed, fixed_views=views, about=method)
     for step in train(model, net.head, data.train, objective, recipe, folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
     gates = objective.gates()

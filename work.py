@@ -76,13 +76,14 @@ class Work:
 
     def pruned(self, subnetwork: Subnetwork) -> nn.Module:
         """The best that is known without training."""
-        return compensated_in_sequence(self.net, subnetwork, self.grams, self.data.train)
+        model = compensated_in_sequence(self.net, subnetwork, self.grams, self.data.train)
+        recalibrate(model, self.data.train)
+        return model
 
     def tested(self, subnetwork: Subnetwork, best: Path) -> Outcome:
         """The figures of a subnetwork that was kept in ``best``, beside the dense network's; entered there."""
         net = self.net
         pruned = self.pruned(subnetwork)
-        recalibrate(pruned, self.data.train)
         tuned = load(best, constructor(self.ask.model, len(self.data.classes))).to(device_of(net.model)).eval()
         arms = {"dense": (net.model, net.dense), "pruned": (pruned, subnetwork), "tuned": (tuned, subnetwork)}
         outcome = {name: self.figures(model, net, kept) for name, (model, kept) in arms.items()}

@@ -58,5 +58,6 @@ def looked(logits: Tensor, seed: int = 0) -> Seen:
 def learn(learner: Learner, split: Split | None = None, recipe: Recipe = RECIPE) -> list[float]:
     """The losses of the first half."""
     objective: Objective = learner.objective
-    steps = finetune(learner.model, None, split or coloured(), objective, recipe, between=learner.between)
+    hooks = learner.between, learner.price
+    steps = finetune(learner.model, None, split or coloured(), objective, recipe, None, *hooks)
     return [step.loss for step in steps]

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from lessons import CLASSES, RECIPE, coloured, learn, looked, pupil
@@ -13,11 +14,11 @@ from secateur.models.slim import masked, slim
 from secateur.models.supernet import Supernet
 from secateur.transfer.blockwise import Turns, block_after_block, blocks_of, blockwise
 from secateur.transfer.finetune import finetune
-from secateur.transfer.learner import Learner, Penalised, reach
+from secateur.transfer.learner import Learner, Penalised, strides
 from secateur.transfer.objectives import Distillation, hinton, online
 
 LONGER = replace(RECIPE, epochs=4)  # 24 steps
-REACH, REACHED = (reach(recipe, coloured()) for recipe in (RECIPE, LONGER))
+REACH, REACHED = (float(strides(recipe, coloured()).sum()) for recipe in (RECIPE, LONGER))
 
 
 def funnel() -> Supernet:
@@ -118,29 +119,35 @@ def turns(learner: Learner) -> Turns:
     return learner.objective.penalty
 
 
-def test_each_block_has_its_turn_and_only_its_scales_have_a_price() -> None:
+def test_turns_are_equally_long_by_how_far_steps_come() -> None:
     net = funnel()
-    learner = block_after_block(net, reach=REACH, steps=4)
+    learner = block_after_block(net, strides=np.array([4.0, 1, 1, 1, 1, 0]))
+    assert turns(learner).starts == [0, 1]  # the first step is half of all
+    assert turns(block_after_block(net, strides=np.ones(6))).starts == [0, 3]
+
+
+def test_each_block_has_its_turn_and_its_scales_have_a_price_from_then_on() -> None:
+    net = funnel()
+    learner = block_after_block(net, strides=np.ones(4))
     parameters = dict(learner.model.named_parameters())
-    gammas = [name for name, each in parameters.items() if each.ndim == 1 and name.endswith(".weight")]
-    priced = []
+    gammas = [each for name, each in parameters.items() if each.ndim == 1 and name.endswith(".weight")]
+
+    def reached(term: Tensor) -> list[bool]:
+        return [each is not None for each in torch.autograd.grad(term, gammas, allow_unused=True)]
+
+    local, priced = [], []
     for step in range(4):
         batch = looked(torch.zeros(6, CLASSES), seed=step)
-        logits = learner.model(batch.images[0])
-        learner.objective.__call__(batch._replace(logits=logits[None]))
-        turns(learner).done.fill_(step)
-        price = turns(learner)()
-        found: list[Tensor | None] = list(
-            torch.autograd.grad(price, [parameters[name] for name in gammas], allow_unused=True, retain_graph=True)
-        )
-        priced.append([each is not None for each in found])
-    assert priced[0] == priced[1] == [True, True, False, False]
-    assert priced[2] == priced[3] == [True, True, True, True]  # its features reach back into the block before
+        learner.objective(batch._replace(logits=learner.model(batch.images[0])[None]))
+        local.append(reached(turns(learner)()))
+        priced.append(reached(turns(learner).price()))
+    early, all_of_them = [True, True, False, False], [True] * 4
+    assert priced == local == [early, early, all_of_them, all_of_them]  # features reach back into the block before
 
 
 def test_features_equal_to_the_teachers_cost_nothing() -> None:
     net = funnel()
-    learner = block_after_block(net, reach=REACH, steps=4, strength=0.0)
+    learner = block_after_block(net, strides=np.ones(4))
     batch = looked(torch.zeros(6, CLASSES))
     learner.objective(batch._replace(logits=learner.model.eval()(batch.images[0])[None]))
     assert turns(learner)().detach().item() == pytest.approx(0, abs=1e-9)
@@ -148,14 +155,21 @@ def test_features_equal_to_the_teachers_cost_nothing() -> None:
     assert turns(learner)().detach().item() > 1e-3
 
 
-def test_it_learns_a_structure_and_leaves_no_trace() -> None:
-    net = funnel()
-    learner = block_after_block(net, reach=REACH, steps=12)
-    learn(learner)
-    assert learner.kept() != net.dense
-    assert int(turns(learner).done) == 12
-    assert type(learner.slimmed()) is type(net.model)
+def test_every_block_narrows_the_more_the_stronger_and_what_fell_in_its_turn_stays() -> None:
+    net, found = funnel(), []
+    recipe = replace(RECIPE, epochs=12)
+    for strength in (0.5, 1.0, 4.0):
+        learner = block_after_block(net, strides=strides(recipe, coloured()), strength=strength)
+        steps = finetune(learner.model, None, coloured(), learner.objective, recipe, price=learner.price)
+        early = [int(learner.kept().widths[:2].sum()) for _ in steps]
+        found.append(learner.kept().widths)
+        assert early[-1] <= early[turns(learner).starts[1]]
+        assert type(learner.slimmed()) is type(net.model)
     assert not any(module._forward_hooks for module in net.model.modules())
+    for part in (slice(2), slice(2, 4)):
+        sizes = [int(each[part].sum()) for each in [net.space.dense, *found]]
+        assert all(one >= other for one, other in pairwise(sizes)), sizes
+        assert sizes[-1] < 0.6 * sizes[0]
 
 
 # --- mistakes ---
@@ -171,3 +185,42 @@ def test_a_network_without_batch_norm_is_refused() -> None:
     net = Supernet.of(model, torch.zeros(1, 3, 8, 8))
     with pytest.raises(SecateurError, match="no prunable channel has one; give pdd"):
         blockwise(net, model, reach=1)
+
+
+def layers() -> list[nn.Module]:
+    return [nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)]
+
+
+class Odd(nn.Module):
+    """A block that is called part by part, or one that gives two tensors, before a usual one."""
+
+    def __init__(self, pair: bool) -> None:
+        super().__init__()
+        self.stem, self.block = nn.Conv2d(3, 8, 3), Pair() if pair else nn.ModuleList(layers())
+        self.usual, self.head = nn.Sequential(*layers()), nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        if isinstance(self.block, Pair):
+            x, _ = self.block(x)
+        else:
+            for part in self.block:
+                x = part(x)
+        logits: Tensor = self.head(self.usual(x).relu().mean((2, 3)))
+        return logits
+
+
+class Pair(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(*layers())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(x), x
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_a_block_without_features_is_named(pair: bool) -> None:
+    net = Supernet.of(Odd(pair).eval(), torch.zeros(1, 3, 8, 8))
+    learner = block_after_block(net, strides=np.ones(12))
+    with pytest.raises(SecateurError, match="block block is not called, or gives no tensor"):
+        learn(learner)

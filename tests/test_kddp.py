@@ -14,12 +14,12 @@ from secateur.models.specs import constructor
 from secateur.models.supernet import Supernet
 from secateur.transfer.finetune import finetune
 from secateur.transfer.kddp import kddp
-from secateur.transfer.learner import Learner, reach
+from secateur.transfer.learner import Learner, strides
 from secateur.transfer.narrowing import Narrowing
 from secateur.transfer.objectives import Distillation, hinton, online
 
 LONGER = replace(RECIPE, epochs=4)
-REACH = reach(LONGER, coloured())
+REACH = float(strides(LONGER, coloured()).sum())
 
 
 def widths(net: Supernet, **options: object) -> list[int]:

@@ -10,7 +10,7 @@ def test_what_modules_read_and_made_is_heard_with_its_graph_and_no_hook_stays() 
     logits = listening(x)
     torch.testing.assert_close(logits, model(x))
     assert list(listening.heard) == ["1", "2"]
-    (read, made), (inner, answer) = listening.heard.values()
+    ((read, made),), ((inner, answer),) = listening.heard.values()
     assert made is inner
     assert answer is logits
     torch.testing.assert_close(read, model[0](x))
@@ -18,4 +18,13 @@ def test_what_modules_read_and_made_is_heard_with_its_graph_and_no_hook_stays() 
     torch.testing.assert_close(slope, (read > 0).float().sum(0))
     assert not any(module._forward_hooks for module in model.modules())
     listening(x[:2])
-    assert len(listening.heard["1"][0]) == 2
+    assert len(listening.heard["1"][0][0]) == 2
+
+
+def test_every_call_of_a_module_is_heard() -> None:
+    layer = nn.Linear(3, 3)
+    listening, x = Listening(nn.Sequential(layer, layer), ["0"]), torch.randn(5, 3)
+    listening(x)
+    (first, made), (second, _) = listening.heard["0"]
+    assert first is x
+    assert second is made

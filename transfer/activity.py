@@ -102,14 +102,19 @@ def _relative(activity: Tensor) -> Tensor:
 def _activity(
     student: Narrowing, name: str, member: Member, left: Mapping[str, Mapping[int, IntArray]], width: int
 ) -> Tensor:
-    """The mean activity of each channel of the dense network that a module reads. Shape: → (width,)"""
+    """The mean activity of each channel of the dense network that a module reads, over its calls. Shape: → (width,)"""
     if name not in student.student.heard:
         raise SecateurError(f"{name} was not called as a module, so what it reads is not known; give another method")
-    read, _ = student.student.heard[name]
     channel = -1 if isinstance(student.student.model.get_submodule(name), nn.Linear) else 1
-    others = [dim for dim in range(read.ndim) if dim != channel % read.ndim]
+    read = torch.stack([_magnitude(each, channel) for each, _ in student.student.heard[name]]).mean(0)
     lines = left[member.tensor][member.dim]
     at, channels, places = (torch.from_numpy(each).to(read.device) for each in (lines, member.channels, member.places))
-    dense = read.new_zeros(student.net.shapes[member.tensor][member.dim], dtype=torch.float32)
-    dense = dense.index_put((at,), read.abs().float().mean(others))
+    dense = read.new_zeros(student.net.shapes[member.tensor][member.dim])
+    dense = dense.index_put((at,), read)
     return dense.new_zeros(width).index_add(0, channels, dense[places])
+
+
+def _magnitude(read: Tensor, channel: int) -> Tensor:
+    """Its mean over all but one dimension. Shape: (..., C, ...) → (C,) float32"""
+    others = [dim for dim in range(read.ndim) if dim != channel % read.ndim]
+    return read.abs().float().mean(others)

@@ -1,11 +1,15 @@
 """Block-wise structure learning: batch-norm scales are made sparse, each block as strongly as one likes."""
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..models.atoms import FloatArray
 from ..models.cost import Bilinear
 from ..models.errors import SecateurError
 from ..models.slim import slim
@@ -46,59 +50,90 @@ def blockwise(
     student = slim(net, net.dense)
     scales = _scales(net, student)
     price = Sparsity(scales, _form(net, constraint), strengths_of(net, strength / reach, blocks or {}))
-    objective = Penalised(Distillation(online(teacher), hinton, 0.1), price)
-    return _learner(net, teacher, student, student, objective, scales, f"batch-norm scales, {constraint}")
+    objective = Distillation(online(teacher), hinton, 0.1)
+    return _learner(net, teacher, student, student, objective, price, scales, f"batch-norm scales, {constraint}")
 
 
 def block_after_block(
     net: Supernet,
     *,
-    reach: float,
-    steps: int,
+    strides: FloatArray,
     strength: float = STRENGTH,
     blocks: Mapping[str, float] | None = None,
     constraint: str = "flops",
 ) -> Learner:
-    """As ``blockwise``, but only one block at a time has a price, and there the student's features are the teacher's.
+    """As ``blockwise``, but block after block, from the input on, and each learns to make its teacher's features.
 
-    The other reading of "block-wise": the first half's ``steps`` are shared out among the blocks, from the input on; a
-    block's turn adds ‖F_student − F_teacher‖² / ‖F_teacher‖² of its output. The dense network teaches, so that
-    both features have one shape.
+    The other reading of "block-wise". In its turn a block adds ‖F_student − F_teacher‖² / ‖F_teacher‖² of its output,
+    and its scales get their price. They keep it, since what has fallen would else rise again; who begins late has a
+    higher one, to come as far. All turns are equally long by ``strides``, how far each step of the first half comes
+    under a gradient of 1. The dense network teaches, so that both features have one shape.
     """
     student = slim(net, net.dense)
     scales = _scales(net, student)
-    turns = blocks_of([net.groups[g].name for g in scales.groups])
-    pupil, teacher = (Listening(model, list(turns)) for model in (student, net.model))
-    strengths = strengths_of(net, strength * len(turns) / reach, blocks or {})  # a turn is a part of the first half
-    price = Sparsity(scales, _form(net, constraint), strengths)
     numbers = {group.name: g for g, group in enumerate(net.groups)}
-    local = Turns(price, pupil, teacher, {b: [numbers[name] for name in names] for b, names in turns.items()}, steps)
+    names = blocks_of([net.groups[g].name for g in scales.groups])
+    turns = {block: [numbers[name] for name in inside] for block, inside in names.items()}
+    shares = np.arange(len(turns)) / len(turns)
+    starts = np.searchsorted(strides.cumsum(), shares * strides.sum(), side="right")
+    strengths = strengths_of(net, strength, blocks or {})
+    for groups, start in zip(turns.values(), starts, strict=True):
+        strengths[groups] /= strides[start:].sum()
+    price = Sparsity(scales, _form(net, constraint), strengths)
+    pupil, teacher = (Listening(model, list(turns)) for model in (student, net.model))
+    local = Turns(price, pupil, teacher, turns, starts.tolist())
     objective = Penalised(Distillation(online(teacher), hinton, 0.1), local)
     form = f"batch-norm scales, {constraint}, block after block"
-    return _learner(net, net.model, pupil, student, objective, scales, form)
+    return _learner(net, net.model, pupil, student, objective, local.price, scales, form)
 
 
 class Turns(nn.Module):
-    """The price of one block after the other, and how far its features are from the teacher's. Shape: → ()"""
+    """How far the features of the block whose turn it is are from the teacher's; and the prices of all so far.
+
+    ``blocks``: the groups of each. ``starts``: the steps at which turns begin. Shape: → ()
+    """
 
     done: Tensor
 
     def __init__(
-        self, price: Sparsity, student: Listening, teacher: Listening, blocks: Mapping[str, Sequence[int]], steps: int
+        self,
+        sparsity: Sparsity,
+        student: Listening,
+        teacher: Listening,
+        blocks: Mapping[str, Sequence[int]],
+        starts: Sequence[int],
     ) -> None:
         super().__init__()
-        self.price, self.heard, self.blocks = price, (student.heard, teacher.heard), list(blocks.items())
-        self.steps = steps
+        self.sparsity, self.heard, self.blocks = sparsity, (student.heard, teacher.heard), list(blocks.items())
+        self.starts = starts
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))
 
+    @property
+    def begun(self) -> int:
+        """How many blocks have had their turn, this one's included."""
+        return bisect_right(self.starts, int(self.done))
+
     def forward(self) -> Tensor:
-        """Of the block whose turn it is."""
-        name, groups = self.blocks[min(int(self.done) * len(self.blocks) // self.steps, len(self.blocks) - 1)]
+        """Of every call of the block in the last forward passes."""
+        name, _ = self.blocks[self.begun - 1]
+        made, wanted = (_features(name, heard) for heard in self.heard)
+        return (made - wanted).square().sum() / wanted.square().sum()
+
+    def price(self) -> Tensor:
+        """What the scales of all blocks so far cost; asked once a step. Shape: → ()"""
+        groups = [g for _, inside in self.blocks[: self.begun] for g in inside]
         self.done += 1
-        made, wanted = (heard[name][1].float() for heard in self.heard)
-        local = (made - wanted).square().sum() / wanted.square().sum()
-        price: Tensor = self.price(groups)
-        return price + local
+        return self.sparsity(groups)
+
+
+def _features(name: str, heard: Mapping[str, Sequence[tuple[Any, Any]]]) -> Tensor:
+    """What a block made, all calls in one row. Shape: → (numbers,)"""
+    made = [output for _, output in heard.get(name, ())]
+    if not made or not all(isinstance(each, Tensor) for each in made):
+        raise SecateurError(
+            f"block {name} is not called, or gives no tensor, so it has no features; leave --blocks out"
+        )
+    return torch.cat([each.float().flatten() for each in made])
 
 
 def blocks_of(names: Sequence[str], inside: str = "", most: float | None = None) -> dict[str, list[str]]:
@@ -137,10 +172,12 @@ def _learner(
     model: nn.Module,
     student: nn.Module,
     objective: Objective,
+    price: Callable[[], Tensor],
     scales: Scales,
     form: str,
 ) -> Learner:
     def slimmed() -> nn.Module:
         return slim(replace(net, model=student), scales.kept())
 
-    return Learner(model, objective, Distillation(online(teacher), hinton, 0.1), scales.kept, slimmed, form)
+    then = Distillation(online(teacher), hinton, 0.1)
+    return Learner(model, objective, then, scales.kept, slimmed, form, price=price)

@@ -30,7 +30,7 @@ class Recipe:
     too steep. ``average``: how much of the moving average of the weights outlives a step; with it the average is what
     remains in the end. ``fixed_views``: how many views there are of each image, shown in turn, those that a bank holds;
     0: each is new. ``bfloat16``: the student runs in autocast. ``warmup`` in epochs; ``keep_every``: steps between
-    checkpoints, what a kill can cost at most.
+    checkpoints, what a kill can cost at most. ``about``: what else makes a training another one, in words.
     """
 
     epochs: int = 10
@@ -46,6 +46,7 @@ class Recipe:
     average: float = 0.0
     fixed_views: int = 0
     bfloat16: bool = False
+    about: str = ""
 
     def __post_init__(self) -> None:
         least = min(self.epochs, self.keep_every, self.parts)
@@ -85,11 +86,13 @@ def finetune(
     recipe: Recipe,
     folder: Path | None = None,
     between: Callable[[torch.optim.Optimizer], None] | None = None,
+    price: Callable[[], Tensor] | None = None,
 ) -> Iterator[Step]:
     """Train ``model`` in place, yielding every step; a checkpoint in ``folder`` is taken up where it ended.
 
     ``between`` is called at the end of every epoch, before the checkpoint: it may narrow the model in place, and what
-    the optimiser keeps of it.
+    the optimiser keeps of it. ``price``: a term on the weights themselves, added once a step; no batch makes it steep,
+    so it is not clipped.
 
     The order and augmentation of images come from (seed, epoch, step), so a run that was stopped goes on to
     the very same weights. Batch norm is left with the running statistics of training. Processes of torchrun share
@@ -99,6 +102,8 @@ def finetune(
     device, team = device_of(model), ranks()
     if recipe.batch < 2 * recipe.parts * team.world:
         raise SecateurError(f"batch={recipe.batch} for {team.world} processes; give at least 2 images for each part")
+    if between and (recipe.average or team.world > 1):
+        raise SecateurError("a network that is narrowed while it is trained is trained by one process, without average")
     objective.module.to(device)
     average = _average(model, recipe)
     kept = nn.ModuleDict({"model": model, "objective": objective.module, "average": average})
@@ -126,6 +131,8 @@ def finetune(
             team.add([loss, *(p.grad for p in trained if p.grad is not None)])
             if recipe.clip is not None:
                 nn.utils.clip_grad_norm_(trained, recipe.clip)
+            if price:
+                price().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             if isinstance(average, AveragedModel):
                 average.update_parameters(model)

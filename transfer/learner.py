@@ -21,7 +21,8 @@ class Learner:
 
     ``model`` is trained by ``objective`` for the first half of the epochs; ``between`` is called after each of them, as
     ``finetune`` says. ``kept`` are the channels that it would keep now, ``slimmed`` makes the plain network with
-    these alone, which is trained by ``then`` for the rest. ``form``: what the method looks at, in words.
+    these alone, which is trained by ``then`` for the rest. ``form``: what the method looks at, in words. ``price``: a
+    term on the weights, as ``finetune`` says.
     """
 
     model: nn.Module
@@ -31,10 +32,11 @@ class Learner:
     slimmed: Callable[[], nn.Module]
     form: str
     between: Callable[[torch.optim.Optimizer], None] | None = None
+    price: Callable[[], Tensor] | None = None
 
 
 class Penalised:
-    """An objective, and beside it a penalty on the network itself: L = ``inner`` + ``penalty``.
+    """An objective, and beside it a penalty on what the network made of the batch: L = ``inner`` + ``penalty``.
 
     The penalty is a module, so that checkpoints carry its buffers.
     """
@@ -54,14 +56,14 @@ class Penalised:
         return self.inner.gates()
 
 
-def reach(recipe: Recipe, split: Split) -> float:
-    """How far a parameter comes in one training under a gradient of 1: the sum of learning rates, with momentum 0.9.
+def strides(recipe: Recipe, split: Split) -> FloatArray:
+    """How far each step of a training takes a parameter under a gradient of 1: its learning rate, with momentum 0.9.
 
-    A penalty divided by it does the same in few steps as in many.
+    A price divided by their sum does the same in few steps as in many. Shape: → (steps,)
     """
     per_epoch = split.steps(recipe.batch)
     steps = recipe.epochs * per_epoch
-    return sum(learning_rate(recipe, step, steps, per_epoch) for step in range(steps)) / (1 - 0.9)
+    return np.array([learning_rate(recipe, step, steps, per_epoch) for step in range(steps)]) / (1 - 0.9)
 
 
 def above(net: Supernet, scores: Sequence[FloatArray], threshold: float) -> Subnetwork:

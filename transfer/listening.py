@@ -10,13 +10,13 @@ from torch import Tensor, nn
 class Listening(nn.Module):
     """``model``, and what its modules of these names read and made in the last forward pass, with their graph.
 
-    ``heard`` maps names to pairs of tensors; a module that was called twice is heard the last time.
+    ``heard`` maps names to pairs of what was read and made, one for each call.
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
         self.model, self.names = model, tuple(names)
-        self.heard: dict[str, tuple[Tensor, Tensor]] = {}
+        self.heard: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """What the model answers."""
@@ -30,4 +30,4 @@ class Listening(nn.Module):
         return output
 
     def _hear(self, name: str, _: nn.Module, inputs: Any, output: Any) -> None:
-        self.heard[name] = (inputs[0], output)
+        self.heard.setdefault(name, []).append((inputs[0], output))

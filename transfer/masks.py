@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..models.atoms import FloatArray
+from ..models.budget import Budget, fit
 from ..models.evaluate import device_of
 from ..models.slim import slim
-from ..models.subnetwork import Subnetwork
+from ..models.subnetwork import Subnetwork, strongest
 from ..models.supernet import Supernet
 from ..models.trace import named_tensors
 from .learner import above
@@ -37,12 +38,14 @@ class Masked(nn.Module):
     """A student with a mask over some channel groups: closed channels are multiplied by 0 wherever they are read.
 
     The one mask of a group acts on all weights that read it, so that summands of a residual sum stay aligned, and
-    the masked network is the slimmed one. Least widths hold: the highest masks count as open.
+    the masked network is the slimmed one (but where a group or layer norm takes its statistics over closed channels,
+    too). Least widths hold: the highest masks count as open. So does a ``budget``: the widths of the open masks are
+    scaled until they meet it, as they would be in a network that is cut.
     """
 
-    def __init__(self, net: Supernet, groups: Sequence[int], seed: int) -> None:
+    def __init__(self, net: Supernet, groups: Sequence[int], seed: int, budget: Budget | None = None) -> None:
         super().__init__()
-        self.net, self.groups = net, tuple(groups)
+        self.net, self.groups, self.budget = net, tuple(groups), budget
         self.student = slim(net, net.dense)
         generator, device = torch.Generator().manual_seed(seed), device_of(net.model)
         drawn = [SPREAD * torch.randn(net.groups[g].width, generator=generator) for g in self.groups]
@@ -55,7 +58,10 @@ class Masked(nn.Module):
 
     def kept(self) -> Subnetwork:
         """The open channels, and all of the groups without a mask."""
-        return above(self.net, self.scores(), 0.0)
+        opened = above(self.net, self.scores(), 0.0)
+        if self.budget is None:
+            return opened
+        return strongest(self.scores(), fit(self.net.space, self.budget, opened.widths))
 
     def scores(self) -> list[FloatArray]:
         """The mask of every group, infinite where it has none. Shape: (width,) each"""

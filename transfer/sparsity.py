@@ -31,8 +31,9 @@ class Scales:
 
     @property
     def groups(self) -> list[int]:
-        """The groups that have scales."""
-        return [g for g, members in enumerate(self.members) if members]
+        """The groups that have scales, and channels that may go."""
+        free = self.net.space.least < self.net.space.dense
+        return [g for g, members in enumerate(self.members) if members and free[g]]
 
     @property
     def count(self) -> FloatArray:
@@ -50,7 +51,7 @@ class Scales:
         return (total / count + 1e-12).sqrt()  # the root of 0 has no gradient
 
     def kept(self) -> Subnetwork:
-        """The channels that are alive, and all of the groups without scales."""
+        """The channels that are alive, and all of the other groups."""
         scores: list[FloatArray] = [np.full(group.width, np.inf) for group in self.net.groups]
         with torch.no_grad():
             for g in self.groups:
@@ -58,7 +59,7 @@ class Scales:
         return above(self.net, scores, ALIVE)
 
 
-class Sparsity(nn.Module):
+class Sparsity:
     """Σ_g strength_g · price_g · Σ_c scale_gc, where a group's price is what one channel more of it costs now.
 
     With R = Σ_l c_l · alive_in · alive_out the cost of the layers, price_g = ∂R/∂alive_g, which is MorphNet's
@@ -70,14 +71,13 @@ class Sparsity(nn.Module):
     """
 
     def __init__(self, scales: Scales, form: Bilinear, strengths: FloatArray) -> None:
-        super().__init__()
         space = scales.net.space
         self.scales, self.form, self.strengths = scales, form, strengths
         prices = form.slopes(space.dense)[scales.groups]
         costs, shares = prices * space.dense[scales.groups], prices / scales.count[scales.groups]
         self.average = float(costs @ shares / costs.sum())
 
-    def forward(self, groups: Sequence[int] | None = None) -> Tensor:
+    def __call__(self, groups: Sequence[int] | None = None) -> Tensor:
         """Over all groups that have scales, or some of them."""
         widths = self.scales.kept().widths
         weights = self.strengths * self.form.slopes(widths) / self.average
