@@ -124,6 +124,28 @@ def test_a_channel_that_fills_many_columns_is_their_sum() -> None:
     torch.testing.assert_close(found.sum(), maps.mean(0).sum().detach())
 
 
+def test_a_module_that_is_called_twice_counts_the_mean_of_both() -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.layers(x[:, :6]) + self.layers(x[:, 6:])
+            return out
+
+    net = Supernet.of(Halves().eval(), torch.zeros(1, 12))
+    student, activity = listened(net)
+    x = torch.randn(7, 12)
+    student(x)
+    activity()
+    halves = [F.relu(layers[0](half)).mean(0) for half in (x[:, :6], x[:, 6:])]
+    torch.testing.assert_close(activity.total, torch.stack(halves).mean(0).detach())
+
+
 class Functional(Columns):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = F.linear(F.relu(self.conv(x)).flatten(1), self.head.weight)

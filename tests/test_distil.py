@@ -132,6 +132,36 @@ def test_a_run_that_was_stopped_after_the_first_half_ends_as_if_it_had_not_been(
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_a_kill_between_the_last_checkpoint_and_its_line_costs_nothing(place: Path, tmp_path: Path) -> None:
+    def stop(what: str, done: int, total: int) -> None:
+        if "learning widths" in what and done == total:
+            raise KeyboardInterrupt
+
+    ask = replace(asks(place, method="pdd"), epochs=2)
+    whole = sc.run(ask, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        sc.run(ask, tmp_path / "out", progress=stop)
+    lines = tmp_path / "out" / "learn" / "widths.jsonl"
+    lines.unlink()  # as if it had come a moment earlier
+    assert sc.run(ask, tmp_path / "out")["learn"]["widths"] == whole["learn"]["widths"]
+    assert len(lines.read_text().splitlines()) == 1
+
+
+def test_only_pruned_is_scored_alike_in_the_front_and_in_the_end(place: Path, tmp_path: Path) -> None:
+    outcome = sc.run(asks(place, method="pdd"), tmp_path / "out")
+    (point,) = json.loads((tmp_path / "out" / "front.json").read_text())["points"]
+    assert point["figures"]["holdout"] == outcome["test"]["pruned"]["holdout"]
+
+
+def test_a_folder_with_another_training_in_it_is_refused(place: Path, tmp_path: Path) -> None:
+    data = sc.open_data(f"{place / 'place.py'}:images")
+    net = sc.Supernet.of(constructor(f"{place / 'place.py'}:make", 4)().eval(), data.example)
+    sc.kddp(net, data, epochs=2, strength=0.0, folder=tmp_path)
+    for options in ({"strength": 50.0}, {"strength": 0.0, "neurons": "all"}):
+        with pytest.raises(sc.SecateurError, match=r"is of another recipe .*kddp 0.0 hidden"):
+            sc.kddp(net, data, epochs=2, folder=tmp_path, **options)  # type: ignore[arg-type]
+
+
 def test_under_another_teacher_a_student_without_weights_starts_anew(place: Path, tmp_path: Path) -> None:
     ask = replace(
         asks(place, method="kddp"),

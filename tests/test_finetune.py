@@ -149,6 +149,24 @@ def test_a_gradient_is_clipped_to_its_longest() -> None:
     assert torch.equal(moved(replace(recipe, clip=1e3)), moved(replace(recipe, clip=None)))
 
 
+def test_a_price_on_the_weights_is_added_once_a_step_and_not_clipped() -> None:
+    recipe = Recipe(epochs=1, batch=IMAGES, weight_decay=0, warmup=0, clip=1e-3, parts=3)  # one step
+    model = flat()
+    before = nn.utils.parameters_to_vector(model.parameters()).detach()
+    list(finetune(model, None, coloured(), CrossEntropy(), recipe, price=lambda: sum_of(model)))
+    moved = nn.utils.parameters_to_vector(model.parameters()).detach() - before
+    torch.testing.assert_close(moved, torch.full_like(moved, -1.9 * 0.05), atol=1e-3 * 1.9 * 0.05, rtol=0)
+
+
+def sum_of(model: nn.Module) -> Tensor:
+    return nn.utils.parameters_to_vector(model.parameters()).sum()
+
+
+def test_what_is_narrowed_has_no_average() -> None:
+    with pytest.raises(SecateurError, match="by one process, without average"):
+        list(finetune(flat(), None, coloured(), CrossEntropy(), replace(RECIPE, average=0.5), between=lambda _: None))
+
+
 def test_adamw_takes_its_own_first_step() -> None:
     recipe = Recipe(epochs=1, batch=IMAGES, weight_decay=0, warmup=0, optimizer="adamw", learning_rate=0.01)
     steps = moved(recipe).abs()  # of the size of the learning rate, whatever the gradient

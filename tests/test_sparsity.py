@@ -87,6 +87,13 @@ def test_strengths_are_those_of_the_first_pattern_that_fits() -> None:
         strengths_of(net, 2.0, {"layer1.*": 3})
 
 
+def test_what_may_not_go_has_no_price() -> None:
+    net = pupil()
+    pinned = Supernet.of(net.model, torch.zeros(1, 3, 8, 8), least={"conv": 10, "stem": 0.5})
+    assert scales(net).groups == [0, 1]
+    assert scales(pinned).groups == [0]
+
+
 def test_all_scales_may_be_nothing() -> None:
     net = chain()
     found = scales(net)
