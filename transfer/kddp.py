@@ -33,7 +33,8 @@ def kddp(
     magnitude. Where there is no hidden linear layer, these are what there is. Plain L1 would fall on all
     feature maps of a deep network alike until nothing gets through, while no channel is idle beside the others; so
     that of feature maps is relative (``Activity``). ``strength`` 1 would bring the bias of a neuron that is always
-    active down by 1 within the first half; ``reach`` says how far a gradient of 1 comes.
+    active down by 1 within the first half; ``reach`` says how far a gradient of 1 comes. The penalty is a part of the
+    loss on a batch and is clipped with it: in a first half of some dozen steps a strength does less than it says.
     """
     if neurons not in NEURONS:
         raise SecateurError(f"no neurons are called {neurons!r}; give {' or '.join(NEURONS)}")
