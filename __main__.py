@@ -1,6 +1,7 @@
 """The command line: parse, run, print."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
+from . import __version__
 from .ask import Ask
 from .ledger import Outcome
 from .models.errors import SecateurError
+from .models.limits import ends
 from .models.memory import keep_freed
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ path/to/file.py:function or package.module:function.
 DATA: digits, cifar10:ROOT, cifar100:ROOT, imagefolder:ROOT, path/to/file.py:function.
 BUDGET: a share of the MACs to keep (50%), a number (62M) or a range (25%..80%); other limits: see run --help.""",
     default_parameter=Parameter(negative=()),
+    version=__version__,
     exit_on_error=False,  # main says it, in one line
     print_error=False,
     suppress_keyboard_interrupt=False,
@@ -274,6 +278,8 @@ def evaluate(
     with console.bars(quiet or json) as progress:
         options: dict[str, Any] = {"batch": batch, "threads": threads, "progress": progress}
         if Path(target, "run.json").exists():
+            if weights or input:
+                raise SecateurError(f"{target} is a run, with weights and an input of its own; leave yours out")
             outcome = evaluation.of_run(Path(target), data, **options)
         else:
             outcome = evaluation.of_model(Ask(target, data=data or Ask.data, weights=weights, input=input), **options)
@@ -360,13 +366,14 @@ def _profile(ask: Ask, classes: int | None) -> tuple[tuple[int, ...], "Profile"]
     from .models.supernet import Supernet
 
     known = ask.model.partition(":")[0] in LIBRARIES
-    network = constructor(ask.model, classes or (1000 if known else 10))()
+    network = constructor(ask.model, (1000 if known else 10) if classes is None else classes)()
     made_for = getattr(network, "default_cfg", {}).get("input_size", (3, 224, 224)) if known else (3, 32, 32)
     shape = ask.shape or made_for  # timm's networks say what they are made for
     net = Supernet.of(
         network, torch.zeros(1, *shape), divisor=ask.divisor, freeze=ask.freeze, tie=ask.ties, least=ask.leasts
     )
-    return shape, net.profile(net.limits(**ask.limits, timed=None))
+    lowest = {option: ends(text)[0] for option, text in ask.limits.items()}  # of a range, what would be fine-tuned
+    return shape, net.profile(net.limits(**lowest, timed=None))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -377,6 +384,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (SecateurError, CycloptsError) as error:
         print(f"secateur: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # whoever read has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         print("secateur: stopped; the same line again goes on from here", file=sys.stderr)
         sys.exit(130)

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as TimeLeft
 from rich.table import Table
+
+from .models.limits import human
+from .results import paying
 
 BUSY = 2.0  # upper by lower quartile of a time, from which on it is not to be trusted
 LINE_EVERY = 10.0  # seconds between plain lines, where there is no terminal
@@ -34,9 +38,10 @@ def result(stages: dict[str, dict[str, Any]], folder: Path, as_json: bool) -> No
         print(json.dumps({"out": str(folder), **stages}))
         return
     console = Console()
-    _figures(stages["test"], console)
+    _figures(stages["test"], console, untrained=stages["dense"].get("weights") == "none")
     _teachers(stages, console)
     _gates(stages, console)
+    _doubts(stages, console)
     console.print(_seconds(stages))
     console.print(f"slim network: {folder / 'best'}   report: {folder / 'report.html'}", soft_wrap=True)
 
@@ -50,12 +55,12 @@ def front(stages: dict[str, dict[str, Any]], folder: Path, as_json: bool) -> Non
         return
     table, dense = Table("MACs", "parameters", "holdout loss", "holdout"), points[0]["costs"]["dense"]
     for row in rows:
-        shares = [f"{row[name] / 1e6:.2f}M ({row[name] / dense[name]:.1%})" for name in ("macs", "parameters")]
+        shares = [f"{human(row[name])} ({row[name] / dense[name]:.1%})" for name in ("macs", "parameters")]
         table.add_row(*shares, f"{row['loss']:.4f}", f"{row['accuracy']:.2%}")
     console = Console()
     console.print(table)
     _teachers(stages, console)
-    console.print(f"n = {rows[0]['n']} holdout images, without fine-tuning; one MAC is two FLOPs")
+    console.print(f"n = {rows[0]['n']} holdout images, without fine-tuning; batch norm from each batch, as yet")
     console.print(_seconds(stages))
     console.print(f"front: {folder / 'front.json'}   picture: {folder / 'pareto.png'}", soft_wrap=True)
 
@@ -90,7 +95,7 @@ def reused(about: dict[str, Any], folder: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"out": str(folder), **about}))
         return
-    costs = (f"{about[c] / 1e6:.4g}M {c} ({about[c] / about['dense'][c]:.1%})" for c in ("macs", "parameters"))
+    costs = (f"{human(about[c])} {c} ({about[c] / about['dense'][c]:.1%})" for c in ("macs", "parameters"))
     how = "the very channels" if about["exact"] else "the widths over its depth"
     print(f"{', '.join(costs).replace('macs', 'MACs')}; {how} found on {about['found_on']}\nslim network: {folder}")
 
@@ -114,7 +119,7 @@ def evaluated(outcome: dict[str, Any], as_json: bool) -> None:
     console, networks = Console(), outcome["networks"]
     table = Table("", "MACs", "parameters", "test", "n")
     for name, row in networks.items():
-        costs = (f"{row[c] / 1e6:.4g}M ({row[c] / networks['dense'][c]:.1%})" for c in ("macs", "parameters"))
+        costs = (f"{human(row[c])} ({row[c] / networks['dense'][c]:.1%})" for c in ("macs", "parameters"))
         table.add_row(name, *costs, f"{row['test']['accuracy']:.2%}", str(row["test"]["n"]))
     console.print(table)
     times = Table("engine", "batch", *(f"{name}, ms" for name in networks), "speed-up")
@@ -139,7 +144,7 @@ def _advice(engine: str, divisors: dict[str, Any]) -> str:
     shown = (
         f"{1e3 * seconds['median']:.4g} ms in multiples of {each}" for each, seconds in divisors["seconds"].items()
     )
-    pays = f"--divisor {divisors['suggested']} pays" if divisors["suggested"] > 1 else "no --divisor pays"
+    pays = paying(divisors["suggested"])
     return f"{engine}, uniform widths of as many MACs, one image: {', '.join(shown)}: {pays} here"
 
 
@@ -147,18 +152,31 @@ def _seconds(stages: dict[str, dict[str, Any]]) -> str:
     return "seconds: " + ", ".join(f"{name} {stage['seconds']:.0f}" for name, stage in stages.items())
 
 
-def _figures(figures: dict[str, Any], console: Console) -> None:
+def _doubts(stages: dict[str, dict[str, Any]], console: Console) -> None:
+    """What is likely a mistake: a network that knows nothing, or from which nothing was taken."""
+    dense, pruned = stages["test"]["dense"], stages["test"]["pruned"]
+    if dense["holdout"]["accuracy"] <= 1.5 / stages["dense"].get("classes", inf):
+        console.print("the dense network does no better than chance: are --weights, --mean and --std right?")
+    if "learn" in stages and pruned["macs"] == dense["macs"]:
+        console.print("nothing was pruned: more --epochs find more, where the method has one a higher --strength")
+
+
+def _figures(figures: dict[str, Any], console: Console, untrained: bool = False) -> None:
     """The dense, the pruned and the fine-tuned network, a row each."""
     table = Table("", "MACs", "parameters", "holdout", "test")
-    names = {"teacher": "teacher", "dense": "dense", "pruned": "only pruned", "tuned": "fine-tuned"}  # 80 columns
+    names = {
+        "teacher": "teacher",
+        "dense": "untrained" if untrained else "dense",
+        "pruned": "only pruned",
+        "tuned": "fine-tuned",
+    }  # 80 columns
     for name, title in names.items():
         if name not in figures:
             continue
         row, dense = figures[name], figures["dense"]
         table.add_row(
             title,
-            f"{row['macs'] / 1e6:.2f}M ({row['macs'] / dense['macs']:.1%})",
-            f"{row['parameters'] / 1e6:.3f}M ({row['parameters'] / dense['parameters']:.1%})",
+            *(f"{human(row[cost])} ({row[cost] / dense[cost]:.1%})" for cost in ("macs", "parameters")),
             *(f"{row[split]['accuracy']:.2%}" for split in ("holdout", "test")),
         )
     n = {split: figures["dense"][split]["n"] for split in ("holdout", "test")}

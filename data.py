@@ -18,7 +18,7 @@ from .models.trace import evaluating
 from .sources import classes_of, datasets, labels_of
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Data:
     """A data set: what is trained on, what the search scores on, and what is looked at once, at the end."""
 
@@ -36,6 +36,10 @@ class Data:
                 raise SecateurError(f"the {part} split of {self.name} is empty; give it at least one image")
             if unknown:
                 raise SecateurError(f"{part} has label {unknown[0]}, not in {known}; number classes from 0")
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}={len(images)}" for name, images in self._parts.items())
+        return f"Data({self.name!r}, {counts}, classes={len(self.classes)}, shape={self.shape})"
 
     @classmethod
     def of(

@@ -17,6 +17,7 @@ from .export import slim_of
 from .ledger import Outcome, asked, book
 from .models.architecture import architecture_of
 from .models.divisors import by_divisor, suggested
+from .models.errors import SecateurError
 from .models.evaluate import evaluate
 from .models.formats import Answer, export, onnx_session
 from .models.specs import constructor
@@ -35,6 +36,7 @@ def of_run(
 
     Test figures are those that the run ended with; with ``data``, those on other test images.
     """
+    _require(batch, threads)
     ask, slim = asked(run), slim_of(run)
     record = architecture_of(slim)
     dense = constructor(ask.model, len(record["classes"]))()
@@ -60,6 +62,7 @@ def of_run(
 
 def of_model(ask: Ask, *, batch: int = 32, threads: int | None = None, progress: Progress = silent) -> Outcome:
     """A dense network: its test accuracy on ``ask.data``, costs, and time."""
+    _require(batch, threads)
     images = images_of(ask, progress)
     model = constructor(ask.model, len(images.classes))()
     if ask.weights:
@@ -70,6 +73,12 @@ def of_model(ask: Ask, *, batch: int = 32, threads: int | None = None, progress:
     with _threads(threads):
         times = list(_latency({"dense": model}, tuple(images.example.shape[1:]), batch, progress))
         return {"networks": {"dense": {**costs, "test": score}}, **_conditions(), "latency": times}
+
+
+def _require(batch: int, threads: int | None) -> None:
+    for name, count in (("batch", batch), ("threads", threads)):
+        if count is not None and count < 1:
+            raise SecateurError(f"{name}={count}; give 1 or more")
 
 
 def _scores(ask: Ask, networks: Mapping[str, nn.Module], shape: Any, progress: Progress) -> dict[str, Outcome]:

@@ -32,6 +32,8 @@ def export(folder: Path | str, form: str = "onnx", out: Path | None = None) -> E
 
     It reads normalised images and gives logits; how to normalise, the classes, figures and costs are in the file.
     """
+    if out and out.suffix != f".{form}":
+        raise SecateurError(f"{out} does not end in .{form}; give --format {out.suffix[1:] or form}, or another file")
     model, folder = slim_of(folder), Path(folder)
     record = architecture_of(model)
     home = folder if (folder / "architecture.json").exists() else folder / "best"

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from .ask import Ask
 from .models.errors import SecateurError
+from .models.folder import made
 
 FORMAT = "secateur/run/1"
 BEGUN = {"run.partial", "run.lock"}  # what a run that was killed at once leaves
@@ -26,22 +27,17 @@ class Ledger:
 
     def __init__(self, folder: Path, ask: Ask) -> None:
         self.folder, self.path = folder, folder / "run.json"
-        asked, usual = (json.loads(json.dumps(asdict(each))) for each in (ask, Ask()))
+        asked = json.loads(json.dumps(asdict(ask)))
         if not self.path.exists():
             _empty(folder)
-            _make(folder)
+            made(folder)
         self._lock = FileLock(folder / "run.lock")  # against other processes that work on the same run
         with self._lock:
             if not self.path.exists():
                 self._book: dict[str, Any] = {"format": FORMAT, "asked": asked, "versions": _versions(), "stages": {}}
                 self._write()
         self._book = _read(self.path)
-        for option, value in asked.items():
-            before = self._book["asked"].get(option, usual[option])  # a version without the option did as usual
-            if before != value:
-                raise SecateurError(
-                    f"{folder} holds another run ({option} {before} there, {value} here); give another --out"
-                )
+        require_same(folder, ask)
 
     def require(self, name: str, fingerprint: str) -> None:
         """Note a fingerprint; raise SecateurError where it is not the one the run began with."""
@@ -82,6 +78,18 @@ class Ledger:
         partial.replace(self.path)
 
 
+def require_same(folder: Path, ask: Ask) -> None:
+    """Raise SecateurError where the folder holds a run that was asked for otherwise."""
+    there = _read(folder / "run.json")["asked"] if (folder / "run.json").exists() else {}
+    wanted, usual = (json.loads(json.dumps(asdict(each))) for each in (ask, Ask()))
+    for option, value in wanted.items() if there else ():
+        before = there.get(option, usual[option])  # a version without the option did as usual
+        if before != value:
+            raise SecateurError(
+                f"{folder} holds another run ({option} {before} there, {value} here); give another --out"
+            )
+
+
 def asked(folder: Path) -> Ask:
     """What the run in ``folder`` was asked."""
     found: dict[str, Any] = book(folder)["asked"]
@@ -108,18 +116,11 @@ def _empty(folder: Path) -> None:
         raise SecateurError(f"{folder} is there and is not a run of secateur; give another --out or empty it")
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SecateurError(f"the folder {folder} cannot be made ({error.strerror}); give another --out") from error
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         book = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise SecateurError(f"{path} cannot be read ({error}); give the folder of a run, or another --out") from error
+        raise SecateurError(f"{path} cannot be read ({error}); give the folder of a run") from error
     if not isinstance(book, dict) or book.get("format") != FORMAT or not {"asked", "stages"} <= book.keys():
         raise SecateurError(f"{path} is not of format {FORMAT!r}; give another --out")
     return book

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from .data import Data
+from .models.errors import SecateurError
 from .models.supernet import Supernet
 from .transfer.bank import TEACHERS, MemoryBank
 from .transfer.crd import RepresentationDistillation
@@ -19,10 +20,17 @@ class Lesson:
     """What a method of fine-tuning may use: the dense network, the bank, the data; the student's embedding width."""
 
     net: Supernet
-    bank: MemoryBank
+    filled: MemoryBank | None
     data: Data
     width: int
     seed: int
+
+    @property
+    def bank(self) -> MemoryBank:
+        """The bank; SecateurError where none was given."""
+        if self.filled is None:
+            raise SecateurError("this method learns from a memory bank, and none is given; give kd, dkd, crd or ce")
+        return self.filled
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -85,6 +93,12 @@ METHODS: dict[str, Callable[[Lesson], Objective]] = {
 
 # Those that learn from what the bank holds, and from how many of its teachers.
 BANKED = {"ckt": TEACHERS, "ckt-kl": TEACHERS, "kdft": 1}
+
+
+def require_method(method: str) -> None:
+    """Raise SecateurError where no method of fine-tuning is called so."""
+    if method not in METHODS:
+        raise SecateurError(f"no method is called {method!r}; give {', '.join(METHODS)}")
 
 
 def embedding_width(model: nn.Module, head: str | None, data: Data) -> int:

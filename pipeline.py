@@ -12,7 +12,7 @@ from torch import nn
 from .ask import Ask
 from .data import Data, open_data
 from .images import MEAN, STD
-from .methods import BANKED, METHODS, Lesson, embedding_width
+from .methods import BANKED, METHODS, Lesson, embedding_width, require_method
 from .models.architecture import architecture, with_architecture
 from .models.budget import Budget
 from .models.errors import SecateurError
@@ -112,7 +112,7 @@ def find(
 def finetune(
     net: Supernet,
     subnetwork: Subnetwork,
-    bank: MemoryBank,
+    bank: MemoryBank | None,
     data: Data,
     *,
     epochs: int = Ask.epochs,
@@ -128,15 +128,15 @@ def finetune(
 
     It starts ``halfway`` from inherited to compensated weights, or from ``start``, a network of these widths, which is
     trained in place. By a method of the bank the student sees so many fixed ``views`` of each image, in turn, those
-    that the bank holds; by another, or with none, each view is new. ``recipe`` says everything else; the usual one is
-    in bfloat16 where the device computes in it. A ``folder`` keeps checkpoints and metrics.jsonl, and is taken up.
+    that the bank holds; by another, which needs no ``bank``, or with none, each view is new. ``recipe`` says everything
+    else; the usual one is in bfloat16 where the device computes in it. A ``folder`` keeps checkpoints and
+    metrics.jsonl, and is taken up.
     Returns a plain module in evaluation mode, its batch norm recalibrated on training images, that carries its
     architecture.
     """
-    if method not in METHODS:
-        raise SecateurError(f"no method is called {method!r}; give {', '.join(METHODS)}")
+    require_method(method)
     views = views if method in BANKED else 0
-    if views > len(bank.fixed):
+    if bank and views > len(bank.fixed):
         raise SecateurError(f"views={views}, and the bank holds {len(bank.fixed)} of each image; give at most as many")
     data = data.suited(net.model)
     model = halfway(net, subnetwork, grams(net, data.train), data.train) if start is None else start
@@ -146,7 +146,8 @@ def finetune(
     for step in train(model, net.head, data.train, objective, recipe, folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
     gates = objective.gates()
-    teachers = [{"macs": t.macs, "loss": t.loss, "open": share} for t, share in zip(bank.teachers, gates, strict=False)]
+    heard = zip(bank.teachers if bank else (), gates, strict=False)
+    teachers = [{"macs": t.macs, "loss": t.loss, "open": share} for t, share in heard]
     training = {"method": method, "epochs": epochs, "seed": seed, "precision": recipe.precision, "gates_open": gates}
     training["teachers"] = teachers
     return settled(model, net, subnetwork, data, training)

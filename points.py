@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .ledger import Outcome, asked
-from .methods import BANKED
+from .methods import BANKED, require_method
 from .models.architecture import read
 from .models.errors import SecateurError
 from .models.subnetwork import Subnetwork
@@ -54,13 +54,17 @@ def _prepared(
 ) -> tuple[Search, Subnetwork, str]:
     """The work as it is asked for now, the point, and the plan of its bank, which gets the teachers it lacks."""
     began = asked(out)
-    work, ledger = opened(began, out, device, progress)
-    if not isinstance(work, Search):
+    if method := wishes["method"]:
+        require_method(method)
+    wanted = replace(began, **{name: wish for name, wish in wishes.items() if wish is not None})
+    if began.learns:
         raise SecateurError(f"{out} was made by {began.method}, which fills no memory bank; give a run of a search")
+    work, ledger = opened(began, out, device, progress)
+    assert isinstance(work, Search)
     if "bank" not in ledger.stages:
         raise SecateurError(f"{out} has no memory bank yet; finish it: secateur run {began.words} --out {out}")
     work.take_up("dense")
-    work = replace(work, ask=replace(began, **{name: wish for name, wish in wishes.items() if wish is not None}))
+    work = replace(work, ask=wanted)
     searched, winner = work.searched, work.searched.winner.subnetwork
     point = winner if budget is None else best_under(work.net, searched.front, budget).subnetwork
     if work.ask.method not in BANKED:

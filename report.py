@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from .front import compared, write_csv
+from .models.folder import made
 from .models.limits import human
 from .plots import GREY, INK, PALE, STYLES, Plot, history, training, widths
-from .results import Arm, Record, Results
+from .results import Arm, Record, Results, paying
 
 TITLES = {"teacher": "teacher", "dense": "dense", "pruned": "only pruned", "tuned": "pruned and fine-tuned"}
 TRAININGS = {
@@ -21,6 +22,8 @@ TRAININGS = {
     "dense": "Training of the dense network",
     "teacher": "Training of the teacher",
 }
+FRONT = "pareto.png and pareto.svg for papers, front.csv for tables"
+SCORED = "; scored as the search does, batch norm from each batch, where the table above has running statistics"
 THEMED = {
     INK: "var(--ink)",
     "#000000": "var(--ink)",
@@ -51,7 +54,7 @@ def write(runs: Sequence[Results], out: Path, measure: str = "loss", published: 
     from matplotlib import rc_context
 
     plot = compared(runs, measure, published)
-    out.mkdir(parents=True, exist_ok=True)
+    made(out)
     with rc_context({"svg.hashsalt": "pareto"}):  # the same bytes each time
         plot.figure.savefig(out / "pareto.png", dpi=150)
         plot.figure.savefig(out / "pareto.svg", metadata={"Date": None})
@@ -109,8 +112,9 @@ def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
         yield f"<p class=answer>{escape(run.folder.name) + ': ' if many else ''}{_answer(run)}</p>"
     yield _table(_head(many), [cells for run in runs for cells in _rows(run, many)])
     yield "<p class=note>One MAC is two FLOPs. Test images are read once, at the end.</p>"
-    yield "<h2>Front</h2>" + _figure(svgs["front"], "pareto.png and pareto.svg for papers, front.csv for tables")
-    if searches := [run for run in runs if not run.ask.learns]:
+    searches = [run for run in runs if not run.ask.learns]
+    yield "<h2>Front</h2>" + _figure(svgs["front"], FRONT + (SCORED if searches else ""))
+    if searches:
         yield "<h2>Search</h2>" + _figure(svgs["search"], "; ".join(_trials(run, many) for run in searches))
     for number, run in enumerate(runs):
         name = f" of {escape(run.folder.name)}" if many else ""
@@ -131,12 +135,13 @@ def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
 def _answer(run: Results) -> str:
     """The best network of the run beside the dense one, in a sentence."""
     dense, *_, best = run.arms[:3]
+    beside = next(arm for arm in run.arms if arm.name == "teacher") if run.untrained else dense
     split = "test" if "test" in best.figures else "holdout"
-    before, after = (arm.figures[split]["accuracy"] for arm in (dense, best))
+    before, after = (arm.figures[split]["accuracy"] for arm in (beside, best))
     costs = ", ".join(f"{best.figures[c] / dense.figures[c]:.1%} of the {c}" for c in ("macs", "parameters"))
     tuned = "" if split == "test" else " before fine-tuning"
     said = f"<strong>{after:.2%}</strong> {split} accuracy{tuned} with {costs.replace('macs', 'MACs')}"
-    return f"{said}; the dense network has {before:.2%}"
+    return f"{said}; the {'teacher' if run.untrained else 'dense network'} has {before:.2%}"
 
 
 def _head(many: bool) -> list[str]:
@@ -160,7 +165,7 @@ def _rows(run: Results, many: bool) -> Iterator[list[Cell]]:
         size = f"{arm.weights.stat().st_size / 1e6:.3g} MB" if arm.weights else "-"
         yield [
             *([run.folder.name] if many else []),
-            TITLES.get(arm.name, arm.name),
+            "untrained" if arm.name == "dense" and run.untrained else TITLES.get(arm.name, arm.name),
             *scores,
             *costs,
             size,
@@ -198,7 +203,7 @@ def _latency(evaluation: Record) -> str:
         for each in evaluation["latency"]
     ]
     said = f"MACs saved: {evaluation['macs_saved']:.1%}. {evaluation['device']}, {evaluation['threads']} threads."
-    pays = (f"{engine}: --divisor {found['suggested']} pays" for engine, found in evaluation["divisors"].items())
+    pays = (f"{engine}: {paying(found['suggested'])}" for engine, found in evaluation["divisors"].items())
     return _table(head, rows) + f"<p class=note>{escape(said)} For one image, {', '.join(pays)}.</p>"
 
 

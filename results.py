@@ -61,9 +61,8 @@ class Results:
         trainings = {name: folder / place for name, place in TRAININGS.items()}
         steps = {name: list(_lines(place / "metrics.jsonl")) for name, place in trainings.items()}
         records = list(_lines(folder / "bank" / "records.jsonl"))[1:]
-        front = json.loads((folder / "front.json").read_text())
-        measured = folder / EVALUATION
-        evaluation = json.loads(measured.read_text()) if measured.exists() else None
+        front, measured = _whole(folder / "front.json"), folder / EVALUATION
+        evaluation = _whole(measured) if measured.exists() else None
         found = {name: lines for name, lines in steps.items() if lines}
         return cls(folder, ask, noted["versions"], noted["stages"], front, records, found, evaluation)
 
@@ -77,6 +76,11 @@ class Results:
         """The line that does it again."""
         verb = "run" if "test" in self.stages else "search"
         return f"secateur {verb} {self.ask.words} --out {self.folder}"
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the dense network is a student that starts anew under another teacher."""
+        return self.stages.get("dense", {}).get("weights") == "none"
 
     @property
     def dense(self) -> Record:
@@ -137,6 +141,11 @@ class Results:
                 yield Arm(path.parent.name, figures["tuned"], path.with_name("weights.safetensors"))
 
 
+def paying(divisor: int) -> str:
+    """Whether multiples of widths pay, in words."""
+    return f"--divisor {divisor} pays" if divisor > 1 else "no --divisor pays"
+
+
 def _scored(record: Record) -> Record:
     score = {name: record[name] for name in ("loss", "accuracy", "n")}
     return {"macs": record["macs"], "parameters": record["parameters"], "holdout": score}
@@ -144,6 +153,14 @@ def _scored(record: Record) -> Record:
 
 def _dot(costs: Record, value: float, what: str) -> Dot:
     return Dot(costs["macs"], value, f"{what}: {costs['macs'] / 1e6:.4g}M MACs, {costs['parameters'] / 1e6:.4g}M par.")
+
+
+def _whole(path: Path) -> Record:
+    try:
+        found: Record = json.loads(path.read_text())
+    except ValueError as error:
+        raise SecateurError(f"{path} is no whole JSON ({error}); take it from a copy, or do the run anew") from error
+    return found
 
 
 def _lines(path: Path) -> Iterator[Record]:

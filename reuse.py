@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .models.architecture import Architecture, architecture, fingerprint, save, subnetwork_of, with_architecture
+from .models.architecture import Architecture, architecture, fingerprint, read, save, subnetwork_of, with_architecture
 from .models.archive import architectures, likest, shares
 from .models.atoms import IntArray
 from .models.budget import fit
@@ -18,6 +18,8 @@ from .models.subnetwork import Subnetwork, strongest
 from .models.supernet import Supernet
 from .models.weights import load_weights
 from .search.importance import l1
+
+KEPT = {"architecture.json", "weights.safetensors"}  # what a reused architecture is kept as
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +77,7 @@ def reuse(
 
     Fresh weights are the network's own initialisation, for training from scratch on any data.
     """
+    _require_free(out)
     torch.manual_seed(seed)
     dense = constructor(model, classes)()
     if weights:
@@ -84,6 +87,14 @@ def reuse(
     provenance = {"model": model, "reused": found.record["fingerprint"], "weights": inherited}
     save(found.build(provenance=provenance, classes=[str(each) for each in range(classes)]), out)
     return found
+
+
+def _require_free(out: Path) -> None:
+    """Refuse a place where anything but an architecture that was reused before is kept."""
+    there = {file.name for file in out.iterdir()} if out.is_dir() else set()
+    ours = not there or (there == KEPT and "reused" in read(out / "architecture.json").get("provenance", {}))
+    if not ours:
+        raise SecateurError(f"{out} holds something else already; give another --out")
 
 
 def _widths(record: Architecture, net: Supernet, budget: str | None) -> IntArray:

@@ -1,6 +1,7 @@
 """From the words of a command line to three data sets: train, holdout and test."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,9 @@ def datasets(spec: str) -> Source:
         return SOURCES[form](root)
     if not colon and not spec.endswith(".py"):
         raise SecateurError(f"unknown data {spec!r}; give one of: {FORMS}")
-    parts = callable_at(spec, SOURCES)()
+    function = callable_at(spec, SOURCES)
+    with _said(f"{spec} failed", "mend it, or give other data"):
+        parts = function()
     if not isinstance(parts, (tuple, list)) or [hasattr(part, "__len__") for part in parts] != [True] * 3:
         fix = "name a function that returns three map-style data sets"
         raise SecateurError(f"{spec!r} gives no (train, holdout, test); {fix}")
@@ -48,7 +51,19 @@ def labels_of(dataset: Any) -> Tensor:
         return labels_of(dataset.dataset)[torch.as_tensor(dataset.indices, dtype=torch.int64)]
     if hasattr(dataset, "targets") and getattr(dataset, "target_transform", None) is None:
         return torch.as_tensor(dataset.targets, dtype=torch.int64)
-    return torch.tensor([int(dataset[i][1]) for i in range(len(dataset))], dtype=torch.int64)
+    with _said("the data set gives no class numbers", "let each item be (image, int)"):
+        return torch.tensor([int(dataset[i][1]) for i in range(len(dataset))], dtype=torch.int64)
+
+
+@contextmanager
+def _said(fact: str, fix: str) -> Iterator[None]:
+    """Whatever the user's own code raises, in one line."""
+    try:
+        yield
+    except SecateurError:
+        raise
+    except Exception as error:
+        raise SecateurError(f"{fact} ({' '.join(f'{type(error).__name__}: {error}'.split())}); {fix}") from error
 
 
 def classes_of(parts: Sequence[Any]) -> tuple[str, ...] | None:

@@ -8,7 +8,7 @@ from torch import nn
 from .ask import LEARNT, Ask
 from .data import Data
 from .learning import Learning
-from .ledger import Ledger, Outcome, sha256
+from .ledger import Ledger, Outcome, require_same, sha256
 from .methods import METHODS
 from .models.architecture import fingerprint
 from .models.archive import architectures, likest, shares
@@ -24,6 +24,7 @@ from .models.weights import load_weights
 from .pipeline import images_of, silent
 from .report import write
 from .results import Results
+from .search.refine.study import require
 from .search.widths import Plan, Progress
 from .transfer.ranks import started_by_torchrun
 from .work import Search
@@ -60,6 +61,11 @@ def opened(ask: Ask, out: Path, device: str | None, progress: Progress) -> tuple
         raise SecateurError(f"no method is called {ask.method!r}; give {', '.join((*METHODS, *LEARNT))}")
     if ask.weights is None and ask.teacher is None and ask.data != "digits":
         raise SecateurError(f"no weights for {ask.model} on {ask.data}; give --weights FILE of the trained network")
+    require_same(out, ask)
+    for file in (each for each in (ask.weights, ask.teacher_weights) if each and not Path(each).is_file()):
+        raise SecateurError(f"no weights file {file}; give a .safetensors file or a PyTorch state dict")
+    if ask.storage:
+        require(ask.storage)
     data = images_of(ask, progress)
     torch.manual_seed(ask.seed)
     model = constructor(ask.model, len(data.classes))()

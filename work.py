@@ -63,7 +63,7 @@ class Work:
     def dense(self) -> Outcome:
         """Digits needs no weights: there the dense network is trained first, and kept."""
         if self.ask.weights:
-            return {"weights": self.ask.weights}
+            return {"weights": self.ask.weights, "classes": len(self.data.classes)}
         return self.trained(self.net.model, "dense")
 
     def trained(self, model: nn.Module, name: str) -> Outcome:

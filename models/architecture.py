@@ -12,6 +12,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from .errors import SecateurError
+from .folder import made
 from .slim import slim
 from .subnetwork import Subnetwork
 from .supernet import Supernet
@@ -94,8 +95,7 @@ def with_architecture(model: nn.Module, record: Architecture) -> nn.Module:
 
 def save(model: nn.Module, folder: Path | str) -> None:
     """Write a slimmed network as architecture.json and weights.safetensors."""
-    record, folder = architecture_of(model), Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    record, folder = architecture_of(model), made(folder)
     # whole or not at all: a kill while writing leaves what was there before
     weights, text = folder / "weights.partial", folder / "architecture.partial"
     save_model(model, str(weights))
@@ -109,6 +109,8 @@ def load(folder: Path | str, base: Callable[[], nn.Module]) -> nn.Module:
 
     ``base`` makes the dense network it was found on, weights or not.
     """
+    if isinstance(base, nn.Module) or not callable(base):
+        raise SecateurError(f"base is a {type(base).__name__}; give what makes the dense network: lambda: Net(...)")
     folder = Path(folder)
     record = read(folder / "architecture.json")
     examples = tuple(torch.zeros(1, *shape) for shape in record["inputs"])

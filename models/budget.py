@@ -130,10 +130,11 @@ class Space:
         for name, limit in budget.limits.items():
             least, dense = (float(budget.cost(name, self.costs, widths)) for widths in (self.least, self.dense))
             if least > limit:
+                more = f"give --{KINDS[name].option} {np.ceil(1000 * least / dense + 1e-6) / 10:g}% or more"
                 raise SecateurError(
                     f"budget {human(limit)} {KINDS[name].unit} cannot be met: the least widths still cost "
                     f"{human(least)} ({least / dense:.1%}{because(name)}); "
-                    f"give --{KINDS[name].option} {np.ceil(1000 * least / dense + 1e-6) / 10:g}% or more"
+                    f"{more if least < dense else 'nothing may be narrowed: lower --divisor, --least or --freeze'}"
                 )
 
 

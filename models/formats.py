@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import SecateurError
+from .folder import made
 
 OPSET = 18  # of ONNX; what its exporter is written for, others it converts to
 TOLERANCE = 1e-4  # of the largest output
@@ -42,6 +43,7 @@ def export(model: nn.Module, shape: Sequence[int], path: Path, about: Mapping[st
         raise SecateurError(
             f"no format is called {path.suffix[1:]!r}; give {' or '.join(kind[1:] for kind in WRITERS)}"
         )
+    made(path.parent)
     model = model.cpu().eval()
     WRITERS[path.suffix](model, torch.zeros(2, *shape), path, {key: json.dumps(each) for key, each in about.items()})
     difference = max(_difference(model, READERS[path.suffix](path), _images(batch, shape)) for batch in BATCHES)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .errors import SecateurError
+
 if TYPE_CHECKING:
     from .supernet import Supernet
 
@@ -16,6 +18,8 @@ def in_bfloat16(word: str, net: Supernet) -> bool:
     auto does where the network's device computes in it and the network runs in it. On a processor that does not,
     autocast only converts, and takes several times as long as float32 (benchmarks/evaluation.py).
     """
+    if word not in PRECISIONS:
+        raise SecateurError(f"no precision is called {word!r}; give {', '.join(PRECISIONS)}")
     return word == "bfloat16" or (word == "auto" and _computes(net) and _runs(net))
 
 

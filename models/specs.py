@@ -42,6 +42,8 @@ def constructor(spec: str, classes: int) -> Constructor:
     A function of the user's gets them as its parameter ``classes`` or ``num_classes``, whichever it has
     (the first, if both), and nothing otherwise.
     """
+    if classes < 1:
+        raise SecateurError(f"classes={classes}; give 1 or more")
     library, _, name = spec.partition(":")
     if library in LIBRARIES:
         return LIBRARIES[library](name, classes)

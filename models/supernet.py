@@ -48,7 +48,7 @@ class Wishes:
         return self.least if isinstance(self.least, Mapping) else {"*": self.least}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Supernet:
     """A trained network, never changed, and what pruning needs to know of it.
 
@@ -64,6 +64,9 @@ class Supernet:
     head: str | None
     atoms: Atoms
     wishes: Wishes
+
+    def __repr__(self) -> str:
+        return f"Supernet({type(self.model).__name__}, groups={len(self.groups)}, frozen={len(self.frozen)})"
 
     @classmethod
     def of(
@@ -91,6 +94,7 @@ class Supernet:
         )
         wishes = Wishes(divisor, least, tuple(tie))
         net = cls._sorted(model, examples, trace(model, *examples), wishes)
+        freeze = [freeze] if isinstance(freeze, str) else freeze
         for name in least if isinstance(least, Mapping) else ():
             net.matching([name])
         net = net._tied().freezing({group.name: "was frozen by you" for group in net.matching(freeze)})

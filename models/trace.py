@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -24,7 +25,7 @@ from .rules import AVERAGES, computes, is_product, rule_of
 from .shapes import bare, shaped
 
 # What a forward pass raises on an input that is not for it.
-ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
+ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError, NameError)
 
 
 class Own(NamedTuple):
@@ -45,6 +46,8 @@ def trace(model: nn.Module, *examples: Tensor) -> Atoms:
     where it left layers out, everything is frozen: they may read any channel. Layers that only training runs
     are followed there. Raises SecateurError where the network does not run on such inputs.
     """
+    if any(map(is_lazy, model.parameters())):
+        raise SecateurError("the network has layers of yet unknown size (lazy ones); call it once before")
     own = own_tensors(model)
     light = {name: bare(tensor) for name, tensor in own.all().items()}
     try:

@@ -18,7 +18,7 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
 
     A checkpoint may hold its state dict under ``state_dict`` or ``model``, with the prefixes of
     DataParallel and torch.compile. Batch norm's batch counters may be missing. Nothing is written to
-    ``model`` unless everything fits.
+    ``model`` unless everything fits and is finite.
     """
     path = Path(path)
     own = model.state_dict()
@@ -32,6 +32,12 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
             f"weights {path} are not for this network: {len(missing)} tensors missing{_first(missing)}, "
             f"{len(unknown)} unknown{_first(unknown)}, {len(misshapen)} of another shape{_first(shapes)}; "
             "give weights of the same architecture and class count"
+        )
+    lost = [n for n, value in given.items() if isinstance(value, Tensor) and not bool(value.isfinite().all())]
+    if lost:
+        raise SecateurError(
+            f"weights {path} hold numbers that are not finite in {len(lost)} tensors{_first(lost)}; "
+            "the training has diverged, give others"
         )
     # Into the network's own, to keep the counters that were not given and torch's version marks.
     own.update(given)

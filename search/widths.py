@@ -65,6 +65,8 @@ class Plan:
             raise SecateurError(f"trials={self.trials}; give 0 or more")
         if isinstance(self.sampler, str) and self.sampler not in (*SAMPLERS, GREEDY):
             raise SecateurError(f"no sampler is called {self.sampler!r}; give {', '.join(SAMPLERS)} or {GREEDY}")
+        if self.sampler == "cmaes" and not self.span.single:
+            raise SecateurError("cmaes has one objective; give one budget, or tpe, gp or nsga2 for a range")
 
     @property
     def word(self) -> str:

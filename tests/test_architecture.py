@@ -14,6 +14,7 @@ from torch import nn
 import secateur as sc
 from secateur.models import architecture as module
 from secateur.models.architecture import architecture_of, built, fingerprint, load, save, subnetwork_of
+from secateur.models.errors import SecateurError
 
 NET = """from torch import nn
 
@@ -168,6 +169,12 @@ def test_a_truncated_architecture_is_refused_wherever_it_was_cut(folder: Path) -
     for length in range(0, len(whole) - 1, 40):
         (folder / "architecture.json").write_text(whole[:length])
         assert "is no architecture" in refusal(folder)
+
+
+def test_a_network_in_place_of_what_makes_one_is_refused(folder: Path) -> None:
+    for base in (nn.Linear(2, 2), "resnet20"):
+        with pytest.raises(SecateurError, match="give what makes the dense network: lambda"):
+            load(folder, base=base)  # type: ignore[arg-type]
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

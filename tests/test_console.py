@@ -94,10 +94,10 @@ def test_the_table_has_the_figures_their_n_and_where_the_network_lies(capsys: Ca
     console.result(stages(), Path("runs/x"), False)
     said = capsys.readouterr().out
     rows = {line.split("│")[1].strip(): line for line in said.splitlines() if line.startswith("│")}
-    assert "40.00M (100.0%)" in rows["dense"]
+    assert "40M (100.0%)" in rows["dense"]
     assert "98.76%" in rows["dense"]
     assert "43.21%" in rows["only pruned"]
-    for figure in ("20.00M (50.0%)", "0.135M (50.0%)", "97.53%", "96.42%"):
+    for figure in ("20M (50.0%)", "135K (50.0%)", "97.53%", "96.42%"):
         assert figure in rows["fine-tuned"]
     assert "n = 360 holdout and 359 test images" in said
     assert "search 63" in said
@@ -110,6 +110,29 @@ def test_a_bank_that_lacks_teachers_is_told(capsys: Capture, there: int, said: s
     bank = {"teachers": [{"macs": 1, "loss": 0.1}] * there, "missing": 3, "seconds": 1.0}
     console.result({**stages(), "bank": bank}, Path("runs/x"), False)
     assert said in capsys.readouterr().out
+
+
+def test_a_dense_network_that_knows_nothing_is_doubted(capsys: Capture) -> None:
+    usual, told = stages(), "no better than chance: are --weights, --mean and --std right?"
+    usual["dense"]["classes"] = 10
+    console.result(usual, Path("runs/x"), False)
+    assert told not in capsys.readouterr().out
+    usual["test"]["dense"]["holdout"]["accuracy"] = 0.11
+    console.result(usual, Path("runs/x"), False)
+    assert told in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_method_that_took_nothing_says_so_and_a_student_that_starts_anew_is_not_called_dense(capsys: Capture) -> None:
+    found = {**stages(), "learn": {"form": "masks", "seconds": 1.0}}
+    console.result(found, Path("runs/x"), False)
+    assert "nothing was pruned" not in capsys.readouterr().out
+    found["test"]["pruned"] = found["test"]["dense"]
+    found["dense"]["weights"] = "none"
+    console.result(found, Path("runs/x"), False)
+    said = capsys.readouterr().out
+    assert "nothing was pruned: more --epochs find more" in said
+    assert "│ untrained" in said
+    assert "│ dense" not in said
 
 
 @pytest.mark.parametrize(("shares", "told"), [((0.0, 0.0), True), ((0.0, 0.2), False)])
@@ -143,4 +166,4 @@ def test_the_table_of_a_large_network_fits_eighty_columns(capsys: Capture, monke
         large["test"][arm].update(macs=4_089_184_256, parameters=25_557_032)
     console.result(large, Path("runs/x"), False)
     said = capsys.readouterr().out
-    assert said.count("4089.18M (100.0%)") == said.count("25.557M (100.0%)") == 3
+    assert said.count("4.089G") == said.count("25.56M") == 3

@@ -54,6 +54,10 @@ def assert_same(one: Iterable[tuple[Tensor, ...]], two: Iterable[tuple[Tensor, .
         assert all(map(torch.equal, left, right))
 
 
+def test_it_says_itself_in_a_line() -> None:
+    assert repr(toy()) == "Data('data', train=40, holdout=12, test=16, classes=4, shape=(3, 8, 8))"
+
+
 # --- layout ---
 
 

@@ -50,6 +50,27 @@ def single(classes: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, classes, 16), nn.Flatten())
 
 
+class Misspelt(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.net = make(classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.nett(x)
+
+
+def lazy(classes: int) -> nn.Module:
+    return nn.Sequential(nn.LazyConv2d(8, 3), nn.Flatten(), nn.LazyLinear(classes))
+
+
+def gone() -> None:
+    raise OSError("disk\\ngone")
+
+
+def words() -> list[list[tuple[torch.Tensor, str]]]:
+    return [[(torch.zeros(3, 16, 16, dtype=torch.uint8), "cat")]] * 3
+
+
 class Twice(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -83,6 +104,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, classes in (("seven", 2), ("make", 2), ("ten", 10)):
         built = constructor(f"{folder / 'nets.py'}:{'make' if name == 'ten' else name}", classes)()
         save_file(built.state_dict(), folder / f"{name}.safetensors")
+    lost = constructor(f"{folder / 'nets.py'}:make", 2)().state_dict()
+    lost["0.weight"][0] = torch.nan
+    save_file(lost, folder / "lost.safetensors")
     return folder
 
 
@@ -150,8 +174,24 @@ MISTAKES = [
     (line(input="1x16x16"), "images of shape (1, 16, 16)", "give (3, height, width)"),
     (line(out="thesis"), "thesis is there and is not a run of secateur", "give another --out"),
     (line(out="nets.py"), "nets.py is there and is not a run of secateur", "give another --out"),
-    (line(out="nets.py/run"), "nets.py/run cannot be made", "give another --out"),
+    (line(out="nets.py/run"), "nets.py/run cannot be made", "give another"),
     (line(epochs="0"), "epochs=0", "give 1 or more"),
+    (line(sampler="cmaes", flops="30%..80%"), "cmaes has one objective", "give one budget"),
+    (line(storage="foo"), "no study can be kept at foo", "give --storage sqlite:///FILE"),
+    (line(data="nets.py:gone"), "nets.py:gone failed (OSError: disk gone)", "mend it, or give other data"),
+    (
+        line(data="nets.py:words"),
+        "gives no class numbers (ValueError: invalid literal",
+        "let each item be (image, int)",
+    ),
+    (line("nets.py:Misspelt", data="digits", weights=None), "does not run on an input of 3x32x32", "'nett'"),
+    (line("nets.py:lazy", data="digits", weights=None), "layers of yet unknown size", "call it once before"),
+    (line(weights="lost.safetensors"), "not finite in 1 tensors (0.weight)", "give others"),
+    (line(divisor="64"), "(100.0%); nothing may be narrowed", "lower --divisor"),
+    (["evaluate", "resnet20", "--batch", "0"], "batch=0", "give 1 or more"),
+    (["inspect", "resnet20", "--classes", "0"], "classes=0", "give 1 or more"),
+    (["report", "nowhere"], "nowhere/run.json cannot be read", "give the folder of a run"),
+    (["transfer", "nowhere", "--method", "pdd"], "cannot be read", "give the folder of a run"),
     (line(trials="-1"), "trials=-1", "give 0 or more"),
     (line(seed="-1"), "seed=-1", "give 0 or more"),
     (line(divisor="0"), "divisor=0", "give 1 or more"),
@@ -238,6 +278,27 @@ def test_quiet_prints_the_result_alone(here: Path, tmp_path: Path, capfd: pytest
     said = capfd.readouterr()
     assert "fine-tuned" in said.out
     assert said.err == ""
+
+
+def test_the_version_is_the_packages(capsys: Capture) -> None:
+    status(["--version"])
+    assert capsys.readouterr().out.strip() == sc.__version__
+
+
+def test_a_reader_who_has_read_enough_is_no_mistake(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "secateur", "inspect", "resnet20", "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_of_a_range_inspect_shows_its_lower_end(capsys: Capture) -> None:
+    for budget in ("25%..80%", "25%"):
+        assert status(["inspect", "resnet20", "--flops", budget]) == 0
+    one, other = capsys.readouterr().out.split("resnet20 on an input")[1:]
+    assert one == other
 
 
 def test_without_out_the_folder_is_named_after_the_ask(

@@ -330,6 +330,16 @@ def test_wrong_values_are_refused(net: sc.Supernet, data: sc.Data, found: sc.Fou
         sc.finetune(net, found.best(), found.bank, data, method="magic")
     with pytest.raises(sc.SecateurError, match="epochs=0"):
         sc.finetune(net, found.best(), found.bank, data, epochs=0)
+    with pytest.raises(sc.SecateurError, match="learns from a memory bank, and none is given; give kd"):
+        sc.finetune(net, found.best(), None, data, epochs=1)
+    with pytest.raises(sc.SecateurError, match="no precision is called 'fp16'; give auto"):
+        sc.find(net, data, "50%", precision="fp16")
+
+
+def test_a_method_without_a_bank_needs_none(net: sc.Supernet, data: sc.Data, found: sc.Found) -> None:
+    students = [sc.finetune(net, found.best(), bank, data, epochs=1, method="ce") for bank in (None, found.bank)]
+    assert same(*students)
+    assert architecture_of(students[0])["training"]["teachers"] == []
 
 
 def test_fine_tuning_improves_on_the_pruned_network(net: sc.Supernet, data: sc.Data, found: sc.Found) -> None:

@@ -162,8 +162,17 @@ def test_what_is_no_run_and_what_no_point_meets_are_refused(out: Path, tmp_path:
         tune(tmp_path)
     with pytest.raises(sc.SecateurError, match="no point of the front costs at most"):
         tune(out, "5%")
-    with pytest.raises(sc.SecateurError, match="no method is called 'magic'"):
-        tune(out, method="magic")
+
+    def unread(what: str, done: int, total: int) -> None:
+        raise AssertionError(f"{what}, before a mistake is told")
+
+    for method in ("magic", "pdd"):
+        with pytest.raises(sc.SecateurError, match=f"no method is called '{method}'"):
+            tune(out, method=method, progress=unread)
+    with pytest.raises(sc.SecateurError, match="epochs=-1"):
+        tune(out, epochs=-1, progress=unread)
+    with pytest.raises(sc.SecateurError, match="holds another run"):
+        sc.run(replace(asked(out), epochs=7), out, progress=unread)
 
 
 def test_the_command_prints_the_figures(out: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,10 +81,17 @@ def test_what_evaluate_measured_stands_in_the_page(tmp_path: Path) -> None:
     folder = tuned(tmp_path / "run")
     dense, slim = ({"low": t, "median": t, "high": t} for t in (0.008, 0.005))
     latency = [{"engine": "torch", "batch": 1, "dense": dense, "slim": slim, "speedup": 1.6}]
-    about = {"device": "this machine", "threads": 1, "macs_saved": 0.5, "divisors": {"torch": {"suggested": 8}}}
+    divisors = {"torch": {"suggested": 8}, "other": {"suggested": 1}}
+    about = {"device": "this machine", "threads": 1, "macs_saved": 0.5, "divisors": divisors}
     (folder / "evaluation.json").write_text(json.dumps({"latency": latency, **about}))
     html = report(folder).read_text()
-    for shown in ("8 ms", "5 ms", "1.60 x", "this machine, 1 threads", "torch: --divisor 8 pays"):
+    for shown in (
+        "8 ms",
+        "5 ms",
+        "1.60 x",
+        "this machine, 1 threads",
+        "torch: --divisor 8 pays, other: no --divisor pays",
+    ):
         assert shown in html
 
 

@@ -55,6 +55,9 @@ def test_a_finalists_second_score_is_no_trial(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_or_has_no_front_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SecateurError, match="give the folder of a run"):
         Results.of(tmp_path)
-    (searched(tmp_path / "run") / "front.json").unlink()
+    (searched(tmp_path / "run") / "front.json").write_text("")
+    with pytest.raises(SecateurError, match=r"front\.json is no whole JSON"):
+        Results.of(tmp_path / "run")
+    (tmp_path / "run" / "front.json").unlink()
     with pytest.raises(SecateurError, match="has no front yet; finish it: secateur search resnet20"):
         Results.of(tmp_path / "run")

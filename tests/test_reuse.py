@@ -89,6 +89,23 @@ def test_of_a_folder_of_many_the_budget_chooses(found: Path, tmp_path: Path) -> 
         assert again.record["groups"]["conv1"]["width"] == share * 16
 
 
+@pytest.mark.parametrize("place", ["one", ""])
+def test_what_something_else_holds_is_not_written_over(
+    found: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in found.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as ended:
+        main(["reuse", str(found / "one"), "resnet20", "--out", str(found / place)])
+    assert ended.value.code == 2
+    assert "holds something else already; give another --out" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in found.rglob("*") if path.is_file()} == before
+
+
+def test_what_was_reused_may_be_reused_again(found: Path, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        line("reuse", found / "one", "resnet20", "--seed", seed, "--out", tmp_path / "again", "--json")
+
+
 def test_what_was_reused_is_exported(found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line("reuse", found / "one", "resnet20", "--out", tmp_path / "fresh")
     assert "the very channels found on ResNet" in capsys.readouterr().out

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from secateur.models.errors import SecateurError
 from secateur.models.resnet import resnet20
+from secateur.models.specs import constructor
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 
@@ -23,6 +24,16 @@ class TwoHeads(nn.Module):
 
 def supernet(model: nn.Module | None = None, divisor: int = 1, least: float = 0.1) -> Supernet:
     return Supernet.of(model or resnet20(), torch.zeros(1, 3, 32, 32), divisor=divisor, least=least)
+
+
+def test_it_says_itself_in_a_line() -> None:
+    net = Supernet.of(constructor("resnet20", 10)(), torch.zeros(1, 3, 32, 32), check=False)
+    assert repr(net) == f"Supernet(ResNet, groups={len(net.groups)}, frozen={len(net.frozen)})"
+
+
+def test_one_name_may_be_frozen_as_text() -> None:
+    net = Supernet.of(constructor("resnet20", 10)(), torch.zeros(1, 3, 32, 32), freeze="conv1", check=False)
+    assert "conv1" in {group.name for group in net.frozen}
 
 
 def test_the_model_is_held_not_copied() -> None:

@@ -69,6 +69,14 @@ def opened(storage: str | None, name: str, objectives: Sequence[str]) -> Iterato
             database.engine.dispose()
 
 
+def require(url: str) -> None:
+    """Raise SecateurError where no study can be kept in this database."""
+    with _quiet():
+        database = _database(url)
+    database.remove_session()
+    database.engine.dispose()
+
+
 def driver(url: str) -> str:
     """The URL as SQLAlchemy wants it for psycopg 3: people write postgresql://."""
     return url.replace("postgresql://", "postgresql+psycopg://", 1)
