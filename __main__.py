@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -14,11 +14,7 @@ from . import __version__
 from .ask import Ask
 from .ledger import Outcome
 from .models.errors import SecateurError
-from .models.limits import ends
 from .models.memory import keep_freed
-
-if TYPE_CHECKING:
-    from .models.profile import Profile
 
 app = App(
     name="secateur",
@@ -338,6 +334,7 @@ def inspect(
     """
     from rich.console import Console
 
+    from .inspection import inspection
     from .picture import over_depth, require_place
 
     limits = replace(Ask(model), flops=flops, params=params, memory=memory, latency=latency)
@@ -345,7 +342,7 @@ def inspect(
     if picture:
         require_place(picture)
     with Console(stderr=True).status(f"finding the channel groups of {model}"):
-        shape, profile = _profile(ask, classes)
+        shape, profile = inspection(ask, classes)
     if picture:
         over_depth(profile, model).savefig(picture, dpi=150)
     if json:
@@ -356,24 +353,6 @@ def inspect(
     print(f"{model} on an input of {'x'.join(map(str, shape))}\n\n{profile}")
     if picture:
         print(f"picture: {picture}")
-
-
-def _profile(ask: Ask, classes: int | None) -> tuple[tuple[int, ...], "Profile"]:
-    """The shape of the input, and the profile."""
-    import torch
-
-    from .models.specs import LIBRARIES, constructor
-    from .models.supernet import Supernet
-
-    known = ask.model.partition(":")[0] in LIBRARIES
-    network = constructor(ask.model, (1000 if known else 10) if classes is None else classes)()
-    made_for = getattr(network, "default_cfg", {}).get("input_size", (3, 224, 224)) if known else (3, 32, 32)
-    shape = ask.shape or made_for  # timm's networks say what they are made for
-    net = Supernet.of(
-        network, torch.zeros(1, *shape), divisor=ask.divisor, freeze=ask.freeze, tie=ask.ties, least=ask.leasts
-    )
-    lowest = {option: ends(text)[0] for option, text in ask.limits.items()}  # of a range, what would be fine-tuned
-    return shape, net.profile(net.limits(**lowest, timed=None))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -18,7 +18,7 @@ import secateur
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("models", "search", "transfer")
 OUTPUT = {"report", "picture", "console", "results", "plots", "front"}
-SHIP = {"export", "evaluation", "reuse"}
+SHIP = {"export", "evaluation", "reuse", "inspection"}
 DATA = {"data", "images", "frames", "sources"}
 WORK = {"points", "stages", "work", "learning", "pipeline", "methods", "distil", "ledger", "ask"}
 ROOT_MODULES = {"__init__", "__main__", *DATA, *WORK, *OUTPUT, *SHIP}
@@ -38,10 +38,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "front": {"models", "plots", "results"},
     "report": {"models", "front", "plots", "results"},
     "picture": {"models"},
-    "console": set(),
+    "console": {"models", "results"},
     "export": {"models"},
     "evaluation": {"models", "search", "data", "export", "ask", "ledger", "pipeline", "results"},
     "reuse": {"models", "search"},
+    "inspection": {"models", "ask"},
     "methods": {"models", "transfer", "data"},
     "pipeline": {"models", "search", "transfer", "data", "images", "ask", "methods"},
     "distil": {"models", "search", "transfer", "data", "ask", "pipeline"},

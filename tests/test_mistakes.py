@@ -1,0 +1,133 @@
+"""One line for every mistake on the command line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from commands import Capture, laid_out, line, status, told
+
+import secateur as sc
+from secateur.models.specs import constructor
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return laid_out(tmp_path_factory.mktemp("place"))
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(place)
+    return place
+
+
+MISTAKES = [
+    (line(flops="0"), "budget 0 is 0 MACs", "give more than 0 and at most 100%"),
+    (line(params="150%"), "budget 150% is", "at most 100%"),
+    (line(params="abc"), "budget 'abc' is not a share or a number of parameters", "write 50% or 0.13M"),
+    (line(memory="1%"), "bytes cannot be met: the least widths still cost", "give --memory"),
+    (line(latency="5"), "budget '5' is not a share or a number of seconds", "write 50% or 5ms"),
+    (line(latency="1%"), "seconds cannot be met: the least widths still cost", "give --latency"),
+    (line(flops="150%"), "budget 150% is", "at most 100%"),
+    (line(flops="1%"), "cannot be met: the least widths still cost", "give --flops"),
+    (line(flops="abc"), "budget 'abc' is not a share", "write 50% or 62M"),
+    (line(data="imagefolder:nowhere"), "no folder nowhere/train", "ROOT/train/CLASS/"),
+    (line(data="imagefolder:empty"), "no folder empty/train", "ROOT/train/CLASS/"),
+    (line(data="imagefolder:classless"), "classless/train", "Give every class a folder with images"),
+    (line(data="imagefolder:imageless"), "imageless/train", "Give every class a folder with images"),
+    (line(data="imagefolder:corrupt"), "corrupt/train/cat/3.png is not a readable image", "remove or replace it"),
+    (line(data="photos"), "unknown data 'photos'", "imagefolder:ROOT"),
+    (line(data="cifar10:photos"), "no whole CIFAR10 in the folder 'photos'", "unpack"),
+    (line("nets.py:seven", weights="seven.safetensors"), "has 7 outputs and imagefolder:photos has 2 classes", "match"),
+    (line(weights="ten.safetensors"), "are not for this network", "the same architecture and class count"),
+    (line(weights="nowhere.safetensors"), "no weights file nowhere.safetensors", "give a .safetensors file"),
+    (line(weights="nets.py"), "hold more than tensors", "torch.save(model.state_dict(), path)"),
+    (line(weights=None), "no weights for nets.py:make on imagefolder:photos", "give --weights FILE"),
+    (line("nets.py:linear", data="digits", weights=None, input="3x16x16"), "has nothing to prune", "hidden layers"),
+    (line("nets.py:single", data="digits", weights=None, input="3x16x16"), "has nothing to prune", "hidden layers"),
+    (line("nets.py:grey", data="digits", weights=None), "to have 1 channels, but got 3", "give --input"),
+    (line("nets.py:Twice", data="digits", weights=None, input="3x16x16"), "gives a tuple", "its logits alone"),
+    (line("nets.py:nothing"), "nets.py has no function 'nothing'", "name one that nets.py defines"),
+    (line("nowhere.py:make"), "no file nowhere.py", "give the path of a Python file"),
+    (line("resnet21"), "no network is called 'resnet21'; nearest: resnet", "give resnet20"),
+    (line(method="magic"), "no method is called 'magic'", "give ckt"),
+    (line(device="gpu9"), "no device 'gpu9' is here", "give --device cpu"),
+    (line(device="meta"), "no device 'meta' is here", "give --device cpu"),
+    (line(input="3x32"), "input '3x32' is not channels x height x width", "write 3x224x224"),
+    (line(input="1x16x16"), "images of shape (1, 16, 16)", "give (3, height, width)"),
+    (line(out="thesis"), "thesis is there and is not a run of secateur", "give another --out"),
+    (line(out="nets.py"), "nets.py is there and is not a run of secateur", "give another --out"),
+    (line(out="nets.py/run"), "nets.py/run cannot be made", "give another"),
+    (line(epochs="0"), "epochs=0", "give 1 or more"),
+    (line(sampler="cmaes", flops="30%..80%"), "cmaes has one objective", "give one budget"),
+    (line(storage="foo"), "no study can be kept at foo", "give --storage sqlite:///FILE"),
+    (line(data="nets.py:gone"), "nets.py:gone failed (OSError: disk gone)", "mend it, or give other data"),
+    (
+        line(data="nets.py:words"),
+        "gives no class numbers (ValueError: invalid literal",
+        "let each item be (image, int)",
+    ),
+    (line("nets.py:Misspelt", data="digits", weights=None), "does not run on an input of 3x32x32", "'nett'"),
+    (line("nets.py:lazy", data="digits", weights=None), "layers of yet unknown size", "call it once before"),
+    (line(weights="lost.safetensors"), "not finite in 1 tensors (0.weight)", "give others"),
+    (line(divisor="64"), "(100.0%); nothing may be narrowed", "lower --divisor"),
+    (["evaluate", "resnet20", "--batch", "0"], "batch=0", "give 1 or more"),
+    (["inspect", "resnet20", "--classes", "0"], "classes=0", "give 1 or more"),
+    (["report", "nowhere"], "nowhere/run.json cannot be read", "give the folder of a run"),
+    (["transfer", "nowhere", "--method", "pdd"], "cannot be read", "give the folder of a run"),
+    (line(trials="-1"), "trials=-1", "give 0 or more"),
+    (line(seed="-1"), "seed=-1", "give 0 or more"),
+    (line(divisor="0"), "divisor=0", "give 1 or more"),
+    (line(trials="many"), "--trials", '"many"'),
+    ([*line(), "--trails", "3"], "Unknown option: --trails", "Did you mean --trials?"),
+    ([*line(), "--std", "0", "1", "1"], "std=(0.0, 1.0, 1.0)", "above 0"),
+    (["prune"], 'Unknown command "prune"', "Available commands: run, search, transfer, report"),
+    (["inspect", "resnet20", "--flops", "abc"], "budget 'abc' is not a share", "write 50% or 62M"),
+    (["inspect", "resnet20", "--input", "32"], "input '32' is not channels", "write 3x224x224"),
+    (["inspect", "resnet20", "--picture", "a.pdf"], "picture a.pdf ends in neither .svg nor .png", "give it one"),
+    (["inspect", "resnet20", "--picture", "no/a.svg"], "picture no/a.svg has no folder", "make no or give another"),
+    (["inspect", "resnet20", "--tie", "conv1"], "tie 'conv1' is not two channel groups", "write --tie"),
+    (["inspect", "resnet20", "--tie", "conv1,layer2.1.conv1"], "has 16 channels and", "tie groups of one width"),
+    (["inspect", "resnet20", "--least", "0.1"], "least '0.1' is no share", "write 10%"),
+    (["inspect", "resnet20", "--freeze", "nothing"], "no channel group is called 'nothing'", "the groups are conv1"),
+    (line(tie="a"), "tie 'a' is not two channel groups", "write --tie"),
+    (line(least="half"), "least 'half' is no share", "write 10%"),
+    (["inspect", "resnet20", "--input", "1x32x32"], "does not run on an input of 1x32x32", "give --input"),
+]
+
+
+@pytest.mark.parametrize(("argv", "fact", "fix"), MISTAKES, ids=[f"{n}-{each[1]}" for n, each in enumerate(MISTAKES)])
+def test_a_mistake_is_one_line_with_the_fact_and_the_fix_and_leaves_nothing_behind(
+    argv: list[str], fact: str, fix: str, here: Path, capsys: Capture
+) -> None:
+    before = sorted(here.rglob("*"))
+    said = told(argv, capsys)
+    assert said.startswith("secateur: ")
+    assert fact in said
+    assert fix in said
+    assert "Traceback" not in said
+    assert [path for path in sorted(here.rglob("*")) if "__pycache__" not in path.parts] == [
+        path for path in before if "__pycache__" not in path.parts
+    ]
+
+
+def test_a_gpu_that_is_not_there_is_one_line_too(here: Path, capsys: Capture) -> None:
+    assert "no device 'cuda:99' is here" in told(line(device="cuda:99"), capsys)
+    assert not (here / "never").exists()
+
+
+def test_a_budget_below_the_least_is_answered_with_one_that_can_be_met(here: Path, capsys: Capture) -> None:
+    said = told(line(flops="1%"), capsys)
+    share = said.split("give --flops ")[1].split(" ")[0]
+    net = sc.Supernet.of(constructor("nets.py:make", 2)(), torch.zeros(1, 3, 16, 16))
+    assert net.profile(share).satisfiable
+    assert not net.profile(f"{float(share[:-1]) - 0.2:.1f}%").satisfiable
+
+
+def test_a_folder_of_another_run_is_refused_with_the_option_that_differs(
+    here: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = str(tmp_path / "out")
+    assert status([*line(out=out), "--quiet"]) == 0
+    capsys.readouterr()
+    assert "(flops 50% there, 60% here); give another --out" in told(line(out=out, flops="60%"), capsys)
