@@ -41,7 +41,7 @@ def blockwise(
     has a strength of its own, as the abstract promises control; ``block_after_block`` is the other reading. Weights
     are kept, not drawn anew, and distillation goes on, as in the first half, without the price. The recipe's clipping
     matters here: where a batch norm follows, the loss does not hold a layer's scales against falling together, and its
-    gradient grows as they do, until one step would throw them far beyond where they began.
+    gradient grows as they do, until one step would throw them far beyond where they began. The price is not clipped.
 
     ``constraint``: ``flops`` or ``params``, what a channel's price is made of. ``blocks`` maps names of channel groups,
     with wildcards, to what their strength is multiplied by. ``strength`` 1 would bring a scale of 1 to 0 within
