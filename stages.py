@@ -61,6 +61,8 @@ def opened(ask: Ask, out: Path, device: str | None, progress: Progress) -> tuple
         raise SecateurError(f"no method is called {ask.method!r}; give {', '.join((*METHODS, *LEARNT))}")
     if ask.weights is None and ask.teacher is None and ask.data != "digits":
         raise SecateurError(f"no weights for {ask.model} on {ask.data}; give --weights FILE of the trained network")
+    if ask.teacher_weights and not ask.teacher:
+        raise SecateurError("--teacher-weights are of no network; give --teacher MODEL, too")
     require_same(out, ask)
     for file in (each for each in (ask.weights, ask.teacher_weights) if each and not Path(each).is_file()):
         raise SecateurError(f"no weights file {file}; give a .safetensors file or a PyTorch state dict")
@@ -106,8 +108,6 @@ def _learning(ask: Ask, out: Path, data: Data, net: Supernet, progress: Progress
             load_weights(model, ask.teacher_weights)
         teacher = Supernet.of(model.to(device_of(net.model)).eval(), data.example, check=False)
         _check_classes(teacher, data)
-    elif ask.teacher_weights:
-        raise SecateurError("--teacher-weights are of no network; give --teacher MODEL, too")
     work = Learning(ask, out, data, net, progress, teacher)
     work.make()
     return work
