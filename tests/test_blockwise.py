@@ -215,7 +215,8 @@ class Pair(nn.Sequential):
         super().__init__(*layers())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return super().forward(x), x
+        made: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return made, x
 
 
 @pytest.mark.parametrize("pair", [False, True])

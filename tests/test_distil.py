@@ -157,9 +157,10 @@ def test_a_folder_with_another_training_in_it_is_refused(place: Path, tmp_path: 
     data = sc.open_data(f"{place / 'place.py'}:images")
     net = sc.Supernet.of(constructor(f"{place / 'place.py'}:make", 4)().eval(), data.example)
     sc.kddp(net, data, epochs=2, strength=0.0, folder=tmp_path)
-    for options in ({"strength": 50.0}, {"strength": 0.0, "neurons": "all"}):
+    others: list[dict[str, Any]] = [{"strength": 50.0}, {"strength": 0.0, "neurons": "all"}]
+    for options in others:
         with pytest.raises(sc.SecateurError, match=r"is of another recipe .*kddp 0.0 hidden"):
-            sc.kddp(net, data, epochs=2, folder=tmp_path, **options)  # type: ignore[arg-type]
+            sc.kddp(net, data, epochs=2, folder=tmp_path, **options)
 
 
 def test_under_another_teacher_a_student_without_weights_starts_anew(place: Path, tmp_path: Path) -> None:

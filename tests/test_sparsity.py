@@ -51,7 +51,7 @@ def test_over_all_costs_a_scale_of_1_is_pulled_by_1_on_average(make: Callable[[]
     with torch.no_grad():
         for name in (member.tensor for members in found.members for member in members):
             found.tensors[name].fill_(1)
-    Sparsity(found, form, np.ones(len(net.groups)))().backward()
+    Sparsity(found, form, np.ones(len(net.groups)))().backward()  # type: ignore[no-untyped-call]
     prices, total, pulled = form.slopes(net.space.dense), 0.0, 0.0
     for g in found.groups:
         for member in found.members[g]:
