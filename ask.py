@@ -7,7 +7,7 @@ from typing import Any
 
 from .models.errors import SecateurError
 from .models.limits import KINDS, ends
-from .models.precision import PRECISIONS
+from .models.precision import require_precision
 
 LEARNT = ("pdd", "kddp", "blockwise")  # methods that learn the widths, where the others search them
 SEARCH = "search"
@@ -148,8 +148,7 @@ class Ask:
         for option, least in (("trials", 0), ("epochs", 1), ("views", 0), ("seed", 0), ("divisor", 1)):
             if getattr(self, option) < least:
                 raise SecateurError(f"{option}={getattr(self, option)}; give {least} or more")
-        if self.precision not in PRECISIONS:
-            raise SecateurError(f"no precision is called {self.precision!r}; give {', '.join(PRECISIONS)}")
+        require_precision(self.precision)
         if self.std and min(self.std) <= 0:
             raise SecateurError(f"std={self.std}; give the standard deviation of each channel, above 0")
 

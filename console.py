@@ -15,9 +15,10 @@ from rich.progress import TimeRemainingColumn as TimeLeft
 from rich.table import Table
 
 from .models.limits import human
-from .results import paying
+from .results import paying, untrained
 
 BUSY = 2.0  # upper by lower quartile of a time, from which on it is not to be trusted
+COSTS = {"macs": "MACs", "parameters": "parameters"}
 LINE_EVERY = 10.0  # seconds between plain lines, where there is no terminal
 
 
@@ -38,7 +39,7 @@ def result(stages: dict[str, dict[str, Any]], folder: Path, as_json: bool) -> No
         print(json.dumps({"out": str(folder), **stages}))
         return
     console = Console()
-    _figures(stages["test"], console, untrained=stages["dense"].get("weights") == "none")
+    _figures(stages["test"], console, untrained(stages))
     _teachers(stages, console)
     _gates(stages, console)
     _doubts(stages, console)
@@ -55,8 +56,7 @@ def front(stages: dict[str, dict[str, Any]], folder: Path, as_json: bool) -> Non
         return
     table, dense = Table("MACs", "parameters", "holdout loss", "holdout"), points[0]["costs"]["dense"]
     for row in rows:
-        shares = [f"{human(row[name])} ({row[name] / dense[name]:.1%})" for name in ("macs", "parameters")]
-        table.add_row(*shares, f"{row['loss']:.4f}", f"{row['accuracy']:.2%}")
+        table.add_row(*_costs(row, dense), f"{row['loss']:.4f}", f"{row['accuracy']:.2%}")
     console = Console()
     console.print(table)
     _teachers(stages, console)
@@ -95,9 +95,9 @@ def reused(about: dict[str, Any], folder: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"out": str(folder), **about}))
         return
-    costs = (f"{human(about[c])} {c} ({about[c] / about['dense'][c]:.1%})" for c in ("macs", "parameters"))
+    macs, parameters = (f"{human(about[c])} {word} ({about[c] / about['dense'][c]:.1%})" for c, word in COSTS.items())
     how = "the very channels" if about["exact"] else "the widths over its depth"
-    print(f"{', '.join(costs).replace('macs', 'MACs')}; {how} found on {about['found_on']}\nslim network: {folder}")
+    print(f"{macs}, {parameters}; {how} found on {about['found_on']}\nslim network: {folder}")
 
 
 def exported(about: dict[str, Any], as_json: bool) -> None:
@@ -119,8 +119,7 @@ def evaluated(outcome: dict[str, Any], as_json: bool) -> None:
     console, networks = Console(), outcome["networks"]
     table = Table("", "MACs", "parameters", "test", "n")
     for name, row in networks.items():
-        costs = (f"{human(row[c])} ({row[c] / networks['dense'][c]:.1%})" for c in ("macs", "parameters"))
-        table.add_row(name, *costs, f"{row['test']['accuracy']:.2%}", str(row["test"]["n"]))
+        table.add_row(name, *_costs(row, networks["dense"]), f"{row['test']['accuracy']:.2%}", str(row["test"]["n"]))
     console.print(table)
     times = Table("engine", "batch", *(f"{name}, ms" for name in networks), "speed-up")
     for row in outcome["latency"]:
@@ -152,6 +151,11 @@ def _seconds(stages: dict[str, dict[str, Any]]) -> str:
     return "seconds: " + ", ".join(f"{name} {stage['seconds']:.0f}" for name, stage in stages.items())
 
 
+def _costs(row: dict[str, Any], dense: dict[str, Any]) -> list[str]:
+    """MACs and parameters, and their share of the dense network's."""
+    return [f"{human(row[cost])} ({row[cost] / dense[cost]:.1%})" for cost in COSTS]
+
+
 def _doubts(stages: dict[str, dict[str, Any]], console: Console) -> None:
     """What is likely a mistake: a network that knows nothing, or from which nothing was taken."""
     dense, pruned = stages["test"]["dense"], stages["test"]["pruned"]
@@ -161,12 +165,12 @@ def _doubts(stages: dict[str, dict[str, Any]], console: Console) -> None:
         console.print("nothing was pruned: more --epochs find more, where the method has one a higher --strength")
 
 
-def _figures(figures: dict[str, Any], console: Console, untrained: bool = False) -> None:
+def _figures(figures: dict[str, Any], console: Console, anew: bool = False) -> None:
     """The dense, the pruned and the fine-tuned network, a row each."""
     table = Table("", "MACs", "parameters", "holdout", "test")
     names = {
         "teacher": "teacher",
-        "dense": "untrained" if untrained else "dense",
+        "dense": "untrained" if anew else "dense",
         "pruned": "only pruned",
         "tuned": "fine-tuned",
     }  # 80 columns
@@ -176,7 +180,7 @@ def _figures(figures: dict[str, Any], console: Console, untrained: bool = False)
         row, dense = figures[name], figures["dense"]
         table.add_row(
             title,
-            *(f"{human(row[cost])} ({row[cost] / dense[cost]:.1%})" for cost in ("macs", "parameters")),
+            *_costs(row, dense),
             *(f"{row[split]['accuracy']:.2%}" for split in ("holdout", "test")),
         )
     n = {split: figures["dense"][split]["n"] for split in ("holdout", "test")}

@@ -73,7 +73,8 @@ class Learning(Work):
 
     def learn(self) -> Outcome:
         """The first half; front.json with its one point, and the dense network beside it."""
-        kept, point = self.learner.kept(), self.pruned(self.learner.kept())
+        kept = self.learner.kept()
+        point = self.pruned(kept)
         scored, costs = evaluate(point, self.data.holdout), (self.net.macs(kept), self.net.parameters(kept))
         found = Interim(kept, self.ask.method, scored.loss, scored.accuracy, scored.n, *costs)
         write_front(

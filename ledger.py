@@ -27,17 +27,21 @@ class Ledger:
 
     def __init__(self, folder: Path, ask: Ask) -> None:
         self.folder, self.path = folder, folder / "run.json"
-        asked = json.loads(json.dumps(asdict(ask)))
         if not self.path.exists():
             _empty(folder)
             made(folder)
         self._lock = FileLock(folder / "run.lock")  # against other processes that work on the same run
         with self._lock:
             if not self.path.exists():
-                self._book: dict[str, Any] = {"format": FORMAT, "asked": asked, "versions": _versions(), "stages": {}}
+                self._book: dict[str, Any] = {
+                    "format": FORMAT,
+                    "asked": _plain(ask),
+                    "versions": _versions(),
+                    "stages": {},
+                }
                 self._write()
         self._book = _read(self.path)
-        require_same(folder, ask)
+        _compare(folder, self._book, ask)
 
     def require(self, name: str, fingerprint: str) -> None:
         """Note a fingerprint; raise SecateurError where it is not the one the run began with."""
@@ -80,14 +84,8 @@ class Ledger:
 
 def require_same(folder: Path, ask: Ask) -> None:
     """Raise SecateurError where the folder holds a run that was asked for otherwise."""
-    there = _read(folder / "run.json")["asked"] if (folder / "run.json").exists() else {}
-    wanted, usual = (json.loads(json.dumps(asdict(each))) for each in (ask, Ask()))
-    for option, value in wanted.items() if there else ():
-        before = there.get(option, usual[option])  # a version without the option did as usual
-        if before != value:
-            raise SecateurError(
-                f"{folder} holds another run ({option} {before} there, {value} here); give another --out"
-            )
+    if (folder / "run.json").exists():
+        _compare(folder, book(folder), ask)
 
 
 def asked(folder: Path) -> Ask:
@@ -109,6 +107,22 @@ def sha256(path: Path | str) -> str:
         while block := file.read(1 << 20):  # hashlib.file_digest needs Python 3.11
             digest.update(block)
     return digest.hexdigest()[:16]
+
+
+def _compare(folder: Path, there: dict[str, Any], ask: Ask) -> None:
+    usual = _plain(Ask())
+    for option, value in _plain(ask).items():
+        before = there["asked"].get(option, usual[option])  # a version without the option did as usual
+        if before != value:
+            raise SecateurError(
+                f"{folder} holds another run ({option} {before} there, {value} here); give another --out"
+            )
+
+
+def _plain(ask: Ask) -> dict[str, Any]:
+    """As run.json has it."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(ask)))
+    return plain
 
 
 def _empty(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """The methods of fine-tuning, by the words of --method: what each trains a student to do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from torch import nn
@@ -95,10 +95,10 @@ METHODS: dict[str, Callable[[Lesson], Objective]] = {
 BANKED = {"ckt": TEACHERS, "ckt-kl": TEACHERS, "kdft": 1}
 
 
-def require_method(method: str) -> None:
-    """Raise SecateurError where no method of fine-tuning is called so."""
-    if method not in METHODS:
-        raise SecateurError(f"no method is called {method!r}; give {', '.join(METHODS)}")
+def require_method(method: str, others: Iterable[str] = ()) -> None:
+    """Raise SecateurError where no method of fine-tuning is called so, nor one of the ``others``."""
+    if method not in (known := (*METHODS, *others)):
+        raise SecateurError(f"no method is called {method!r}; give {', '.join(known)}")
 
 
 def embedding_width(model: nn.Module, head: str | None, data: Data) -> int:

@@ -80,7 +80,7 @@ class Results:
     @property
     def untrained(self) -> bool:
         """Whether the dense network is a student that starts anew under another teacher."""
-        return self.stages.get("dense", {}).get("weights") == "none"
+        return untrained(self.stages)
 
     @property
     def dense(self) -> Record:
@@ -139,6 +139,11 @@ class Results:
         for path in sorted((self.folder / "points").glob("*/architecture.json")):
             if figures := json.loads(path.read_text()).get("figures"):
                 yield Arm(path.parent.name, figures["tuned"], path.with_name("weights.safetensors"))
+
+
+def untrained(stages: Mapping[str, Outcome]) -> bool:
+    """Whether the dense network of a run had no weights and was not trained."""
+    return bool(stages.get("dense", {}).get("weights") == "none")
 
 
 def paying(divisor: int) -> str:

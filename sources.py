@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from .models.errors import SecateurError
+from .models.errors import SecateurError, in_a_line
 from .models.specs import callable_at
 
 FORMS = "digits, cifar10:ROOT, cifar100:ROOT, imagefolder:ROOT, path/to/file.py:function, package.module:function"
@@ -63,7 +63,7 @@ def _said(fact: str, fix: str) -> Iterator[None]:
     except SecateurError:
         raise
     except Exception as error:
-        raise SecateurError(f"{fact} ({' '.join(f'{type(error).__name__}: {error}'.split())}); {fix}") from error
+        raise SecateurError(f"{fact} ({in_a_line(error)}); {fix}") from error
 
 
 def classes_of(parts: Sequence[Any]) -> tuple[str, ...] | None:

@@ -9,7 +9,7 @@ from .ask import LEARNT, Ask
 from .data import Data
 from .learning import Learning
 from .ledger import Ledger, Outcome, require_same, sha256
-from .methods import METHODS
+from .methods import require_method
 from .models.architecture import fingerprint
 from .models.archive import architectures, likest, shares
 from .models.atoms import FloatArray
@@ -20,11 +20,11 @@ from .models.span import Span
 from .models.specs import constructor
 from .models.supernet import Supernet
 from .models.trace import evaluating
-from .models.weights import load_weights
+from .models.weights import load_weights, require_file
 from .pipeline import images_of, silent
 from .report import write
 from .results import Results
-from .search.refine.study import require
+from .search.refine import require_database
 from .search.widths import Plan, Progress
 from .transfer.ranks import started_by_torchrun
 from .work import Search
@@ -57,17 +57,16 @@ def run(
 
 def opened(ask: Ask, out: Path, device: str | None, progress: Progress) -> tuple[Search | Learning, Ledger]:
     """Everything that the stages of a run share, and the book of those that are done."""
-    if ask.method not in (*METHODS, *LEARNT):
-        raise SecateurError(f"no method is called {ask.method!r}; give {', '.join((*METHODS, *LEARNT))}")
+    require_method(ask.method, LEARNT)
     if ask.weights is None and ask.teacher is None and ask.data != "digits":
         raise SecateurError(f"no weights for {ask.model} on {ask.data}; give --weights FILE of the trained network")
     if ask.teacher_weights and not ask.teacher:
         raise SecateurError("--teacher-weights are of no network; give --teacher MODEL, too")
     require_same(out, ask)
-    for file in (each for each in (ask.weights, ask.teacher_weights) if each and not Path(each).is_file()):
-        raise SecateurError(f"no weights file {file}; give a .safetensors file or a PyTorch state dict")
+    for file in filter(None, (ask.weights, ask.teacher_weights)):
+        require_file(file)
     if ask.storage:
-        require(ask.storage)
+        require_database(ask.storage)
     data = images_of(ask, progress)
     torch.manual_seed(ask.seed)
     model = constructor(ask.model, len(data.classes))()

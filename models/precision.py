@@ -18,9 +18,14 @@ def in_bfloat16(word: str, net: Supernet) -> bool:
     auto does where the network's device computes in it and the network runs in it. On a processor that does not,
     autocast only converts, and takes several times as long as float32 (benchmarks/evaluation.py).
     """
+    require_precision(word)
+    return word == "bfloat16" or (word == "auto" and _computes(net) and _runs(net))
+
+
+def require_precision(word: str) -> None:
+    """Raise SecateurError where no precision is called so."""
     if word not in PRECISIONS:
         raise SecateurError(f"no precision is called {word!r}; give {', '.join(PRECISIONS)}")
-    return word == "bfloat16" or (word == "auto" and _computes(net) and _runs(net))
 
 
 def _computes(net: Supernet) -> bool:

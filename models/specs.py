@@ -13,7 +13,7 @@ from types import ModuleType
 
 from torch import nn
 
-from .errors import SecateurError
+from .errors import SecateurError, in_a_line
 from .mobilenetv2 import mobilenetv2
 from .resnet import resnet20, resnet32, resnet44, resnet56, resnet110
 from .vgg import vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn
@@ -89,7 +89,7 @@ def _timm(name: str, classes: int) -> Constructor:
         import timm
     except ImportError as error:
         raise SecateurError(
-            f'timm:{name} needs timm, which is not here ({_line(error)}); pip install "secateur[timm]"'
+            f'timm:{name} needs timm, which is not here ({in_a_line(error)}); pip install "secateur[timm]"'
         ) from error
     if not timm.is_model(name):
         near = _nearest(name, timm.list_models())
@@ -119,7 +119,7 @@ def _call(function: Callable[..., object], spec: str, classes: int) -> nn.Module
         network = function(**{name: classes}) if name else function()
     except Exception as error:
         raise SecateurError(
-            f"{spec} failed with {_line(error)}{_where(error)}; mend it, or give another network"
+            f"{spec} failed with {in_a_line(error)}{_where(error)}; mend it, or give another network"
         ) from error
     if not isinstance(network, nn.Module):
         raise SecateurError(f"{spec} returned {type(network).__name__}; it should return a torch.nn.Module")
@@ -170,17 +170,13 @@ def _importable_from(folder: Path) -> None:
 
 def _import_failed(place: str, spec: str, error: BaseException) -> SecateurError:
     return SecateurError(
-        f"importing {place} for {spec} failed with {_line(error)}{_where(error)}; mend it, or give another"
+        f"importing {place} for {spec} failed with {in_a_line(error)}{_where(error)}; mend it, or give another"
     )
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
     near = get_close_matches(name, list(names))
     return f"; nearest: {', '.join(near)}" if near else ""
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _where(error: BaseException) -> str:

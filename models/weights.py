@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .errors import SecateurError
+from .errors import SecateurError, in_a_line
 
 # What torchvision's inception_v3 and googlenet call the heads they need in training from scratch only.
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
@@ -44,14 +44,19 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
     model.load_state_dict(own)
 
 
-def _read(path: Path) -> Mapping[str, object]:
-    if not path.is_file():
+def require_file(path: Path | str) -> None:
+    """Raise SecateurError where there is no file."""
+    if not Path(path).is_file():
         raise SecateurError(f"no weights file {path}; give a .safetensors file or a PyTorch state dict")
+
+
+def _read(path: Path) -> Mapping[str, object]:
+    require_file(path)
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
         except Exception as error:
-            what = " ".join(f"{type(error).__name__}: {error}".split())
+            what = in_a_line(error)
             raise SecateurError(f"weights {path} can't be read as safetensors ({what}); save them again") from error
     try:
         stored: object = torch.load(path, map_location="cpu", weights_only=True)

@@ -15,7 +15,7 @@ from .greedy import GreedyOptions, greedy
 from .importance import Scores, l1, taylor
 from .interim import Interim, Records, front
 from .obs import eliminations, fisher
-from .refine import SAMPLERS, Options, Sampler, called, refine, shared
+from .refine import ONE_OBJECTIVE, SAMPLERS, Options, Sampler, called, refine, shared
 
 Progress: TypeAlias = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
@@ -66,7 +66,7 @@ class Plan:
         if isinstance(self.sampler, str) and self.sampler not in (*SAMPLERS, GREEDY):
             raise SecateurError(f"no sampler is called {self.sampler!r}; give {', '.join(SAMPLERS)} or {GREEDY}")
         if self.sampler == "cmaes" and not self.span.single:
-            raise SecateurError("cmaes has one objective; give one budget, or tpe, gp or nsga2 for a range")
+            raise SecateurError(ONE_OBJECTIVE)
 
     @property
     def word(self) -> str:

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
 FORESEEN_SKIPS = ("no GPU here",)  # how the reason of a skip may start when CI=true
@@ -32,6 +34,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test that asks for ``device`` once on every device; torch is imported only for those."""
     if "device" in metafunc.fixturenames:
         metafunc.parametrize("device", devices(), ids=str, scope="session")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images, networks and weights, for lines that are typed there."""
+    from commands import laid_out  # which imports torch
+
+    return laid_out(tmp_path_factory.mktemp("place"))
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, as the working directory."""
+    monkeypatch.chdir(place)
+    return place
 
 
 class UnforeseenSkips:

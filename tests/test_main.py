@@ -6,24 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import Capture, laid_out, line, status, told
+from commands import Capture, line, status, told
 from torch import nn
 
 import secateur as sc
 from secateur import stages
 from secateur.__main__ import main
 from secateur.models.specs import constructor
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return laid_out(tmp_path_factory.mktemp("place"))
-
-
-@pytest.fixture
-def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(place)
-    return place
 
 
 def test_run_json_prints_one_object_and_nothing_else(

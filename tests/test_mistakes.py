@@ -4,22 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import Capture, laid_out, line, status, told
+from commands import Capture, line, status, told
 
 import secateur as sc
 from secateur.models.specs import constructor
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return laid_out(tmp_path_factory.mktemp("place"))
-
-
-@pytest.fixture
-def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(place)
-    return place
-
 
 MISTAKES = [
     (line(flops="0"), "budget 0 is 0 MACs", "give more than 0 and at most 100%"),

@@ -58,10 +58,11 @@ class Masked(nn.Module):
 
     def kept(self) -> Subnetwork:
         """The open channels, and all of the groups without a mask."""
-        opened = above(self.net, self.scores(), 0.0)
+        scores = self.scores()
+        opened = above(self.net, scores, 0.0)
         if self.budget is None:
             return opened
-        return strongest(self.scores(), fit(self.net.space, self.budget, opened.widths))
+        return strongest(scores, fit(self.net.space, self.budget, opened.widths))
 
     def scores(self) -> list[FloatArray]:
         """The mask of every group, infinite where it has none. Shape: (width,) each"""

@@ -4,9 +4,22 @@
 coarse search proposes, ``fine`` goes on from the best of it.
 """
 
+from .evolution import ONE_OBJECTIVE
 from .fine import GOLDEN, MOVED, WINDOW, refine
 from .queue import shared
 from .samplers import SAMPLERS, Sampler, called
-from .study import Options
+from .study import Options, require_database
 
-__all__ = ["GOLDEN", "MOVED", "SAMPLERS", "WINDOW", "Options", "Sampler", "called", "refine", "shared"]
+__all__ = [
+    "GOLDEN",
+    "MOVED",
+    "ONE_OBJECTIVE",
+    "SAMPLERS",
+    "WINDOW",
+    "Options",
+    "Sampler",
+    "called",
+    "refine",
+    "require_database",
+    "shared",
+]

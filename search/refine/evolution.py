@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ...models.atoms import FloatArray
 from ...models.errors import SecateurError
 
+ONE_OBJECTIVE = "cmaes has one objective; give one budget, or tpe, gp or nsga2 for a range"
 SPREAD = 0.15  # of a group's range: how far the first generation lies from the best start
 
 
@@ -35,7 +36,7 @@ class Evolution(BaseSampler):
     ) -> dict[str, Any]:
         """One draw from the distribution that the finished trials lead to."""
         if len(study.directions) > 1:
-            raise SecateurError("cmaes has one objective; give one budget, or tpe, gp or nsga2 for a range")
+            raise SecateurError(ONE_OBJECTIVE)
         low, high = (np.array([getattr(each, end) for each in search_space.values()]) for end in ("low", "high"))
         range_ = np.maximum(high - low, 1)
         done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

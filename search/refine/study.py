@@ -65,16 +65,13 @@ def opened(storage: str | None, name: str, objectives: Sequence[str]) -> Iterato
         yield study
     finally:
         if database:
-            database.remove_session()
-            database.engine.dispose()
+            _close(database)
 
 
-def require(url: str) -> None:
+def require_database(url: str) -> None:
     """Raise SecateurError where no study can be kept in this database."""
     with _quiet():
-        database = _database(url)
-    database.remove_session()
-    database.engine.dispose()
+        _close(_database(url))
 
 
 def driver(url: str) -> str:
@@ -188,6 +185,11 @@ def _database(url: str) -> RDBStorage:
         raise SecateurError(
             f"no study can be kept at {url} ({what}); give --storage sqlite:///FILE or postgresql://..."
         ) from error
+
+
+def _close(database: RDBStorage) -> None:
+    database.remove_session()
+    database.engine.dispose()
 
 
 def _connected(url: str) -> RDBStorage:
