@@ -4,47 +4,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .ask import Ask as Ask
-    from .data import Data as Data
-    from .data import open_data as open_data
-    from .distil import blockwise as blockwise
-    from .distil import kddp as kddp
-    from .distil import pdd as pdd
-    from .front import pareto as pareto
-    from .models.architecture import load as load
-    from .models.architecture import save as save
-    from .models.errors import SecateurError as SecateurError
-    from .models.specs import constructor as constructor
+    from .data.dataset import Data as Data
+    from .data.dataset import open_data as open_data
+    from .errors import SecateurError as SecateurError
+    from .models.files.architecture import load as load
+    from .models.files.architecture import save as save
     from .models.subnetwork import Subnetwork as Subnetwork
     from .models.supernet import Supernet as Supernet
-    from .models.weights import load_weights as load_weights
+    from .models.zoo.registry import constructor as constructor
+    from .models.zoo.weights import load_weights as load_weights
     from .pipeline import Found as Found
+    from .pipeline import blockwise as blockwise
     from .pipeline import find as find
     from .pipeline import finetune as finetune
-    from .stages import run as run
+    from .pipeline import kddp as kddp
+    from .pipeline import pdd as pdd
+    from .reports.pareto import pareto as pareto
+    from .rundir.config import RunConfig as RunConfig
+    from .stages.run import run as run
 
 __version__ = "0.1.0"
 
 # Where each public name lives; imported when it is first used, so that help needs no torch.
 _HOMES = {
-    "Ask": "ask",
-    "Data": "data",
+    "Ask": "rundir.config",
+    "Data": "data.dataset",
     "Found": "pipeline",
-    "SecateurError": "models.errors",
+    "SecateurError": "errors",
     "Subnetwork": "models.subnetwork",
     "Supernet": "models.supernet",
-    "blockwise": "distil",
-    "constructor": "models.specs",
+    "blockwise": "pipeline",
+    "constructor": "models.zoo.registry",
     "find": "pipeline",
     "finetune": "pipeline",
-    "kddp": "distil",
-    "load": "models.architecture",
-    "load_weights": "models.weights",
-    "open_data": "data",
-    "pareto": "front",
-    "pdd": "distil",
-    "run": "stages",
-    "save": "models.architecture",
+    "kddp": "pipeline",
+    "load": "models.files.architecture",
+    "load_weights": "models.zoo.weights",
+    "open_data": "data.dataset",
+    "pareto": "reports.pareto",
+    "pdd": "pipeline",
+    "run": "stages.run",
+    "save": "models.files.architecture",
 }
 
 __all__ = sorted(_HOMES)

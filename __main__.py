@@ -11,10 +11,10 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 
 from . import __version__
-from .ask import Ask
-from .ledger import Outcome
-from .models.errors import SecateurError
-from .models.memory import keep_freed
+from .allocator import keep_freed
+from .errors import SecateurError
+from .rundir.config import RunConfig
+from .rundir.manifest import Outcome
 
 app = App(
     name="secateur",
@@ -37,7 +37,7 @@ BUDGET: a share of the MACs to keep (50%), a number (62M) or a range (25%..80%);
 
 
 @dataclass(frozen=True)
-class Around:
+class OutputOptions:
     """What does not decide the result.
 
     Parameters
@@ -55,12 +55,12 @@ class Around:
     json: bool = False
 
 
-Options = Annotated[Ask, Parameter(name="*")]
-Rest = Annotated[Around, Parameter(name="*")]
+RunOptions = Annotated[RunConfig, Parameter(name="*")]
+Rest = Annotated[OutputOptions, Parameter(name="*")]
 
 
 @app.command
-def run(ask: Options = Ask(), *, out: Path | None = None, rest: Rest = Around()) -> None:  # noqa: B008  # frozen
+def run(ask: RunOptions = RunConfig(), *, out: Path | None = None, rest: Rest = OutputOptions()) -> None:  # noqa: B008  # frozen
     """Search, fill the memory bank, fine-tune, test; or learn widths in distillation, see --method.
 
     The same line again takes up where it ended.
@@ -70,13 +70,13 @@ def run(ask: Options = Ask(), *, out: Path | None = None, rest: Rest = Around())
     out
         The run directory. Default: runs/MODEL-DATA-BUDGET.
     """
-    from . import console
+    from .reports import terminal as console
 
-    console.result(*_done(ask, out, rest, "test"), rest.json)
+    console.print_result(*_done(ask, out, rest, "test"), rest.json)
 
 
 @app.command
-def search(ask: Options = Ask(), *, out: Path | None = None, rest: Rest = Around()) -> None:  # noqa: B008  # frozen
+def search(ask: RunOptions = RunConfig(), *, out: Path | None = None, rest: Rest = OutputOptions()) -> None:  # noqa: B008  # frozen
     """Search and fill the memory bank, and show the front; `run` with the same options goes on from there.
 
     Parameters
@@ -84,16 +84,17 @@ def search(ask: Options = Ask(), *, out: Path | None = None, rest: Rest = Around
     out
         The run directory. Default: runs/MODEL-DATA-BUDGET.
     """
-    from . import console
+    from .reports import terminal as console
 
-    console.front(*_done(ask, out, rest, "bank"), rest.json)
+    console.print_front(*_done(ask, out, rest, "bank"), rest.json)
 
 
-def _done(ask: Ask, out: Path | None, rest: Around, until: str) -> "tuple[dict[str, Outcome], Path]":
+def _done(ask: RunConfig, out: Path | None, rest: OutputOptions, until: str) -> "tuple[dict[str, Outcome], Path]":
     """What the stages came to, and the run directory."""
-    from . import console, stages
+    from .reports import terminal as console
+    from .stages import run as stages
 
-    folder = out or Path("runs", "-".join(_plain(part) for part in (ask.model, ask.data, ask.aim)))
+    folder = out or Path("runs", "-".join(_plain(part) for part in (ask.model, ask.data, ask.goal)))
     with console.bars(rest.quiet or rest.json) as progress:
         return stages.run(ask, folder, until=until, device=rest.device, progress=progress), folder
 
@@ -107,7 +108,7 @@ def transfer(
     method: str | None = None,
     epochs: int | None = None,
     seed: int | None = None,
-    rest: Rest = Around(),  # frozen
+    rest: Rest = OutputOptions(),  # frozen
 ) -> None:
     """Fine-tune any point of a finished run's front, from its memory bank. Under torchrun all processes train it.
 
@@ -124,15 +125,16 @@ def transfer(
     seed
         The same seed gives the same result on the same machine.
     """
-    from . import console, points
-    from .transfer.ranks import joined, ranks
+    from .reports import terminal as console
+    from .stages import points
+    from .transfer.training.distributed import process_group, world
 
-    with joined(rest.device) as device:
-        first = ranks().first
+    with process_group(rest.device) as device:
+        first = world().first
         with console.bars(rest.quiet or rest.json or not first) as progress:
             done = points.tune(run, flops, method=method, epochs=epochs, seed=seed, device=device, progress=progress)
     if first:
-        console.tuned(*done, rest.json)
+        console.print_tuned(*done, rest.json)
 
 
 @app.command
@@ -160,7 +162,7 @@ def report(
     json
         Print one JSON object.
     """
-    from .report import report
+    from .reports.page import report
 
     if not runs:
         raise SecateurError("no run is given; give one run directory or several")
@@ -206,12 +208,12 @@ def reuse(
     json
         Print one JSON object.
     """
-    from . import console
-    from .reuse import reuse
+    from .deploy.reuse import reuse
+    from .reports import terminal as console
 
-    shape = Ask(model, input=input).shape or (3, 32, 32)
+    shape = RunConfig(model, input=input).shape or (3, 32, 32)
     found = reuse(source, model, out, budget=flops, weights=weights, classes=classes, shape=shape, seed=seed)
-    console.reused(found.about, out, json)
+    console.print_reused(found.about, out, json)
 
 
 @app.command
@@ -229,10 +231,10 @@ def export(run: Path, /, *, format: str = "onnx", out: Path | None = None, json:
     json
         Print one JSON object.
     """
-    from . import console
-    from .export import export
+    from .deploy.export import export
+    from .reports import terminal as console
 
-    console.exported(asdict(export(run, format, out)), json)
+    console.print_exported(asdict(export(run, format, out)), json)
 
 
 @app.command
@@ -269,17 +271,20 @@ def evaluate(
     json
         Print one JSON object instead.
     """
-    from . import console, evaluation
+    from .deploy import measure as evaluation
+    from .reports import terminal as console
 
     with console.bars(quiet or json) as progress:
         options: dict[str, Any] = {"batch": batch, "threads": threads, "progress": progress}
         if Path(target, "run.json").exists():
             if weights or input:
                 raise SecateurError(f"{target} is a run, with weights and an input of its own; leave yours out")
-            outcome = evaluation.of_run(Path(target), data, **options)
+            outcome = evaluation.measure_run(Path(target), data, **options)
         else:
-            outcome = evaluation.of_model(Ask(target, data=data or Ask.data, weights=weights, input=input), **options)
-    console.evaluated(outcome, json)
+            outcome = evaluation.measure_model(
+                RunConfig(target, data=data or RunConfig.data, weights=weights, input=input), **options
+            )
+    console.print_evaluated(outcome, json)
 
 
 @app.command
@@ -293,7 +298,7 @@ def inspect(
     latency: str | None = None,
     classes: int | None = None,
     input: str | None = None,
-    divisor: int = Ask.divisor,
+    divisor: int = RunConfig.divisor,
     freeze: tuple[str, ...] = (),
     tie: tuple[str, ...] = (),
     least: tuple[str, ...] = (),
@@ -334,10 +339,10 @@ def inspect(
     """
     from rich.console import Console
 
-    from .inspection import inspection
-    from .picture import over_depth, require_place
+    from .reports.group_picture import over_depth, require_place
+    from .reports.inspection import inspection
 
-    limits = replace(Ask(model), flops=flops, params=params, memory=memory, latency=latency)
+    limits = replace(RunConfig(model), flops=flops, params=params, memory=memory, latency=latency)
     ask = replace(limits, input=input, divisor=divisor, freeze=freeze, tie=tie, least=least)
     if picture:
         require_place(picture)

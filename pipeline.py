@@ -9,34 +9,34 @@ from typing import Any
 
 from torch import nn
 
-from .ask import Ask
-from .data import Data, open_data
-from .images import MEAN, STD
-from .methods import BANKED, METHODS, Lesson, embedding_width, require_method
-from .models.architecture import architecture, with_architecture
-from .models.budget import Budget
-from .models.errors import SecateurError
+from .data.dataset import Data, open_data
+from .data.images import MEAN, STD
+from .errors import SecateurError
+from .models.compensation.gram import Gram, grams
+from .models.compensation.halfway import initial_student
+from .models.costs.budget import Budget
+from .models.costs.budget_range import BudgetRange
 from .models.evaluate import recalibrate_as_trained
-from .models.gram import Gram, grams
-from .models.halfway import halfway
+from .models.files.architecture import architecture, with_architecture
 from .models.precision import in_bfloat16
-from .models.span import Span
 from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
-from .search.interim import Interim, Records
+from .progress import Progress, silent
+from .rundir.config import RunConfig
+from .search.coarse_to_fine import Searched, SearchPlan, search_widths
+from .search.records import Interim, Records
 from .search.refine import Sampler
-from .search.widths import Plan, Progress, Searched, search_widths
-from .transfer.bank import MemoryBank, choose_teachers, open_bank, plan_of
-from .transfer.finetune import Recipe
-from .transfer.finetune import finetune as train
-from .transfer.record import Extent, record
+from .transfer.bank.bank import MemoryBank, choose_teachers, manifest_name, open_bank
+from .transfer.bank.fill import BankConfig, fill_bank
+from .transfer.joint.learner import Learner
+from .transfer.joint.pdd import pdd_learner as pdd_learner
+from .transfer.joint.train import blockwise_learner_for, kddp_learner_for, learn_widths, split_recipe
+from .transfer.methods import BANKED, METHODS, MethodContext, embedding_width, require_method
+from .transfer.training.train import Recipe
+from .transfer.training.train import train as train
 
 
-def silent(what: str, done: int, total: int) -> None:
-    """Report nothing."""
-
-
-def images_of(ask: Ask, progress: Progress, shape: tuple[int, int, int] | None = None) -> Data:
+def open_run_data(ask: RunConfig, progress: Progress, shape: tuple[int, int, int] | None = None) -> Data:
     """The images that are asked for, with the statistics that are, in the size that is (or in another ``shape``)."""
     reading = partial(progress, "reading images")
     return open_data(ask.data, shape or ask.shape, ask.mean or MEAN, ask.std or STD, progress=reading)
@@ -76,16 +76,16 @@ def best_under(net: Supernet, front: Sequence[Interim], budget: str | Budget) ->
 def find(
     net: Supernet,
     data: Data,
-    budget: str | Budget | Span,
+    budget: str | Budget | BudgetRange,
     *,
-    trials: int = Ask.trials,
-    sampler: str | Sampler = Ask.sampler,
+    trials: int = RunConfig.trials,
+    sampler: str | Sampler = RunConfig.sampler,
     start: Sequence[Subnetwork] = (),
     seed: int = 0,
     storage: Path | str | None = None,
     database: str | None = None,
-    views: int = Ask.views,
-    precision: str = Ask.precision,
+    views: int = RunConfig.views,
+    precision: str = RunConfig.precision,
     progress: Progress = silent,
 ) -> Found:
     """Search the widths under ``budget`` (``"50%"``, ``"62M"``, or of ``net.budget``) and fill the memory bank.
@@ -97,15 +97,21 @@ def find(
     ``views`` of each image, too. ``precision``: what subnetworks are evaluated in and teachers run in, a word of
     ``PRECISIONS``. The network is not changed, and test data is not read.
     """
-    span = net.span(budget) if isinstance(budget, str) else budget if isinstance(budget, Span) else Span(budget, budget)
+    span = (
+        net.span(budget)
+        if isinstance(budget, str)
+        else budget
+        if isinstance(budget, BudgetRange)
+        else BudgetRange(budget, budget)
+    )
     net.space.require(span.low)
-    plan = Plan(span, trials, sampler, [each.widths / net.space.dense for each in start], seed, database)
-    folder, data = Path(storage or tempfile.mkdtemp(prefix="secateur-")), data.suited(net.model)
+    plan = SearchPlan(span, trials, sampler, [each.widths / net.space.dense for each in start], seed, database)
+    folder, data = Path(storage or tempfile.mkdtemp(prefix="secateur-")), data.in_memory_format_of(net.model)
     known = grams(net, data.train)
     searched = search_under(net, data, known, plan, folder, precision, progress)
     point = searched.winner.subnetwork
-    extent = Extent(views, bfloat16=in_bfloat16(precision, net))
-    bank = fill_bank(net, data, known, searched, point, folder, extent, progress)
+    extent = BankConfig(views, bfloat16=in_bfloat16(precision, net))
+    bank = bank_for(net, data, known, searched, point, folder, extent, progress)
     return Found(net, searched.winner, searched.start, tuple(searched.front), bank)
 
 
@@ -115,10 +121,10 @@ def finetune(
     bank: MemoryBank | None,
     data: Data,
     *,
-    epochs: int = Ask.epochs,
-    method: str = Ask.method,
+    epochs: int = RunConfig.epochs,
+    method: str = RunConfig.method,
     seed: int = 0,
-    views: int = Ask.views,
+    views: int = RunConfig.views,
     recipe: Recipe | None = None,
     folder: Path | None = None,
     start: nn.Module | None = None,
@@ -138,11 +144,13 @@ def finetune(
     views = views if method in BANKED else 0
     if bank and views > len(bank.fixed):
         raise SecateurError(f"views={views}, and the bank holds {len(bank.fixed)} of each image; give at most as many")
-    data = data.suited(net.model)
-    model = halfway(net, subnetwork, grams(net, data.train), data.train) if start is None else start
-    objective = METHODS[method](Lesson(net, bank, data, embedding_width(model, net.head, data), seed))
-    usual = recipe or Recipe(bfloat16=in_bfloat16(Ask.precision, net))
-    recipe = replace(usual, epochs=epochs, seed=seed, fixed_views=views, about=method)
+    data = data.in_memory_format_of(net.model)
+    model = initial_student(net, subnetwork, grams(net, data.train), data.train) if start is None else start
+    classes = len(data.classes)
+    width = embedding_width(model, net.head, classes)
+    objective = METHODS[method](MethodContext(net, bank, data.train.labels, classes, width, seed))
+    usual = recipe or Recipe(bfloat16=in_bfloat16(RunConfig.precision, net))
+    recipe = replace(usual, epochs=epochs, seed=seed, fixed_views=views, identity=method)
     for step in train(model, net.head, data.train, objective, recipe, folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
     gates = objective.gates()
@@ -150,10 +158,10 @@ def finetune(
     teachers = [{"macs": t.macs, "loss": t.loss, "open": share} for t, share in heard]
     training = {"method": method, "epochs": epochs, "seed": seed, "precision": recipe.precision, "gates_open": gates}
     training["teachers"] = teachers
-    return settled(model, net, subnetwork, data, training)
+    return finalise(model, net, subnetwork, data, training)
 
 
-def settled(
+def finalise(
     model: nn.Module, net: Supernet, subnetwork: Subnetwork, data: Data, training: Mapping[str, Any]
 ) -> nn.Module:
     """A network after its ``training``: batch norm recalibrated, its architecture with it, in evaluation mode."""
@@ -164,7 +172,13 @@ def settled(
 
 
 def search_under(
-    net: Supernet, data: Data, known: Mapping[str, Gram], plan: Plan, folder: Path, precision: str, progress: Progress
+    net: Supernet,
+    data: Data,
+    known: Mapping[str, Gram],
+    plan: SearchPlan,
+    folder: Path,
+    precision: str,
+    progress: Progress,
 ) -> Searched:
     """The search alone, kept in ``folder``; ``known`` Grams compensate what it scores. It reads the holdout."""
     (folder / "bank").mkdir(parents=True, exist_ok=True)
@@ -173,14 +187,14 @@ def search_under(
     return search_widths(records, plan, folder, progress)
 
 
-def fill_bank(
+def bank_for(
     net: Supernet,
     data: Data,
     known: Mapping[str, Gram],
     searched: Searched,
     point: Subnetwork,
     folder: Path,
-    extent: Extent,
+    extent: BankConfig,
     progress: Progress,
 ) -> MemoryBank:
     """The memory bank for a point of a search, in ``folder``/bank: what its teachers know of the training images.
@@ -188,11 +202,109 @@ def fill_bank(
     The winner's is bank.json; another point's has a plan of its own there, and shares what teachers they share.
     """
     teachers, train = choose_teachers(searched.interims, net.dense, point)[: extent.teachers], data.train
-    size = extent.bytes(len(train), len(data.classes), embedding_width(net.model, net.head, data), len(teachers))
+    size = extent.bytes(
+        len(train), len(data.classes), embedding_width(net.model, net.head, len(data.classes)), len(teachers)
+    )
     fewer = f", {len(teachers)} teachers" if len(teachers) < extent.teachers else ""
     what = f"memory bank, {size / 1e6:.3g} MB{fewer}"
-    plan = plan_of(point, searched.winner.subnetwork)
+    plan = manifest_name(point, searched.winner.subnetwork)
     bank, total = folder / "bank", len(teachers) * (1 + extent.views) * len(train)
-    for done in record(net, teachers, known, train, bank, data.fingerprint, extent, plan):
+    for done in fill_bank(net, teachers, known, train, bank, data.fingerprint, extent, plan):
         progress(what, done, total)
     return open_bank(bank, len(train), data.fingerprint, plan)
+
+
+def pdd(
+    net: Supernet,
+    data: Data,
+    *,
+    teacher: nn.Module | None = None,
+    budget: str | None = None,
+    params: str | None = None,
+    epochs: int = RunConfig.epochs,
+    seed: int = 0,
+    precision: str = RunConfig.precision,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> nn.Module:
+    """Pruning during distillation: masks over channels for half of the ``epochs``, then fine-tuning.
+
+    ``budget`` (of MACs) and ``params`` are an extension; without, the width is what training leaves. Here as in the
+    other methods the dense network teaches where no ``teacher`` is given, a ``folder`` is taken up where it ended,
+    student and teacher run in ``precision``, a word of ``secateur.models.precision``, and a plain network comes back
+    that carries its architecture.
+    """
+    limits = net.budget(budget, params=params) if budget or params else None
+    learner = pdd_learner(net, teacher or net.model, budget=limits, seed=seed)
+    recipes = split_recipe(net, epochs, seed, precision, f"pdd {budget} {params}")
+    return prune_and_train(net, data, learner, "pdd", recipes, folder, progress)
+
+
+def kddp(
+    net: Supernet,
+    data: Data,
+    *,
+    teacher: nn.Module | None = None,
+    strength: float | None = None,
+    neurons: str = RunConfig.neurons,
+    epochs: int = RunConfig.epochs,
+    seed: int = 0,
+    precision: str = RunConfig.precision,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> nn.Module:
+    """Distillation with dynamic pruning: idle neurons go during half of the ``epochs``, then distillation goes on."""
+    recipes = split_recipe(net, epochs, seed, precision, f"kddp {strength} {neurons}")
+    learner = kddp_learner_for(net, teacher, data.train, recipes[0], strength, neurons)
+    return prune_and_train(net, data, learner, "kddp", recipes, folder, progress)
+
+
+def blockwise(
+    net: Supernet,
+    data: Data,
+    *,
+    teacher: nn.Module | None = None,
+    strength: float | None = None,
+    strengths: Mapping[str, float] | None = None,
+    constraint: str = RunConfig.constraint,
+    blocks: str = RunConfig.blocks,
+    epochs: int = RunConfig.epochs,
+    seed: int = 0,
+    precision: str = RunConfig.precision,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> nn.Module:
+    """Block-wise structure learning: batch-norm scales have a price for half of the ``epochs``, then distillation.
+
+    ``strengths``: what the strength is multiplied by in the groups of these names, with wildcards.
+    """
+    recipes = split_recipe(net, epochs, seed, precision, f"blockwise {strength} {strengths} {constraint} {blocks}")
+    learner = blockwise_learner_for(net, teacher, data.train, recipes[0], strength, strengths or {}, constraint, blocks)
+    return prune_and_train(net, data, learner, "blockwise", recipes, folder, progress)
+
+
+def finish(
+    net: Supernet, data: Data, learner: Learner, method: str, recipe: Recipe, folder: Path | None, progress: Progress
+) -> nn.Module:
+    """The second half: the slimmed network is trained, recalibrated, and given its architecture."""
+    kept, model = learner.kept(), learner.slimmed()
+    for step in train(model, net.head, data.train, learner.second_objective, recipe, folder):
+        progress(f"fine-tuning ({method})", step.step, step.steps)
+    training = {"method": method, "epochs": recipe.epochs, "seed": recipe.seed, "precision": recipe.precision}
+    training |= {"form": learner.description, "gates_open": []}
+    return finalise(model, net, kept, data, training)
+
+
+def prune_and_train(
+    net: Supernet,
+    data: Data,
+    learner: Learner,
+    method: str,
+    recipes: tuple[Recipe, Recipe],
+    folder: Path | None,
+    progress: Progress,
+) -> nn.Module:
+    first, second = recipes
+    data = data.in_memory_format_of(net.model)
+    learn_widths(learner, data.train, first, folder / "learn" if folder else None, progress)
+    return finish(net, data, learner, method, second, folder / "transfer" if folder else None, progress)

@@ -23,16 +23,16 @@ from conditions import conditions
 from trained import trained
 
 import secateur as sc
-from secateur.data import Data
-from secateur.models.atoms import FloatArray
-from secateur.models.gram import Gram, grams
-from secateur.models.subnetwork import strongest
+from secateur.data.dataset import Data
+from secateur.models.compensation.gram import Gram, grams
+from secateur.models.subnetwork import top_channels
+from secateur.models.tracing.atoms import FloatArray
 from secateur.search.allocation import uniform
 from secateur.search.coarse import pool
 from secateur.search.greedy import GreedyOptions, greedy
-from secateur.search.importance import Scores, l1, taylor
-from secateur.search.interim import Interim, Records
-from secateur.search.obs import eliminations, fisher
+from secateur.search.importance.registry import Scores, l1, taylor
+from secateur.search.importance.second_order import eliminations, fisher
+from secateur.search.records import Interim, Records
 from secateur.search.sensitivity import probed, sensitivity
 
 HERE = Path(__file__).parent
@@ -101,7 +101,7 @@ def at(
     """Everything at one budget."""
     net, limit = records.net, records.net.budget(budget)
     print(f"{budget} of MACs", flush=True)
-    control = records.evaluate(strongest(scores["l1"], uniform(net.space, limit, scores["l1"])), "control", IMAGES)
+    control = records.evaluate(top_channels(scores["l1"], uniform(net.space, limit, scores["l1"])), "control", IMAGES)
     candidates = pool(net.space, scores, [limit], curves)
     rows = [row(c.score, c.rule, records.evaluate(c.subnetwork, c.rule, IMAGES), control) for c in candidates]
     before = len(records.all)

@@ -23,19 +23,19 @@ from torch import nn
 from trained import FROZEN, trained
 
 import secateur as sc
-from secateur.data import Data
-from secateur.models.compensate import RIDGE, compensated
-from secateur.models.evaluate import batch_statistics, evaluate, recalibrate, score
-from secateur.models.gram import IMAGES, ROWS, Gram, grams
-from secateur.models.sequence import compensated_in_sequence
-from secateur.models.slim import slim
-from secateur.models.subnetwork import Subnetwork, strongest
-from secateur.pipeline import silent
+from secateur.data.dataset import Data
+from secateur.models.compensation.gram import IMAGES, ROWS, Gram, grams
+from secateur.models.compensation.ridge import RIDGE, refit
+from secateur.models.compensation.sequential import refit_sequentially
+from secateur.models.evaluate import batch_statistics, evaluate, evaluate_as_is, recalibrate
+from secateur.models.subnetwork import Subnetwork, top_channels
+from secateur.models.surgery.slim import slim
+from secateur.progress import silent
 from secateur.search.allocation import error_per_mac, uniform
-from secateur.search.importance import l1
-from secateur.search.interim import Records
-from secateur.search.obs import eliminations, fisher
-from secateur.search.widths import FINALISTS, Plan, Searched, search_widths
+from secateur.search.coarse_to_fine import FINALISTS, Searched, SearchPlan, search_widths
+from secateur.search.importance.registry import l1
+from secateur.search.importance.second_order import eliminations, fisher
+from secateur.search.records import Records
 
 HERE = Path(__file__).parent
 SAMPLE = 1000
@@ -53,7 +53,7 @@ def timed(make: Callable[[], T]) -> tuple[T, float]:
 def holdout(model: nn.Module, data: Data, images: int | None = None) -> dict[str, float]:
     """As the search scores: batch statistics, the first holdout images, or all."""
     with batch_statistics(model):
-        result = score(model, data.holdout, images)
+        result = evaluate_as_is(model, data.holdout, images)
     return {"loss": result.loss, "accuracy": result.accuracy, "n": result.n}
 
 
@@ -70,16 +70,16 @@ def arm(make: Callable[[], nn.Module], data: Data, test: bool) -> dict[str, obje
 
 def ridges(net: sc.Supernet, subnetwork: Subnetwork, known: dict[str, Gram], data: Data) -> dict[str, dict[str, float]]:
     """Holdout score of the refit from Grams alone, by ridge."""
-    return {f"{ridge:g}": holdout(compensated(net, subnetwork, known, ridge), data, SAMPLE) for ridge in RIDGES}
+    return {f"{ridge:g}": holdout(refit(net, subnetwork, known, ridge), data, SAMPLE) for ridge in RIDGES}
 
 
 def searched(net: sc.Supernet, known: dict[str, Gram], data: Data, evaluations: int) -> Searched:
     """What a search of so many evaluations finds at 50% of MACs: its proposals, and trials for the rest."""
     span, records = net.span("50%"), Records(net, data.holdout, grams=known)
     with TemporaryDirectory() as folder:
-        first = search_widths(records, Plan(span, 0), Path(folder), silent)
+        first = search_widths(records, SearchPlan(span, 0), Path(folder), silent)
         left = evaluations - len(records.all) - FINALISTS
-        found = search_widths(records, Plan(span, left), Path(folder), silent)
+        found = search_widths(records, SearchPlan(span, left), Path(folder), silent)
     print(f"{len(records.all)} evaluations, {first.winner.loss:.4f} -> {found.winner.loss:.4f}", flush=True)
     return found
 
@@ -88,26 +88,26 @@ def job(name: str, groups: str, data: Data, test: bool, evaluations: int) -> dic
     """One network with one choice of prunable groups."""
     net = trained(name, data, freeze=FROZEN[groups])
     scores = l1(net, data.holdout)
-    subnetwork = strongest(scores, uniform(net.space, net.budget("50%"), scores))
+    subnetwork = top_channels(scores, uniform(net.space, net.budget("50%"), scores))
     known, seconds = timed(lambda: grams(net, data.train))
     slopes = timed(lambda: fisher(net, data.holdout))
     found = timed(lambda: eliminations(net, known, slopes[0]))
     widths = error_per_mac(net.space, net.budget("50%"), [each.curve for each in found[0]])
     order = [each.scores for each in found[0]]
-    second = strongest(order, widths)
+    second = top_channels(order, widths)
     search = timed(lambda: searched(net, known, data, evaluations))
     best = search[0].winner.subnetwork
     arms = {
         "dense": arm(lambda: slim(net, net.dense), data, test),
         "raw": arm(lambda: slim(net, subnetwork), data, test),
-        "from Grams": arm(lambda: compensated(net, subnetwork, known), data, test),
-        "in sequence": arm(lambda: compensated_in_sequence(net, subnetwork, known, data.train), data, test),
-        "OBS order, from Grams": arm(lambda: compensated(net, strongest(order, subnetwork.widths), known), data, False),
+        "from Grams": arm(lambda: refit(net, subnetwork, known), data, test),
+        "in sequence": arm(lambda: refit_sequentially(net, subnetwork, known, data.train), data, test),
+        "OBS order, from Grams": arm(lambda: refit(net, top_channels(order, subnetwork.widths), known), data, False),
         "OBS widths, raw": arm(lambda: slim(net, second), data, False),
-        "OBS widths, from Grams": arm(lambda: compensated(net, second, known), data, False),
-        "OBS widths, in sequence": arm(lambda: compensated_in_sequence(net, second, known, data.train), data, test),
-        "searched, from Grams": arm(lambda: compensated(net, best, known), data, False),
-        "searched, in sequence": arm(lambda: compensated_in_sequence(net, best, known, data.train), data, test),
+        "OBS widths, from Grams": arm(lambda: refit(net, second, known), data, False),
+        "OBS widths, in sequence": arm(lambda: refit_sequentially(net, second, known, data.train), data, test),
+        "searched, from Grams": arm(lambda: refit(net, best, known), data, False),
+        "searched, in sequence": arm(lambda: refit_sequentially(net, best, known, data.train), data, test),
     }
     for title, figures in arms.items():
         print(name, groups, title, figures, flush=True)
@@ -123,7 +123,7 @@ def job(name: str, groups: str, data: Data, test: bool, evaluations: int) -> dic
         "fisher_seconds": slopes[1],
         "obs_seconds": found[1],
         "search_seconds": search[1],
-        "search": {"start": search[0].start.about(), "winner": search[0].winner.about()},
+        "search": {"start": search[0].start.to_dict(), "winner": search[0].winner.to_dict()},
         "gram_bytes": sum(block.numel() * block.element_size() for gram in known.values() for block in gram.blocks),
         "arms": arms,
         "ridge": swept,

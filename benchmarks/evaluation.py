@@ -25,14 +25,14 @@ from trained import trained
 from tuned import opened
 
 import secateur as sc
-from secateur.data import Data
-from secateur.models.budget import fit
-from secateur.models.compensate import compensated
-from secateur.models.evaluate import batch_statistics, score
-from secateur.models.gram import grams
-from secateur.models.slim import slim
-from secateur.models.subnetwork import Subnetwork, strongest
-from secateur.search.importance import l1
+from secateur.data.dataset import Data
+from secateur.models.compensation.gram import grams
+from secateur.models.compensation.ridge import refit
+from secateur.models.costs.budget import fit_to_budget
+from secateur.models.evaluate import batch_statistics, evaluate_as_is
+from secateur.models.subnetwork import Subnetwork, top_channels
+from secateur.models.surgery.slim import slim
+from secateur.search.importance.registry import l1
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES, BATCH = 1000, 500
@@ -72,7 +72,9 @@ def drawn(net: sc.Supernet, count: int) -> list[Subnetwork]:
     """Random widths at 50% of MACs."""
     random, scores = np.random.default_rng(0), l1(net)
     shares = random.uniform(0.4, 1.0, (count, len(net.groups)))
-    return [strongest(scores, fit(net.space, net.budget("50%"), net.space.dense * share)) for share in shares]
+    return [
+        top_channels(scores, fit_to_budget(net.space, net.budget("50%"), net.space.dense * share)) for share in shares
+    ]
 
 
 def parts(net: sc.Supernet, data: Data, count: int) -> dict[str, float]:
@@ -80,12 +82,12 @@ def parts(net: sc.Supernet, data: Data, count: int) -> dict[str, float]:
     known, seconds = grams(net, data.train), list[tuple[float, float, float]]()
     for subnetwork in drawn(net, count + 1):
         start = time.perf_counter()
-        model = compensated(net, subnetwork, known)
+        model = refit(net, subnetwork, known)
         made, passes = time.perf_counter(), list[float]()
         model.register_forward_pre_hook(lambda *_, passes=passes: passes.append(-time.perf_counter()))
         model.register_forward_hook(lambda *_, passes=passes: passes.append(time.perf_counter()))
         with batch_statistics(model):
-            score(model, data.holdout, IMAGES)
+            evaluate_as_is(model, data.holdout, IMAGES)
         seconds.append((made - start, sum(passes), time.perf_counter() - start))
     made_, forward_, whole = (median(column) for column in zip(*seconds[1:], strict=True))  # the first warms up
     share = median(passes / total for _, passes, total in seconds[1:])

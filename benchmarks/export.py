@@ -28,9 +28,9 @@ from torch import nn
 from zoo import HERE
 
 import secateur as sc
-from secateur.models.divisors import DIVISORS, by_divisor, suggested
-from secateur.models.formats import Answer, export, onnx_session
-from secateur.models.timing import Seconds, in_turn
+from secateur.deploy.divisors import DIVISORS, by_divisor, suggested
+from secateur.deploy.formats import Answer, export_as, onnx_session
+from secateur.models.timing.clock import Timing, time_interleaved
 
 NETS = {  # pixels
     "resnet20": 32,
@@ -49,11 +49,13 @@ def sessions(networks: Mapping[str, nn.Module], side: int) -> tuple[dict[str, An
     """Each as onnxruntime runs it, in one thread, and the largest difference from torch."""
     with TemporaryDirectory() as folder:
         paths = {name: Path(folder, f"{name}.onnx") for name in networks}
-        difference = max(export(each, (3, side, side), paths[name], {}).difference for name, each in networks.items())
+        difference = max(
+            export_as(each, (3, side, side), paths[name], {}).difference for name, each in networks.items()
+        )
         return {name: onnx_session(path, 1) for name, path in paths.items()}, difference
 
 
-def row(seconds: Mapping[str, Seconds]) -> dict[str, Any]:
+def row(seconds: Mapping[str, Timing]) -> dict[str, Any]:
     """Milliseconds of each variant, the share of the dense time that it saves, and the divisor that pays."""
     variants = {int(name): each for name, each in seconds.items() if name != "dense"}
     saved = {str(name): round(1 - each.median / seconds["dense"].median, 4) for name, each in variants.items()}
@@ -76,7 +78,7 @@ def job(name: str, rounds: int) -> dict[str, Any]:
     for engine, answers in engines.items():
         for batch in BATCHES:
             images = torch.randn(batch, 3, side, side)
-            rows[f"{engine}, {batch}"] = row(in_turn(answers, images, time.process_time, rounds))
+            rows[f"{engine}, {batch}"] = row(time_interleaved(answers, images, time.process_time, rounds))
             print(f"{name:32} {engine}, {batch}: saved {rows[f'{engine}, {batch}']['time_saved']}", flush=True)
     saved = {name: round(1 - each / whole, 4) for name, each in exact.items()}
     return {"pixels": side, "macs": exact, "macs_saved": saved, "onnx_difference": difference, "rows": rows}

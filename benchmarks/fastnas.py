@@ -31,16 +31,16 @@ from trained import FROZEN, trained
 from tuned import figures
 
 import secateur as sc
-from secateur.data import Data
+from secateur.data.dataset import Data
+from secateur.models.compensation.gram import grams
+from secateur.models.compensation.sequential import refit_sequentially
+from secateur.models.costs.budget_range import BudgetRange
 from secateur.models.evaluate import evaluate, recalibrate
-from secateur.models.gram import grams
-from secateur.models.sequence import compensated_in_sequence
-from secateur.models.span import Span
-from secateur.models.subnetwork import Subnetwork, strongest
-from secateur.pipeline import silent
-from secateur.search.interim import Records
-from secateur.search.obs import eliminations, fisher
-from secateur.search.widths import SAMPLE, Plan, search_widths
+from secateur.models.subnetwork import Subnetwork, top_channels
+from secateur.progress import silent
+from secateur.search.coarse_to_fine import SAMPLE, SearchPlan, search_widths
+from secateur.search.importance.second_order import eliminations, fisher
+from secateur.search.records import Records
 
 RESULTS = Path(__file__).parent / "results"
 BUDGET = "50%"
@@ -89,7 +89,7 @@ class Bench:
         budget = net.budget(str(self.net.budget(BUDGET).macs))
         records = Records(net, self.data.holdout, grams=grams(net, self.data.train))
         with TemporaryDirectory() as folder:
-            found = search_widths(records, Plan(Span(budget, budget), trials), Path(folder), silent)
+            found = search_widths(records, SearchPlan(BudgetRange(budget, budget), trials), Path(folder), silent)
         wide = {group.name: tuple(range(group.width)) for group in self.net.groups}
         kept = dict(zip((group.name for group in net.groups), found.winner.subnetwork.kept, strict=True))
         return Subnetwork(tuple({**wide, **kept}.values())), len(records.all)
@@ -103,13 +103,13 @@ class Bench:
 
     def compensated(self, subnetwork: Subnetwork) -> nn.Module:
         """What fine-tuning would start from."""
-        return compensated_in_sequence(self.net, subnetwork, self.grams, self.data.train)
+        return refit_sequentially(self.net, subnetwork, self.grams, self.data.train)
 
     def widths(self, model: nn.Module) -> Subnetwork:
         """The strongest channels, as many as a narrowed copy of the network has."""
         shapes = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
         made = [next(member for member in group.members if not member.reads) for group in self.net.groups]
-        return strongest(self.scores, np.array([shapes[member.tensor][member.dim] for member in made]))
+        return top_channels(self.scores, np.array([shapes[member.tensor][member.dim] for member in made]))
 
 
 def timed(make: Callable[[], Any]) -> tuple[Any, float]:

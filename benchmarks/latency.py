@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from zoo import HERE, Record
 
 import secateur as sc
-from secateur.models.latency import measure
-from secateur.models.slim import slim
-from secateur.models.subnetwork import Subnetwork, strongest
+from secateur.models.subnetwork import Subnetwork, top_channels
+from secateur.models.surgery.slim import slim
+from secateur.models.timing.latency import measure
 
 NETS = ["resnet20", "resnet56", "mobilenetv2"]
 SUBNETWORKS, WARM_UP, TARGET = 20, 5, 0.15
@@ -40,8 +40,8 @@ def random_subnetworks(net: sc.Supernet, seed: int = 1) -> list[Subnetwork]:
     found = []
     for share in rng.random(SUBNETWORKS):
         shares = np.clip(share + rng.uniform(-0.3, 0.3, len(space.dense)), 0, 1)
-        widths = space.floor(space.least + shares * (space.dense - space.least))
-        found.append(strongest([rng.random(group.width) for group in net.groups], widths))
+        widths = space.round_down(space.min_widths + shares * (space.dense - space.min_widths))
+        found.append(top_channels([rng.random(group.width) for group in net.groups], widths))
     return found
 
 

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from workers import noise
 
 import secateur as sc
-from secateur.distil import blockwise_of, kddp_of
-from secateur.models.memory import keep_freed
-from secateur.models.slim import slim
-from secateur.transfer.finetune import Recipe, Step, finetune
-from secateur.transfer.objectives import Distillation, Objective, hinton, online
-from secateur.transfer.pdd import pdd
+from secateur.allocator import keep_freed
+from secateur.models.surgery.slim import slim
+from secateur.transfer.joint.pdd import pdd_learner
+from secateur.transfer.joint.train import blockwise_learner_for, kddp_learner_for
+from secateur.transfer.objectives.base import Distillation, Objective, kd_loss, online_teacher
+from secateur.transfer.training.train import Recipe, Step, train
 
 RESULTS = Path(__file__).parent / "results"
 NETS = ("resnet20", "vgg11_bn", "mobilenetv2")
@@ -44,17 +44,17 @@ def made(name: str) -> dict[str, tuple[nn.Module, Objective, Price]]:
     net = sc.Supernet.of(sc.constructor(name, 10)().eval(), torch.zeros(1, 3, 32, 32))
     split, recipe = noise(1000), Recipe()
     learners = {
-        "pdd": pdd(net, net.model),
-        "kddp": kddp_of(net, None, split, recipe, None, "hidden"),
-        "blockwise": blockwise_of(net, None, split, recipe, None, {}, "flops", "together"),
+        "pdd": pdd_learner(net, net.model),
+        "kddp": kddp_learner_for(net, None, split, recipe, None, "hidden"),
+        "blockwise": blockwise_learner_for(net, None, split, recipe, None, {}, "flops", "together"),
     }
-    plain = slim(net, net.dense), Distillation(online(net.model), hinton, 0.1), None
-    return {"kd": plain, **{name: (each.model, each.objective, each.price) for name, each in learners.items()}}
+    plain = slim(net, net.dense), Distillation(online_teacher(net.model), kd_loss, 0.1), None
+    return {"kd": plain, **{name: (each.model, each.objective, each.weight_penalty) for name, each in learners.items()}}
 
 
 def steps_of(model: nn.Module, objective: Objective, price: Price) -> Iterator[Step]:
     """Training without an end in sight."""
-    return finetune(model, None, noise(1000), objective, Recipe(epochs=1000), price=price)
+    return train(model, None, noise(1000), objective, Recipe(epochs=1000), weight_penalty=price)
 
 
 def timed(name: str, count: int) -> dict[str, dict[str, float]]:

@@ -13,9 +13,9 @@ from pathlib import Path
 from conditions import conditions
 from tuned import Tuning, known, opened, supernet, tunings
 
-from secateur.models.subnetwork import strongest
+from secateur.models.subnetwork import top_channels
 from secateur.search.allocation import error_per_mac
-from secateur.search.obs import eliminations, fisher
+from secateur.search.importance.second_order import eliminations, fisher
 
 RESULTS = Path(__file__).parent / "results"
 NET = ("resnet20", "all")
@@ -35,7 +35,7 @@ def main() -> None:
     net = supernet(*NET, asked.cifar)
     gone = eliminations(net, known(*NET, asked.cifar), fisher(net, opened(asked.cifar).holdout))
     widths = error_per_mac(net.space, net.budget("50%"), [each.curve for each in gone])
-    kept = strongest([each.scores for each in gone], widths).to_json()
+    kept = top_channels([each.scores for each in gone], widths).to_json()
     jobs = [
         Tuning(*NET, kept, start, rate, asked.epochs, seed=0, images=asked.images, test=False)
         for start in asked.starts

@@ -18,11 +18,11 @@ from torch import nn
 from trained import trained
 
 import secateur as sc
-from secateur.data import Data
-from secateur.models.architecture import architecture_of
+from secateur.data.dataset import Data
+from secateur.models.compensation.gram import grams
+from secateur.models.compensation.sequential import refit_sequentially
 from secateur.models.evaluate import evaluate, recalibrate
-from secateur.models.gram import grams
-from secateur.models.sequence import compensated_in_sequence
+from secateur.models.files.architecture import architecture_of
 
 HERE = Path(__file__).parent
 METHODS = ("ce", "ckt")
@@ -48,7 +48,7 @@ def job(name: str, data: Data, trials: int, epochs: int, seed: int, freeze: list
     with TemporaryDirectory() as folder:
         found = sc.find(net, data, "50%", trials=trials, seed=seed, storage=folder, progress=progress)
         searched = time.perf_counter() - start
-        pruned = compensated_in_sequence(net, found.best(), grams(net, data.train), data.train)
+        pruned = refit_sequentially(net, found.best(), grams(net, data.train), data.train)
         recalibrate(pruned, data.train)
         arms = {"dense": figures(net.model, data, 0.0), "pruned": figures(pruned, data, searched)}
         gates: list[float] = []

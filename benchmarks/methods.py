@@ -30,20 +30,20 @@ from trained import WEIGHTS, trained
 from tuned import finished, keep
 
 import secateur as sc
-from secateur.data import Data
-from secateur.models import budget
-from secateur.models.architecture import architecture_of
+from secateur.allocator import keep_freed
+from secateur.data.dataset import Data
+from secateur.models.compensation.gram import grams
+from secateur.models.compensation.sequential import refit_sequentially
+from secateur.models.costs import budget
 from secateur.models.evaluate import evaluate, recalibrate_as_trained
-from secateur.models.gram import grams
-from secateur.models.memory import keep_freed
+from secateur.models.files.architecture import architecture_of
 from secateur.models.precision import in_bfloat16
-from secateur.models.sequence import compensated_in_sequence
-from secateur.models.slim import slim
-from secateur.models.subnetwork import Subnetwork, strongest
-from secateur.search.filters import l1
-from secateur.transfer.finetune import Recipe, finetune
-from secateur.transfer.objectives import CrossEntropy, Distillation, Objective, hinton, online
-from secateur.transfer.pdd import OWN, told
+from secateur.models.subnetwork import Subnetwork, top_channels
+from secateur.models.surgery.slim import slim
+from secateur.search.importance.magnitude import l1
+from secateur.transfer.joint.pdd import OWN, pdd_kd_loss
+from secateur.transfer.objectives.base import CrossEntropy, Distillation, Objective, kd_loss, online_teacher
+from secateur.transfer.training.train import Recipe, train
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = {"resnet20": 16, "vgg11_bn": 32, "mobilenetv2": 16}
@@ -104,8 +104,8 @@ class Class:
     @property
     def uniform(self) -> Subnetwork:
         """Half of the MACs at uniform widths, by L1."""
-        widths = budget.uniform(self.net.space, self.net.budget("50%"))
-        return strongest(l1(self.net, self.data.holdout), widths)
+        widths = budget.uniform_widths(self.net.space, self.net.budget("50%"))
+        return top_channels(l1(self.net, self.data.holdout), widths)
 
 
 Arm: TypeAlias = Callable[[Class, Path], tuple[nn.Module, Subnetwork]]
@@ -114,7 +114,7 @@ Arm: TypeAlias = Callable[[Class, Path], tuple[nn.Module, Subnetwork]]
 def trained_by(room: Class, model: nn.Module, objective: Objective, epochs: int) -> nn.Module:
     """So many epochs, in place, and batch norm recalibrated."""
     recipe = Recipe(epochs, seed=room.job.seed, bfloat16=in_bfloat16("auto", room.net))
-    for _ in finetune(model, None, room.data.train, objective, recipe):
+    for _ in train(model, None, room.data.train, objective, recipe):
         pass
     recalibrate_as_trained(model, room.data.train)
     return model.eval()
@@ -122,7 +122,7 @@ def trained_by(room: Class, model: nn.Module, objective: Objective, epochs: int)
 
 def distillation(room: Class) -> Objective:
     """Plain, under the teacher."""
-    return Distillation(online(room.teacher or room.net.model), hinton, 0.1)
+    return Distillation(online_teacher(room.teacher or room.net.model), kd_loss, 0.1)
 
 
 def distilled(room: Class, subnetwork: Subnetwork) -> tuple[nn.Module, Subnetwork]:
@@ -143,7 +143,7 @@ def uniform(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
 def of(room: Class, path: Path, arm: str, net: sc.Supernet | None = None) -> Subnetwork:
     """The widths that another arm came to; the filters are those that L1 says, of ``net``."""
     found = finished(path)[key(replace(room.job, arm=arm))]["widths"]
-    return strongest(l1(net or room.net, room.data.holdout), np.array(found))
+    return top_channels(l1(net or room.net, room.data.holdout), np.array(found))
 
 
 def size(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
@@ -165,7 +165,7 @@ def labels(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
 def after(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     """Pruning after distillation: PDD without its masks, its widths by L1 half way, and labels, as PDD ends."""
     half, student = room.job.epochs // 2, slim(room.net, room.net.dense)
-    objective = Distillation(online(room.teacher or room.net.model), told, OWN)
+    objective = Distillation(online_teacher(room.teacher or room.net.model), pdd_kd_loss, OWN)
     net = replace(room.net, model=trained_by(room, student, objective, half))
     found = of(room, path, "pdd", net)
     return trained_by(room, slim(net, found), CrossEntropy(), room.job.epochs - half), found
@@ -192,7 +192,7 @@ def inherited(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
 def compensated(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     """The same from weights compensated in sequence."""
     best, train = room.found.best(), room.data.train
-    return tuned(room, best, start=compensated_in_sequence(room.net, best, grams(room.net, train), train))
+    return tuned(room, best, start=refit_sequentially(room.net, best, grams(room.net, train), train))
 
 
 def kdft(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
@@ -254,9 +254,9 @@ def digits(net: str, seed: int) -> tuple[sc.Supernet, Data]:
     data = sc.open_data("digits", (3, SIZES[net], SIZES[net]))
     torch.manual_seed(seed)
     model = sc.constructor(net, 10)()
-    for _ in finetune(model, None, data.train, CrossEntropy(), Recipe(epochs=12, batch=64, warmup=1, seed=seed)):
+    for _ in train(model, None, data.train, CrossEntropy(), Recipe(epochs=12, batch=64, warmup=1, seed=seed)):
         pass
-    return sc.Supernet.of(model.eval(), data.example), data.suited(model)
+    return sc.Supernet.of(model.eval(), data.example), data.in_memory_format_of(model)
 
 
 @lru_cache(maxsize=1)
@@ -264,7 +264,7 @@ def cifar(folder: str, net: str, start: str, seed: int) -> tuple[sc.Supernet, Da
     """The student, trained or anew, and a trained ResNet-56."""
     data = sc.open_data(f"imagefolder:{folder}")
     teacher = trained("resnet56", data, WEIGHTS).model
-    data = data.suited(teacher)
+    data = data.in_memory_format_of(teacher)
     if start == "trained":
         return trained(net, data, WEIGHTS), data, teacher
     torch.manual_seed(seed)

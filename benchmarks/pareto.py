@@ -21,12 +21,12 @@ from conditions import conditions
 from trained import WEIGHTS, trained
 
 import secateur as sc
-from secateur.ask import Ask
-from secateur.models.gram import grams
+from secateur.models.compensation.gram import grams
 from secateur.pipeline import best_under
-from secateur.search.interim import Interim, Records, front, hypervolume
-from secateur.search.widths import SAMPLE
-from secateur.stages import run
+from secateur.rundir.config import RunConfig
+from secateur.search.coarse_to_fine import SAMPLE
+from secateur.search.records import Interim, Records, hypervolume, pareto_front
+from secateur.stages.run import run
 
 RESULTS = Path(__file__).parent / "results"
 RANGE, POINT = "25%..80%", "50%"
@@ -51,13 +51,13 @@ def main() -> None:
     folder, weights = asked.work / asked.net, WEIGHTS / f"{asked.net}-cifar10-jpeg.safetensors"
     data = f"imagefolder:{asked.cifar}"
     start = time.perf_counter()
-    run(Ask(asked.net, data=data, weights=str(weights), flops=RANGE, trials=asked.trials), folder, until="search")
+    run(RunConfig(asked.net, data=data, weights=str(weights), flops=RANGE, trials=asked.trials), folder, until="search")
     seconds = time.perf_counter() - start
     images = sc.open_data(data)
     net = trained(asked.net, images)
     records = Records(net, images.holdout, folder / "bank" / "records.jsonl", grams(net, images.train))
     whole = [each for each in records.all if each.n == SAMPLE]
-    points = front(whole)
+    points = pareto_front(whole)
     best = best_under(net, points, POINT)
     again = records.evaluate(best.subnetwork, best.source, len(images.holdout))
     result = {
@@ -67,8 +67,8 @@ def main() -> None:
         "trials": asked.trials,
         "evaluations": len(records.all),
         "seconds": round(seconds, 1),
-        "front": [each.about() for each in points],
-        f"point_at_{POINT}": again.about(),
+        "front": [each.to_dict() for each in points],
+        f"point_at_{POINT}": again.to_dict(),
         "hypervolume": growth(net, whole),
     }
     (asked.out / "pareto.json").write_text(json.dumps(result, indent=1) + "\n")

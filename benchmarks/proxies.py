@@ -29,18 +29,18 @@ from torch import Tensor, nn
 from tuned import Tuning, known, opened, supernet, tunings
 
 import secateur as sc
-from secateur.data import Data
-from secateur.models.atoms import FloatArray
-from secateur.models.batches import Split
-from secateur.models.budget import fit
-from secateur.models.compensate import compensated
+from secateur.data.dataset import Data
+from secateur.models.compensation.ridge import refit
+from secateur.models.costs.budget import fit_to_budget
 from secateur.models.evaluate import batch_statistics, outputs, recalibrate
-from secateur.models.slim import slim
-from secateur.models.subnetwork import Subnetwork, strongest
-from secateur.models.trace import evaluating
+from secateur.models.split import Split
+from secateur.models.subnetwork import Subnetwork, top_channels
+from secateur.models.surgery.slim import slim
+from secateur.models.tracing.atoms import FloatArray
+from secateur.models.tracing.trace import evaluating
 from secateur.search.coarse import pool
-from secateur.search.importance import Scores, l1, taylor
-from secateur.search.obs import eliminations, fisher
+from secateur.search.importance.registry import Scores, l1, taylor
+from secateur.search.importance.second_order import eliminations, fisher
 
 RESULTS = Path(__file__).parent / "results"
 NET = ("resnet20", "all")
@@ -63,8 +63,8 @@ def candidates(net: sc.Supernet, scores: dict[str, Scores], curves: dict[str, li
     found = list(dict.fromkeys(c.subnetwork for c in pool(net.space, scores, [budget], curves)))[:COUNT]
     orders = list(scores.values())
     while len(found) < COUNT:
-        widths = fit(net.space, budget, net.space.dense * random.uniform(0.2, 1.0, len(net.groups)))
-        found.append(strongest(orders[len(found) % len(orders)], widths))
+        widths = fit_to_budget(net.space, budget, net.space.dense * random.uniform(0.2, 1.0, len(net.groups)))
+        found.append(top_channels(orders[len(found) % len(orders)], widths))
     return found
 
 
@@ -101,7 +101,7 @@ def measured(
     """Every proxy of every subnetwork, by "of what, batch norm, images, name". Shape: (24,) each"""
     rows, labels = dict[str, list[Tensor]](), torch.empty(0)
     for each in [net.dense, *found]:
-        for form, model in (("raw", slim(net, each)), ("compensated", compensated(net, each, known(*NET, cifar)))):
+        for form, model in (("raw", slim(net, each)), ("compensated", refit(net, each, known(*NET, cifar)))):
             for norm, logits, labels in both_norms(model, opened(cifar), max(samples)):  # noqa: B007  # the same of every model
                 rows.setdefault(f"{form}, {norm}", []).append(logits)
     table = {f"no data pass, {name}": np.array(values) for name, values in free.items()}

@@ -31,17 +31,17 @@ from trained import trained
 from tuned import opened
 
 import secateur as sc
-from secateur.data import Data
-from secateur.models.architecture import architecture
-from secateur.models.archive import shares
-from secateur.models.atoms import IntArray
-from secateur.models.budget import fit
-from secateur.models.gram import Gram, grams
+from secateur.data.dataset import Data
+from secateur.models.compensation.gram import Gram, grams
+from secateur.models.costs.budget import fit_to_budget
+from secateur.models.files.architecture import architecture
+from secateur.models.files.library import keep_shares
+from secateur.models.tracing.atoms import IntArray
 from secateur.search.coarse import pool
-from secateur.search.importance import Scores
-from secateur.search.interim import Interim, Records
-from secateur.search.refine import Options, refine
-from secateur.search.widths import SAMPLE, _importance
+from secateur.search.coarse_to_fine import SAMPLE, _importance
+from secateur.search.importance.registry import Scores
+from secateur.search.records import Interim, Records
+from secateur.search.refine import StudyOptions, refine
 
 RESULTS = Path(__file__).parent / "results"
 BUDGET = "50%"
@@ -70,27 +70,27 @@ class Place:
         scores, curves = _importance(records)
         given = pool(net.space, scores, [net.budget(BUDGET)], curves)
         found = [records.evaluate(each.subnetwork, each.source, SAMPLE) for each in given]
-        best, _ = min(zip(given, found, strict=True), key=lambda pair: pair[1].finite)
+        best, _ = min(zip(given, found, strict=True), key=lambda pair: pair[1].sort_loss)
         return cls(net, data, known, (dense, *found), scores[best.score])
 
     def searched(self, trials: int, seed: int, before: Sequence[Interim], starts: Sequence[IntArray]) -> list[Interim]:
         """All evaluations of an arm that knows some and goes on from these widths, in order, less the dense one."""
         records = Records(self.net, self.data.holdout, None, self.known)
         for interim in (self.coarse[0], *before):
-            records.learn(interim)
-        list(refine(records, self.scores, starts, self.net.span(BUDGET), Options(trials, SAMPLE, seed)))
+            records.add(interim)
+        list(refine(records, self.scores, starts, self.net.span(BUDGET), StudyOptions(trials, SAMPLE, seed)))
         return records.all[1:]
 
     def fitted(self, wish: object) -> IntArray:
         """Shares of the groups at the budget. Shape: (G,) → (G,)"""
-        return fit(self.net.space, self.net.budget(BUDGET), np.asarray(wish) * self.net.space.dense)
+        return fit_to_budget(self.net.space, self.net.budget(BUDGET), np.asarray(wish) * self.net.space.dense)
 
 
 def arms(place: Place, donor: dict[str, object], trials: int, seed: int) -> dict[str, list[Interim]]:
     """The evaluations of each arm."""
     proposed = place.coarse[1:]
     widths = [each.subnetwork.widths for each in proposed]
-    reused, uniform = place.fitted(shares(donor, place.net)), place.fitted(np.ones(len(place.net.groups)))
+    reused, uniform = place.fitted(keep_shares(donor, place.net)), place.fitted(np.ones(len(place.net.groups)))
     plans = {
         "cold": (proposed, widths),
         "uniform": ((), [uniform]),
@@ -102,7 +102,7 @@ def arms(place: Place, donor: dict[str, object], trials: int, seed: int) -> dict
 
 def row(interims: Sequence[Interim], target: float) -> dict[str, object]:
     """How low an arm came, and after how many evaluations it met the target."""
-    losses = [each.finite if each.n == SAMPLE else float("inf") for each in interims]
+    losses = [each.sort_loss if each.n == SAMPLE else float("inf") for each in interims]
     reached = next((n for n, best in enumerate(accumulate(losses, min), 1) if best <= target), None)
     figures = {"best": round(min(losses), 4), "first": round(losses[0], 4), "evaluations": len(losses)}
     stopped = sum(each.n < SAMPLE for each in interims)
@@ -123,11 +123,11 @@ def main() -> None:
     small = Place.of("resnet20", data)
     widths = [each.subnetwork.widths for each in small.coarse[1:]]
     found = small.searched(asked.trials, asked.seed, small.coarse[1:], widths)
-    best = min((each for each in found if each.n == SAMPLE), key=lambda each: each.finite)
+    best = min((each for each in found if each.n == SAMPLE), key=lambda each: each.sort_loss)
     donor = {"evaluations": len(found), "loss": best.loss, "cpu_seconds": round(time.process_time() - began)}
     print(f"donor: {donor}", flush=True)
     done = arms(Place.of("resnet56", data), architecture(small.net, best.subnetwork), asked.trials, asked.seed)
-    target = min(each.finite for each in done["cold"] if each.n == SAMPLE)
+    target = min(each.sort_loss for each in done["cold"] if each.n == SAMPLE)
     rows = {name: row(interims, target) for name, interims in done.items()}
     for name, each in rows.items():
         print(f"{name:8}", {key: value for key, value in each.items() if key != "losses"}, flush=True)

@@ -18,18 +18,18 @@ from conditions import conditions
 from trained import trained
 
 import secateur as sc
-from secateur.data import Data
-from secateur.models.subnetwork import strongest
-from secateur.search.coarse import RULES
-from secateur.search.importance import SCORES, Importance, random
-from secateur.search.interim import Records
+from secateur.data.dataset import Data
+from secateur.models.subnetwork import top_channels
+from secateur.search.coarse import ALLOCATION_RULES
+from secateur.search.importance.registry import SCORES, Importance, random_scores
+from secateur.search.records import Records
 
 HERE = Path(__file__).parent
 IMAGES = 1000
 ARMS: dict[str, Importance] = {
     **SCORES,
-    "random, seed 1": partial(random, seed=1),
-    "random, seed 2": partial(random, seed=2),
+    "random, seed 1": partial(random_scores, seed=1),
+    "random, seed 2": partial(random_scores, seed=2),
 }
 
 
@@ -39,8 +39,8 @@ def score_of(net: sc.Supernet, name: str, data: Data) -> list[dict[str, object]]
     scores = ARMS[name](net, data.holdout)
     seconds = time.perf_counter() - start
     records, budget, rows = Records(net, data.holdout), net.budget("50%"), list[dict[str, object]]()
-    for rule_name, rule in RULES.items():
-        interim = records.evaluate(strongest(scores, rule(net.space, budget, scores)), name, IMAGES)
+    for rule_name, rule in ALLOCATION_RULES.items():
+        interim = records.evaluate(top_channels(scores, rule(net.space, budget, scores)), name, IMAGES)
         figures = {"accuracy": interim.accuracy, "loss": round(interim.loss, 4), "n": interim.n, "macs": interim.macs}
         rows.append({"score": name, "rule": rule_name, **figures, "seconds": round(seconds, 2)})
         print(f"{name:16} {rule_name:10} {interim.accuracy:.1%} {interim.loss:.4f} {seconds:.1f} s", flush=True)

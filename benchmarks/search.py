@@ -38,26 +38,27 @@ from scipy.stats import spearmanr  # type: ignore[import-untyped]
 from trained import trained
 
 import secateur as sc
-from secateur.data import Data
-from secateur.models.atoms import IntArray
-from secateur.models.budget import filled, fit
-from secateur.models.gram import Gram, grams
-from secateur.models.memory import keep_freed
+from secateur.allocator import keep_freed
+from secateur.data.dataset import Data
+from secateur.models.compensation.gram import Gram, grams
+from secateur.models.costs.budget import fills_budget, fit_to_budget
+from secateur.models.costs.budget_range import BudgetRange
 from secateur.models.precision import in_bfloat16
-from secateur.models.slim import slim
-from secateur.models.span import Span
-from secateur.models.subnetwork import Subnetwork, strongest
-from secateur.pipeline import silent
+from secateur.models.subnetwork import Subnetwork, top_channels
+from secateur.models.surgery.slim import slim
+from secateur.models.tracing.atoms import IntArray
+from secateur.progress import silent
 from secateur.search.allocation import uniform
+from secateur.search.coarse_to_fine import FINALISTS, SAMPLE, SearchPlan, search_widths
+from secateur.search.early_stopping import LOOK, extrapolated_loss, significantly_worse
 from secateur.search.greedy import GreedyOptions, greedy
-from secateur.search.importance import Scores, taylor
-from secateur.search.interim import Interim, Records
-from secateur.search.obs import eliminations, fisher
-from secateur.search.refine import SAMPLERS, Options, Sampler, fine, refine
-from secateur.search.stopping import LOOK, expected, hopeless
-from secateur.search.widths import FINALISTS, SAMPLE, Plan, search_widths
-from secateur.transfer.finetune import Recipe, finetune
-from secateur.transfer.objectives import CrossEntropy
+from secateur.search.importance.registry import Scores, taylor
+from secateur.search.importance.second_order import eliminations, fisher
+from secateur.search.records import Interim, Records
+from secateur.search.refine import SAMPLERS, Sampler, StudyOptions, refine
+from secateur.search.refine import fine_search as fine
+from secateur.transfer.objectives.base import CrossEntropy
+from secateur.transfer.training.train import Recipe, train
 
 RESULTS = Path(__file__).parent / "results"
 ARMS = ("tpe", "cold", "random", "uniform", "greedy", "raw", "whole", "wished", "gp")
@@ -101,9 +102,13 @@ class Whole(Timed):
         seen, likely = [], []
         for interim, rival in self.pairs:
             looks = range(LOOK, interim.n, LOOK)
-            seen.append(next((n for n in looks if hopeless(interim.each[:n], rival.each)), interim.n))
+            seen.append(
+                next((n for n in looks if significantly_worse(interim.image_losses[:n], rival.image_losses)), interim.n)
+            )
             stopped = seen[-1] < interim.n
-            likely.append(expected(interim.each[: seen[-1]], rival.each) if stopped else interim.loss)
+            likely.append(
+                extrapolated_loss(interim.image_losses[: seen[-1]], rival.image_losses) if stopped else interim.loss
+            )
         true = [interim.loss for interim, _ in self.pairs]
         early = [(pair, n) for pair, n in zip(self.pairs, seen, strict=True) if n < pair[0].n]
         return {
@@ -125,9 +130,9 @@ class Bench:
 
     def __init__(self, name: str, data: Data) -> None:
         self.net = trained(name, data)
-        self.data = data.suited(self.net.model)
+        self.data = data.in_memory_format_of(self.net.model)
         limit = self.net.budget("50%")
-        self.span = Span(limit, limit)
+        self.span = BudgetRange(limit, limit)
 
     def known(self) -> tuple[dict[str, Gram], Scores]:
         """Grams and the order of elimination."""
@@ -140,7 +145,7 @@ class Bench:
         records = kind(self.net, self.data.holdout, grams=grams(self.net, self.data.train) if compensate else None)
         records.start = start
         with TemporaryDirectory() as folder:
-            search_widths(records, Plan(self.span, trials, word, seed=seed), Path(folder), silent)
+            search_widths(records, SearchPlan(self.span, trials, word, seed=seed), Path(folder), silent)
         return records
 
     def sampled(self, sampler: Sampler, seed: int, evaluations: int) -> Timed:
@@ -150,7 +155,7 @@ class Bench:
         records = Timed(self.net, self.data.holdout, grams=known)
         records.start = start
         starts = [uniform(self.net.space, self.span.low, scores)]
-        options = Options(evaluations - 1, SAMPLE, seed, sampler=sampler)
+        options = StudyOptions(evaluations - 1, SAMPLE, seed, sampler=sampler)
         with patch.object(fine, "WINDOW", 1.0), patch.object(fine, "MOVED", len(self.net.groups)):
             list(refine(records, scores, starts, self.span, options))
         return records
@@ -159,7 +164,7 @@ class Bench:
         """The product's search, its sampler taught what it wished for."""
 
         def evaluated(scores: Scores, wish: IntArray) -> Subnetwork:
-            return strongest(scores, fit(self.net.space, self.span.low, wish))
+            return top_channels(scores, fit_to_budget(self.net.space, self.span.low, wish))
 
         as_it_is = patch.object(fine, "fit", lambda space, budget, wish: np.asarray(wish, np.int64))
         with as_it_is, patch.object(fine, "strongest", evaluated):
@@ -177,24 +182,24 @@ class Bench:
     def result(self, records: Timed) -> dict[str, Any]:
         """An arm's curve and winner; the winner is always scored compensated."""
         at = [(when, i) for when, i in records.log if i.n == SAMPLE and self.met(i)]
-        best = sorted((i for _, i in at), key=lambda i: i.finite)[:FINALISTS]
+        best = sorted((i for _, i in at), key=lambda i: i.sort_loss)[:FINALISTS]
         whole = [i for i in records.all if i.n == len(self.data.holdout)]
-        best += sorted((i for i in whole if self.met(i)), key=lambda i: i.finite)[:FINALISTS]
+        best += sorted((i for i in whole if self.met(i)), key=lambda i: i.sort_loss)[:FINALISTS]
         judge = Timed(self.net, self.data.holdout, grams=records.grams or grams(self.net, self.data.train))
         again = [judge.evaluate(i.subnetwork, i.source, len(self.data.holdout)) for i in best]
-        winner = min(again, key=lambda i: i.finite)
+        winner = min(again, key=lambda i: i.sort_loss)
         numbers = [i.subnetwork for _, i in records.log]
         starts = [i for _, i in at if i.source != "refine"]
-        start = min(starts, key=lambda i: i.finite)
+        start = min(starts, key=lambda i: i.sort_loss)
         return {
             "evaluations": len(records.log),
             "stopped": sum(i.n < SAMPLE for _, i in records.log),
             "images": sum(i.n for i in records.all),
             "whole": len(whole),
             "seconds": round(records.log[-1][0], 1),
-            "winner": winner.about(),
+            "winner": winner.to_dict(),
             "winner_number": numbers.index(winner.subnetwork),
-            "start": judge.evaluate(start.subnetwork, start.source, len(self.data.holdout)).about(),
+            "start": judge.evaluate(start.subnetwork, start.source, len(self.data.holdout)).to_dict(),
             "widths": winner.subnetwork.widths.tolist(),
             "curve": [[round(when, 1), i.loss if i.n == SAMPLE and self.met(i) else None] for when, i in records.log],
             "kept": winner.subnetwork.to_json(),
@@ -203,12 +208,12 @@ class Bench:
 
     def met(self, interim: Interim) -> bool:
         """Whether it is a subnetwork at the budget, and not on the way there."""
-        return filled(self.net.space, self.span.low, interim.subnetwork.widths)
+        return fills_budget(self.net.space, self.span.low, interim.subnetwork.widths)
 
     def epoch(self, kept: str) -> float:
         """Seconds of one epoch of fine-tuning."""
         model, recipe = slim(self.net, Subnetwork.from_json(kept)), Recipe(1, bfloat16=in_bfloat16("auto", self.net))
-        *_, last = finetune(model, self.net.head, self.data.train, CrossEntropy(), recipe)
+        *_, last = train(model, self.net.head, self.data.train, CrossEntropy(), recipe)
         return last.seconds
 
     def arm(self, name: str, seed: int, trials: int, evaluations: int) -> dict[str, Any]:

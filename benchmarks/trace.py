@@ -32,11 +32,11 @@ from zoo import HERE, Record, timed
 from zoo_nets import build
 
 import secateur as sc
-from secateur.models.copied import copied
-from secateur.models.memory import keep_freed
-from secateur.models.shapes import Shapes
-from secateur.models.slim import slim
-from secateur.models.subnetwork import Subnetwork, strongest
+from secateur.allocator import keep_freed
+from secateur.models.subnetwork import Subnetwork, top_channels
+from secateur.models.surgery.fast_copy import copied
+from secateur.models.surgery.slim import slim
+from secateur.models.tracing.meta import MetaShapes
 
 NETS = ["resnet50", "densenet121", "mobilenet_v3_large", "inception_v3"]
 PIXELS = 224
@@ -48,7 +48,7 @@ def halves(net: sc.Supernet) -> Subnetwork:
     """Half of the channels of every group, any of them."""
     rng = np.random.default_rng(0)
     widths = np.array([max(1, group.width // 2) for group in net.groups])
-    return strongest([rng.random(group.width) for group in net.groups], widths)
+    return top_channels([rng.random(group.width) for group in net.groups], widths)
 
 
 def ours(model: nn.Module, example: Tensor, check: bool) -> nn.Module:
@@ -75,7 +75,7 @@ def theirs(model: nn.Module, example: Tensor, classifier: nn.Module) -> nn.Modul
 
 def floor(model: nn.Module, example: Tensor, narrow: nn.Module) -> nn.Module:
     """The least that must happen; ``model`` is without storage, ``narrow`` has half the widths."""
-    with torch.no_grad(), Shapes():  # type: ignore[no-untyped-call]
+    with torch.no_grad(), MetaShapes():  # type: ignore[no-untyped-call]
         model(example.to("meta"))
     return copied(narrow, {})
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import secateur as sc
-from secateur.data import Data
+from secateur.data.dataset import Data
 
 WEIGHTS = Path(__file__).parent.parent.parent / "shared" / "weights"  # beside this project
 FROZEN = {"all": [], "inner": ["conv1", "layer2.0.conv2", "layer3.0.conv2"]}  # inner: residual stages stay whole

@@ -38,22 +38,22 @@ from trained import trained
 from tuned import each_once, figures, finished, opened, part
 
 import secateur as sc
-from secateur.data import Data
-from secateur.methods import BANKED, METHODS, Lesson, embedding_width
-from secateur.models import budget
+from secateur.allocator import keep_freed
+from secateur.data.dataset import Data
+from secateur.models.compensation.gram import Gram, grams
+from secateur.models.compensation.halfway import initial_student
+from secateur.models.compensation.sequential import refit_sequentially
+from secateur.models.costs import budget
 from secateur.models.evaluate import evaluate, recalibrate_as_trained
-from secateur.models.gram import Gram, grams
-from secateur.models.halfway import halfway
-from secateur.models.memory import keep_freed
-from secateur.models.sequence import compensated_in_sequence
-from secateur.models.slim import slim
-from secateur.models.subnetwork import Subnetwork, strongest
-from secateur.search.filters import l1
-from secateur.search.interim import Interim, Records
-from secateur.transfer.bank import PLAN, MemoryBank, Teacher, choose_teachers, open_bank
-from secateur.transfer.finetune import Recipe, Step, finetune
-from secateur.transfer.objectives import ContrastiveTransfer, CrossEntropy, Objective, drawn
-from secateur.transfer.record import Extent, record
+from secateur.models.subnetwork import Subnetwork, top_channels
+from secateur.models.surgery.slim import slim
+from secateur.search.importance.magnitude import l1
+from secateur.search.records import Interim, Records
+from secateur.transfer.bank.bank import MANIFEST, MemoryBank, Teacher, choose_teachers, open_bank
+from secateur.transfer.bank.fill import BankConfig, fill_bank
+from secateur.transfer.methods import BANKED, METHODS, MethodContext, embedding_width
+from secateur.transfer.objectives.base import ContrastiveTransfer, CrossEntropy, Objective, random_bank_negatives
+from secateur.transfer.training.train import Recipe, Step, train
 
 RESULTS = Path(__file__).parent / "results"
 NET, BUDGET, SAMPLE, KEPT = "resnet20", "50%", 1000, 3
@@ -62,7 +62,7 @@ ROUNDS = 25  # of steps that are timed
 STARTS = {"raw": "inherited", "sequence": "compensated", "half": "half compensated"}
 SCHEDULES = (1, 2, 3, 5, 10)
 PARTS = ("methods", "starts", "clipped", "singles", "ablation", "schedules", "steps", "views")
-PLANS = {"searched": PLAN, "uniform": "uniform.json", "best": "best.json"}
+PLANS = {"searched": MANIFEST, "uniform": "uniform.json", "best": "best.json"}
 
 
 @dataclass(frozen=True)
@@ -90,22 +90,22 @@ REFERENCE = Arm("ce", 10, student="uniform", start="raw")  # whose holdout accur
 PACED = [Arm(method, 3, views=3) for method in BANKED] + [Arm(m, 3) for m in ("ce", "kd", "dkd", "ce, two views")]
 
 
-def twice(lesson: Lesson) -> Objective:
+def twice(lesson: MethodContext) -> Objective:
     """Cross-entropy on two views: the control of what sees two."""
     return CrossEntropy(2)
 
 
-def bent(lesson: Lesson, **changes: Any) -> Objective:
+def bent(lesson: MethodContext, **changes: Any) -> Objective:
     """CKT with some of its parts changed."""
-    return ContrastiveTransfer(lesson.bank, lesson.data.train.labels, lesson.width, seed=lesson.seed, **changes)
+    return ContrastiveTransfer(lesson.bank, lesson.labels, lesson.width, seed=lesson.seed, **changes)
 
 
 PUBLISHED: dict[str, Any] = {"own": 1.0, "pull": 1.0, "contrast": 0.5, "power": 1, "views": 2}
-ARMS: dict[str, Callable[[Lesson], Objective]] = {
+ARMS: dict[str, Callable[[MethodContext], Objective]] = {
     **METHODS,
     "ce, two views": twice,
     "ckt, two views": partial(bent, views=2),
-    "ckt, random negatives": partial(bent, choose=drawn),
+    "ckt, random negatives": partial(bent, choose=random_bank_negatives),
     "ckt, weighed as published": partial(bent, **PUBLISHED),
 }
 
@@ -118,7 +118,7 @@ def given(cifar: str, images: int) -> tuple[Data, sc.Supernet, dict[str, Gram]]:
         train, holdout, test = (part(each, images) for each in (data.train, data.holdout, data.test))
         data = replace(data, train=train, holdout=holdout, test=test)
     net = trained(NET, data)
-    data = data.suited(net.model)
+    data = data.in_memory_format_of(net.model)
     return data, net, grams(net, data.train)
 
 
@@ -133,8 +133,8 @@ def prepare(cifar: str, images: int, folder: Path, trials: int, jobs: Sequence[A
     found = sc.find(net, data, BUDGET, trials=trials, storage=folder)
     if not (folder / "searched.json").exists():
         seconds["search, bank on three views"] = time.perf_counter() - start
-    widths = budget.uniform(net.space, net.budget(BUDGET))
-    uniform = strongest(l1(net, data.holdout), widths)
+    widths = budget.uniform_widths(net.space, net.budget(BUDGET))
+    uniform = top_channels(l1(net, data.holdout), widths)
     (folder / "searched.json").write_text(found.best().to_json())
     (folder / "uniform.json").write_text(uniform.to_json())
     records = Records(net, data.holdout, folder / "bank" / "records.jsonl", known)
@@ -142,24 +142,24 @@ def prepare(cifar: str, images: int, folder: Path, trials: int, jobs: Sequence[A
     records.evaluate(uniform, "uniform", sample)
     interims = [each for each in records.all if each.n == sample]
     searched = choose_teachers(interims, net.dense, found.best())
-    chosen = {"searched": (searched, Extent(max(arm.views for arm in jobs), bfloat16=True))}
+    chosen = {"searched": (searched, BankConfig(max(arm.views for arm in jobs), bfloat16=True))}
     if any(arm.student == "uniform" and arm.method != "ce" for arm in jobs):
         chosen["uniform"] = choose_teachers(interims, net.dense, uniform), chosen["searched"][1]
     if any(arm.choice == "best" for arm in jobs):
-        chosen["best"] = lowest(interims, net.dense, found.best()), Extent(bfloat16=True)
+        chosen["best"] = lowest(interims, net.dense, found.best()), BankConfig(bfloat16=True)
     for name, (teachers, extent) in chosen.items():
-        run = partial(record, net, teachers, known, data.train, data=data.fingerprint)
+        run = partial(fill_bank, net, teachers, known, data.train, data=data.fingerprint)
         for done in run(folder=folder / "bank", extent=extent, plan=PLANS[name]):
             print(f"bank of {name}: {done}", end="\r", flush=True)
     if any(arm.kept for arm in jobs):
-        few = Extent(many=KEPT, kept=KEPT, bfloat16=True)
+        few = BankConfig(many=KEPT, kept=KEPT, bfloat16=True)
         made, start = (folder / "few").exists(), time.perf_counter()
-        list(record(net, searched, known, data.train, folder / "few", data.fingerprint, few))
+        list(fill_bank(net, searched, known, data.train, folder / "few", data.fingerprint, few))
         if not made:
             seconds["bank on no views"] = time.perf_counter() - start
     (folder / SECONDS).write_text(json.dumps(seconds))
     listed = {name: [{"macs": t.macs, "loss": t.loss} for t in each] for name, (each, _) in chosen.items()}
-    return {"winner": found.winner.about(), "teachers": listed, "seconds": seconds}
+    return {"winner": found.winner.to_dict(), "teachers": listed, "seconds": seconds}
 
 
 def lowest(interims: Sequence[Interim], dense: Subnetwork, winner: Subnetwork) -> list[Teacher]:
@@ -186,10 +186,12 @@ def training(arm: Arm, cifar: str, images: int, folder: Path, own: Path) -> tupl
     if arm.start == "raw":
         model = slim(net, subnetwork)
     else:
-        start = halfway if arm.start == "half" else compensated_in_sequence
+        start = initial_student if arm.start == "half" else refit_sequentially
         model = start(net, subnetwork, known, data.train)
-    width = embedding_width(model, net.head, data)
-    objective = ARMS[arm.method](Lesson(net, bank_of(arm, data, folder, own), data, width, arm.seed))
+    width = embedding_width(model, net.head, len(data.classes))
+    objective = ARMS[arm.method](
+        MethodContext(net, bank_of(arm, data, folder, own), data.train.labels, len(data.classes), width, arm.seed)
+    )
     recipe = Recipe(
         arm.epochs,
         learning_rate=arm.learning_rate,
@@ -198,7 +200,7 @@ def training(arm: Arm, cifar: str, images: int, folder: Path, own: Path) -> tupl
         fixed_views=arm.views,
         bfloat16=arm.bfloat16,
     )
-    return model, objective, finetune(model, net.head, data.train, objective, recipe)
+    return model, objective, train(model, net.head, data.train, objective, recipe)
 
 
 def learn(arm: Arm, cifar: str, images: int, folder: Path) -> dict[str, Any]:

@@ -14,16 +14,16 @@ from torch import Tensor
 from trained import FROZEN, trained
 
 import secateur as sc
-from secateur.data import Data
-from secateur.images import Images
+from secateur.allocator import keep_freed
+from secateur.data.dataset import Data
+from secateur.data.images import Images
+from secateur.models.compensation.gram import Gram, grams
+from secateur.models.compensation.sequential import refit_sequentially
 from secateur.models.evaluate import Score, evaluate, recalibrate_as_trained
-from secateur.models.gram import Gram, grams
-from secateur.models.memory import keep_freed
-from secateur.models.sequence import compensated_in_sequence
-from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork
-from secateur.transfer.finetune import Recipe, finetune
-from secateur.transfer.objectives import CrossEntropy
+from secateur.models.surgery.slim import slim
+from secateur.transfer.objectives.base import CrossEntropy
+from secateur.transfer.training.train import Recipe, train
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def tune(job: Tuning, cifar: str) -> dict[str, Any]:
     if job.start == "raw":
         model = slim(net, subnetwork)
     else:
-        model = compensated_in_sequence(net, subnetwork, known(job.net, job.groups, cifar), data.train)
+        model = refit_sequentially(net, subnetwork, known(job.net, job.groups, cifar), data.train)
     recipe = Recipe(epochs=job.epochs, learning_rate=job.learning_rate, seed=job.seed)
-    *_, last = finetune(model, net.head, part(data.train, job.images), CrossEntropy(), recipe)
+    *_, last = train(model, net.head, part(data.train, job.images), CrossEntropy(), recipe)
     recalibrate_as_trained(model, data.train)
     split = "test" if job.test else "holdout"
     return {split: figures(evaluate(model, getattr(data, split))), "seconds": round(last.seconds, 1)}

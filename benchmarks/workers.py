@@ -24,14 +24,14 @@ from conditions import conditions
 from torch import Tensor, nn
 
 import secateur as sc
-from secateur.images import Images
-from secateur.models.memory import keep_freed
-from secateur.models.span import Span
+from secateur.allocator import keep_freed
+from secateur.data.images import Images
+from secateur.models.costs.budget_range import BudgetRange
 from secateur.models.subnetwork import Subnetwork
 from secateur.search.allocation import uniform
-from secateur.search.importance import l1
-from secateur.search.interim import Interim, Records
-from secateur.search.refine import SAMPLERS, Options, refine
+from secateur.search.importance.registry import l1
+from secateur.search.records import Interim, Records
+from secateur.search.refine import SAMPLERS, StudyOptions, refine
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES, GROUPS = 1000, 40
@@ -69,8 +69,8 @@ def searched(records: Records, url: str | None, trials: int, sampler: str) -> li
     net, budget = records.net, records.net.budget("50%")
     scores = l1(net, records.split)
     starts = [uniform(net.space, budget, scores)]
-    options = Options(trials, IMAGES, storage=url, sampler=SAMPLERS[sampler])
-    return [time.perf_counter() for _ in refine(records, scores, starts, Span(budget, budget), options)]
+    options = StudyOptions(trials, IMAGES, storage=url, sampler=SAMPLERS[sampler])
+    return [time.perf_counter() for _ in refine(records, scores, starts, BudgetRange(budget, budget), options)]
 
 
 def worker(url: str, trials: int, ready: "multiprocessing.synchronize.Barrier") -> None:

@@ -39,10 +39,10 @@ from zoo_nets import build, layer_macs, least_size, names, with_peer
 
 import secateur as sc
 from secateur.models.evaluate import batch_statistics
-from secateur.models.reference import reference
-from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork
-from secateur.models.trace import tensors_in
+from secateur.models.surgery.reference import reference
+from secateur.models.surgery.slim import slim
+from secateur.models.tracing.trace import tensors_in
 
 HERE = Path(__file__).parent
 SUBNETWORKS = 3

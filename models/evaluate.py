@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .batches import Split
-from .trace import evaluating
+from .split import Split
+from .tracing.trace import evaluating
 
 BATCH = 500
 CALIBRATION = 4000  # images for running statistics
@@ -87,7 +87,7 @@ def outputs(
         yield model(images.to(device)), labels.to(device), indices
 
 
-def judged(
+def image_losses(
     model: nn.Module, split: Split, limit: int | None = None, batch: int = BATCH
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Of every image the cross-entropy (nats) and whether the network is right, batch by batch. Yields (B,), (B,)"""
@@ -95,10 +95,10 @@ def judged(
         yield F.cross_entropy(logits.float(), labels, reduction="none"), logits.argmax(1) == labels
 
 
-def score(model: nn.Module, split: Split, limit: int | None = None) -> Score:
+def evaluate_as_is(model: nn.Module, split: Split, limit: int | None = None) -> Score:
     """Loss and accuracy in whatever mode the model is in, over the first ``limit`` images of the fixed order."""
     loss, hits, n = 0.0, 0, 0
-    for losses, right in judged(model, split, limit):
+    for losses, right in image_losses(model, split, limit):
         loss += float(losses.double().sum())
         hits += int(right.sum())
         n += len(losses)
@@ -108,7 +108,7 @@ def score(model: nn.Module, split: Split, limit: int | None = None) -> Score:
 def evaluate(model: nn.Module, split: Split, limit: int | None = None) -> Score:
     """Score with the running statistics: what the network does in use."""
     with evaluating(model):
-        return score(model, split, limit)
+        return evaluate_as_is(model, split, limit)
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import SecateurError
+from ..errors import SecateurError
 
 if TYPE_CHECKING:
     from .supernet import Supernet
@@ -41,7 +41,7 @@ def _computes(net: Supernet) -> bool:
 def _runs(net: Supernet) -> bool:
     import torch
 
-    from .trace import evaluating
+    from .tracing.trace import evaluating
 
     try:
         with evaluating(net.model), torch.no_grad(), torch.autocast(net.examples[0].device.type, torch.bfloat16):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .atoms import FloatArray, IntArray
-from .errors import SecateurError
+from ..errors import SecateurError
+from .tracing.atoms import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Subnetwork:
         return np.array([len(channels) for channels in self.kept], np.int64)
 
     @property
-    def mark(self) -> str:
+    def digest(self) -> str:
         """12 hex digits that no other subnetwork has, by any chance that matters."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
 
@@ -49,7 +49,7 @@ class Subnetwork:
         return cls(tuple(tuple(channels) for channels in json.loads(line)))
 
 
-def strongest(scores: Sequence[FloatArray], widths: IntArray) -> Subnetwork:
+def top_channels(scores: Sequence[FloatArray], widths: IntArray) -> Subnetwork:
     """The channels of highest score in each group, so many as its width says; ties by index.
 
     Subnetworks of the same scores are nested. Shape: scores (width of the group,) each, widths (G,)

@@ -9,17 +9,17 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import Tensor, nn
 
-from .atoms import Atoms, IntArray
-from .budget import Budget, Space, Timed
-from .cost import Costs
-from .errors import SecateurError
+from ..errors import SecateurError
+from .costs.budget import Budget, Space, Timed
+from .costs.budget_range import BudgetRange
+from .costs.cost import Costs
+from .costs.profile import Profile, profile
+from .costs.units import parse_range
 from .evaluate import device_of
-from .groups import ChannelGroup, Grouping, grouping
-from .limits import ends
-from .profile import Profile, profile
-from .span import Span
 from .subnetwork import Subnetwork
-from .trace import trace
+from .tracing.atoms import Atoms, IntArray
+from .tracing.groups import ChannelGroup, Grouping, grouping
+from .tracing.trace import trace
 
 LEAST_SHARE = 0.1  # of a group: single-channel layers are what users of other tools complain about
 
@@ -28,7 +28,7 @@ Least: TypeAlias = float | Mapping[str, float]  # a share; or of groups by name:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Constraints:
     """What the user asked of the widths: multiples of ``divisor``, least ones, groups that stay alike."""
 
     divisor: int = 1
@@ -63,7 +63,7 @@ class Supernet:
     shapes: dict[str, tuple[int, ...]]
     head: str | None
     atoms: Atoms
-    wishes: Wishes
+    constraints: Constraints
 
     def __repr__(self) -> str:
         return f"Supernet({type(self.model).__name__}, groups={len(self.groups)}, frozen={len(self.frozen)})"
@@ -92,7 +92,7 @@ class Supernet:
         examples = tuple(
             each[:1].to(device_of(model)) for each in (example if isinstance(example, tuple) else (example,))
         )
-        wishes = Wishes(divisor, least, tuple(tie))
+        wishes = Constraints(divisor, least, tuple(tie))
         net = cls._sorted(model, examples, trace(model, *examples), wishes)
         freeze = [freeze] if isinstance(freeze, str) else freeze
         for name in least if isinstance(least, Mapping) else ():
@@ -100,12 +100,12 @@ class Supernet:
         net = net._tied().freezing({group.name: "was frozen by you" for group in net.matching(freeze)})
         if not check:
             return net
-        from .check import checked  # here, since it builds subnetworks of what is defined here
+        from .surgery.verify import verified  # here, since it builds subnetworks of what is defined here
 
-        return checked(net)
+        return verified(net)
 
     @classmethod
-    def _sorted(cls, model: nn.Module, examples: tuple[Tensor, ...], atoms: Atoms, wishes: Wishes) -> "Supernet":
+    def _sorted(cls, model: nn.Module, examples: tuple[Tensor, ...], atoms: Atoms, wishes: Constraints) -> "Supernet":
         found = grouping(atoms)
         shapes = {name: tuple(map(len, along)) for name, along in atoms.tensors.items()}
         heads = [g.name for g in found.frozen if g.frozen == "is an output of the network"]
@@ -126,11 +126,13 @@ class Supernet:
     def space(self) -> Space:
         """The widths that a search may choose, and what they cost; worked out when it is first asked for."""
         dense = np.array([group.width for group in self.groups])
-        return Space(Costs.of(self.atoms, self.grouping), dense, _floor(self.groups, self.wishes), self.wishes.divisor)
+        return Space(
+            Costs.of(self.atoms, self.grouping), dense, _floor(self.groups, self.constraints), self.constraints.divisor
+        )
 
     def _with(self, **ledgers: Any) -> "Supernet":
         """The same network after more was found out about its atoms."""
-        return self._sorted(self.model, self.examples, replace(self.atoms, **ledgers), self.wishes)
+        return self._sorted(self.model, self.examples, replace(self.atoms, **ledgers), self.constraints)
 
     def matching(self, patterns: Sequence[str]) -> list[ChannelGroup]:
         """The prunable groups whose names match one of the patterns. Raises SecateurError on one without a match."""
@@ -158,7 +160,7 @@ class Supernet:
     def _tied(self) -> "Supernet":
         """The same supernet with the groups tied that the user wished to be: channel i of both stays or goes."""
         more = []
-        for pair in self.wishes.tie:
+        for pair in self.constraints.tie:
             one, other = (self._named(name) for name in pair)
             if one.width != other.width:
                 raise SecateurError(
@@ -195,7 +197,7 @@ class Supernet:
     ) -> Budget:
         """Limits as a budget, whether or not this network can meet it; see ``budget``."""
         if latency is not None and timed is None:
-            from .latency import measure  # here, since it builds subnetworks of what is defined here
+            from .timing.latency import measure  # here, since it builds subnetworks of what is defined here
 
             timed = measure(self)
         wishes = {"macs": flops, "parameters": params, "memory": memory, "latency": latency}
@@ -219,17 +221,17 @@ class Supernet:
         if not self.groups:
             reasons = "; ".join(f"{group.name} {group.frozen}" for group in self.frozen[:3]) or "it has no layers"
             raise SecateurError(f"this network has nothing to prune ({reasons}); give one with hidden layers")
-        from .holders import because  # here, since it reads what is defined here
+        from .costs.bottlenecks import explain_floor  # here, since it reads what is defined here
 
         budget = self.limits(flops, params=params, memory=memory, latency=latency, timed=timed)
-        self.space.require(budget, partial(because, self, budget))
+        self.space.require(budget, partial(explain_floor, self, budget))
         return budget
 
-    def span(self, flops: str | None = None, *, timed: Timed | None = None, **others: str | None) -> Span:
+    def span(self, flops: str | None = None, *, timed: Timed | None = None, **others: str | None) -> BudgetRange:
         """The same for a range of limits, ``25%..80%``; a single amount stands for both of its ends."""
-        wishes = {option: ends(text) for option, text in {"flops": flops, **others}.items() if text is not None}
+        wishes = {option: parse_range(text) for option, text in {"flops": flops, **others}.items() if text is not None}
         low, high = ({option: pair[end] for option, pair in wishes.items()} for end in (0, 1))
-        return Span(self.budget(**low, timed=timed), self.budget(**high, timed=timed))
+        return BudgetRange(self.budget(**low, timed=timed), self.budget(**high, timed=timed))
 
     def profile(self, budget: str | Budget = "50%") -> Profile:
         """Groups, frozen layers and why, costs from the least widths to dense, and if the budget can be met."""
@@ -251,7 +253,7 @@ class Supernet:
                 )
 
 
-def _floor(groups: Sequence[ChannelGroup], wishes: Wishes) -> IntArray:
+def _floor(groups: Sequence[ChannelGroup], wishes: Constraints) -> IntArray:
     """The least width of each group: what was asked, rounded up to the divisor. Shape: → (G,)"""
     wanted = []
     for group in groups:

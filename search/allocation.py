@@ -10,12 +10,12 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ..models import budget as budgets
-from ..models.atoms import FloatArray, IntArray
-from ..models.budget import Budget, Space, fill
-from .scores import per_group
+from ..models.costs import budget as budgets
+from ..models.costs.budget import Budget, Space, fill
+from ..models.tracing.atoms import FloatArray, IntArray
+from .importance.scores import per_group
 
-Rule: TypeAlias = Callable[[Space, Budget, Sequence[FloatArray]], IntArray]
+AllocationRule: TypeAlias = Callable[[Space, Budget, Sequence[FloatArray]], IntArray]
 
 STEPS = 64  # of a group's way down; wider groups lose several channels a step
 TINY = 1e-15  # of a limit, in place of nothing saved
@@ -24,7 +24,7 @@ TINY = 1e-15  # of a limit, in place of nothing saved
 def uniform(space: Space, budget: Budget, scores: Sequence[FloatArray]) -> IntArray:
     """Every group keeps the same share."""
     del scores
-    return budgets.uniform(space, budget)
+    return budgets.uniform_widths(space, budget)
 
 
 def threshold(space: Space, budget: Budget, scores: Sequence[FloatArray]) -> IntArray:
@@ -38,7 +38,7 @@ def threshold(space: Space, budget: Budget, scores: Sequence[FloatArray]) -> Int
 
     def widths(level: int) -> IntArray:
         kept = np.array([(score >= levels[level]).sum() for score in scores], np.float64)
-        return space.floor(np.maximum(kept, space.least))
+        return space.round_down(np.maximum(kept, space.min_widths))
 
     return _first_that_fits(space, budget, widths, len(levels))
 
@@ -73,7 +73,7 @@ def error_per_mac(space: Space, budget: Budget, curves: Sequence[FloatArray]) ->
     stride = np.ceil(space.dense / STEPS / space.divisor) * space.divisor
     widths = space.dense
     while not budget.holds(space.costs, widths):
-        narrower = widths + np.diag(space.floor(widths - stride) - widths)
+        narrower = widths + np.diag(space.round_down(widths - stride) - widths)
         price = _error_per_cost(space, budget, errors, widths, narrower)
         widths = narrower[int(np.where(np.diag(narrower) < widths, price, np.inf).argmin())]
     while True:
@@ -85,8 +85,8 @@ def error_per_mac(space: Space, budget: Budget, curves: Sequence[FloatArray]) ->
         widths = wider[int(np.where(fits, price, -np.inf).argmax())]
 
 
-RULES: dict[str, Rule] = {"uniform": uniform, "threshold": threshold}
-CURVE_RULES: dict[str, Rule] = {"error_per_mac": error_per_mac, "common_degradation": common_degradation}
+ALLOCATION_RULES: dict[str, AllocationRule] = {"uniform": uniform, "threshold": threshold}
+CURVE_RULES: dict[str, AllocationRule] = {"error_per_mac": error_per_mac, "common_degradation": common_degradation}
 
 
 def _first_that_fits(space: Space, budget: Budget, widths: Callable[[int], IntArray], count: int) -> IntArray:
@@ -97,7 +97,7 @@ def _first_that_fits(space: Space, budget: Budget, widths: Callable[[int], IntAr
     space.require(budget)
     low, high = -1, count - 1  # low does not fit (or is before all), high does
     if not budget.holds(space.costs, widths(high)):
-        return fill(space, budget, space.least, space.least.astype(np.float64))
+        return fill(space, budget, space.min_widths, space.min_widths.astype(np.float64))
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if budget.holds(space.costs, widths(middle)) else (middle, high)
@@ -107,7 +107,7 @@ def _first_that_fits(space: Space, budget: Budget, widths: Callable[[int], IntAr
 def _falling(space: Space, curves: Sequence[FloatArray]) -> list[tuple[IntArray, FloatArray]]:
     """Of each group its allowed widths, ascending, and the least error met up to each. Shape: → (n,), (n,)"""
     pairs = []
-    for least, dense, curve in zip(space.least, space.dense, curves, strict=True):
+    for least, dense, curve in zip(space.min_widths, space.dense, curves, strict=True):
         widths = np.append(np.arange(least, dense, space.divisor), dense)
         pairs.append((widths, np.minimum.accumulate(curve[widths])))
     return pairs

@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..models.atoms import FloatArray, IntArray
-from ..models.batches import Split
-from ..models.budget import Budget, Space, fill, fit
-from ..models.errors import SecateurError
+from ..errors import SecateurError
+from ..models.costs.budget import Budget, Space, fill, fit_to_budget
 from ..models.evaluate import batch_statistics
-from ..models.slim import masked
-from ..models.subnetwork import Subnetwork, strongest
+from ..models.split import Split
+from ..models.subnetwork import Subnetwork, top_channels
 from ..models.supernet import Supernet
-from .importance import Importance, Scores
-from .interim import Interim, Records
-from .scores import readers
+from ..models.surgery.slim import masked
+from ..models.tracing.atoms import FloatArray, IntArray
+from .importance.registry import Importance, Scores
+from .importance.scores import readers
+from .records import Interim, Records
 
 STEP = 0.2  # of a group, divided by the number of weights that read it
 TRIM = 0.2  # of the groups, left out at both ends before they are split in two
@@ -50,9 +50,9 @@ def greedy(records: Records, importance: Importance, budget: Budget, options: Gr
     space.require(budget)
     strides = _strides(net)
     present, left, yielded = net.dense, options.evaluations - 1, None
-    dense = scores = rescored(net, records.split, importance, net.dense)
+    dense = scores = rescore(net, records.split, importance, net.dense)
     while not budget.holds(space.costs, present.widths):
-        tried = promising(space, budget, scores, present.widths, strides)
+        tried = candidate_steps(space, budget, scores, present.widths, strides)
         share = min(len(tried), left // _steps_to(space, budget, present.widths, strides))
         left -= share
         present = tried[0]
@@ -60,13 +60,13 @@ def greedy(records: Records, importance: Importance, budget: Budget, options: Gr
             best = min((records.evaluate(each, "greedy", options.images) for each in tried[:share]), key=_loss)
             yield best
             present = yielded = best.subnetwork
-        scores = rescored(net, records.split, importance, present)
+        scores = rescore(net, records.split, importance, present)
     last = _filled(space, budget, dense, present)
     if last != yielded:
         yield records.evaluate(last, "greedy", options.images)
 
 
-def rescored(net: Supernet, split: Split, importance: Importance, present: Subnetwork) -> Scores:
+def rescore(net: Supernet, split: Split, importance: Importance, present: Subnetwork) -> Scores:
     """The scores of a subnetwork's channels, within it and with batch statistics; -inf for those that are gone."""
     model = masked(net, present)
     with batch_statistics(model):
@@ -76,14 +76,16 @@ def rescored(net: Supernet, split: Split, importance: Importance, present: Subne
     return scores
 
 
-def promising(space: Space, budget: Budget, scores: Scores, widths: IntArray, strides: IntArray) -> list[Subnetwork]:
+def candidate_steps(
+    space: Space, budget: Budget, scores: Scores, widths: IntArray, strides: IntArray
+) -> list[Subnetwork]:
     """What one step of one group leads to, for the groups that seem to matter least; the least damage first.
 
     A step that goes below the budget is taken back as far as it can be.
 
     Shape: widths (G,), strides (G,)
     """
-    narrow = space.floor((widths - strides).astype(np.float64))
+    narrow = space.round_down((widths - strides).astype(np.float64))
     damage = np.array(
         [np.sort(s)[len(s) - w : len(s) - n].sum() for s, w, n in zip(scores, widths, narrow, strict=True)]
     )
@@ -91,7 +93,7 @@ def promising(space: Space, budget: Budget, scores: Scores, widths: IntArray, st
     few = damage <= trimmed_otsu(damage[np.isfinite(damage)])
     groups = [g for g in damage.argsort(kind="stable") if few[g] and np.isfinite(damage[g])]
     rows = [np.where(np.arange(len(widths)) == g, narrow, widths) for g in groups]
-    return [strongest(scores, _widened(space, budget, row, g)) for g, row in zip(groups, rows, strict=True)]
+    return [top_channels(scores, _widened(space, budget, row, g)) for g, row in zip(groups, rows, strict=True)]
 
 
 def trimmed_otsu(values: FloatArray) -> float:
@@ -129,7 +131,7 @@ def _widened(space: Space, budget: Budget, widths: IntArray, group: int) -> IntA
 
 def _steps_to(space: Space, budget: Budget, widths: IntArray, strides: IntArray) -> int:
     """About how many steps lie between these widths and the budget, at least one. Shape: (G,), (G,)"""
-    short = np.maximum(widths - fit(space, budget, widths), 0)
+    short = np.maximum(widths - fit_to_budget(space, budget, widths), 0)
     return max(1, int(np.ceil(short / strides).sum()))
 
 
@@ -138,7 +140,7 @@ def _filled(space: Space, budget: Budget, scores: Scores, present: Subnetwork) -
     order = [score.copy() for score in scores]
     for score, kept in zip(order, present.kept, strict=True):
         score[list(kept)] = np.inf
-    return strongest(order, fill(space, budget, present.widths, space.dense.astype(np.float64)))
+    return top_channels(order, fill(space, budget, present.widths, space.dense.astype(np.float64)))
 
 
 def _loss(interim: Interim) -> float:

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..models.atoms import FloatArray, IntArray
-from ..models.budget import Space
-from ..models.subnetwork import strongest
-from .importance import Scores
-from .interim import Interim, Records
+from ..models.costs.budget import Space
+from ..models.subnetwork import top_channels
+from ..models.tracing.atoms import FloatArray, IntArray
+from .importance.registry import Scores
+from .records import Interim, Records
 
 SHARES = (0.75, 0.5, 0.25, 0.0)  # of a group's way from its least width to dense
 
@@ -20,7 +20,9 @@ def probes(space: Space) -> list[IntArray]:
     """
     found = [space.dense]
     for group, dense in enumerate(space.dense):
-        ways = space.floor(space.least + np.array(SHARES)[:, None] * (space.dense - space.least))[:, group]
+        ways = space.round_down(space.min_widths + np.array(SHARES)[:, None] * (space.dense - space.min_widths))[
+            :, group
+        ]
         narrower = dict.fromkeys(width for width in ways.tolist() if width < dense)
         found += [np.where(np.arange(len(space.dense)) == group, width, space.dense) for width in narrower]
     return found
@@ -29,7 +31,7 @@ def probes(space: Space) -> list[IntArray]:
 def probed(records: Records, scores: Scores, images: int) -> Iterator[Interim]:
     """Each of the ``probes``, evaluated with its strongest channels; known ones are not evaluated again."""
     for widths in probes(records.net.space):
-        yield records.evaluate(strongest(scores, widths), "sensitivity", images)
+        yield records.evaluate(top_channels(scores, widths), "sensitivity", images)
 
 
 def sensitivity(space: Space, interims: Sequence[Interim]) -> list[FloatArray]:

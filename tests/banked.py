@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.images import Images
+from secateur.data.images import Images
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
-from secateur.transfer.bank import MemoryBank, Teacher, open_bank
-from secateur.transfer.record import record
+from secateur.transfer.bank.bank import MemoryBank, Teacher, open_bank
+from secateur.transfer.bank.fill import fill_bank
 
 
 class Toy(nn.Module):
@@ -45,7 +45,7 @@ TEACHERS = (Teacher(DENSE, 0.5, 300), Teacher(HALF, 0.75, 200), Teacher(THIN, 1.
 def fill(
     folder: Path, split: Images | None = None, net: Supernet | None = None, data: str = "abc", **other: Any
 ) -> list[int]:
-    return list(record(net or toy(), TEACHERS, {}, split or noise(), folder, data, **other))
+    return list(fill_bank(net or toy(), TEACHERS, {}, split or noise(), folder, data, **other))
 
 
 def opened(folder: Path, **other: Any) -> MemoryBank:

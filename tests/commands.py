@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from secateur.__main__ import main
-from secateur.models.specs import constructor
+from secateur.models.zoo.registry import constructor
 
 Capture = pytest.CaptureFixture[str]
 PROGRESS = ("reading images: ", "measuring latency: ")

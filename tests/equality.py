@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from secateur.models.evaluate import batch_statistics
-from secateur.models.reference import reference
-from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
-from secateur.models.trace import evaluating
+from secateur.models.surgery.reference import reference
+from secateur.models.surgery.slim import slim
+from secateur.models.tracing.trace import evaluating
 
 Inputs: TypeAlias = tuple[Tensor, ...]
 

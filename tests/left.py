@@ -6,8 +6,8 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from secateur.ask import Ask
-from secateur.ledger import Ledger
+from secateur.rundir.config import RunConfig
+from secateur.rundir.manifest import Manifest
 
 DENSE = {"macs": 40_000_000, "parameters": 270_000}
 GROUPS = {"conv1": 16, "layer1.0.conv1": 16, "layer2.0.conv1": 32}
@@ -28,7 +28,7 @@ def architecture(macs: int, loss: float, n: int = 100, source: str = "refine") -
 
 def searched(folder: Path, losses: Sequence[float] = (0.3, 0.25, nan, 0.2), *, n: int = 100) -> Path:
     """A run that ended with its bank: these losses at the budget, after the dense network."""
-    ledger = Ledger(folder, Ask(trials=len(losses)))
+    ledger = Manifest(folder, RunConfig(trials=len(losses)))
     ledger.stage("dense", lambda: {"epochs": 12})
     head = {"format": "secateur/records/1", "of": "0" * 16}
     dense = {"source": "dense", "loss": 0.1, "accuracy": 0.95, "n": n, **DENSE, "subnetwork": []}
@@ -55,7 +55,7 @@ def searched(folder: Path, losses: Sequence[float] = (0.3, 0.25, nan, 0.2), *, n
 def tuned(folder: Path, **more: Any) -> Path:
     """A finished run: 97.12% after fine-tuning."""
     searched(folder, **more)
-    ledger = Ledger(folder, Ask(trials=len(more.get("losses", range(4)))))
+    ledger = Manifest(folder, RunConfig(trials=len(more.get("losses", range(4)))))
     (folder / "transfer").mkdir()
     steps = [{"step": s, "steps": 100, "epoch": s // 51, "loss": 50 / s, "learning_rate": 0.1} for s in (50, 100)]
     (folder / "transfer" / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))

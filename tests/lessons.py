@@ -5,13 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from trainings import CLASSES, IMAGES, coloured
 
-from secateur.models.batches import Split
+from secateur.models.split import Split
 from secateur.models.supernet import Supernet
-from secateur.transfer.finetune import Recipe, finetune
-from secateur.transfer.learner import Learner
-from secateur.transfer.objectives import Objective, Seen
+from secateur.transfer.joint.learner import Learner
+from secateur.transfer.objectives.base import Objective, StudentBatch
+from secateur.transfer.training.train import Recipe, train
 
-RECIPE = Recipe(epochs=2, batch=10, learning_rate=0.1, keep_every=5)  # 12 steps
+RECIPE = Recipe(epochs=2, batch=10, learning_rate=0.1, checkpoint_every=5)  # 12 steps
 __all__ = ["CLASSES", "IMAGES", "RECIPE", "Pupil", "coloured", "learn", "looked", "pupil", "random_norms"]
 
 
@@ -48,16 +48,16 @@ def random_norms(model: nn.Module, seed: int = 0) -> None:
                 torch.as_tensor(tensor).normal_(0, 0.3, generator=generator)
 
 
-def looked(logits: Tensor, seed: int = 0) -> Seen:
+def looked(logits: Tensor, seed: int = 0) -> StudentBatch:
     """A batch of which the student said ``logits``. Shape: (B, C)"""
     generator = torch.Generator().manual_seed(seed)
     images, labels = torch.randn(1, len(logits), 3, 8, 8, generator=generator), torch.arange(len(logits)) % CLASSES
-    return Seen(logits[None], logits[None], labels, torch.arange(len(logits)), images)
+    return StudentBatch(logits[None], logits[None], labels, torch.arange(len(logits)), images)
 
 
 def learn(learner: Learner, split: Split | None = None, recipe: Recipe = RECIPE) -> list[float]:
     """The losses of the first half."""
     objective: Objective = learner.objective
-    hooks = learner.between, learner.price
-    steps = finetune(learner.model, None, split or coloured(), objective, recipe, None, *hooks)
+    hooks = learner.on_epoch_end, learner.weight_penalty
+    steps = train(learner.model, None, split or coloured(), objective, recipe, None, *hooks)
     return [step.loss for step in steps]

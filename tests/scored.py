@@ -10,10 +10,10 @@ import torch.nn.functional as F
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from secateur.images import Images
-from secateur.models.atoms import FloatArray
-from secateur.models.batches import Batch, Views
+from secateur.data.images import Images
+from secateur.models.split import Batch, Views
 from secateur.models.supernet import Supernet
+from secateur.models.tracing.atoms import FloatArray
 
 MADE = {tp.prune_conv_out_channels, tp.prune_linear_out_channels, tp.prune_depthwise_conv_out_channels}
 READ = {tp.prune_conv_in_channels, tp.prune_linear_in_channels}

@@ -9,21 +9,21 @@ from chains import plain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secateur.models.atoms import FloatArray, IntArray
-from secateur.models.budget import Budget, Space
-from secateur.models.cost import Bilinear, Costs, Peak
-from secateur.models.errors import SecateurError
+from secateur.errors import SecateurError
+from secateur.models.costs.budget import Budget, Space
+from secateur.models.costs.cost import Bilinear, Costs, Peak
 from secateur.models.supernet import Supernet
+from secateur.models.tracing.atoms import FloatArray, IntArray
 from secateur.search.allocation import (
+    ALLOCATION_RULES,
     CURVE_RULES,
-    RULES,
-    Rule,
+    AllocationRule,
     common_degradation,
     error_per_mac,
     threshold,
     uniform,
 )
-from secateur.search.importance import Scores
+from secateur.search.importance.registry import Scores
 
 WIDTHS = (16, 24, 12, 20)
 
@@ -43,7 +43,7 @@ def random_curves(net: Supernet, seed: int = 0) -> Scores:
 
 
 ALL = {
-    **{name: (rule, random_scores) for name, rule in RULES.items()},
+    **{name: (rule, random_scores) for name, rule in ALLOCATION_RULES.items()},
     **{name: (rule, random_curves) for name, rule in CURVE_RULES.items()},
 }
 each_rule = pytest.mark.parametrize(("rule", "evidence"), ALL.values(), ids=list(ALL))
@@ -51,7 +51,7 @@ each_rule = pytest.mark.parametrize(("rule", "evidence"), ALL.values(), ids=list
 
 def assert_tight(space: Space, budget: Budget, widths: IntArray) -> None:
     """The widths are allowed and meet the budget, and no group can be widened by a step."""
-    assert (widths >= space.least).all()
+    assert (widths >= space.min_widths).all()
     assert ((widths % space.divisor == 0) | (widths == space.dense)).all()
     assert budget.holds(space.costs, widths)
     wider = space.wider(widths)
@@ -85,7 +85,7 @@ def error(curves: Sequence[FloatArray], widths: Sequence[int] | IntArray) -> flo
 
 def least_error(space: Space, budget: Budget, curves: Sequence[FloatArray]) -> float:
     """Of all allowed widths that meet the budget."""
-    ranges = [range(least, dense + 1) for least, dense in zip(space.least, space.dense, strict=True)]
+    ranges = [range(least, dense + 1) for least, dense in zip(space.min_widths, space.dense, strict=True)]
     every = np.array(list(product(*ranges)))
     every = every[((every % space.divisor == 0) | (every == space.dense)).all(1)]
     return min(error(curves, widths) for widths in every[budget.holds(space.costs, every)])
@@ -95,10 +95,10 @@ def least_error(space: Space, budget: Budget, curves: Sequence[FloatArray]) -> f
 @pytest.mark.parametrize("divisor", [1, 4, 8])
 @given(share=st.floats(0, 1), seed=st.integers(0, 1000))
 def test_a_rule_meets_any_budget_to_the_last_channel(
-    rule: Rule, evidence: Callable[[Supernet, int], Scores], divisor: int, share: float, seed: int
+    rule: AllocationRule, evidence: Callable[[Supernet, int], Scores], divisor: int, share: float, seed: int
 ) -> None:
     net = NETS[divisor]
-    least, dense = int(net.space.costs.macs(net.space.least)), net.macs(net.dense)
+    least, dense = int(net.space.costs.macs(net.space.min_widths)), net.macs(net.dense)
     budget = Budget(int(least + share * (dense - least)))
     assert_tight(net.space, budget, rule(net.space, budget, evidence(net, seed)))
 
@@ -119,7 +119,7 @@ def nothing(width: int) -> FloatArray:
 @pytest.mark.parametrize("values", [constant, nearly_constant, nothing])
 @pytest.mark.parametrize("budget", ["30%", "50%", "99.9%", "100%"])
 def test_evidence_that_says_nothing_still_gives_widths(
-    rule: Rule, evidence: Callable[[Supernet, int], Scores], values: Callable[[int], FloatArray], budget: str
+    rule: AllocationRule, evidence: Callable[[Supernet, int], Scores], values: Callable[[int], FloatArray], budget: str
 ) -> None:
     net, more = NETS[1], int(evidence is random_curves)
     limit = net.budget(budget)
@@ -127,14 +127,16 @@ def test_evidence_that_says_nothing_still_gives_widths(
 
 
 @each_rule
-def test_the_dense_cost_as_a_budget_keeps_everything(rule: Rule, evidence: Callable[[Supernet, int], Scores]) -> None:
+def test_the_dense_cost_as_a_budget_keeps_everything(
+    rule: AllocationRule, evidence: Callable[[Supernet, int], Scores]
+) -> None:
     net = NETS[1]
     assert rule(net.space, net.budget("100%"), evidence(net, 0)).tolist() == list(WIDTHS)
 
 
 @each_rule
 def test_a_budget_below_the_least_widths_is_refused_with_one_that_can_be_met(
-    rule: Rule, evidence: Callable[[Supernet, int], Scores]
+    rule: AllocationRule, evidence: Callable[[Supernet, int], Scores]
 ) -> None:
     with pytest.raises(SecateurError, match=r"least widths still cost .* give --flops"):
         rule(NETS[1].space, Budget(100), evidence(NETS[1], 0))
@@ -159,7 +161,7 @@ def test_threshold_keeps_every_channel_above_the_lowest_threshold_that_fits(seed
     budget = Budget(int(share * net.macs(net.dense)))
     normalised = [score / score.mean() for score in scores]
     for level in sorted(np.concatenate(normalised)):  # ascending: the first that fits is the lowest
-        above = np.maximum([int((score >= level).sum()) for score in normalised], space.least)
+        above = np.maximum([int((score >= level).sum()) for score in normalised], space.min_widths)
         if budget.holds(space.costs, above):
             assert (threshold(space, budget, scores) >= above).all()
             return
@@ -204,7 +206,7 @@ def test_error_per_mac_finds_the_least_error_at_what_it_costs(seed: int, macs: i
 
 @pytest.mark.parametrize("rule", CURVE_RULES.values(), ids=list(CURVE_RULES))
 @given(seed=st.integers(0, 1000))
-def test_groups_of_one_curve_and_one_cost_stay_of_one_width(rule: Rule, seed: int) -> None:
+def test_groups_of_one_curve_and_one_cost_stay_of_one_width(rule: AllocationRule, seed: int) -> None:
     space = additive((20, 20, 20), (7, 7, 7))
     curve = convex(np.random.default_rng(seed), 20)
     found = rule(space, Budget(7 * 31), [curve] * 3)
@@ -238,7 +240,7 @@ def test_error_per_mac_prices_every_step_by_the_present_widths_of_the_neighbours
     curves = [convex(random, width) for width in WIDTHS]
     widths, macs = space.dense, int(space.costs.macs(space.dense))
     while macs > share * net.macs(net.dense):
-        steps = [w for w in widths - np.eye(4, dtype=np.int64) if (w >= space.least).all()]
+        steps = [w for w in widths - np.eye(4, dtype=np.int64) if (w >= space.min_widths).all()]
         widths = min(steps, key=lambda w: (error(curves, w) - error(curves, widths)) / (macs - space.costs.macs(w)))
         macs = int(space.costs.macs(widths))
     assert error_per_mac(space, Budget(macs), curves).tolist() == widths.tolist()
@@ -266,7 +268,7 @@ def test_a_common_degradation_counts_from_each_groups_own_dense_error() -> None:
 
 
 @pytest.mark.parametrize("rule", CURVE_RULES.values(), ids=list(CURVE_RULES))
-def test_a_bump_in_a_curve_is_flattened(rule: Rule) -> None:
+def test_a_bump_in_a_curve_is_flattened(rule: AllocationRule) -> None:
     """An error that a narrower group does not have is noise."""
     space = additive((12, 12), (1, 1))
     smooth = [np.arange(12.0, -1, -1) ** 2, 2 * np.arange(12.0, -1, -1) ** 2]
@@ -277,7 +279,7 @@ def test_a_bump_in_a_curve_is_flattened(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("rule", CURVE_RULES.values(), ids=list(CURVE_RULES))
-def test_what_lies_below_the_least_widths_has_no_say(rule: Rule) -> None:
+def test_what_lies_below_the_least_widths_has_no_say(rule: AllocationRule) -> None:
     space = additive((12, 12), (1, 1), least=4)
     curve = np.arange(12.0, -1, -1) ** 2
     other = np.where(np.arange(13) < 4, -100.0, curve)

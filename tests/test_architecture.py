@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 import secateur as sc
-from secateur.models import architecture as module
-from secateur.models.architecture import architecture_of, built, fingerprint, load, save, subnetwork_of
-from secateur.models.errors import SecateurError
+from secateur.errors import SecateurError
+from secateur.models.files import architecture as module
+from secateur.models.files.architecture import architecture_of, built, fingerprint, load, save, subnetwork_of
 
 NET = """from torch import nn
 

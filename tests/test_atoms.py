@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from secateur.models.atoms import NOTHING, Atoms, compact, lay, something, widened
+from secateur.models.tracing.atoms import NOTHING, Atoms, compact, lay, something, widened
 
 
 def entered() -> tuple[Atoms, torch.Tensor, torch.Tensor]:

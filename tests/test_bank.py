@@ -8,10 +8,10 @@ from banked import DENSE, HALF, TEACHERS, THIN, fill, noise, opened
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secateur.models.errors import SecateurError
+from secateur.errors import SecateurError
 from secateur.models.subnetwork import Subnetwork
-from secateur.search.interim import Interim
-from secateur.transfer.bank import MemoryBank, Teacher, choose_teachers, open_bank, teachers_by_loss
+from secateur.search.records import Interim
+from secateur.transfer.bank.bank import MemoryBank, Teacher, choose_teachers, open_bank, teachers_by_loss
 
 LOSSES = st.lists(st.floats(0, 10).map(lambda x: round(x, 3)), min_size=0, max_size=30)
 
@@ -78,7 +78,7 @@ def test_a_bank_is_never_empty_and_never_taught_by_the_winner(loss: float) -> No
 def test_logits_are_looked_up_by_position(tmp_path: Path) -> None:
     bank = opened(tmp_path)
     indices = torch.tensor([5, 0, 89, 5])
-    found = bank.at(indices)
+    found = bank.stored_logits(indices)
     assert (found.shape, found.dtype) == ((4, 3, 4), torch.float32)
     for row, i in enumerate(indices.tolist()):
         assert torch.equal(found[row], torch.stack([logits[i] for logits in bank.logits]).float())

@@ -9,16 +9,16 @@ import torch
 from lessons import CLASSES, RECIPE, coloured, learn, looked, pupil
 from torch import Tensor, nn
 
-from secateur.models.errors import SecateurError
-from secateur.models.slim import masked, slim
+from secateur.errors import SecateurError
 from secateur.models.supernet import Supernet
-from secateur.transfer.blockwise import Turns, block_after_block, blocks_of, blockwise
-from secateur.transfer.finetune import finetune
-from secateur.transfer.learner import Learner, Penalised, strides
-from secateur.transfer.objectives import Distillation, hinton, online
+from secateur.models.surgery.slim import masked, slim
+from secateur.transfer.joint.blockwise import BlockSchedule, blocks_in_turn_learner, blocks_of, blockwise_learner
+from secateur.transfer.joint.learner import Learner, Penalised, step_sizes
+from secateur.transfer.objectives.base import Distillation, kd_loss, online_teacher
+from secateur.transfer.training.train import train
 
 LONGER = replace(RECIPE, epochs=4)  # 24 steps
-REACH, REACHED = (float(strides(recipe, coloured()).sum()) for recipe in (RECIPE, LONGER))
+REACH, REACHED = (float(step_sizes(recipe, coloured()).sum()) for recipe in (RECIPE, LONGER))
 
 
 def funnel() -> Supernet:
@@ -44,7 +44,7 @@ def widths(net: Supernet, learner: Learner) -> list[int]:
 def test_the_constraint_decides_where_pruning_falls() -> None:
     net = funnel()
     found = [
-        widths(net, blockwise(net, net.model, reach=REACHED, strength=1.0, constraint=constraint))
+        widths(net, blockwise_learner(net, net.model, reach=REACHED, strength=1.0, constraint=constraint))
         for constraint in ("flops", "params")
     ]
     flops, params = ((sum(each[:2]) / 32, sum(each[2:]) / 96) for each in found)
@@ -55,7 +55,7 @@ def test_the_constraint_decides_where_pruning_falls() -> None:
 def test_a_blocks_strength_shrinks_that_block_and_leaves_the_others() -> None:
     net = funnel()
     found = [
-        widths(net, blockwise(net, net.model, reach=REACHED, strength=1.0, blocks={"0.*": factor}))
+        widths(net, blockwise_learner(net, net.model, reach=REACHED, strength=1.0, blocks={"0.*": factor}))
         for factor in (0.0, 0.5, 1.0, 2.0)
     ]
     early, late = ([sum(each[part]) for each in found] for part in (slice(2), slice(2, 4)))
@@ -69,7 +69,7 @@ def test_scales_that_fell_together_are_not_thrown_far() -> None:
     net.model.get_parameter("0.1.weight").data.fill_(1e-3)
     found = []
     for clip in (LONGER.clip, None):
-        learner = blockwise(net, net.model, reach=REACHED, strength=1.0)
+        learner = blockwise_learner(net, net.model, reach=REACHED, strength=1.0)
         learn(learner, recipe=replace(LONGER, clip=clip))
         found.append(learner.model.get_parameter("0.1.weight").detach().abs().max().item())
     assert found[0] < 1
@@ -78,17 +78,17 @@ def test_scales_that_fell_together_are_not_thrown_far() -> None:
 
 def test_strength_0_is_plain_distillation() -> None:
     net = pupil()
-    learner = blockwise(net, net.model, reach=REACH, strength=0.0)
+    learner = blockwise_learner(net, net.model, reach=REACH, strength=0.0)
     learn(learner)
     student = slim(net, net.dense)
-    list(finetune(student, None, coloured(), Distillation(online(net.model), hinton, 0.1), RECIPE))
+    list(train(student, None, coloured(), Distillation(online_teacher(net.model), kd_loss, 0.1), RECIPE))
     assert all(torch.equal(learner.model.state_dict()[name], each) for name, each in student.state_dict().items())
     assert learner.kept() == net.dense
 
 
 def test_what_was_learnt_is_what_is_slimmed_and_costs_what_the_closed_form_says() -> None:
     net = funnel()
-    learner = blockwise(net, net.model, reach=REACH, strength=2.0)
+    learner = blockwise_learner(net, net.model, reach=REACH, strength=2.0)
     learn(learner)
     kept, slimmed, x = learner.kept(), learner.slimmed().eval(), torch.randn(5, 3, 8, 8)
     assert kept != net.dense
@@ -113,22 +113,22 @@ def test_blocks_are_children_and_a_child_that_holds_most_is_taken_apart() -> Non
     assert blocks_of(["a", "a#2", "a#3"]) == {"a": ["a", "a#2", "a#3"]}
 
 
-def turns(learner: Learner) -> Turns:
+def turns(learner: Learner) -> BlockSchedule:
     assert isinstance(learner.objective, Penalised)
-    assert isinstance(learner.objective.penalty, Turns)
+    assert isinstance(learner.objective.penalty, BlockSchedule)
     return learner.objective.penalty
 
 
 def test_turns_are_equally_long_by_how_far_steps_come() -> None:
     net = funnel()
-    learner = block_after_block(net, strides=np.array([4.0, 1, 1, 1, 1, 0]))
+    learner = blocks_in_turn_learner(net, strides=np.array([4.0, 1, 1, 1, 1, 0]))
     assert turns(learner).starts == [0, 1]  # the first step is half of all
-    assert turns(block_after_block(net, strides=np.ones(6))).starts == [0, 3]
+    assert turns(blocks_in_turn_learner(net, strides=np.ones(6))).starts == [0, 3]
 
 
 def test_each_block_has_its_turn_and_its_scales_have_a_price_from_then_on() -> None:
     net = funnel()
-    learner = block_after_block(net, strides=np.ones(4))
+    learner = blocks_in_turn_learner(net, strides=np.ones(4))
     parameters = dict(learner.model.named_parameters())
     gammas = [each for name, each in parameters.items() if each.ndim == 1 and name.endswith(".weight")]
 
@@ -147,7 +147,7 @@ def test_each_block_has_its_turn_and_its_scales_have_a_price_from_then_on() -> N
 
 def test_features_equal_to_the_teachers_cost_nothing() -> None:
     net = funnel()
-    learner = block_after_block(net, strides=np.ones(4))
+    learner = blocks_in_turn_learner(net, strides=np.ones(4))
     batch = looked(torch.zeros(6, CLASSES))
     learner.objective(batch._replace(logits=learner.model.eval()(batch.images[0])[None]))
     assert turns(learner)().detach().item() == pytest.approx(0, abs=1e-9)
@@ -159,8 +159,8 @@ def test_every_block_narrows_the_more_the_stronger_and_what_fell_in_its_turn_sta
     net, found = funnel(), []
     recipe = replace(RECIPE, epochs=12)
     for strength in (0.5, 1.0, 4.0):
-        learner = block_after_block(net, strides=strides(recipe, coloured()), strength=strength)
-        steps = finetune(learner.model, None, coloured(), learner.objective, recipe, price=learner.price)
+        learner = blocks_in_turn_learner(net, strides=step_sizes(recipe, coloured()), strength=strength)
+        steps = train(learner.model, None, coloured(), learner.objective, recipe, weight_penalty=learner.weight_penalty)
         early = [int(learner.kept().widths[:2].sum()) for _ in steps]
         found.append(learner.kept().widths)
         assert early[-1] <= early[turns(learner).starts[1]]
@@ -177,14 +177,14 @@ def test_every_block_narrows_the_more_the_stronger_and_what_fell_in_its_turn_sta
 
 def test_an_unknown_constraint_is_refused_with_those_there_are() -> None:
     with pytest.raises(SecateurError, match="no constraint is called 'time'; give flops or params"):
-        blockwise(pupil(), nn.Module(), reach=1, constraint="time")
+        blockwise_learner(pupil(), nn.Module(), reach=1, constraint="time")
 
 
 def test_a_network_without_batch_norm_is_refused() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES))
     net = Supernet.of(model, torch.zeros(1, 3, 8, 8))
     with pytest.raises(SecateurError, match="no prunable channel has one; give pdd"):
-        blockwise(net, model, reach=1)
+        blockwise_learner(net, model, reach=1)
 
 
 def layers() -> list[nn.Module]:
@@ -222,6 +222,6 @@ class Pair(nn.Sequential):
 @pytest.mark.parametrize("pair", [False, True])
 def test_a_block_without_features_is_named(pair: bool) -> None:
     net = Supernet.of(Odd(pair).eval(), torch.zeros(1, 3, 8, 8))
-    learner = block_after_block(net, strides=np.ones(12))
+    learner = blocks_in_turn_learner(net, strides=np.ones(12))
     with pytest.raises(SecateurError, match="block block is not called, or gives no tensor"):
         learn(learner)

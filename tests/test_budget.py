@@ -9,15 +9,15 @@ import torchvision.models as zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secateur.models.atoms import FloatArray, IntArray
-from secateur.models.budget import Budget, Space, fill, filled, fit, reachable
-from secateur.models.cost import Bilinear
-from secateur.models.errors import SecateurError
-from secateur.models.limits import human
-from secateur.models.mobilenetv2 import mobilenetv2
-from secateur.models.resnet import resnet20
+from secateur.errors import SecateurError
+from secateur.models.costs.budget import Budget, Space, fill, fills_budget, fit_to_budget, reachable
+from secateur.models.costs.cost import Bilinear
+from secateur.models.costs.units import format_quantity
 from secateur.models.supernet import Supernet
-from secateur.models.vgg import vgg11_bn
+from secateur.models.tracing.atoms import FloatArray, IntArray
+from secateur.models.zoo.mobilenetv2 import mobilenetv2
+from secateur.models.zoo.resnet import resnet20
+from secateur.models.zoo.vgg import vgg11_bn
 
 SMALL = {"resnet20": resnet20, "vgg11_bn": vgg11_bn, "mobilenetv2": mobilenetv2}
 MAKES = {
@@ -47,7 +47,7 @@ def space(name: str, divisor: int = 1, least: float = 0.1) -> Space:
 def assert_fits(where: Space, budget: Budget, widths: np.ndarray) -> None:
     """Within the budget, on the grid, and so wide that no group can take one more step."""
     assert budget.holds(where.costs, widths)
-    assert (widths >= where.least).all()
+    assert (widths >= where.min_widths).all()
     assert (widths <= where.dense).all()
     assert ((widths % where.divisor == 0) | (widths == where.dense)).all()
     for g, wider in enumerate(where.wider(widths)):
@@ -73,7 +73,7 @@ class Times:
 def within(where: Space, costs: tuple[str, ...], share: float) -> Budget:
     """Limits of these costs, each this share of the way from the least to the dense one."""
     full = Budget(1, 1, 1, 1.0, Times(where.costs.macs))
-    ends = {name: full.cost(name, where.costs, np.stack([where.least, where.dense])) for name in costs}
+    ends = {name: full.cost(name, where.costs, np.stack([where.min_widths, where.dense])) for name in costs}
     limits: dict[str, Any] = {name: float(least + share * (dense - least)) for name, (least, dense) in ends.items()}
     return Budget(**limits, timed=full.timed)
 
@@ -91,9 +91,9 @@ def test_a_thousand_random_budgets_hold_and_leave_room_for_no_step(name: str) ->
         proportions = g.uniform(0.2, 1, len(where.dense)) * where.dense
         if g.random() < 0.3:
             proportions = 10 ** g.uniform(-3, 3, len(where.dense)) * g.integers(0, 2, len(where.dense))
-        widths = fit(where, budget, proportions)
-        assert filled(where, budget, widths)
-        assert ((where.least <= widths) & (widths <= where.dense)).all()
+        widths = fit_to_budget(where, budget, proportions)
+        assert fills_budget(where, budget, widths)
+        assert ((where.min_widths <= widths) & (widths <= where.dense)).all()
         assert ((widths % where.divisor == 0) | (widths == where.dense)).all()
 
 
@@ -102,7 +102,7 @@ def test_no_single_step_fits_by_each_costs_own_count(name: str) -> None:
     where = space(name, 4)
     for share in (0.1, 0.5, 0.9):
         budget = within(where, COSTS, share)
-        assert_fits(where, budget, fit(where, budget, where.dense.astype(np.float64)))
+        assert_fits(where, budget, fit_to_budget(where, budget, where.dense.astype(np.float64)))
 
 
 @settings(max_examples=100)
@@ -111,9 +111,9 @@ def test_filling_from_the_least_widths_uses_the_budget_to_the_last_step(name: st
     where = space(name, divisor)
     least, dense = reachable(where)
     budget = Budget(int(least + share * share * 0.1 * (dense - least)))
-    widths = fill(where, budget, where.least, np.multiply(where.dense, 0.5, dtype=np.float64))
+    widths = fill(where, budget, where.min_widths, np.multiply(where.dense, 0.5, dtype=np.float64))
     assert_fits(where, budget, widths)
-    assert (widths >= where.least).all()
+    assert (widths >= where.min_widths).all()
 
 
 @pytest.mark.parametrize("name", MAKES)
@@ -122,26 +122,26 @@ def test_the_whole_budget_gives_the_dense_widths_whatever_the_proportions(name: 
     where = space(name, divisor)
     budget = Budget.parse(where, {"macs": "100%", "memory": "100%"})
     proportions = np.linspace(1, 5, len(where.dense))
-    assert np.array_equal(fit(where, budget, proportions), where.dense)
+    assert np.array_equal(fit_to_budget(where, budget, proportions), where.dense)
 
 
 @pytest.mark.parametrize("name", MAKES)
 def test_the_least_budget_gives_the_least_widths(name: str) -> None:
     where = space(name)
-    widths = fit(where, Budget(reachable(where)[0]), where.dense.astype(float))
-    assert np.array_equal(widths, where.least)
+    widths = fit_to_budget(where, Budget(reachable(where)[0]), where.dense.astype(float))
+    assert np.array_equal(widths, where.min_widths)
 
 
 def test_proportions_count_up_to_their_scale() -> None:
     where = space("resnet20")
     budget = Budget(DENSE // 2)
     proportions = np.random.default_rng(0).uniform(0.3, 1, 12) * where.dense
-    assert np.array_equal(fit(where, budget, proportions), fit(where, budget, 7 * proportions))
+    assert np.array_equal(fit_to_budget(where, budget, proportions), fit_to_budget(where, budget, 7 * proportions))
 
 
 def test_equal_proportions_narrow_every_group_alike() -> None:
     where = space("resnet20")
-    widths = fit(where, Budget(DENSE // 2), where.dense.astype(float))
+    widths = fit_to_budget(where, Budget(DENSE // 2), where.dense.astype(float))
     assert np.ptp(widths / where.dense) < 2 / 16
     assert widths.sum() == pytest.approx(where.dense.sum() * 0.5**0.5, rel=0.05)
 
@@ -149,11 +149,11 @@ def test_equal_proportions_narrow_every_group_alike() -> None:
 @pytest.mark.parametrize("divisor", [4, 8])
 def test_widths_between_steps_go_down_to_one(divisor: int) -> None:
     where = space("resnet20", divisor)
-    floor = where.floor(np.subtract(where.dense, 0.5, dtype=np.float64))
+    floor = where.round_down(np.subtract(where.dense, 0.5, dtype=np.float64))
     assert (floor % divisor == 0).all()
     assert (floor < where.dense).all()
-    assert np.array_equal(where.floor(where.dense.astype(float)), where.dense)
-    assert np.array_equal(where.floor(np.zeros(12)), where.least)
+    assert np.array_equal(where.round_down(where.dense.astype(float)), where.dense)
+    assert np.array_equal(where.round_down(np.zeros(12)), where.min_widths)
 
 
 def test_a_step_wider_moves_one_group_to_the_next_multiple_or_dense() -> None:
@@ -166,8 +166,8 @@ def test_a_step_wider_moves_one_group_to_the_next_multiple_or_dense() -> None:
 @pytest.mark.parametrize(("option", "cost"), [("flops", "macs"), ("params", "parameters"), ("memory", "memory")])
 def test_a_budget_below_the_minimum_names_the_least_that_can_be_met(name: str, option: str, cost: str) -> None:
     net = traced(name)
-    least, dense = (int(getattr(net.space.costs, cost)(w)) for w in (net.space.least, net.space.dense))
-    with pytest.raises(SecateurError, match=f"the least widths still cost {human(least)} ") as caught:
+    least, dense = (int(getattr(net.space.costs, cost)(w)) for w in (net.space.min_widths, net.space.dense))
+    with pytest.raises(SecateurError, match=f"the least widths still cost {format_quantity(least)} ") as caught:
         net.budget(**{option: "0.1%"}, timed=None)
     advice = float(str(caught.value).partition(f"--{option} ")[2].partition("%")[0])
     assert getattr(net.budget(**{option: f"{advice}%"}, timed=None), cost) >= least
@@ -182,13 +182,13 @@ def test_the_first_limit_that_fails_is_the_one_named() -> None:
 def test_fit_refuses_a_budget_that_cannot_be_met() -> None:
     where = space("resnet20", least=0.5)
     with pytest.raises(SecateurError, match="cannot be met"):
-        fit(where, Budget(DENSE // 10), where.dense.astype(float))
+        fit_to_budget(where, Budget(DENSE // 10), where.dense.astype(float))
 
 
 def test_holds_is_batched_and_includes_equality() -> None:
     where = space("resnet20")
     exact = int(where.costs.macs(where.dense))
-    widths = np.stack([where.dense, where.least])
+    widths = np.stack([where.dense, where.min_widths])
     assert Budget(exact).holds(where.costs, widths).tolist() == [True, True]
     assert Budget(exact - 1).holds(where.costs, widths).tolist() == [False, True]
 
@@ -198,11 +198,11 @@ def test_filling_takes_one_step_at_a_time_for_the_group_furthest_below_its_wish(
     g = np.random.default_rng(3)
     for costs in (("macs",), ("parameters", "latency"), ("memory",)):
         where, wish = space(name, 8), g.uniform(0.2, 1, len(space(name).dense)) * space(name).dense
-        budget, widths = within(where, costs, 0.4), where.least
+        budget, widths = within(where, costs, 0.4), where.min_widths
         while (fits := budget.holds(where.costs, where.wider(widths)) & (widths < where.dense)).any():
             short = np.where(fits, (wish - widths) / where.dense, -inf)
             widths = where.wider(widths)[int(short.argmax())]
-        assert np.array_equal(fill(where, budget, where.least, wish), widths)
+        assert np.array_equal(fill(where, budget, where.min_widths, wish), widths)
 
 
 def test_several_limits_all_hold() -> None:

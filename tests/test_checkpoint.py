@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from trainings import CLASSES, OBJECTIVES, RECIPE, assert_same, contrastive, state, toy, train
+from trainings import CLASSES, OBJECTIVES, RECIPE, assert_same, contrastive, state, toy, train_toy
 
-from secateur.models.errors import SecateurError
-from secateur.transfer.objectives import CrossEntropy, Objective
+from secateur.errors import SecateurError
+from secateur.transfer.objectives.base import CrossEntropy, Objective
 
 
 @OBJECTIVES
@@ -20,15 +20,15 @@ def test_a_training_that_was_stopped_ends_in_the_same_weights(
     make: Callable[[Path], Objective], stop: int, tmp_path: Path
 ) -> None:
     model, objective = toy(), make(tmp_path)
-    whole = [step.loss for step in train(model, objective)]
+    whole = [step.loss for step in train_toy(model, objective)]
     expected = state(model, objective)
-    going = train(toy(), make(tmp_path), folder=tmp_path / "run")
+    going = train_toy(toy(), make(tmp_path), folder=tmp_path / "run")
     losses = [next(going).loss for _ in range(stop)]
     del going
     model, objective = toy(seed=1), make(tmp_path)  # what was in it is replaced
     if stop < 5:  # before the first checkpoint: nothing to take up
         model = toy()
-    taken_up = list(train(model, objective, folder=tmp_path / "run"))
+    taken_up = list(train_toy(model, objective, folder=tmp_path / "run"))
     last = {3: 0, 5: 5, 6: 5, 8: 5, 11: 10, 12: 12}[stop]
     assert [step.step for step in taken_up] == list(range(last + 1, 13))
     assert losses[:last] + [step.loss for step in taken_up] == whole
@@ -38,72 +38,72 @@ def test_a_training_that_was_stopped_ends_in_the_same_weights(
 
 @pytest.mark.parametrize("stop", [7, 12])
 def test_so_does_one_with_everything_that_a_recipe_has(stop: int, tmp_path: Path) -> None:
-    rich = replace(RECIPE, optimizer="adamw", learning_rate=0.01, parts=2, clip=0.5, average=0.7, fixed_views=3)
+    rich = replace(RECIPE, optimizer="adamw", learning_rate=0.01, micro_batches=2, clip=0.5, ema_decay=0.7, fixed_views=3)
     model, objective = toy(), contrastive(tmp_path)
-    list(train(model, objective, rich))
-    going = train(toy(), contrastive(tmp_path), rich, tmp_path / "run")
+    list(train_toy(model, objective, rich))
+    going = train_toy(toy(), contrastive(tmp_path), rich, tmp_path / "run")
     for _ in range(stop):
         next(going)
     del going
     again, other = toy(seed=1), contrastive(tmp_path)
-    list(train(again, other, rich, tmp_path / "run"))
+    list(train_toy(again, other, rich, tmp_path / "run"))
     assert_same(state(again, other), state(model, objective))
 
 
 def test_a_training_may_be_stopped_again_and_again(tmp_path: Path) -> None:
     model = toy()
-    list(train(model, CrossEntropy()))
+    list(train_toy(model, CrossEntropy()))
     for stop in (1, 5, 4, 2):  # at 1, then at 5, then at 9, then past 10
         again = toy()
-        going = train(again, CrossEntropy(), folder=tmp_path)
+        going = train_toy(again, CrossEntropy(), folder=tmp_path)
         for _ in range(stop):
             next(going, None)
         del going
     again = toy()
-    list(train(again, CrossEntropy(), folder=tmp_path))
+    list(train_toy(again, CrossEntropy(), folder=tmp_path))
     assert_same(model.state_dict(), again.state_dict())
 
 
 def test_seconds_go_on_where_they_stopped(tmp_path: Path) -> None:
-    going = train(toy(), CrossEntropy(), folder=tmp_path)
+    going = train_toy(toy(), CrossEntropy(), folder=tmp_path)
     fifth = [next(going) for _ in range(5)][-1]
     del going
-    assert next(train(toy(), CrossEntropy(), folder=tmp_path)).seconds > fifth.seconds
+    assert next(train_toy(toy(), CrossEntropy(), folder=tmp_path)).seconds > fifth.seconds
 
 
 def test_metrics_are_a_line_for_every_checkpoint(tmp_path: Path) -> None:
-    steps = list(train(toy(), CrossEntropy(), folder=tmp_path))
+    steps = list(train_toy(toy(), CrossEntropy(), folder=tmp_path))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [steps[i - 1].__dict__ for i in (5, 10, 12)]
 
 
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    list(train(toy(), CrossEntropy()))
+    list(train_toy(toy(), CrossEntropy()))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("change", [{"epochs": 3}, {"learning_rate": 0.1}, {"seed": 1}, {"batch": 12}], ids=str)
 def test_a_checkpoint_of_another_recipe_is_refused(change: dict[str, float], tmp_path: Path) -> None:
-    list(train(toy(), CrossEntropy(), folder=tmp_path))
+    list(train_toy(toy(), CrossEntropy(), folder=tmp_path))
     other = replace(RECIPE, **change)  # type: ignore[arg-type]
     with pytest.raises(SecateurError, match=r"another recipe .*; give the same options or another --out"):
-        next(train(toy(), CrossEntropy(), other, tmp_path))
+        next(train_toy(toy(), CrossEntropy(), other, tmp_path))
 
 
 @pytest.mark.parametrize("left", [0, 20, -1])
 def test_a_truncated_checkpoint_is_refused(left: int, tmp_path: Path) -> None:
-    list(train(toy(), CrossEntropy(), folder=tmp_path))
+    list(train_toy(toy(), CrossEntropy(), folder=tmp_path))
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(SecateurError, match=r"cannot be read .*; delete it to start this stage anew"):
-        next(train(toy(), CrossEntropy(), folder=tmp_path))
+        next(train_toy(toy(), CrossEntropy(), folder=tmp_path))
 
 
 def test_a_checkpoint_of_another_objective_is_refused(tmp_path: Path) -> None:
-    list(train(toy(), CrossEntropy(), folder=tmp_path / "run"))
+    list(train_toy(toy(), CrossEntropy(), folder=tmp_path / "run"))
     with pytest.raises(SecateurError, match=r"another network or method .*; give the same options or another --out"):
-        next(train(toy(), contrastive(tmp_path), folder=tmp_path / "run"))
+        next(train_toy(toy(), contrastive(tmp_path), folder=tmp_path / "run"))
 
 
 class Twice(nn.Module):
@@ -124,11 +124,11 @@ def test_networks_that_share_layers_or_lay_channels_last_can_be_kept(
 ) -> None:
     model = kind()
     again = deepcopy(model)
-    list(train(model, CrossEntropy()))
-    going = train(deepcopy(again), CrossEntropy(), folder=tmp_path)
+    list(train_toy(model, CrossEntropy()))
+    going = train_toy(deepcopy(again), CrossEntropy(), folder=tmp_path)
     for _ in range(7):
         next(going)
     del going
-    list(train(again, CrossEntropy(), folder=tmp_path))
+    list(train_toy(again, CrossEntropy(), folder=tmp_path))
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], tensor)

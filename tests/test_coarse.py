@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from chains import plain
 
-from secateur.models.atoms import IntArray
-from secateur.models.budget import Budget, Space, filled, reachable
-from secateur.models.span import Span
+from secateur.models.costs.budget import Budget, Space, fills_budget, reachable
+from secateur.models.costs.budget_range import BudgetRange
 from secateur.models.supernet import Supernet
-from secateur.search.allocation import CURVE_RULES, RULES
-from secateur.search.coarse import NEAR, Candidate, levels, pool
-from secateur.search.importance import Scores
+from secateur.models.tracing.atoms import IntArray
+from secateur.search.allocation import ALLOCATION_RULES, CURVE_RULES
+from secateur.search.coarse import NEAR, Proposal, levels, pool
+from secateur.search.importance.registry import Scores
 
 
 def random_scores(net: Supernet, seed: int = 0) -> Scores:
@@ -28,23 +28,23 @@ def summed(scores: Scores) -> Scores:
 NETS = {divisor: plain(divisor=divisor) for divisor in (1, 4)}
 SCORES = {"one": random_scores(NETS[1], 1), "two": random_scores(NETS[1], 2)}
 CURVES = {"one": summed(SCORES["one"])}
-WAYS = [*RULES, *(f"one {rule}" for rule in CURVE_RULES)]
+WAYS = [*ALLOCATION_RULES, *(f"one {rule}" for rule in CURVE_RULES)]
 
 
 def keeping(net: Supernet, share: float) -> Budget:
     return Budget(int(share * net.macs(net.dense)))
 
 
-def alone(budget: Budget) -> Span:
-    return Span(budget, budget)
+def alone(budget: Budget) -> BudgetRange:
+    return BudgetRange(budget, budget)
 
 
-def proposals(net: Supernet, budget: Budget) -> list[Candidate]:
+def proposals(net: Supernet, budget: Budget) -> list[Proposal]:
     scores = {"one": random_scores(net, 1), "two": random_scores(net, 2)}
     return pool(net.space, scores, levels(net.space, alone(budget)), {"one": summed(scores["one"])})
 
 
-def pooled(net: Supernet, *budgets: Budget) -> list[Candidate]:
+def pooled(net: Supernet, *budgets: Budget) -> list[Proposal]:
     return pool(net.space, SCORES, budgets, CURVES)
 
 
@@ -52,7 +52,7 @@ def pooled(net: Supernet, *budgets: Budget) -> list[Candidate]:
 def test_every_proposal_meets_its_own_level_to_the_last_channel(divisor: int) -> None:
     net = NETS[divisor]
     for proposal in proposals(net, keeping(net, 0.5)):
-        assert filled(net.space, proposal.budget, proposal.subnetwork.widths)
+        assert fills_budget(net.space, proposal.budget, proposal.subnetwork.widths)
 
 
 def test_each_score_and_rule_comes_down_from_dense_to_the_budget() -> None:
@@ -76,7 +76,7 @@ def test_levels_come_down_to_the_budget_and_go_beyond_it() -> None:
 
 def test_levels_of_a_span_come_down_to_it_and_through_it() -> None:
     net = NETS[1]
-    dense, span = net.macs(net.dense), Span(keeping(net, 0.4), keeping(net, 0.8))
+    dense, span = net.macs(net.dense), BudgetRange(keeping(net, 0.4), keeping(net, 0.8))
     found = levels(net.space, span)
     assert [level.macs / dense for level in found] == pytest.approx([0.96, 0.88, 0.8, 0.7, 0.6, 0.5, 0.4], rel=1e-3)
     assert (found[2], found[-1]) == (span.high, span.low)
@@ -91,7 +91,7 @@ def test_costs_beyond_the_budget_end_where_no_width_can_reach() -> None:
     assert dense > low[0]
 
 
-@pytest.mark.parametrize("rule", list(RULES))
+@pytest.mark.parametrize("rule", list(ALLOCATION_RULES))
 def test_the_way_down_is_nested(rule: str) -> None:
     net = plain((64, 96, 48, 80))
     for score in ("one", "two"):
@@ -132,7 +132,7 @@ def test_of_candidates_that_are_nearly_the_same_the_first_alone_stays(monkeypatc
             widths: IntArray = first + np.array([channels, -channels, 0, 0])
             return widths
 
-        monkeypatch.setattr("secateur.search.coarse.RULES", {"uniform": RULES["uniform"], "moved": rule})
+        monkeypatch.setattr("secateur.search.coarse.RULES", {"uniform": ALLOCATION_RULES["uniform"], "moved": rule})
         return [(c.rule, c.subnetwork.widths.tolist()) for c in pool(net.space, scores, [budget], {})]
 
     limit = int(NEAR * first.sum() / 2)
@@ -166,4 +166,4 @@ def test_the_same_evidence_gives_the_same_pool() -> None:
 def test_without_curves_there_are_the_rules_on_scores_alone() -> None:
     net = NETS[1]
     found = pool(net.space, SCORES, levels(net.space, alone(keeping(net, 0.5))), {})
-    assert {candidate.rule for candidate in found} == set(RULES)
+    assert {candidate.rule for candidate in found} == set(ALLOCATION_RULES)

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from secateur.models.cost import macs, macs_share, memory, parameters
-from secateur.models.mobilenetv2 import mobilenetv2
-from secateur.models.resnet import resnet20, resnet56
-from secateur.models.slim import slim
+from secateur.models.costs.cost import macs, macs_share, memory, parameters
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
-from secateur.models.vgg import vgg11_bn
+from secateur.models.surgery.slim import slim
+from secateur.models.zoo.mobilenetv2 import mobilenetv2
+from secateur.models.zoo.resnet import resnet20, resnet56
+from secateur.models.zoo.vgg import vgg11_bn
 
 MAKES = [resnet20, resnet56, vgg11_bn, mobilenetv2]
 

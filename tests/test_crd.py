@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur.models.evaluate import embed
-from secateur.transfer.crd import SIZE, RepresentationDistillation
-from secateur.transfer.losses import noise_contrastive
-from secateur.transfer.objectives import Seen, label_loss
+from secateur.transfer.losses import crd_nce
+from secateur.transfer.objectives.base import StudentBatch, label_loss
+from secateur.transfer.objectives.crd import SIZE, RepresentationDistillation
 
 IMAGES, CLASSES, PIXELS = 48, 4, 12
 LABELS = torch.arange(IMAGES) % CLASSES
@@ -28,9 +28,9 @@ def objective(dense: nn.Module, negatives: int = 9, seed: int = 0) -> Representa
     return RepresentationDistillation(dense, "head", LABELS, (5, 7), negatives=negatives, seed=seed)
 
 
-def seen(student: nn.Module, indices: Tensor) -> Seen:
+def seen(student: nn.Module, indices: Tensor) -> StudentBatch:
     logits, embeddings = embed(student, "head", PICTURES[indices])
-    return Seen(logits[None], embeddings[None], LABELS[indices], indices, PICTURES[None, indices])
+    return StudentBatch(logits[None], embeddings[None], LABELS[indices], indices, PICTURES[None, indices])
 
 
 def test_the_loss_is_cross_entropy_and_both_directions_against_the_memories() -> None:
@@ -47,7 +47,7 @@ def test_the_loss_is_cross_entropy_and_both_directions_against_the_memories() ->
     for anchors, memory in ((crd.student(batch.embeddings[0]), "teacher"), (crd.teacher(told), "student")):
         similar = torch.einsum("bd,bmd->bm", anchors, memories[memory][rows])
         scale = (similar / 0.07).exp().mean().detach() * IMAGES
-        total = total + 0.8 * noise_contrastive(similar, scale, IMAGES)
+        total = total + 0.8 * crd_nce(similar, scale, IMAGES)
     torch.testing.assert_close(loss, total)
     assert (LABELS[negatives] != LABELS[:8, None]).all()
 

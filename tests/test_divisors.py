@@ -4,21 +4,21 @@ import torch
 from chains import plain
 from torch import nn
 
-from secateur.models.divisors import by_divisor, suggested, uniform
-from secateur.models.timing import Seconds
+from secateur.deploy.divisors import by_divisor, suggested, uniform_network
+from secateur.models.timing.clock import Timing
 
 NET = plain((16, 24, 32))
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 
 
-def times(**medians: float) -> dict[int, Seconds]:
-    return {int(name[1:]): Seconds(median, median, median, 10) for name, median in medians.items()}
+def times(**medians: float) -> dict[int, Timing]:
+    return {int(name[1:]): Timing(median, median, median, 10) for name, median in medians.items()}
 
 
 def test_widths_are_multiples_and_the_macs_hold() -> None:
     macs = NET.macs(NET.dense) // 2
     for divisor in (1, 4, 8):
-        network = uniform(NET.model, EXAMPLE, macs, divisor)
+        network = uniform_network(NET.model, EXAMPLE, macs, divisor)
         assert network is not None
         widths = [layer.out_channels for layer in network.modules() if isinstance(layer, nn.Conv2d)]
         assert [width % divisor for width in widths] == [0, 0, 0]

@@ -1,6 +1,6 @@
 import pytest
 
-from secateur.models.errors import SecateurError
+from secateur.errors import SecateurError
 
 
 def test_the_one_error_for_users_is_a_value_error_that_prints_its_message() -> None:

@@ -9,18 +9,18 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 from torch.utils.data import TensorDataset
 
-from secateur.data import Data
-from secateur.models.batches import Batch, Views
+from secateur.data.dataset import Data
 from secateur.models.evaluate import (
     batch_statistics,
     device_of,
     evaluate,
+    evaluate_as_is,
     outputs,
     recalibrate,
     recalibrate_as_trained,
-    score,
 )
-from secateur.models.resnet import resnet20
+from secateur.models.split import Batch, Views
+from secateur.models.zoo.resnet import resnet20
 
 
 class Images:
@@ -168,7 +168,7 @@ def test_recalibration_leaves_a_network_without_batch_norm_alone() -> None:
 
 def test_loss_and_accuracy_are_the_written_out_ones() -> None:
     logits = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
-    found = score(nn.Identity(), Images(logits, torch.tensor([0, 0, 1, 1])))
+    found = evaluate_as_is(nn.Identity(), Images(logits, torch.tensor([0, 0, 1, 1])))
     losses = [log(2), log(1 + exp(-1)), log(1 + exp(-2)), log(1 + exp(3))]
     assert found.loss == pytest.approx(sum(losses) / 4, abs=1e-6)
     assert (found.accuracy, found.n) == (0.75, 4)
@@ -177,7 +177,7 @@ def test_loss_and_accuracy_are_the_written_out_ones() -> None:
 def test_a_last_batch_that_is_smaller_counts_by_its_images() -> None:
     g = torch.Generator().manual_seed(0)
     split = Images(torch.randn(1203, 10, generator=g), torch.randint(10, (1203,), generator=g))
-    found = score(nn.Identity(), split)
+    found = evaluate_as_is(nn.Identity(), split)
     assert found.loss == pytest.approx(float(F.cross_entropy(split.images, split.labels)), rel=1e-5)
     assert found.accuracy == pytest.approx(float((split.images.argmax(1) == split.labels).float().mean()))
     assert found.n == 1203
@@ -186,7 +186,9 @@ def test_a_last_batch_that_is_smaller_counts_by_its_images() -> None:
 def test_a_limit_scores_the_first_images() -> None:
     g = torch.Generator().manual_seed(0)
     split = Images(torch.randn(900, 10, generator=g), torch.randint(10, (900,), generator=g))
-    assert score(nn.Identity(), split, 700) == score(nn.Identity(), Images(split.images[:700], split.labels[:700]))
+    assert evaluate_as_is(nn.Identity(), split, 700) == evaluate_as_is(
+        nn.Identity(), Images(split.images[:700], split.labels[:700])
+    )
 
 
 def test_outputs_come_with_their_labels_and_positions() -> None:
@@ -203,7 +205,7 @@ def test_outputs_come_with_their_labels_and_positions() -> None:
 
 def test_evaluate_uses_running_statistics_whatever_the_mode_and_puts_it_back() -> None:
     model, split = resnet20().eval(), images(20)
-    expected = score(model, split)
+    expected = evaluate_as_is(model, split)
     model.train()
     before = state(model)
     assert evaluate(model, split) == expected

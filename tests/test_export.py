@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import secateur as sc
-from secateur.export import export, slim_of
-from secateur.models.architecture import built, save
-from secateur.models.specs import NETS
+from secateur.deploy.export import export, slim_of
+from secateur.models.files.architecture import built, save
+from secateur.models.zoo.registry import NETS
 
 CLASSES = ["cat", "dog", "emu"]
 

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 import secateur as sc
-from secateur.models import formats
-from secateur.models.budget import fit
-from secateur.models.formats import OPSET, TOLERANCE, export, onnx_session
-from secateur.models.slim import slim
-from secateur.models.specs import NETS
+from secateur.deploy import formats
+from secateur.deploy.formats import OPSET, TOLERANCE, export_as, onnx_session
+from secateur.models.costs.budget import fit_to_budget
 from secateur.models.subnetwork import Subnetwork
+from secateur.models.surgery.slim import slim
+from secateur.models.zoo.registry import NETS
 
 LIBRARY = {"resnet18": 64, "mobilenet_v2": 64, "mobilenet_v3_small": 64, "shufflenet_v2_x0_5": 64}
 LIBRARY |= {"squeezenet1_1": 64, "efficientnet_b0": 64}
@@ -24,7 +24,7 @@ LIBRARY |= {"squeezenet1_1": 64, "efficientnet_b0": 64}
 def halved(model: nn.Module, side: int) -> nn.Module:
     """Uniform widths at half the MACs."""
     net = sc.Supernet.of(model.eval(), torch.zeros(1, 3, side, side), check=False)
-    widths = fit(net.space, net.budget("50%"), net.space.dense.astype(float))
+    widths = fit_to_budget(net.space, net.budget("50%"), net.space.dense.astype(float))
     return slim(net, Subnetwork.first(widths))
 
 
@@ -37,7 +37,7 @@ def test_a_slimmed_network_of_every_family_is_exported(name: str, tmp_path: Path
     torch.manual_seed(0)
     model = NETS[name](10) if name in NETS else get_model(name, weights=None, num_classes=10)
     side = LIBRARY.get(name, 32)
-    done = export(halved(model, side), (3, side, side), tmp_path / "model.onnx", {})
+    done = export_as(halved(model, side), (3, side, side), tmp_path / "model.onnx", {})
     assert (done.format, done.opset, done.inputs) == ("onnx", OPSET, ("batch", "3", str(side), str(side)))
     assert done.difference <= TOLERANCE
 
@@ -45,14 +45,14 @@ def test_a_slimmed_network_of_every_family_is_exported(name: str, tmp_path: Path
 @pytest.mark.parametrize("name", ["resnet20", "squeezenet1_1"])
 def test_as_a_program_of_torch_too(name: str, tmp_path: Path) -> None:
     model = NETS[name](10) if name in NETS else get_model(name, weights=None, num_classes=10)
-    done = export(halved(model, 64), (3, 64, 64), tmp_path / "model.pt2", {})
+    done = export_as(halved(model, 64), (3, 64, 64), tmp_path / "model.pt2", {})
     assert (done.format, done.opset) == ("pt2", None)
     assert torch.export.load(done.path).module()(torch.zeros(5, 3, 64, 64)).shape == (5, 10)
 
 
 def test_the_onnx_file_says_its_opset_batch_slim_shapes_and_what_it_is_about(tmp_path: Path) -> None:
     model = halved(sc.constructor("resnet20", 10)(), 32)
-    done = export(model, (3, 32, 32), tmp_path / "model.onnx", {"classes": ["cat", "dog"]})
+    done = export_as(model, (3, 32, 32), tmp_path / "model.onnx", {"classes": ["cat", "dog"]})
     proto = onnx.load(done.path)
     onnx.checker.check_model(proto)
     assert [(each.domain, each.version) for each in proto.opset_import] == [("", OPSET)]
@@ -77,7 +77,7 @@ def test_what_answers_otherwise_is_refused_and_not_kept(
 
     monkeypatch.setitem(formats.READERS, path.suffix, off)
     with pytest.raises(sc.SecateurError, match=r"differs from torch by 0\.00"):
-        export(small(), (3, 8, 8), path, {})
+        export_as(small(), (3, 8, 8), path, {})
     assert not path.exists()
 
 
@@ -88,12 +88,12 @@ def test_outputs_that_are_tiny_must_be_met_as_nearly(tmp_path: Path, monkeypatch
             parameter.mul_(1e-6)
     monkeypatch.setitem(formats.READERS, ".pt2", lambda path: lambda images: 1.01 * model(images))
     with pytest.raises(sc.SecateurError, match=r"differs from torch by 0\.01"):
-        export(model, (3, 8, 8), tmp_path / "model.pt2", {})
+        export_as(model, (3, 8, 8), tmp_path / "model.pt2", {})
 
 
 def test_a_format_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(sc.SecateurError, match="no format is called 'tflite'; give onnx or pt2"):
-        export(small(), (3, 8, 8), tmp_path / "model.tflite", {})
+        export_as(small(), (3, 8, 8), tmp_path / "model.tflite", {})
 
 
 def test_a_library_that_is_missing_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,4 +102,4 @@ def test_a_library_that_is_missing_is_named_with_its_extra(tmp_path: Path, monke
 
     monkeypatch.setattr(formats, "find_spec", nothing)
     with pytest.raises(sc.SecateurError, match=r"onnx is not installed; pip install 'secateur\[onnx\]'"):
-        export(small(), (3, 8, 8), tmp_path / "model.onnx", {})
+        export_as(small(), (3, 8, 8), tmp_path / "model.onnx", {})

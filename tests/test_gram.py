@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from test_compensate import Noise, inputs_of, supernet
+from test_ridge import Noise, inputs_of, supernet
 from torch import Tensor, nn
 from toys import Concat, Grouped, NoNorm, Shared, SqueezeExcite, Toy, Transposed, conv
 
-from secateur.models import gram as gram_module
-from secateur.models.gram import block_widths, grams
+from secateur.models.compensation import gram as gram_module
+from secateur.models.compensation.gram import block_widths, grams
 
 
 def moments(rows: Tensor) -> Tensor:

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from scored import drawn, noise, residual
 from torch import nn
 
-from secateur.models.atoms import IntArray
-from secateur.models.batches import Split
-from secateur.models.budget import Budget, filled
-from secateur.models.errors import SecateurError
+from secateur.errors import SecateurError
+from secateur.models.costs.budget import Budget, fills_budget
 from secateur.models.evaluate import batch_statistics
-from secateur.models.slim import slim
-from secateur.models.subnetwork import Subnetwork, strongest
+from secateur.models.split import Split
+from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.supernet import Supernet
-from secateur.search.greedy import GreedyOptions, greedy, promising, rescored, trimmed_otsu
-from secateur.search.importance import Scores, taylor
-from secateur.search.interim import Interim, Records
+from secateur.models.surgery.slim import slim
+from secateur.models.tracing.atoms import IntArray
+from secateur.search.greedy import GreedyOptions, candidate_steps, greedy, rescore, trimmed_otsu
+from secateur.search.importance.registry import Scores, taylor
+from secateur.search.records import Interim, Records
 
 WIDTHS = (16, 24, 12, 20, 16, 16)
 
@@ -99,7 +99,7 @@ def test_the_last_meets_the_budget_to_the_last_channel(divisor: int, share: floa
     net = NETS[divisor]
     budget = keeping(net, share)
     *_, last = greedy(Known(narrowness, net), drawn_scores(0), budget, GreedyOptions(4, evaluations))
-    assert filled(net.space, budget, last.subnetwork.widths)
+    assert fills_budget(net.space, budget, last.subnetwork.widths)
 
 
 @given(st.integers(1, 60), st.integers(0, 100))
@@ -219,7 +219,7 @@ def test_only_groups_up_to_the_threshold_are_promising(seed: int) -> None:
     strides = np.array([3, 4, 2, 4, 3, 3])
     damage = np.array([np.sort(score)[:stride].sum() for score, stride in zip(scores, strides, strict=True)])
     passing = [g for g in np.argsort(damage) if damage[g] <= trimmed_otsu(damage)]
-    found = promising(net.space, keeping(net, 0.1), scores, net.space.dense, strides)
+    found = candidate_steps(net.space, keeping(net, 0.1), scores, net.space.dense, strides)
     assert [int((each.widths != net.space.dense).argmax()) for each in found] == passing
     for g, each in zip(passing, found, strict=True):
         gone = np.setdiff1d(np.arange(WIDTHS[g]), each.kept[g])
@@ -262,14 +262,14 @@ def test_with_too_few_groups_to_split_all_pass(count: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_are_those_of_the_narrowed_network(seed: int) -> None:
     net, split = residual(seed), drawn(16)
-    present = strongest(
+    present = top_channels(
         [np.random.default_rng(seed).random(g.width) for g in net.groups], net.space.dense - np.array([3, 2, 1])
     )
     model = slim(net, present)
     narrow = Supernet.of(model, torch.zeros(1, 3, 8, 8))
     with batch_statistics(model):
         expected = taylor(narrow, split)
-    found = rescored(net, split, taylor, present)
+    found = rescore(net, split, taylor, present)
     assert [group.name for group in narrow.groups] == [group.name for group in net.groups]
     for score, kept, alone in zip(found, present.kept, expected, strict=True):
         np.testing.assert_allclose(score[list(kept)], alone, rtol=1e-4, atol=1e-6)

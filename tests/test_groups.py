@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.models.groups import ChannelGroup, Grouping, grouping
-from secateur.models.mobilenetv2 import mobilenetv2
-from secateur.models.resnet import resnet20, resnet56
-from secateur.models.trace import trace
-from secateur.models.vgg import vgg11_bn
+from secateur.models.tracing.groups import ChannelGroup, Grouping, grouping
+from secateur.models.tracing.trace import trace
+from secateur.models.zoo.mobilenetv2 import mobilenetv2
+from secateur.models.zoo.resnet import resnet20, resnet56
+from secateur.models.zoo.vgg import vgg11_bn
 
 
 def found(make: Callable[[], nn.Module]) -> Grouping:

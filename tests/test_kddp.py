@@ -8,22 +8,22 @@ import torch
 from lessons import RECIPE, coloured, learn, pupil
 from torch import nn
 
-from secateur.models.errors import SecateurError
-from secateur.models.slim import slim
-from secateur.models.specs import constructor
+from secateur.errors import SecateurError
 from secateur.models.supernet import Supernet
-from secateur.transfer.finetune import finetune
-from secateur.transfer.kddp import kddp
-from secateur.transfer.learner import Learner, strides
-from secateur.transfer.narrowing import Narrowing
-from secateur.transfer.objectives import Distillation, hinton, online
+from secateur.models.surgery.slim import slim
+from secateur.models.zoo.registry import constructor
+from secateur.transfer.joint.kddp import kddp_learner
+from secateur.transfer.joint.learner import Learner, step_sizes
+from secateur.transfer.joint.shrinking_student import ShrinkingStudent
+from secateur.transfer.objectives.base import Distillation, kd_loss, online_teacher
+from secateur.transfer.training.train import train
 
 LONGER = replace(RECIPE, epochs=4)
-REACH = float(strides(LONGER, coloured()).sum())
+REACH = float(step_sizes(LONGER, coloured()).sum())
 
 
 def widths(net: Supernet, **options: object) -> list[int]:
-    learner: Learner = kddp(net, net.model, reach=REACH, **options)  # type: ignore[arg-type]
+    learner: Learner = kddp_learner(net, net.model, reach=REACH, **options)  # type: ignore[arg-type]
     learn(learner, recipe=LONGER)
     return [int(width) for width in learner.kept().widths]
 
@@ -32,10 +32,10 @@ def test_strength_0_is_plain_distillation_and_takes_nothing() -> None:
     net = pupil()
     with torch.no_grad():
         net.model.get_parameter("hidden.bias")[:4] = -9.0  # dead from the start
-    learner = kddp(net, net.model, reach=REACH, strength=0.0)
+    learner = kddp_learner(net, net.model, reach=REACH, strength=0.0)
     learn(learner)
     student = slim(net, net.dense)
-    list(finetune(student, None, coloured(), Distillation(online(net.model), hinton, 0.1), RECIPE))
+    list(train(student, None, coloured(), Distillation(online_teacher(net.model), kd_loss, 0.1), RECIPE))
     assert learner.kept() == net.dense
     found = learner.slimmed().state_dict()
     assert all(torch.equal(found[name], each) for name, each in student.state_dict().items())
@@ -52,8 +52,8 @@ def test_neurons_that_are_dead_go_after_the_first_epoch_and_nobody_else() -> Non
     net = pupil()
     with torch.no_grad():
         net.model.get_parameter("hidden.bias")[:4] = -9.0
-    learner = kddp(net, net.model, reach=REACH, strength=1e-6)
-    steps = finetune(learner.model, None, coloured(), learner.objective, RECIPE, between=learner.between)
+    learner = kddp_learner(net, net.model, reach=REACH, strength=1e-6)
+    steps = train(learner.model, None, coloured(), learner.objective, RECIPE, on_epoch_end=learner.on_epoch_end)
     seen = [(step.step, learner.kept().widths.tolist()) for step in steps]
     assert [widths for step, widths in seen if step < 6] == [[8, 10, 16]] * 5
     assert [widths[:2] for _, widths in seen] == [[8, 10]] * 12  # convolutions are not its business
@@ -66,17 +66,17 @@ def test_the_least_width_stays() -> None:
     net = pupil()
     with torch.no_grad():
         net.model.get_parameter("hidden.bias")[1:] = -9.0
-    assert widths(net, strength=1e-6)[2] == net.space.least[2] == 2
+    assert widths(net, strength=1e-6)[2] == net.space.min_widths[2] == 2
 
 
 def test_without_a_hidden_linear_layer_feature_maps_are_used_and_it_says_so() -> None:
     net = Supernet.of(constructor("resnet20", 10)(), torch.zeros(1, 3, 32, 32), check=False)
-    learner = kddp(net, net.model, reach=1)
-    assert learner.form == "activity of feature maps, without a hidden linear layer"
-    assert isinstance(learner.model, Narrowing)
+    learner = kddp_learner(net, net.model, reach=1)
+    assert learner.description == "activity of feature maps, without a hidden linear layer"
+    assert isinstance(learner.model, ShrinkingStudent)
     assert "layer3.2.conv2" in learner.model.student.names
     mine = pupil()
-    assert kddp(mine, mine.model, reach=1).form == "activity of hidden linear layers"
+    assert kddp_learner(mine, mine.model, reach=1).description == "activity of hidden linear layers"
 
 
 def test_all_neurons_are_an_option() -> None:
@@ -89,7 +89,7 @@ def test_all_neurons_are_an_option() -> None:
 
 def test_what_comes_out_is_plain_and_as_narrow_as_it_says() -> None:
     net, x = pupil(), torch.randn(5, 3, 8, 8)
-    learner = kddp(net, net.model, reach=REACH, strength=10.0)
+    learner = kddp_learner(net, net.model, reach=REACH, strength=10.0)
     learn(learner, recipe=LONGER)
     slimmed = learner.slimmed().eval()
     with torch.no_grad():
@@ -102,8 +102,8 @@ def test_what_comes_out_is_plain_and_as_narrow_as_it_says() -> None:
 def test_mistakes_are_refused() -> None:
     net = pupil()
     with pytest.raises(SecateurError, match="no neurons are called 'some'; give hidden or all"):
-        kddp(net, net.model, reach=1, neurons="some")
+        kddp_learner(net, net.model, reach=1, neurons="some")
     grouped = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1, groups=2), nn.Flatten())
     odd = Supernet.of(grouped, torch.zeros(1, 3, 1, 1))
     with pytest.raises(SecateurError, match="listens to the modules that read neurons, and here is none"):
-        kddp(odd, odd.model, reach=1)
+        kddp_learner(odd, odd.model, reach=1)

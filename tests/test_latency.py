@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from secateur.models import latency
-from secateur.models.budget import filled, fit
-from secateur.models.errors import SecateurError
-from secateur.models.latency import Latency, measure
-from secateur.models.rules import is_product
+from secateur.errors import SecateurError
+from secateur.models.costs.budget import fills_budget, fit_to_budget
 from secateur.models.supernet import Supernet
+from secateur.models.timing import latency
+from secateur.models.timing.latency import Latency, measure
+from secateur.models.tracing.rules import is_product
 
 ROW, PRODUCT, OTHER = 1e-5, 1e-7, 2e-6  # made-up seconds
 
@@ -90,15 +90,15 @@ def test_no_width_takes_longer_than_a_wider_one_even_by_a_noisy_clock(net: Super
 def test_a_limit_of_latency_is_met_to_the_last_step(net: Supernet, clock: Clock) -> None:
     table = measure(net, clock=clock, repeats=1)
     budget = net.budget(latency="60%", timed=table)
-    widths = fit(net.space, budget, net.space.dense.astype(np.float64))
+    widths = fit_to_budget(net.space, budget, net.space.dense.astype(np.float64))
     assert table(widths) <= 0.6 * table(net.space.dense)
-    assert filled(net.space, budget, widths)
+    assert fills_budget(net.space, budget, widths)
 
 
 def test_a_table_is_read_back_as_it_was_written(net: Supernet) -> None:
     table = measure(net, subnetworks=6, repeats=1)
     again = Latency.from_json(table.to_json(net), net)
-    widths = np.stack([net.space.least, net.space.dense])
+    widths = np.stack([net.space.min_widths, net.space.dense])
     assert again(widths).tolist() == table(widths).tolist()
     assert again.conditions == table.conditions
     assert json.loads(table.to_json(net))["threads"] == torch.get_num_threads()

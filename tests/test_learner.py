@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from lessons import CLASSES, looked, pupil
 from torch import Tensor, nn
 
-from secateur.models.specs import constructor
 from secateur.models.supernet import Supernet
-from secateur.transfer.learner import Penalised, above, made_by
-from secateur.transfer.objectives import CrossEntropy
+from secateur.models.zoo.registry import constructor
+from secateur.transfer.joint.learner import Penalised, channels_above, groups_made_by_ndim
+from secateur.transfer.objectives.base import CrossEntropy
 
 NET, EIGHTS = pupil(), Supernet.of(constructor("resnet20", 10)(), torch.zeros(1, 3, 32, 32), divisor=8, check=False)
 
@@ -20,8 +20,8 @@ NET, EIGHTS = pupil(), Supernet.of(constructor("resnet20", 10)(), torch.zeros(1,
 def test_all_above_the_threshold_stay_and_no_more_than_widths_ask_for(seed: int, share: float, net: Supernet) -> None:
     rng = np.random.default_rng(seed)
     scores = [rng.random(group.width) for group in net.groups]
-    kept = above(net, scores, share)
-    for score, channels, least in zip(scores, kept.kept, net.space.least, strict=True):
+    kept = channels_above(net, scores, share)
+    for score, channels, least in zip(scores, kept.kept, net.space.min_widths, strict=True):
         wanted = {int(c) for c in np.flatnonzero(score > share)}
         assert wanted <= set(channels)
         assert len(channels) in (len(wanted), int(least)) or len(channels) % net.space.divisor == 0
@@ -30,7 +30,7 @@ def test_all_above_the_threshold_stay_and_no_more_than_widths_ask_for(seed: int,
 
 @pytest.mark.parametrize(("dims", "names"), [(range(2, 3), ["hidden"]), (range(3, 6), ["stem", "conv"])])
 def test_groups_are_told_apart_by_the_layers_that_make_them(dims: range, names: list[str]) -> None:
-    assert [NET.groups[g].name for g in made_by(NET, dims)] == names
+    assert [NET.groups[g].name for g in groups_made_by_ndim(NET, dims)] == names
 
 
 class Twice(nn.Module):

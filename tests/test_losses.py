@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from secateur.transfer.losses import decoupled, gated_transfer, info_nce, kl, noise_contrastive, open_gates
+from secateur.transfer.losses import crd_nce, dkd_loss, gated_transfer, info_nce, kl, open_gates
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -182,16 +182,16 @@ def test_decoupled_terms_weighted_by_what_the_teacher_leaves_to_others_are_kl(se
     teacher, student = 3 * normal(2, 4, 5, seed=seed), 3 * normal(2, 4, 5, seed=seed + 1)
     labels = torch.randint(5, (2, 4), generator=torch.Generator().manual_seed(seed))
     rest = 1 - torch.softmax(teacher / temperature, -1).gather(-1, labels[..., None])[..., 0]
-    own = decoupled(teacher, student, labels, temperature, 1.0, 0.0)
-    others = decoupled(teacher, student, labels, temperature, 0.0, 1.0)
+    own = dkd_loss(teacher, student, labels, temperature, 1.0, 0.0)
+    others = dkd_loss(teacher, student, labels, temperature, 0.0, 1.0)
     torch.testing.assert_close(own + rest * others, kl(teacher, student, temperature), rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(decoupled(teacher, student, labels, temperature, 0.5, 3.0), 0.5 * own + 3 * others)
+    torch.testing.assert_close(dkd_loss(teacher, student, labels, temperature, 0.5, 3.0), 0.5 * own + 3 * others)
 
 
 def test_decoupled_is_zero_for_logits_equal_up_to_a_constant_and_finite_for_large_ones() -> None:
     logits, labels = normal(6, 4), torch.arange(6) % 4
-    torch.testing.assert_close(decoupled(logits, logits + 7, labels), torch.zeros(6), atol=1e-4, rtol=0)
-    far = decoupled(1e4 * logits, -1e4 * logits, labels)
+    torch.testing.assert_close(dkd_loss(logits, logits + 7, labels), torch.zeros(6), atol=1e-4, rtol=0)
+    far = dkd_loss(1e4 * logits, -1e4 * logits, labels)
     assert far.isfinite().all()
     assert (far > 0).all()
 
@@ -203,12 +203,12 @@ def test_noise_contrastive_is_the_loop_over_images_and_rows(scale: float) -> Non
     for row in similar.double().tolist():
         own, *others = (math.exp(x / 0.07) / scale for x in row)
         total -= math.log(own / (own + noise)) + sum(math.log(noise / (noise + other)) for other in others)
-    assert float(noise_contrastive(similar, torch.tensor(scale), images)) == pytest.approx(total / 5, rel=1e-4)
+    assert float(crd_nce(similar, torch.tensor(scale), images)) == pytest.approx(total / 5, rel=1e-4)
 
 
 def test_noise_contrastive_stays_finite_where_nothing_and_everything_is_alike() -> None:
     similar = torch.tensor([[-1.0, 1.0], [1.0, -1.0]]).requires_grad_()
-    loss = noise_contrastive(similar, torch.tensor(1e-6), 1_000_000, temperature=0.01)
+    loss = crd_nce(similar, torch.tensor(1e-6), 1_000_000, temperature=0.01)
     (gradient,) = torch.autograd.grad(loss, similar)
     assert loss.isfinite()
     assert gradient.isfinite().all()

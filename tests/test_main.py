@@ -10,9 +10,9 @@ from commands import Capture, line, status, told
 from torch import nn
 
 import secateur as sc
-from secateur import stages
 from secateur.__main__ import main
-from secateur.models.specs import constructor
+from secateur.models.zoo.registry import constructor
+from secateur.stages import run as stages
 
 
 def test_run_json_prints_one_object_and_nothing_else(
@@ -62,7 +62,7 @@ def test_without_out_the_folder_is_named_after_the_ask(
 ) -> None:
     folders: list[Path] = []
 
-    def run(ask: sc.Ask, out: Path, **_: object) -> dict[str, object]:
+    def run(ask: sc.RunConfig, out: Path, **_: object) -> dict[str, object]:
         folders.append(out)
         raise KeyboardInterrupt
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from lessons import Pupil, pupil, random_norms
 from torch import Tensor, nn
 
-from secateur.models.specs import constructor
 from secateur.models.supernet import Supernet
-from secateur.transfer.masks import Masked, gate
+from secateur.models.zoo.registry import constructor
+from secateur.transfer.joint.masks import Masked, gate
 
 
 def masked(net: Supernet, spread: float = 1.0, seed: int = 0) -> Masked:
@@ -86,7 +86,7 @@ def test_where_all_masks_are_closed_the_highest_count_as_open() -> None:
     with torch.no_grad():
         for mask in model.masks:
             mask.copy_(-torch.linspace(0.1, 0.9, len(mask)))
-    assert model.kept().widths.tolist() == net.space.least.tolist()
+    assert model.kept().widths.tolist() == net.space.min_widths.tolist()
     assert {channels[0] for channels in model.kept().kept} == {0}
 
 

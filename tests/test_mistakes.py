@@ -7,7 +7,7 @@ import torch
 from commands import Capture, line, status, told
 
 import secateur as sc
-from secateur.models.specs import constructor
+from secateur.models.zoo.registry import constructor
 
 MISTAKES = [
     (line(flops="0"), "budget 0 is 0 MACs", "give more than 0 and at most 100%"),

@@ -2,7 +2,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model
 
-from secateur.models.mobilenetv2 import InvertedResidual, mobilenetv2
+from secateur.models.zoo.mobilenetv2 import InvertedResidual, mobilenetv2
 
 STAGES = (  # table 2 of the paper, but for the stride of the second line
     *((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2)),

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from secateur.transfer.negatives import hard_negatives, near_lists, random_negatives, write_index
+from secateur.transfer.bank.negatives import hard_negatives, near_lists, random_negatives, write_index
 
 
 def unit(count: int, size: int = 8, seed: int = 0) -> Tensor:

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from lessons import CLASSES, Pupil, learn, looked, pupil
 from torch import nn
 
-from secateur.models.budget import filled
-from secateur.models.errors import SecateurError
-from secateur.models.specs import constructor
+from secateur.errors import SecateurError
+from secateur.models.costs.budget import fills_budget
 from secateur.models.supernet import Supernet
-from secateur.transfer.masks import Masked
-from secateur.transfer.objectives import label_loss
-from secateur.transfer.pdd import pdd
+from secateur.models.zoo.registry import constructor
+from secateur.transfer.joint.masks import Masked
+from secateur.transfer.joint.pdd import pdd_learner
+from secateur.transfer.objectives.base import label_loss
 
 
 @settings(max_examples=40)
@@ -31,7 +31,7 @@ def test_the_teacher_has_its_say_unless_the_logits_differ_by_a_constant(change: 
         seen = batch._replace(logits=logits[None])
         return float(learner.objective(seen) - 0.6 * label_loss(seen))
 
-    learner = pdd(net, net.model)
+    learner = pdd_learner(net, net.model)
     assert say(told + constant) == pytest.approx(0, abs=1e-4)
     moved = torch.tensor(change)
     assert say(told + moved) >= -1e-4
@@ -44,7 +44,7 @@ def test_the_teacher_and_the_dense_network_learn_nothing() -> None:
     torch.manual_seed(1)
     teacher = Pupil()
     before = deepcopy([net.model.state_dict(), teacher.state_dict()])
-    learner = pdd(net, teacher)
+    learner = pdd_learner(net, teacher)
     losses = learn(learner)
     assert sum(losses[-4:]) < sum(losses[:4])
     for state, old in zip([net.model.state_dict(), teacher.state_dict()], before, strict=True):
@@ -54,7 +54,7 @@ def test_the_teacher_and_the_dense_network_learn_nothing() -> None:
 
 def test_what_was_learnt_is_what_is_slimmed() -> None:
     net = pupil()
-    learner = pdd(net, net.model)
+    learner = pdd_learner(net, net.model)
     start = learner.kept()
     learn(learner)
     assert learner.kept() != start
@@ -65,7 +65,7 @@ def test_what_was_learnt_is_what_is_slimmed() -> None:
 
 def test_convolutions_have_masks_and_hidden_linear_layers_none() -> None:
     net = Supernet.of(constructor("vgg11_bn", 10)(), torch.zeros(1, 3, 32, 32), check=False)
-    learner = pdd(net, net.model)
+    learner = pdd_learner(net, net.model)
     assert isinstance(learner.model, Masked)
     assert [net.groups[g].name.split(".")[0] for g in learner.model.groups] == ["features"] * 8
     assert learner.kept().widths[-2:].tolist() == [512, 512]
@@ -73,8 +73,8 @@ def test_convolutions_have_masks_and_hidden_linear_layers_none() -> None:
 
 def test_the_seed_decides_which_half_is_closed() -> None:
     net = pupil()
-    assert pdd(net, net.model, seed=1).kept() == pdd(net, net.model, seed=1).kept()
-    assert pdd(net, net.model, seed=1).kept() != pdd(net, net.model, seed=2).kept()
+    assert pdd_learner(net, net.model, seed=1).kept() == pdd_learner(net, net.model, seed=1).kept()
+    assert pdd_learner(net, net.model, seed=1).kept() != pdd_learner(net, net.model, seed=2).kept()
 
 
 # --- the budget, an extension ---
@@ -87,11 +87,11 @@ LIMITS = [{"flops": "40%"}, {"flops": "20%"}, {"params": "40%"}, {"flops": "60%"
 def test_a_budget_that_is_given_is_met_at_any_time_and_made_use_of(limits: dict[str, str]) -> None:
     net = pupil()
     budget = net.budget(limits.get("flops"), params=limits.get("params"), memory=limits.get("memory"))
-    learner = pdd(net, net.model, budget=budget)
+    learner = pdd_learner(net, net.model, budget=budget)
     for _ in range(3):
-        assert filled(net.space, budget, learner.kept().widths)
+        assert fills_budget(net.space, budget, learner.kept().widths)
         learn(learner)
-    assert filled(net.space, budget, learner.kept().widths)
+    assert fills_budget(net.space, budget, learner.kept().widths)
     slimmed, masked, x = learner.slimmed().eval(), learner.model.eval(), torch.randn(5, 3, 8, 8)
     assert sum(parameter.numel() for parameter in slimmed.parameters()) == net.parameters(learner.kept())
     with torch.no_grad():
@@ -100,7 +100,7 @@ def test_a_budget_that_is_given_is_met_at_any_time_and_made_use_of(limits: dict[
 
 def test_under_a_budget_the_highest_masks_are_open() -> None:
     net = pupil()
-    learner = pdd(net, net.model, budget=net.budget("40%"))
+    learner = pdd_learner(net, net.model, budget=net.budget("40%"))
     learn(learner)
     assert isinstance(learner.model, Masked)
     for score, channels in zip(learner.model.scores(), learner.kept().kept, strict=True):
@@ -111,4 +111,4 @@ def test_a_network_without_convolutions_is_refused() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, CLASSES))
     net = Supernet.of(model, torch.zeros(1, 3, 2, 2))
     with pytest.raises(SecateurError, match="masks channels of convolutions, and none can be pruned"):
-        pdd(net, net.model)
+        pdd_learner(net, net.model)

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import secateur as sc
-from secateur.models.architecture import architecture_of
-from secateur.models.gram import grams
-from secateur.models.halfway import halfway
-from secateur.models.slim import slim
-from secateur.transfer.finetune import Recipe
-from secateur.transfer.finetune import finetune as train
-from secateur.transfer.objectives import CrossEntropy
+from secateur.models.compensation.gram import grams
+from secateur.models.compensation.halfway import initial_student
+from secateur.models.files.architecture import architecture_of
+from secateur.models.surgery.slim import slim
+from secateur.transfer.objectives.base import CrossEntropy
+from secateur.transfer.training.train import Recipe
+from secateur.transfer.training.train import train as train
 
 SHAPE = (3, 16, 16)
 
@@ -271,8 +271,8 @@ def test_a_student_starts_halfway_or_from_what_it_is_given(
     net: sc.Supernet, data: sc.Data, found: sc.Found, student: nn.Module
 ) -> None:
     best = found.best()
-    split = data.suited(net.model).train
-    half = halfway(net, best, grams(net, split), split)
+    split = data.in_memory_format_of(net.model).train
+    half = initial_student(net, best, grams(net, split), split)
     assert same(sc.finetune(net, best, found.bank, data, epochs=1, start=half), student)
     assert not same(sc.finetune(net, best, found.bank, data, epochs=1, start=slim(net, best)), student)
 
@@ -290,7 +290,7 @@ def test_a_student_may_see_the_views_that_the_bank_holds(
 
 
 def test_a_recipe_says_everything_else(net: sc.Supernet, data: sc.Data, found: sc.Found, student: nn.Module) -> None:
-    recipe = Recipe(optimizer="adamw", learning_rate=0.002, average=0.9)
+    recipe = Recipe(optimizer="adamw", learning_rate=0.002, ema_decay=0.9)
     assert not same(sc.finetune(net, found.best(), found.bank, data, epochs=1, recipe=recipe), student)
 
 
@@ -344,7 +344,7 @@ def test_a_method_without_a_bank_needs_none(net: sc.Supernet, data: sc.Data, fou
 
 def test_fine_tuning_improves_on_the_pruned_network(net: sc.Supernet, data: sc.Data, found: sc.Found) -> None:
     from secateur.models.evaluate import evaluate, recalibrate
-    from secateur.models.slim import slim
+    from secateur.models.surgery.slim import slim
 
     pruned = slim(net, found.best())
     recalibrate(pruned, data.train)

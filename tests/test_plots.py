@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from left import BUDGET, GROUPS, architecture, searched, tuned
 
-from secateur.plots import history, training, widths
-from secateur.results import Results
+from secateur.reports.plots import history, training, widths
+from secateur.rundir.results import Results
 
 
 def test_the_best_so_far_falls_and_counts_only_what_the_budget_allows(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ import torch
 
 import secateur as sc
 from secateur.__main__ import main
-from secateur.ledger import Ledger, asked
-from secateur.models.specs import constructor
 from secateur.models.subnetwork import Subnetwork
-from secateur.pipeline import silent
-from secateur.points import tune
-from secateur.stages import opened
+from secateur.models.zoo.registry import constructor
+from secateur.progress import silent
+from secateur.rundir.manifest import Manifest, config_of
+from secateur.stages.points import tune
+from secateur.stages.run import prepare_run
 
 NET = """from torch import nn
 
@@ -43,7 +43,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("points")
     (folder / "net.py").write_text(NET)
     model = f"{folder / 'net.py'}:make"
-    ask = sc.Ask(
+    ask = sc.RunConfig(
         model=model, input="3x16x16", flops="30%..70%", trials=4, epochs=1, least=("20%",), method="ce", views=1
     )
     sc.run(ask, folder / "out")
@@ -56,9 +56,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_what_was_asked_comes_back(out: Path) -> None:
-    ask = asked(out)
+    ask = config_of(out)
     assert (ask.flops, ask.least, ask.epochs) == ("30%..70%", ("20%",), 1)
-    assert Ledger(out, ask).stages.keys() == {"dense", "search", "bank", "transfer", "test"}
+    assert Manifest(out, ask).stages.keys() == {"dense", "search", "bank", "transfer", "test"}
 
 
 def test_a_point_under_a_budget_is_tuned_tested_and_kept(out: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_point_under_a_budget_is_tuned_tested_and_kept(out: Path) -> None:
     met = [point for point in front if point["costs"]["kept"]["macs"] <= 0.6 * dense]
     best = min(met, key=lambda point: point["figures"]["holdout"]["loss"])
     assert best["costs"]["kept"]["macs"] == figures["tuned"]["macs"]
-    student = sc.load(folder, base=constructor(asked(out).model, 10))
+    student = sc.load(folder, base=constructor(config_of(out).model, 10))
     assert sum(p.numel() for p in student.parameters()) == figures["tuned"]["parameters"]
     assert {name: text for name, text in contents(out).items() if not name.startswith("points/")} == before
 
@@ -108,7 +108,7 @@ def test_a_point_is_taught_by_its_own_teachers_and_those_that_are_there_serve_ag
 
 def test_views_that_a_run_by_labels_left_out_are_added_when_a_method_of_the_bank_wants_them(out: Path) -> None:
     teachers = json.loads((out / "bank" / "bank.json").read_text())["teachers"]
-    marks = [Subnetwork(tuple(map(tuple, teacher["kept"]))).mark for teacher in teachers]
+    marks = [Subnetwork(tuple(map(tuple, teacher["kept"]))).digest for teacher in teachers]
     views = [out / "bank" / f"teacher-{mark}-view-0.safetensors" for mark in marks]
     for view in views:
         view.unlink(missing_ok=True)  # another test may have asked for it
@@ -125,7 +125,7 @@ def test_torchrun_trains_a_point_together_and_the_first_process_alone_writes_and
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     printed = json.loads(line)
-    student = sc.load(printed["out"], base=constructor(asked(out).model, 10))
+    student = sc.load(printed["out"], base=constructor(config_of(out).model, 10))
     assert sum(p.numel() for p in student.parameters()) == printed["tuned"]["parameters"]
     metrics = (Path(printed["out"]) / "transfer" / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in metrics]
@@ -140,7 +140,7 @@ def test_a_run_under_torchrun_is_refused(
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(SystemExit) as ended:
-        main(["run", *shlex.split(asked(out).words), "--out", str(out)])
+        main(["run", *shlex.split(config_of(out).command_line), "--out", str(out)])
     assert ended.value.code == 2
     assert "run without it, then torchrun -m secateur transfer" in capsys.readouterr().err
 
@@ -152,7 +152,7 @@ def test_without_a_budget_it_is_the_winner(out: Path) -> None:
 
 
 def test_a_run_without_a_bank_says_how_to_finish_it(out: Path, tmp_path: Path) -> None:
-    opened(asked(out), tmp_path / "begun", None, silent)
+    prepare_run(config_of(out), tmp_path / "begun", None, silent)
     with pytest.raises(sc.SecateurError, match=r"has no memory bank yet; finish it: secateur run .* --out .*begun"):
         tune(tmp_path / "begun")
 
@@ -172,7 +172,7 @@ def test_what_is_no_run_and_what_no_point_meets_are_refused(out: Path, tmp_path:
     with pytest.raises(sc.SecateurError, match="epochs=-1"):
         tune(out, epochs=-1, progress=unread)
     with pytest.raises(sc.SecateurError, match="holds another run"):
-        sc.run(replace(asked(out), epochs=7), out, progress=unread)
+        sc.run(replace(config_of(out), epochs=7), out, progress=unread)
 
 
 def test_the_command_prints_the_figures(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,7 +189,7 @@ def test_the_command_prints_the_figures(out: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_run_can_start_from_the_front_of_another(out: Path, tmp_path: Path) -> None:
-    ask = replace(asked(out), flops="50%", start=str(out), trials=1)
+    ask = replace(config_of(out), flops="50%", start=str(out), trials=1)
     sc.run(ask, tmp_path / "warm")
     lines = (tmp_path / "warm" / "bank" / "records.jsonl").read_text().splitlines()[1:]
     assert any(json.loads(line)["source"] == "start" for line in lines)
@@ -198,7 +198,7 @@ def test_a_run_can_start_from_the_front_of_another(out: Path, tmp_path: Path) ->
 def test_search_stops_at_the_front_and_run_goes_on_from_there(
     out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [*shlex.split(asked(out).words), "--out", str(tmp_path / "run"), "--json"]
+    words = [*shlex.split(config_of(out).command_line), "--out", str(tmp_path / "run"), "--json"]
     with pytest.raises(SystemExit):
         main(["search", *words])
     printed: dict[str, Any] = json.loads(capsys.readouterr().out)

@@ -3,9 +3,9 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.models.atoms import FloatArray, IntArray
-from secateur.models.errors import SecateurError
+from secateur.errors import SecateurError
 from secateur.models.supernet import Supernet
+from secateur.models.tracing.atoms import FloatArray, IntArray
 
 
 @pytest.fixture(scope="module")

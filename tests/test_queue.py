@@ -6,17 +6,17 @@ import pytest
 from optuna.trial import TrialState
 from working import IMAGES, NET, Slow
 
-from secateur.models.subnetwork import Subnetwork, strongest
-from secateur.search.importance import l1
-from secateur.search.refine import Options, shared
+from secateur.models.subnetwork import Subnetwork, top_channels
+from secateur.search.importance.registry import l1
+from secateur.search.refine import StudyOptions, evaluate_jointly
 
 SCORES = l1(NET, Slow().split)
-GIVEN = [(strongest(SCORES, NET.space.dense - n), f"number {n}") for n in range(1, 5)]
+GIVEN = [(top_channels(SCORES, NET.space.dense - n), f"number {n}") for n in range(1, 5)]
 
 
 def queued(records: Slow, given: list[tuple[Subnetwork, str]], storage: Path | None = None) -> list[str]:
     url = f"sqlite:///{storage}" if storage else None
-    return [each.source for each in shared(records, given, "queue", Options(images=IMAGES, storage=url))]
+    return [each.source for each in evaluate_jointly(records, given, "queue", StudyOptions(images=IMAGES, storage=url))]
 
 
 def test_each_is_evaluated_once_in_its_order() -> None:
@@ -26,7 +26,7 @@ def test_each_is_evaluated_once_in_its_order() -> None:
 
 
 def test_the_same_widths_of_other_channels_are_another() -> None:
-    weakest = strongest([-score for score in SCORES], NET.space.dense - 1)
+    weakest = top_channels([-score for score in SCORES], NET.space.dense - 1)
     records = Slow()
     queued(records, [GIVEN[0], (weakest, "weakest")])
     assert np.array_equal(GIVEN[0][0].widths, weakest.widths)

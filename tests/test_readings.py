@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from toys import Functional, Grouped, Shared, Toy, Transposed
 
-from secateur.models.groups import Member
-from secateur.search.readings import Readings, channel_maps
+from secateur.models.tracing.groups import Member
+from secateur.search.importance.readings import Readings, channel_maps
 
 
 def seen(model: nn.Module, images: Tensor) -> list[tuple[str, Tensor]]:

@@ -3,10 +3,10 @@ import torch
 from torch import Tensor, nn
 from toys import Between
 
-from secateur.models.reference import reference
-from secateur.models.slim import slim
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
+from secateur.models.surgery.reference import reference
+from secateur.models.surgery.slim import slim
 
 
 def supernet(middle: nn.Module) -> Supernet:

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 import secateur as sc
-from secateur.models.trace import trace
+from secateur.models.tracing.trace import trace
 
 
 class Counted(nn.Module):

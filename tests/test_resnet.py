@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from secateur.models.resnet import Shortcut, resnet20, resnet32, resnet44, resnet56, resnet110
+from secateur.models.zoo.resnet import Shortcut, resnet20, resnet32, resnet44, resnet56, resnet110
 
 WEIGHTS = Path(__file__).parents[2] / "shared" / "weights"
 BLOCKS = [(resnet20, 3), (resnet32, 5), (resnet44, 7), (resnet56, 9), (resnet110, 18)]

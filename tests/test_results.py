@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from left import BUDGET, searched, tuned
 
-from secateur.models.errors import SecateurError
-from secateur.results import Results
+from secateur.errors import SecateurError
+from secateur.rundir.results import Results
 
 
 def test_a_finished_run_has_three_arms_with_their_figures_and_files(tmp_path: Path) -> None:

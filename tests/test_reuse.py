@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 
 import secateur as sc
 from secateur.__main__ import main
-from secateur.models.architecture import built, save
-from secateur.models.specs import NETS
-from secateur.reuse import reused
-from secateur.search.importance import l1
+from secateur.deploy.reuse import reused
+from secateur.models.files.architecture import built, save
+from secateur.models.zoo.registry import NETS
+from secateur.search.importance.registry import l1
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.models.groups import Grouping, grouping
-from secateur.models.trace import trace
+from secateur.models.tracing.groups import Grouping, grouping
+from secateur.models.tracing.trace import trace
 
 POINTWISE: list[nn.Module] = [
     nn.ReLU(), nn.ReLU(True), nn.ReLU6(), nn.ReLU6(True), nn.SiLU(), nn.SiLU(True), nn.Hardswish(),

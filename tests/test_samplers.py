@@ -5,8 +5,8 @@ from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
-from secateur.models.atoms import IntArray
-from secateur.search.refine.samplers import SAMPLERS, Fit, Projected
+from secateur.models.tracing.atoms import IntArray
+from secateur.search.refine.samplers import SAMPLERS, BudgetSampler, Fit
 
 WIDTHS = {"a": IntDistribution(1, 20), "b": IntDistribution(1, 20), "c": IntDistribution(4, 4)}
 BEFORE = optuna.logging.get_verbosity()
@@ -31,7 +31,7 @@ def test_what_a_study_records_is_the_proposal_as_it_was_fitted(name: str) -> Non
     def prepare(study: optuna.Study, trial: FrozenTrial) -> tuple[BaseSampler, Fit]:
         return SAMPLERS[name](trial.number), even
 
-    study = optuna.create_study(sampler=Projected(WIDTHS, prepare))
+    study = optuna.create_study(sampler=BudgetSampler(WIDTHS, prepare))
     study.add_trial(optuna.create_trial(params={"a": 4, "b": 4, "c": 4}, distributions=WIDTHS, value=12.0))  # type: ignore[arg-type]
     study.optimize(loss, n_trials=8)
     assert {trial.params[n] % 2 for trial in study.trials for n in WIDTHS} == {0}
@@ -43,6 +43,6 @@ def test_every_trial_has_the_sampler_and_the_fit_that_were_prepared_for_it() -> 
     def prepare(study: optuna.Study, trial: FrozenTrial) -> tuple[BaseSampler, Fit]:
         return RandomSampler(seed=0), lambda wish: np.full_like(wish, trial.number + 1)
 
-    study = optuna.create_study(sampler=Projected(WIDTHS | {"c": IntDistribution(1, 20)}, prepare))
+    study = optuna.create_study(sampler=BudgetSampler(WIDTHS | {"c": IntDistribution(1, 20)}, prepare))
     study.optimize(lambda trial: float(trial.suggest_int("a", 1, 20)), n_trials=4)
     assert [trial.params["a"] for trial in study.trials] == [1, 2, 3, 4]

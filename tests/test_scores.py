@@ -7,10 +7,10 @@ from scored import MAKERS, READERS, residual
 from torch import nn
 from toys import TOYS, ChannelsLast, FixedKernel, Functional, Multiplier, Toy, Transposed
 
-from secateur.models.atoms import FloatArray
-from secateur.models.groups import Member
 from secateur.models.supernet import Supernet
-from secateur.search.scores import average, lamp, makers, per_group, per_place, readers, sums
+from secateur.models.tracing.atoms import FloatArray
+from secateur.models.tracing.groups import Member
+from secateur.search.importance.scores import average, lamp, makers, per_group, per_place, readers, sums
 
 positive = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=20).map(np.array)
 

@@ -8,10 +8,10 @@ import pytest
 from chains import plain
 from scored import noise
 
-from secateur.models.atoms import IntArray
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
-from secateur.search.interim import Interim, Records
+from secateur.models.tracing.atoms import IntArray
+from secateur.search.records import Interim, Records
 from secateur.search.sensitivity import SHARES, probed, probes, sensitivity
 
 WIDTHS = (16, 24, 12)
@@ -45,8 +45,8 @@ def test_each_group_is_narrowed_alone_to_allowed_widths_down_to_its_least(diviso
     for widths in others:
         (group,) = np.flatnonzero(widths != space.dense)
         assert widths[group] % divisor == 0
-        assert space.least[group] <= widths[group] < space.dense[group]
-    assert np.min(others, 0).tolist() == space.least.tolist()
+        assert space.min_widths[group] <= widths[group] < space.dense[group]
+    assert np.min(others, 0).tolist() == space.min_widths.tolist()
 
 
 def test_no_probe_comes_twice() -> None:
@@ -56,7 +56,7 @@ def test_no_probe_comes_twice() -> None:
 def test_a_loss_that_rises_linearly_in_each_group_is_found_again() -> None:
     slopes = np.array([0.1, 0.02, 0.3])
     found = curves(lambda widths: 0.5 + float(slopes @ (WIDTHS - widths)))
-    for slope, curve, width, least in zip(slopes, found, WIDTHS, NET.space.least, strict=True):
+    for slope, curve, width, least in zip(slopes, found, WIDTHS, NET.space.min_widths, strict=True):
         assert curve[least:] == pytest.approx([slope * (width - w) for w in range(least, width + 1)])
         assert len(curve) == width + 1
 
@@ -74,11 +74,11 @@ def test_a_curve_passes_through_every_loss_that_was_probed() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_counts_as_the_highest(bad: float) -> None:
     def loss(widths: IntArray) -> float:
-        return bad if widths[0] == NET.space.least[0] else 1 + float((WIDTHS - widths)[1])
+        return bad if widths[0] == NET.space.min_widths[0] else 1 + float((WIDTHS - widths)[1])
 
     found = curves(loss)
     assert np.isfinite(np.concatenate(found)).all()
-    assert found[0][NET.space.least[0]] == max(found[1])
+    assert found[0][NET.space.min_widths[0]] == max(found[1])
 
 
 def test_probes_are_of_the_strongest_channels_and_known_ones_are_not_evaluated_again() -> None:

@@ -24,14 +24,14 @@ from toys import (
     Transposed,
 )
 
-from secateur.models.errors import SecateurError
+from secateur.errors import SecateurError
 from secateur.models.evaluate import batch_statistics
-from secateur.models.mobilenetv2 import mobilenetv2
-from secateur.models.resnet import resnet20, resnet56
-from secateur.models.slim import masked, slim
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
-from secateur.models.vgg import vgg11_bn
+from secateur.models.surgery.slim import masked, slim
+from secateur.models.zoo.mobilenetv2 import mobilenetv2
+from secateur.models.zoo.resnet import resnet20, resnet56
+from secateur.models.zoo.vgg import vgg11_bn
 
 CLOSE = {torch.float32: 1e-4, torch.float64: 1e-9}  # of the largest output
 

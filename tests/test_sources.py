@@ -9,8 +9,8 @@ import torchvision
 from PIL import Image
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from secateur.models.errors import SecateurError
-from secateur.sources import Source, classes_of, datasets, labels_of
+from secateur.data.sources import Source, classes_of, datasets, labels_of
+from secateur.errors import SecateurError
 
 
 @pytest.fixture(autouse=True)

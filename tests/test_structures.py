@@ -9,12 +9,12 @@ from equality import CLOSE, assert_costs, assert_slims, gap, gaps, images, in_do
 from structures import STRUCTURES, AuxiliaryHead, OtherLayers, SameLayers, Structure
 from torch import Tensor, nn
 
-from secateur.models.errors import SecateurError
-from secateur.models.reference import reference
-from secateur.models.slim import slim
+from secateur.errors import SecateurError
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
-from secateur.models.trace import evaluating
+from secateur.models.surgery.reference import reference
+from secateur.models.surgery.slim import slim
+from secateur.models.tracing.trace import evaluating
 
 Case: TypeAlias = tuple[Structure, Supernet]
 

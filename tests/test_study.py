@@ -17,7 +17,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from working import work
 
-from secateur.models.errors import SecateurError
+from secateur.errors import SecateurError
 from secateur.search.refine import study as module
 from secateur.search.refine.study import opened
 

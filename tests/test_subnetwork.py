@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secateur.models.errors import SecateurError
-from secateur.models.subnetwork import Subnetwork, strongest
+from secateur.errors import SecateurError
+from secateur.models.subnetwork import Subnetwork, top_channels
 
 KEPT = st.lists(st.sets(st.integers(0, 600), min_size=1).map(sorted).map(tuple), max_size=6).map(tuple)
 
@@ -51,17 +51,17 @@ def test_an_invalid_line_is_refused_like_any_other_subnetwork() -> None:
 
 def test_the_strongest_channels_stay_in_their_order() -> None:
     scores = [np.array([0.1, 0.9, 0.5, 0.7]), np.array([2.0, 1.0])]
-    assert strongest(scores, np.array([3, 1])).kept == ((1, 2, 3), (0,))
+    assert top_channels(scores, np.array([3, 1])).kept == ((1, 2, 3), (0,))
 
 
 def test_ties_go_to_the_lower_index() -> None:
-    assert strongest([np.array([1.0, 2.0, 1.0, 2.0, 1.0])], np.array([3])).kept == ((0, 1, 3),)
+    assert top_channels([np.array([1.0, 2.0, 1.0, 2.0, 1.0])], np.array([3])).kept == ((0, 1, 3),)
 
 
 @given(st.lists(st.integers(-3, 3).map(float), min_size=3, max_size=20), st.data())
 def test_strongest_subnetworks_of_the_same_scores_are_nested(values: list[float], data: st.DataObject) -> None:
     large = data.draw(st.integers(2, len(values)))
     small = data.draw(st.integers(1, large))
-    (inner,), (outer,) = (strongest([np.array(values)], np.array([w])).kept for w in (small, large))
+    (inner,), (outer,) = (top_channels([np.array(values)], np.array([w])).kept for w in (small, large))
     assert set(inner) <= set(outer)
     assert min(values[c] for c in inner) >= max((values[c] for c in set(range(len(values))) - set(inner)), default=-9)

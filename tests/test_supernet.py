@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateur.models.errors import SecateurError
-from secateur.models.resnet import resnet20
-from secateur.models.specs import constructor
+from secateur.errors import SecateurError
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
+from secateur.models.zoo.registry import constructor
+from secateur.models.zoo.resnet import resnet20
 
 
 class TwoHeads(nn.Module):
@@ -54,15 +54,15 @@ def test_half_the_macs_is_a_budget() -> None:
 
 def test_a_tenth_of_each_group_stays_at_least() -> None:
     net = supernet()
-    assert np.array_equal(net.space.least, np.ceil(net.space.dense / 10))
+    assert np.array_equal(net.space.min_widths, np.ceil(net.space.dense / 10))
 
 
 @pytest.mark.parametrize(("divisor", "least"), [(8, 0.1), (4, 0.5), (1, 0.0), (64, 0.1), (1, 1.0)])
 def test_least_widths_lie_on_the_grid_and_keep_a_channel(divisor: int, least: float) -> None:
     where = supernet(divisor=divisor, least=least).space
-    assert ((where.least % divisor == 0) | (where.least == where.dense)).all()
-    assert (where.least >= np.maximum(where.dense * least, 1)).all()
-    assert (where.least <= where.dense).all()
+    assert ((where.min_widths % divisor == 0) | (where.min_widths == where.dense)).all()
+    assert (where.min_widths >= np.maximum(where.dense * least, 1)).all()
+    assert (where.min_widths <= where.dense).all()
 
 
 @pytest.mark.parametrize(("divisor", "least"), [(0, 0.1), (-1, 0.1), (1, -0.1), (1, 1.1)])
@@ -113,7 +113,7 @@ def test_the_groups_do_not_depend_on_the_size_of_the_example_batch(batch: int) -
 
 def test_least_widths_of_groups_are_given_by_name_as_shares_or_as_channels() -> None:
     net = Supernet.of(resnet20(), torch.zeros(1, 3, 32, 32), least={"layer1.1.*": 0.5, "layer1.*": 5, "conv1": 99})
-    least = dict(zip([group.name for group in net.groups], net.space.least.tolist(), strict=True))
+    least = dict(zip([group.name for group in net.groups], net.space.min_widths.tolist(), strict=True))
     assert (least["layer1.1.conv1"], least["layer1.0.conv1"], least["conv1"]) == (8, 5, 16)
     assert least["layer3.0.conv1"] == 7  # a tenth of 64, rounded up
 

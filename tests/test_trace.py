@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.models.errors import SecateurError
-from secateur.models.groups import grouping
-from secateur.models.resnet import resnet20
-from secateur.models.trace import evaluating, tensors_in, trace
+from secateur.errors import SecateurError
+from secateur.models.tracing.groups import grouping
+from secateur.models.tracing.trace import evaluating, tensors_in, trace
+from secateur.models.zoo.resnet import resnet20
 
 
 class Net(nn.Module):

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model
 
-from secateur.models.vgg import vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn
+from secateur.models.zoo.vgg import vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn
 
 NETS = [vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn]
 

@@ -7,9 +7,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import get_model
 
-from secateur.models.errors import SecateurError
-from secateur.models.resnet import resnet20
-from secateur.models.weights import load_weights
+from secateur.errors import SecateurError
+from secateur.models.zoo.resnet import resnet20
+from secateur.models.zoo.weights import load_weights
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.images import Images
+from secateur.data.images import Images
 from secateur.models.subnetwork import Subnetwork
-from secateur.transfer.bank import MemoryBank, Teacher
-from secateur.transfer.finetune import Recipe, Step, finetune
-from secateur.transfer.objectives import ContrastiveTransfer, CrossEntropy, Objective
+from secateur.transfer.bank.bank import MemoryBank, Teacher
+from secateur.transfer.objectives.base import ContrastiveTransfer, CrossEntropy, Objective
+from secateur.transfer.training.train import Recipe, Step, train
 
 IMAGES, CLASSES = 60, 4
-RECIPE = Recipe(epochs=2, batch=10, keep_every=5)  # 12 steps, checkpoints after 5, 10 and 12
+RECIPE = Recipe(epochs=2, batch=10, checkpoint_every=5)  # 12 steps, checkpoints after 5, 10 and 12
 
 
 class Toy(nn.Module):
@@ -63,10 +63,10 @@ def contrastive(folder: Path) -> Objective:
 OBJECTIVES = pytest.mark.parametrize("make", [cross_entropy, contrastive])
 
 
-def train(
+def train_toy(
     model: nn.Module, objective: Objective, recipe: Recipe = RECIPE, folder: Path | None = None
 ) -> Iterator[Step]:
-    yield from finetune(model, "head", coloured(), objective, recipe, folder)
+    yield from train(model, "head", coloured(), objective, recipe, folder)
 
 
 def state(model: nn.Module, objective: Objective) -> dict[str, Tensor]:

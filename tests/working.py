@@ -11,13 +11,13 @@ import time
 import torch
 from chains import plain
 
-from secateur.images import Images
-from secateur.models.span import Span
+from secateur.data.images import Images
+from secateur.models.costs.budget_range import BudgetRange
 from secateur.models.subnetwork import Subnetwork
 from secateur.search.allocation import threshold, uniform
-from secateur.search.importance import l1
-from secateur.search.interim import Interim, Records
-from secateur.search.refine import Options, refine, study
+from secateur.search.importance.registry import l1
+from secateur.search.records import Interim, Records
+from secateur.search.refine import StudyOptions, refine, study
 
 NET = plain((12, 16, 10, 14))
 IMAGES = 16
@@ -45,7 +45,9 @@ def work(url: str, trials: int, seconds: float) -> Records:
     records.seconds = seconds
     scores = l1(NET, records.split)
     starts = [rule(NET.space, budget, scores) for rule in (uniform, threshold)]
-    for interim in refine(records, scores, starts, Span(budget, budget), Options(trials, IMAGES, storage=url)):
+    for interim in refine(
+        records, scores, starts, BudgetRange(budget, budget), StudyOptions(trials, IMAGES, storage=url)
+    ):
         print("ends", *interim.subnetwork.widths, flush=True)
     return records
 

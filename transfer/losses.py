@@ -21,7 +21,7 @@ def kl(teacher: Tensor, student: Tensor, temperature: float = TEMPERATURE, power
     return temperature**power * (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
-def decoupled(
+def dkd_loss(
     teacher: Tensor,
     student: Tensor,
     labels: Tensor,
@@ -96,10 +96,10 @@ def info_nce(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: floa
     """
     positive = torch.einsum("vbd,bd->vb", queries, keys)[..., None]  # (V, B, 1)
     negative = torch.einsum("vbd,bmd->vbm", queries, negatives)  # (V, B, M)
-    return contrasted(positive, negative, temperature)
+    return info_nce_from_similarities(positive, negative, temperature)
 
 
-def contrasted(positive: Tensor, negative: Tensor, temperature: float = 0.1) -> Tensor:
+def info_nce_from_similarities(positive: Tensor, negative: Tensor, temperature: float = 0.1) -> Tensor:
     """InfoNCE of similarities: −log softmax of the positive among it and the negatives; one of −∞ does not count.
 
     Shape: positive (..., 1), negative (..., M) → ()
@@ -108,7 +108,7 @@ def contrasted(positive: Tensor, negative: Tensor, temperature: float = 0.1) -> 
     return -F.log_softmax(similar, -1)[..., 0].mean()
 
 
-def noise_contrastive(similar: Tensor, normaliser: Tensor, images: int, temperature: float = 0.07) -> Tensor:
+def crd_nce(similar: Tensor, normaliser: Tensor, images: int, temperature: float = 0.07) -> Tensor:
     """CRD's NCE: is a row of the memory the anchor's own (the first), or one of M drawn by chance?
 
     −(1/B) Σ_i [ log P_i0/(P_i0 + M/N) + Σ_j≥1 log (M/N)/(P_ij + M/N) ] with P = exp(s/τ)/Z and N ``images``. Tian et

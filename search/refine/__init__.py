@@ -4,11 +4,11 @@
 coarse search proposes, ``fine`` goes on from the best of it.
 """
 
-from .evolution import ONE_OBJECTIVE
-from .fine import GOLDEN, MOVED, WINDOW, refine
-from .queue import shared
-from .samplers import SAMPLERS, Sampler, called
-from .study import Options, require_database
+from .cmaes_sampler import ONE_OBJECTIVE
+from .fine_search import GOLDEN, MOVED, WINDOW, refine
+from .queue import evaluate_jointly
+from .samplers import SAMPLERS, Sampler, sampler_name
+from .study import StudyOptions, require_database
 
 __all__ = [
     "GOLDEN",
@@ -16,10 +16,10 @@ __all__ = [
     "ONE_OBJECTIVE",
     "SAMPLERS",
     "WINDOW",
-    "Options",
     "Sampler",
-    "called",
+    "StudyOptions",
+    "evaluate_jointly",
     "refine",
     "require_database",
-    "shared",
+    "sampler_name",
 ]

@@ -9,14 +9,14 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from ...models.atoms import IntArray
-from .evolution import Evolution
+from ...models.tracing.atoms import IntArray
+from .cmaes_sampler import CmaEsSampler
 
 Sampler: TypeAlias = Callable[[int], BaseSampler]  # seed → sampler
 Fit: TypeAlias = Callable[[IntArray], IntArray]  # wish → widths at the budget, (G,) each
 
 
-class Projected(BaseSampler):
+class BudgetSampler(BaseSampler):
     """Any sampler, its proposals fitted to the budget before Optuna records them.
 
     So a trial's parameters are the widths that were evaluated: every trial is feasible and counts, and the
@@ -65,7 +65,7 @@ class Projected(BaseSampler):
         self._inner.after_trial(study, trial, state, values)
 
 
-def called(sampler: Sampler) -> str:
+def sampler_name(sampler: Sampler) -> str:
     """A name that is the same in every process."""
     return str(getattr(sampler, "__name__", type(sampler).__name__))
 
@@ -85,10 +85,10 @@ def nsga2(seed: int) -> BaseSampler:
     return NSGAIISampler(seed=seed, population_size=20)
 
 
-def random(seed: int) -> BaseSampler:
+def random_sampler(seed: int) -> BaseSampler:
     """Any widths around the best so far: the control."""
     return RandomSampler(seed=seed)
 
 
 # The words of --sampler.
-SAMPLERS: dict[str, Sampler] = {"tpe": tpe, "cmaes": Evolution, "gp": gp, "nsga2": nsga2, "random": random}
+SAMPLERS: dict[str, Sampler] = {"tpe": tpe, "cmaes": CmaEsSampler, "gp": gp, "nsga2": nsga2, "random": random_sampler}

@@ -25,9 +25,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
-from ...models.errors import SecateurError
+from ...errors import SecateurError
 from ...models.supernet import Supernet
-from ..interim import Interim, Records, hypervolume
+from ..records import Interim, Records, hypervolume
 from .samplers import Sampler, tpe
 
 HEARTBEAT, GRACE = 15, 60  # seconds between two signs of life; without one for so long a trial is lost
@@ -39,7 +39,7 @@ Judge: TypeAlias = Callable[[optuna.Trial], tuple[Interim, list[float]]]  # → 
 
 
 @dataclass(frozen=True)
-class Options:
+class StudyOptions:
     """``trials`` of a ``sampler``, each scored on ``images``; the ``storage`` of the study (None: in memory)."""
 
     trials: int = 100
@@ -79,7 +79,7 @@ def driver(url: str) -> str:
     return url.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
-def rounds(study: optuna.Study, records: Records, total: int, judge: Judge) -> Iterator[Interim]:
+def run_trials(study: optuna.Study, records: Records, total: int, judge: Judge) -> Iterator[Interim]:
     """Trials until exactly ``total`` are complete, whoever runs them; yields what this process evaluated."""
     learned: set[int | str] = set()
     while True:
@@ -98,12 +98,12 @@ def rounds(study: optuna.Study, records: Records, total: int, judge: Judge) -> I
 
 def publish(study: optuna.Study, interim: Interim) -> None:
     """Let other processes know an evaluation that is no trial's."""
-    study.set_user_attr(f"{WHOLE} {interim.subnetwork.mark}", interim.to_json())
+    study.set_user_attr(f"{WHOLE} {interim.subnetwork.digest}", interim.to_json())
 
 
 def distributions(net: Supernet) -> dict[str, IntDistribution]:
     """The widths of every group, as parameters."""
-    pairs = zip(net.groups, net.space.least.tolist(), net.space.dense.tolist(), strict=True)
+    pairs = zip(net.groups, net.space.min_widths.tolist(), net.space.dense.tolist(), strict=True)
     return {group.name: IntDistribution(least, dense) for group, least, dense in pairs}
 
 
@@ -115,7 +115,7 @@ def attributes(interim: Interim, records: Records) -> dict[str, float | str]:
     return {**costs, "hypervolume": area, "interim": interim.to_json()}
 
 
-class _Surplus(Exception):  # noqa: N818  (it ends a trial, and is no error)
+class _TooManyTrials(Exception):  # noqa: N818  (it ends a trial, and is no error)
     """Several processes began the last trial."""
 
 
@@ -127,7 +127,7 @@ def _one(study: optuna.Study, records: Records, total: int, judge: Judge) -> lis
         trial.set_user_attr("worker", _me())
         states = (TrialState.COMPLETE, TrialState.RUNNING)
         if sum(other.number < trial.number for other in study.get_trials(deepcopy=False, states=states)) >= total:
-            raise _Surplus
+            raise _TooManyTrials
         try:
             interim, values = judge(trial)
         except BaseException:  # Ctrl-C, too
@@ -139,7 +139,7 @@ def _one(study: optuna.Study, records: Records, total: int, judge: Judge) -> lis
         return values
 
     with _quiet(), suppress(UpdateFinishedTrialError):  # it was taken for lost, and is another's now
-        study.optimize(judged, n_trials=1, catch=_Surplus)
+        study.optimize(judged, n_trials=1, catch=_TooManyTrials)
     return found
 
 
@@ -166,11 +166,11 @@ def _learn(study: optuna.Study, records: Records, learned: set[int | str]) -> No
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         if trial.number not in learned:
             learned.add(trial.number)
-            records.learn(Interim.from_json(trial.user_attrs["interim"]))
+            records.add(Interim.from_json(trial.user_attrs["interim"]))
     for name, line in study.user_attrs.items():
         if name.startswith(WHOLE) and name not in learned:
             learned.add(name)
-            records.learn(Interim.from_json(line))
+            records.add(Interim.from_json(line))
 
 
 def _database(url: str) -> RDBStorage:

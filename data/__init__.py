@@ -1,0 +1,1 @@
+"""Images split three ways, decoded, in memory or streamed."""

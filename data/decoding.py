@@ -1,0 +1,126 @@
+"""Decoded images of any data set: held in memory when they fit, streamed when not, the same figures either way."""
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms.v2 import functional as tf
+
+from ..errors import SecateurError
+from .images import Reader, Shape, split_into
+
+ReadProgress: TypeAlias = Callable[[int, int], None]  # images read, images in all
+
+
+def common_shape(dataset: Any) -> Shape:
+    """The size of the images where eight of them agree on one square size, else 3x224x224."""
+    some = {round(i) for i in np.linspace(0, len(dataset) - 1, 8)} if len(dataset) else set()
+    sizes = {tuple(_pixels(dataset[i][0]).shape) for i in some}
+    _, height, width = sizes.pop() if len(sizes) == 1 else (3, 224, 224)
+    return (3, height, width) if height == width else (3, 224, 224)
+
+
+def open_readers(
+    datasets: Sequence[Dataset[Any]],
+    labels: Sequence[Tensor],
+    shape: Shape,
+    memory_bytes: int,
+    progress: ReadProgress | None,
+) -> list[Reader]:
+    """One for each data set; they hold the images where all of them take at most ``memory_bytes`` as uint8.
+
+    Labels (N,) each are what the data sets have to say, too.
+    """
+    parts = [_Frames(dataset, known, shape) for dataset, known in zip(datasets, labels, strict=True)]
+    if sum(map(len, labels)) * math.prod(shape) > memory_bytes:
+        return [partial(_stream, frames) for frames in parts]
+    return _in_memory(parts, progress)
+
+
+def _pixels(image: Any) -> Tensor:
+    """An image as uint8 (3, H, W)."""
+    if isinstance(image, Image.Image):
+        return tf.pil_to_tensor(image.convert("RGB"))  # type: ignore[no-any-return]
+    if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and len(image) == 3:
+        return image
+    kind = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+    fix = "give PIL images or uint8 (3, H, W), secateur normalises and augments itself"
+    raise SecateurError(f"an image is of type {kind}; {fix}")
+
+
+def _fitted(pixels: Tensor, height: int, width: int) -> Tensor:
+    """Scaled until it covers (height, width), then cropped about the centre."""
+    scale = max(height / pixels.shape[1], width / pixels.shape[2])
+    size = [round(side * scale) for side in pixels.shape[1:]]
+    if size != list(pixels.shape[1:]):
+        pixels = tf.resize(pixels, size, antialias=True)
+    return tf.center_crop(pixels, [height, width])  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, eq=False)
+class _Frames(Dataset[Tensor | str]):
+    """Images as uint8 (3, H, W), or what is wrong with one: errors raised in workers grow a traceback."""
+
+    dataset: Any
+    labels: Tensor
+    shape: Shape
+
+    def __getitem__(self, position: int) -> Tensor | str:
+        try:
+            image, label = self.dataset[position]
+            if int(label) == self.labels[position]:
+                return _fitted(_pixels(image), *self.shape[1:])
+            return f"image {position} has label {label}, not {self.labels[position]} as in targets; mend one"
+        except SecateurError as error:
+            return str(error)
+
+
+def _stacked(frames: list[Tensor | str]) -> Tensor | str:
+    wrong = [frame for frame in frames if isinstance(frame, str)]
+    return wrong[0] if wrong else torch.stack([frame for frame in frames if isinstance(frame, Tensor)])
+
+
+def _stream(frames: _Frames, asked: Sequence[Tensor]) -> Iterator[Tensor]:
+    """uint8 (B, 3, H, W) for each batch of positions, decoded as they are asked for."""
+    loader = DataLoader(
+        frames,
+        batch_sampler=[positions.tolist() for positions in asked],
+        collate_fn=_stacked,
+        num_workers=min(4, _cores()) if sum(map(len, asked)) >= 2000 else 0,
+        generator=torch.Generator(),  # else each pass would draw from the global random state
+    )
+    for batch in loader:
+        if isinstance(batch, str):
+            raise SecateurError(batch)
+        yield batch
+
+
+def _in_memory(parts: Sequence[_Frames], progress: ReadProgress | None) -> list[Reader]:
+    """Readers that give what streaming gives, without decoding again."""
+    done, total, held = 0, sum(len(frames.labels) for frames in parts), list[Reader]()
+    for frames in parts:
+        pixels = torch.empty(len(frames.labels), *frames.shape, dtype=torch.uint8)
+        asked = split_into(torch.arange(len(pixels)), 256)
+        for positions, part in zip(asked, _stream(frames, asked), strict=True):
+            pixels[positions] = part
+            done += len(positions)
+            if progress:
+                progress(done, total)
+        held.append(partial(_lookup, pixels))
+    return held
+
+
+def _lookup(pixels: Tensor, asked: Sequence[Tensor]) -> Iterator[Tensor]:
+    return (pixels[positions] for positions in asked)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

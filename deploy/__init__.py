@@ -1,0 +1,1 @@
+"""A found network outside: measured, exported, reused."""

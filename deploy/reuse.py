@@ -1,0 +1,122 @@
+"""Architectures that were found before, built again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import SecateurError
+from ..models.costs.budget import fit_to_budget
+from ..models.files.architecture import (
+    Architecture,
+    architecture,
+    fingerprint,
+    read_architecture,
+    save,
+    subnetwork_of,
+    with_architecture,
+)
+from ..models.files.library import architectures, keep_shares, most_similar
+from ..models.subnetwork import Subnetwork, top_channels
+from ..models.supernet import Supernet
+from ..models.surgery.slim import slim
+from ..models.tracing.atoms import IntArray
+from ..models.zoo.registry import constructor
+from ..models.zoo.weights import load_weights
+from ..search.importance.registry import l1
+
+KEPT = {"architecture.json", "weights.safetensors"}  # what a reused architecture is kept as
+
+
+@dataclass(frozen=True, eq=False)
+class Reused:
+    """A found architecture on a network of the user's: ``exact`` where it is the very network it was found on."""
+
+    net: Supernet
+    subnetwork: Subnetwork
+    record: Architecture
+    exact: bool
+
+    @property
+    def about(self) -> dict[str, object]:
+        """Costs, where the channels come from, and every width."""
+        net, kept = self.net, self.subnetwork
+        costs = {"macs": net.macs(kept), "parameters": net.parameters(kept)}
+        dense = {"macs": net.macs(net.dense), "parameters": net.parameters(net.dense)}
+        widths = dict(zip((group.name for group in net.groups), kept.widths.tolist(), strict=True))
+        return {**costs, "dense": dense, "exact": self.exact, "found_on": self.record["model"], "widths": widths}
+
+    def build(self, **about: object) -> nn.Module:
+        """The slim network, with the weights of ``net``; it carries its architecture."""
+        record = architecture(self.net, self.subnetwork, **about)
+        return with_architecture(slim(self.net, self.subnetwork), record)
+
+
+def reused(source: Path, model: nn.Module, example: Tensor, budget: str | None = None) -> Reused:
+    """The architecture in ``source`` that suits ``model`` best at ``budget``, put onto it.
+
+    ``source`` is an architecture, a run (without a budget, its winner) or a folder of many (the likest is taken).
+    On the network that it was found on the very channels stay. On another the shares over depth are fitted to the
+    budget, by default to the share of MACs that the architecture keeps, and the filters of the largest L1 norm stay.
+    """
+    net, records = Supernet.of(model, example), architectures(source)
+    if budget is None and len(records) > 1 and not (source / "front.json").exists():
+        raise SecateurError(f"{source} holds {len(records)} architectures; give --flops to choose by it")
+    record = records[0] if budget is None else most_similar(records, net, net.budget(budget), 1)[0]
+    if record["fingerprint"] == fingerprint(net) and _holds(net, budget, (kept := subnetwork_of(record, net)).widths):
+        return Reused(net, kept, record, True)
+    return Reused(net, top_channels(l1(net), _widths(record, net, budget)), record, False)
+
+
+def reuse(
+    source: Path,
+    model: str,
+    out: Path,
+    *,
+    budget: str | None = None,
+    weights: Path | None = None,
+    classes: int = 10,
+    shape: tuple[int, int, int] = (3, 32, 32),
+    seed: int = 0,
+) -> Reused:
+    """Build what ``reused`` finds for a named network and keep it in ``out``: with inherited ``weights``, or fresh.
+
+    Fresh weights are the network's own initialisation, for training from scratch on any data.
+    """
+    _require_free(out)
+    torch.manual_seed(seed)
+    dense = constructor(model, classes)()
+    if weights:
+        load_weights(dense, weights)
+    found = reused(source, dense.eval(), torch.zeros(1, *shape), budget)
+    inherited = str(weights) if weights else "fresh"
+    provenance = {"model": model, "reused": found.record["fingerprint"], "weights": inherited}
+    save(found.build(provenance=provenance, classes=[str(each) for each in range(classes)]), out)
+    return found
+
+
+def _require_free(out: Path) -> None:
+    """Refuse a place where anything but an architecture that was reused before is kept."""
+    there = {file.name for file in out.iterdir()} if out.is_dir() else set()
+    ours = not there or (
+        there == KEPT and "reused" in read_architecture(out / "architecture.json").get("provenance", {})
+    )
+    if not ours:
+        raise SecateurError(f"{out} holds something else already; give another --out")
+
+
+def _widths(record: Architecture, net: Supernet, budget: str | None) -> IntArray:
+    """Those of the architecture where the groups are the same, as with other classes; else fitted. Shape: → (G,)"""
+    groups, costs = record["groups"], record["costs"]
+    if {name: group["dense"] for name, group in groups.items()} == {group.name: group.width for group in net.groups}:
+        kept = np.array([groups[group.name]["width"] for group in net.groups])
+        if _holds(net, budget, kept):
+            return kept
+    limit = net.budget(budget or f"{100 * costs['kept']['macs'] / costs['dense']['macs']:.2f}%")
+    return fit_to_budget(net.space, limit, keep_shares(record, net) * net.space.dense)
+
+
+def _holds(net: Supernet, budget: str | None, widths: IntArray) -> bool:
+    return budget is None or bool(net.budget(budget).holds(net.space.costs, widths))

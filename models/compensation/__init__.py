@@ -1,0 +1,1 @@
+"""Refit, in closed form, what reads a narrowed group."""

@@ -1,0 +1,28 @@
+"""What training starts from."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from ..split import Split
+from ..subnetwork import Subnetwork
+from ..supernet import Supernet
+from ..surgery.slim import slim
+from .gram import Gram
+from .sequential import refit_sequentially
+
+
+@torch.no_grad()
+def initial_student(net: Supernet, subnetwork: Subnetwork, grams: Mapping[str, Gram], split: Split) -> nn.Module:
+    """The subnetwork with weights half way from those that it inherits to those compensated in sequence.
+
+    Compensated weights are much the better ones untrained, and not the better start of training on CIFAR-10, where
+    half way is as good as inherited ones (benchmarks/transfer.py).
+    """
+    model = slim(net, subnetwork)
+    others = refit_sequentially(net, subnetwork, grams, split).state_dict()
+    for name, own in model.state_dict().items():
+        if own.is_floating_point():
+            own.lerp_(others[name], 0.5)
+    return model

@@ -1,0 +1,1 @@
+"""What widths cost in closed form, and which widths a budget allows."""

@@ -1,0 +1,52 @@
+"""Which frozen groups hold a cost that can't get any lower."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..supernet import Supernet
+from ..tracing.atoms import FloatArray, IntArray
+from ..tracing.groups import ChannelGroup
+from .budget import Budget
+
+NAMED = 3  # groups that a message names
+
+
+def explain_floor(net: Supernet, budget: Budget, name: str) -> str:
+    """The frozen groups that hold most of a cost at the least widths, for a message; empty where none does."""
+    most = [(share, group) for share, group in frozen_shares(net, budget, name)[:NAMED] if share >= 0.01]
+    held = ", ".join(f"{share:.0%} in {group.name}, which {group.frozen}" for share, group in most)
+    return f", of which {held}" if held else ""
+
+
+def frozen_shares(net: Supernet, budget: Budget, name: str) -> list[tuple[float, ChannelGroup]]:
+    """Every frozen group with the share of a cost that lies where its channels lie, the largest first.
+
+    At the least widths of all groups; shares overlap, since a layer between two groups counts in both.
+    """
+    each, lines = _terms(net, budget, name)
+    found = []
+    for group in net.frozen:
+        mine = np.zeros(net.atoms.count, np.bool_)
+        for member in group.members:
+            mine[net.atoms.tensors[member.tensor][member.dim][member.places]] = True
+        here = [any(mine[line].any() for line in of) for of in lines]
+        found.append((float(each[here].sum() / each.sum()), group))
+    return sorted(found, key=lambda pair: -pair[0])
+
+
+def _terms(net: Supernet, budget: Budget, name: str) -> tuple[FloatArray, list[Sequence[IntArray]]]:
+    """What one cost is the sum of, at the least widths, and the atoms along each term's dimensions."""
+    costs, least, atoms = net.space.costs, net.space.min_widths, net.atoms
+    products = [(product.rows, product.columns) for product in atoms.products]
+    if name == "parameters":
+        trainable = [atoms.tensors[each] for each, _ in net.model.named_parameters()]
+        return costs.parameters.scale * costs.parameters.factors(least), list(trainable)
+    if name == "memory":
+        sizes = costs.memory.sizes.scale * costs.memory.sizes.factors(least)
+        worst = int((sizes @ costs.memory.liveness).argmax())
+        return sizes * costs.memory.liveness[:, worst], [activation.lines for activation in atoms.activations]
+    if name == "latency":
+        assert budget.timed is not None  # Budget sees to it
+        return budget.timed.layers(least)[1:], list(products)
+    return costs.macs.scale * costs.macs.factors(least), list(products)

@@ -1,0 +1,217 @@
+"""What a budget means for a network, before anything is searched."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+
+import numpy as np
+
+from ..tracing.atoms import FloatArray
+from ..tracing.groups import ChannelGroup
+from .budget import Budget, Space
+from .units import format_quantity
+
+# The costs that a profile shows: the head of the column, and the unit of its numbers.
+SHOWN = {
+    "macs": ("MACs", ""),
+    "parameters": ("parameters", ""),
+    "memory": ("peak activations", "B"),
+    "latency": ("latency", "s"),
+}
+CELL = 19  # columns that a cost takes
+COLUMNS = 100  # that a printed line takes at most
+FOLDED = 12  # more frozen groups than this share a row where they share their reason
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution, linear layer or product of activations, and its dense MACs."""
+
+    name: str
+    macs: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One channel group.
+
+    ``least``: the fewest channels that stay; ``layers`` and ``tensors``: how many it lies in; ``share``: of the
+    dense MACs, of all its layers; ``normed``: pruning changes the statistics of a norm; ``frozen``: why it can't
+    be pruned. ``made_at`` and ``read_at`` are the layers, in order of execution, that make and read its channels.
+    """
+
+    name: str
+    width: int
+    least: int
+    layers: int
+    tensors: int
+    share: float
+    normed: bool
+    frozen: str | None
+    made_at: tuple[int, ...]
+    read_at: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The groups of a network, its costs from the least widths to dense, and whether a budget can be met.
+
+    ``layers`` are in order of execution. MACs and parameters are numbers, memory is the peak activation bytes of
+    one image, latency its seconds, where they were measured; ``limits`` are the budget's, by the name of the cost.
+    The lines' shares overlap: a layer between two groups counts in both; in ``prunable_share`` each counts once.
+    ``uncounted``: operations that enter no cost.
+    """
+
+    lines: tuple[Line, ...]
+    layers: tuple[Layer, ...]
+    limits: Mapping[str, float]
+    least_macs: int
+    dense_macs: int
+    least_parameters: int
+    dense_parameters: int
+    least_memory: int
+    dense_memory: int
+    least_latency: float | None
+    dense_latency: float | None
+    prunable_share: float
+    uncounted: tuple[str, ...]
+
+    @property
+    def satisfiable(self) -> bool:
+        """Whether the least widths cost no more than the budget."""
+        return all(getattr(self, f"least_{name}") <= limit for name, limit in self.limits.items())
+
+    @property
+    def prunable(self) -> tuple[Line, ...]:
+        """The groups that can be pruned."""
+        return tuple(line for line in self.lines if line.frozen is None)
+
+    @property
+    def frozen(self) -> tuple[Line, ...]:
+        """The groups that can't."""
+        return tuple(line for line in self.lines if line.frozen is not None)
+
+    def __str__(self) -> str:
+        return "\n".join([*_prunable_rows(self), *_frozen_rows(self), "", *_cost_rows(self)])
+
+
+def profile(groups: Sequence[ChannelGroup], frozen: Sequence[ChannelGroup], space: Space, budget: Budget) -> Profile:
+    """Profile of a network at a budget."""
+    costs, ends = space.costs, np.stack([space.min_widths, space.dense])
+    macs, parameters, memory = (form(ends).tolist() for form in (costs.macs, costs.parameters, costs.memory))
+    latency = budget.timed(ends).tolist() if budget.timed else (None, None)
+    each = _macs_by_layer(space)
+    held = (costs.macs.rows > 0).any(1) | (costs.macs.columns > 0).any(1)
+    least = [*space.min_widths.tolist(), *(group.width for group in frozen)]
+    lines = [_line(group, w, costs.products, each) for group, w in zip((*groups, *frozen), least, strict=True)]
+    return Profile(
+        lines=tuple(lines),
+        layers=tuple(Layer(_module(name), int(cost)) for name, cost in zip(costs.products, each, strict=True)),
+        limits=budget.limits,
+        least_macs=macs[0],
+        dense_macs=macs[1],
+        least_parameters=parameters[0],
+        dense_parameters=parameters[1],
+        least_memory=memory[0],
+        dense_memory=memory[1],
+        least_latency=latency[0],
+        dense_latency=latency[1],
+        prunable_share=float(each[held].sum() / each.sum()),
+        uncounted=costs.uncounted,
+    )
+
+
+def _macs_by_layer(space: Space) -> FloatArray:
+    """The dense MACs of each product. Shape: → (L,)"""
+    each: FloatArray = space.costs.macs.scale * space.costs.macs.factors(space.dense)
+    return each
+
+
+def _line(group: ChannelGroup, least: int, products: Sequence[str], macs: FloatArray) -> Line:
+    made, read = ({m.tensor for m in group.members if m.reads == reads} for reads in (False, True))
+    made_at, read_at = (tuple(i for i, name in enumerate(products) if name in side) for side in (made, read))
+    share = float(macs[sorted({*made_at, *read_at})].sum() / macs.sum())
+    layers = len({*products} & (made | read))
+    return Line(
+        group.name, group.width, least, layers, len(made | read), share, group.normed, group.frozen, made_at, read_at
+    )
+
+
+def _module(tensor: str) -> str:
+    return tensor.rpartition(".")[0] or tensor
+
+
+def _prunable_rows(profile: Profile) -> Iterator[str]:
+    room = _room([line.name for line in profile.prunable])
+    if profile.prunable:
+        yield f"{'channel group':<{room}}{'width':>7}{'least':>7}{'layers':>8}{'tensors':>9}{'MACs':>8}"
+    for line in profile.prunable:
+        mark = "  changes a norm" if line.normed else ""
+        yield (
+            f"{_end(line.name, room):<{room}}{line.width:>7}{line.least:>7}{line.layers:>8}{line.tensors:>9}"
+            f"{line.share:>8.1%}{mark}"
+        )
+
+
+def _frozen_rows(profile: Profile) -> Iterator[str]:
+    """Name, width and reason of each frozen group; where they are many, those of one reason share a row."""
+    rows = [(_names(lines), lines) for lines in _by_reason(profile.frozen)]
+    room = _room([name for name, _ in rows])
+    if rows:
+        yield from ("", f"{'frozen':<{room}}{'width':>7}{'MACs':>8}  because it")
+    total = max(profile.dense_macs, 1)
+    for name, lines in rows:
+        width = sum(line.width for line in lines)
+        share = sum(profile.layers[i].macs for i in {i for line in lines for i in line.made_at + line.read_at}) / total
+        yield from _hanging(f"{_end(name, room):<{room}}{width:>7}{share:>8.1%}  ", lines[0].frozen)
+
+
+def _by_reason(lines: Sequence[Line]) -> list[list[Line]]:
+    """The lines that share a row."""
+    if len(lines) <= FOLDED:
+        return [[line] for line in lines]
+    return [[line for line in lines if line.frozen == reason] for reason in dict.fromkeys(x.frozen for x in lines)]
+
+
+def _names(lines: Sequence[Line]) -> str:
+    return lines[0].name if len(lines) == 1 else f"{len(lines)} groups"
+
+
+def _cost_rows(profile: Profile) -> Iterator[str]:
+    normed = sum(line.normed for line in profile.prunable)
+    changed = f" ({normed} of them: pruning changes a norm)" if normed else ""
+    yield (
+        f"{len(profile.prunable)} groups can be pruned{changed}; they lie in layers with "
+        f"{profile.prunable_share:.1%} of the MACs"
+    )
+    met = "can be met" if profile.satisfiable else "can NOT be met"
+    dense, least = ({name: getattr(profile, f"{end}_{name}") for name in SHOWN} for end in ("dense", "least"))
+    names = [name for name in SHOWN if dense[name] is not None]
+    yield from ("", f"{'':<8}{''.join(f'{SHOWN[name][0]:<{CELL}}' for name in names)}".rstrip())
+    yield f"dense   {''.join(_cell(name, dense[name]) for name in names)}".rstrip()
+    yield f"least   {''.join(_cell(name, least[name], dense[name]) for name in names)}".rstrip()
+    yield f"budget  {''.join(_cell(name, profile.limits.get(name), dense[name]) for name in names)}{met}"
+    if profile.uncounted:
+        yield from ("", *wrap(f"not counted in any cost: {', '.join(profile.uncounted)}", COLUMNS))
+
+
+def _cell(name: str, cost: float | None, dense: float | None = None) -> str:
+    """A cost, with its share of the dense one; empty where there is none."""
+    if cost is None:
+        return " " * CELL
+    share = f" ({cost / (dense or 1):.1%})" if dense is not None else ""
+    return f"{format_quantity(cost)}{SHOWN[name][1]}{share}".ljust(CELL)
+
+
+def _hanging(head: str, text: str | None) -> list[str]:
+    """Text behind the head of its row, in lines of which the later ones begin below it."""
+    return wrap(text or "", COLUMNS, initial_indent=head, subsequent_indent=" " * len(head))
+
+
+def _room(names: Iterable[str]) -> int:
+    return min(max(len("channel group"), *map(len, names), 0), 44)
+
+
+def _end(name: str, room: int) -> str:
+    """A name, or its end where it is too long."""
+    return name if len(name) <= room else f"…{name[1 - room :]}"

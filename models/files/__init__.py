@@ -1,0 +1,1 @@
+"""A found architecture as JSON and safetensors, and the nearest of many."""

@@ -1,8 +1,0 @@
-"""Seeds made of several numbers, so that no two streams of chance are alike."""
-
-import numpy as np
-
-
-def mixed(*streams: int) -> int:
-    """One seed of the numbers, the same on every machine: NumPy's hash of them."""
-    return int(np.random.SeedSequence(streams).generate_state(1)[0])

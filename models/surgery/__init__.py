@@ -1,0 +1,1 @@
+"""Cut a subnetwork out, and prove on the user's own network that the cut is right."""

@@ -1,0 +1,145 @@
+"""Build a subnetwork: a smaller plain network, or the dense one with the removed channels unread."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..subnetwork import Subnetwork
+from ..supernet import Supernet
+from ..tracing.atoms import BoolArray, IntArray
+from ..tracing.groups import Member
+from ..tracing.trace import named_tensors, own_tensors
+from .fast_copy import copied
+
+Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def slim(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
+    """A fresh plain module with only the kept channels, in their order; the dense model is untouched.
+
+    It inherits weights, batch norm and running statistics, and needs nothing of this library to run.
+    """
+    net.check(subnetwork)
+    kept, own, indices = kept_places(net, subnetwork), own_tensors(net.model), dict[int, Tensor]()
+    narrowed = {id(old): _selected(old, kept.get(name, {}), indices) for name, old in own.buffers.items()}
+    for name, old in own.parameters.items():
+        narrowed[id(old)] = nn.Parameter(_selected(old, kept.get(name, {}), indices), old.requires_grad)
+    # what is in the memo is taken for the copy: wide tensors are never copied, shared ones stay shared
+    model = copied(net.model, narrowed)
+    _describe(model)
+    return model
+
+
+def masked(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
+    """The dense network with the weights that read removed channels set to zero: what ``slim`` must equal."""
+    net.check(subnetwork)
+    model = copied(net.model, {})
+    tensors = named_tensors(model)
+    with torch.no_grad():
+        for group, channels in zip(net.groups, subnetwork.kept, strict=True):
+            removed = np.setdiff1d(np.arange(group.width), channels)
+            for member in group.members:
+                if member.reads:
+                    places = torch.from_numpy(member.where(removed))
+                    tensors[member.tensor].index_fill_(member.dim, places.to(tensors[member.tensor].device), 0)
+    return model
+
+
+@torch.no_grad()
+def narrow(
+    net: Supernet, model: nn.Module, now: Subnetwork, then: Subnetwork, optimizer: torch.optim.Optimizer | None = None
+) -> None:
+    """Narrow a slimmed network further, in place: from the channels of ``now`` to those of ``then``, some of them.
+
+    Its parameters stay the same objects, so an optimiser goes on with them; what it keeps of each, as momentum, is
+    narrowed alike. Gradients are dropped, and no graph of an earlier pass may be left.
+    """
+    before, tensors = kept_places(net, now), named_tensors(model)
+    for name, dims in kept_places(net, then).items():
+        tensor = tensors[name]
+        states = optimizer.state.get(tensor, {}) if optimizer else {}
+        along = {key: state for key, state in states.items() if state is not None and state.shape == tensor.shape}
+        for dim, places in dims.items():
+            at = torch.from_numpy(np.searchsorted(before[name][dim], places)).to(tensor.device)
+            tensor.data = tensor.data.index_select(dim, at)
+            along = {key: state.index_select(dim, at) for key, state in along.items()}
+        tensor.grad = None
+        states.update(along)
+    _describe(model)
+
+
+def kept_places(net: Supernet, subnetwork: Subnetwork) -> dict[str, dict[int, IntArray]]:
+    """Tensor → dimension → the places that stay, ascending; one array where dimensions are alike.
+
+    Groups may share a dimension (concatenation).
+    """
+    parts: dict[tuple[str, int], list[tuple[Member, BoolArray]]] = {}
+    for group, channels in zip(net.groups, subnetwork.kept, strict=True):
+        removed = np.ones(group.width, np.bool_)
+        removed[list(channels)] = False
+        for member in group.members:
+            parts.setdefault((member.tensor, member.dim), []).append((member, removed))
+    stays: dict[str, dict[int, IntArray]] = {}
+    known: dict[tuple[int, ...], IntArray] = {}
+    for (tensor, dim), found in parts.items():
+        alike = tuple(id(member.places) for member, _ in found)  # a filter's and its batch norm's are one array
+        if alike not in known:
+            line = np.ones(net.shapes[tensor][dim], np.bool_)
+            for member, removed in found:
+                line[member.places[removed[member.channels]]] = False
+            known[alike] = np.flatnonzero(line)
+        stays.setdefault(tensor, {})[dim] = known[alike]
+    return stays
+
+
+def _selected(tensor: Tensor, dims: Mapping[int, IntArray], indices: dict[int, Tensor]) -> Tensor:
+    """What stays of a tensor, no view of it; ``indices``: places by the id of their array, as torch takes them."""
+    selected = tensor.detach()
+    for places in dims.values():
+        if id(places) not in indices or indices[id(places)].device != tensor.device:
+            indices[id(places)] = torch.from_numpy(places).to(tensor.device)
+    if dims.keys() == {0, 1} and selected[0, 0].numel() > 1:  # kernels, each in one piece
+        rows = indices[id(dims[0])][:, None] * selected.shape[1] + indices[id(dims[1])]
+        return selected.flatten(0, 1).index_select(0, rows.flatten()).reshape(*rows.shape, *selected.shape[2:])
+    for dim, places in dims.items():
+        selected = _along(selected, dim, indices[id(places)])
+    return selected if dims else selected.clone()
+
+
+def _along(tensor: Tensor, dim: int, at: Tensor) -> Tensor:
+    """What ``index_select`` returns, faster along the innermost dimension."""
+    if dim == 0 or tensor.shape[dim + 1 :].numel() > 1:
+        return tensor.index_select(dim, at)
+    shape = [*tensor.shape[:dim], len(at), *tensor.shape[dim + 1 :]]
+    return tensor.flatten(dim).gather(dim, at.expand(*shape[: dim + 1])).reshape(shape)
+
+
+def _describe(model: nn.Module) -> None:
+    """Make the attributes of all modules say what their tensors are."""
+    for module in model.modules():
+        if module._parameters or module._buffers:
+            _describe_one(module)
+
+
+def _describe_one(module: nn.Module) -> None:
+    if isinstance(module, Convolution):
+        made, read = (1, 0) if module.transposed else (0, 1)
+        if not module.transposed and module.groups > 1 and module.groups == module.in_channels:
+            module.groups = module.weight.shape[0] * module.groups // module.out_channels
+        module.out_channels = module.weight.shape[made] * (module.groups if module.transposed else 1)
+        module.in_channels = module.weight.shape[read] * (1 if module.transposed else module.groups)
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        known = [t for t in (module.weight, module.running_mean) if t is not None]
+        module.num_features = len(known[0]) if known else module.num_features
+    elif isinstance(module, nn.GroupNorm) and module.affine:
+        if module.num_groups == module.num_channels:
+            module.num_groups = len(module.weight)
+        module.num_channels = len(module.weight)
+    elif isinstance(module, nn.LayerNorm) and module.elementwise_affine:
+        module.normalized_shape = tuple(module.weight.shape)
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = len(module.weight)

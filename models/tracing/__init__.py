@@ -1,0 +1,1 @@
+"""Follow every channel through one forward pass, and sort channels into groups."""

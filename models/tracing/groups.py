@@ -1,0 +1,143 @@
+"""Channel groups: channels of several layers that live or die together."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .atoms import NOTHING, Atoms, BoolArray, FloatArray, IntArray
+from .components import Places, connected_components, has_member
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One dimension of one tensor that a group narrows.
+
+    ``reads``: the tensor is a weight that sums over this dimension (it consumes the channels); otherwise the
+    dimension is made with the channels (filters, biases, batch norm). The index map: channel
+    ``channels[i]`` of the group lies at ``places[i]`` of the dimension. A channel may fill several places
+    (flatten, grouped convolution) or none (padding that only some channels meet).
+
+    Shape: channels (n,), places (n,)
+    """
+
+    tensor: str
+    dim: int
+    reads: bool
+    channels: IntArray
+    places: IntArray
+
+    def where(self, channels: IntArray) -> IntArray:
+        """The places of these channels in the dimension, ascending."""
+        return np.sort(self.places[np.isin(self.channels, channels)])
+
+    def per_channel(self, values: FloatArray, width: int) -> FloatArray:
+        """Values of the dimension's places, summed for each channel. Shape: values (size,) → (width,)"""
+        total: FloatArray = np.bincount(self.channels, values[self.places], width).astype(np.float64)
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelGroup:
+    """``width`` channels that can be removed one by one; ``frozen`` says why they can't, if they can't.
+
+    ``normed``: a layer or group norm takes its statistics over them, so that removing some changes what the
+    norm does to the others.
+    """
+
+    name: str
+    width: int
+    members: tuple[Member, ...]
+    frozen: str | None = None
+    normed: bool = False
+
+    def atoms(self, tensors: Mapping[str, Sequence[IntArray]]) -> IntArray:
+        """One atom of each channel, given those of all tensors. Shape: → (width,)"""
+        found = np.full(self.width, NOTHING)
+        for member in self.members:
+            found[member.channels] = tensors[member.tensor][member.dim][member.places]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """The groups of a network, and to which of them each atom belongs (-1: to none that can be pruned)."""
+
+    groups: tuple[ChannelGroup, ...]
+    frozen: tuple[ChannelGroup, ...]
+    group_of: IntArray  # (atoms,)
+
+
+def grouping(atoms: Atoms) -> Grouping:
+    """Sort the channels of a trace into groups.
+
+    Ties make channels out of atoms (connected components). Channels that lie in exactly the same dimensions
+    of the same tensors form one group: removing any of them changes the same shapes by the same amounts. In
+    an option-A ResNet the 16 channels of the first stage that run on into the later ones are thus one
+    group, the 16 that the second stage adds another. A channel can be pruned where some layer makes it,
+    some weight reads it, and nothing froze it; the only channel of its kind can't.
+    """
+    channel = connected_components(atoms.count, atoms.ties)
+    alive = has_member(channel, atoms.made)
+    alive[channel[NOTHING]] = False
+    fate, reasons = _fates(atoms, channel, alive)
+    normed = has_member(channel, atoms.normed)
+    prunable: list[ChannelGroup] = []
+    frozen: list[ChannelGroup] = []
+    names: Counter[str] = Counter()
+    group_of = np.full(atoms.count, -1)
+    for channels, members in _alike(atoms, channel, np.flatnonzero(alive), fate):
+        maker = next((m.tensor for m in members if not m.reads), members[0].tensor)
+        name = maker.rpartition(".")[0] or maker
+        names[name] += 1
+        name = f"{name}#{names[name]}" if names[name] > 1 else name
+        why = reasons[fate[channels[0]]]
+        if why is None and len(channels) == 1:
+            why = f"is one channel of {len(members[0].places)} places, all tied together"
+        found = frozen if why else prunable
+        group_of[channels] = -1 if why else len(prunable)
+        found.append(ChannelGroup(name, len(channels), members, why, bool(normed[channels[0]])))
+    return Grouping(tuple(prunable), tuple(frozen), group_of[channel])
+
+
+def _fates(atoms: Atoms, channel: IntArray, alive: BoolArray) -> tuple[IntArray, list[str | None]]:
+    """What holds each channel, as a number, and what the numbers mean; 0 is free. Shape: (atoms,) → (atoms,)"""
+    meaning: dict[str | None, int] = {None: 0, "is read by no layer": 1}
+    fate = np.where(alive & ~has_member(channel, atoms.read), 1, 0)
+    for labels, why in reversed(atoms.frozen):  # the first reason met counts
+        fate[channel[labels]] = meaning.setdefault(why, len(meaning))
+    return fate, list(meaning)
+
+
+def _alike(
+    atoms: Atoms, channel: IntArray, alive: IntArray, fate: IntArray
+) -> Iterator[tuple[IntArray, tuple[Member, ...]]]:
+    """Channels that lie in the same dimensions and share their fate, with their members, in order of the network.
+
+    Buffers that no product reads (the zeros of a padding shortcut) don't tell channels apart: their sizes
+    enter no cost.
+    """
+    if not len(alive):
+        return
+    places = Places.of(atoms, channel, alive)
+    consumed = has_member(np.arange(atoms.count), atoms.read)
+    counted = atoms.parameters | {product.tensor for product in atoms.products}
+    kind = places.equivalence_classes(
+        np.array([any(tensor in counted for tensor, _ in same) for same in places.dims]), fate[alive]
+    )
+    numbers = np.split(np.argsort(kind, kind="stable"), np.cumsum(np.bincount(kind))[:-1])
+    members: list[list[Member]] = [[] for _ in numbers]
+    within = np.empty_like(kind)  # the number of a channel among those of its kind
+    for each in numbers:
+        within[each] = np.arange(len(each))
+    for k, part in places.parts(kind):
+        channels, at = within[places.number[part]], places.place[part]
+        for tensor, dim in places.dims[places.line[part[0]]]:
+            reads = bool(consumed[atoms.tensors[tensor][dim][at[0]]])
+            members[k].append(Member(tensor, dim, reads, channels, at))
+    order = {tensor: position for position, tensor in enumerate(atoms.tensors)}
+    for found in members:
+        found.sort(key=lambda member: (order[member.tensor], member.dim))
+    for each, found in zip(numbers, members, strict=True):
+        yield alive[each], tuple(found)

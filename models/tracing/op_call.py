@@ -1,0 +1,53 @@
+"""One operation as torch ran it, which is what rules read."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from .atoms import Atoms, Labels
+
+aten = torch.ops.aten
+
+
+class Call(NamedTuple):
+    """One operation as it ran: what was called, with what, and what came out; ``tensors``: those that it was given."""
+
+    func: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    results: list[Any]
+    tensors: list[Tensor]
+
+    @classmethod
+    def of(cls, func: Any, args: Any, kwargs: Any, output: Any) -> "Call":
+        """A call as torch dispatches it, and what it returned."""
+        given = kwargs or {}
+        results = list(output) if isinstance(output, (tuple, list)) else [output]
+        return cls(func, args, given, results, tensors_among((*args, *given.values()) if given else args))
+
+    @property
+    def name(self) -> str:
+        """What torch calls the operation."""
+        return _named(self.func.overloadpacket)
+
+
+@cache
+def _named(packet: Any) -> str:
+    return str(packet)
+
+
+def tensors_among(arguments: Sequence[Any]) -> list[Tensor]:
+    """The arguments that are tensors, and those that lie in a list."""
+    found: list[Tensor] = []
+    for each in arguments:
+        if isinstance(each, Tensor):
+            found.append(each)
+        elif isinstance(each, (list, tuple)):
+            found += [x for x in each if isinstance(x, Tensor)]
+    return found
+
+
+OpRule: TypeAlias = Callable[[Atoms, Call], list[Labels]]  # -> the labels of each result

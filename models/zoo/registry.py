@@ -1,0 +1,185 @@
+"""From the words of a command line to networks and functions."""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from ...errors import SecateurError, in_a_line
+from .mobilenetv2 import mobilenetv2
+from .resnet import resnet20, resnet32, resnet44, resnet56, resnet110
+from .vgg import vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn
+
+Constructor = Callable[[], nn.Module]
+
+NETS: dict[str, Callable[[int], nn.Module]] = {
+    "resnet20": resnet20,
+    "resnet32": resnet32,
+    "resnet44": resnet44,
+    "resnet56": resnet56,
+    "resnet110": resnet110,
+    "vgg11_bn": vgg11_bn,
+    "vgg13_bn": vgg13_bn,
+    "vgg16_bn": vgg16_bn,
+    "vgg19_bn": vgg19_bn,
+    "mobilenetv2": mobilenetv2,
+}
+
+FORMS = f"{', '.join(NETS)}, torchvision:NAME, timm:NAME, path/to/file.py:function or package.module:function"
+
+
+def constructor(spec: str, classes: int) -> Constructor:
+    """What builds the network that ``spec`` names, untrained, with ``classes`` outputs.
+
+    A function of the user's gets them as its parameter ``classes`` or ``num_classes``, whichever it has
+    (the first, if both), and nothing otherwise.
+    """
+    if classes < 1:
+        raise SecateurError(f"classes={classes}; give 1 or more")
+    library, _, name = spec.partition(":")
+    if library in LIBRARIES:
+        return LIBRARIES[library](name, classes)
+    if ":" in spec or spec.endswith(".py"):
+        return partial(_call, callable_at(spec, LIBRARIES), spec, classes)
+    if spec not in NETS:
+        raise SecateurError(f"no network is called {spec!r}{_nearest(spec, NETS)}; give {FORMS}")
+    return partial(NETS[spec], classes)
+
+
+def callable_at(spec: str, words: Iterable[str] = ()) -> Callable[..., object]:
+    """The function or class that ``path/to/file.py:function`` or ``package.module:function`` names.
+
+    The code is found as Python itself would find it: a file sees its neighbours, and a package may lie
+    in the working directory. ``words`` are what else can stand before a colon: errors suggest the nearest.
+    """
+    try:
+        return _callable_at(spec)
+    except SecateurError as error:
+        word, _, rest = spec.partition(":")
+        near = get_close_matches(word, list(words), 1)
+        if not near:
+            raise
+        raise SecateurError(f"{error}; or was {near[0]}:{rest} meant?") from error
+
+
+def _torchvision(name: str, classes: int) -> Constructor:
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if name not in names:
+        raise SecateurError(
+            f"torchvision has no classifier {name!r}{_nearest(name, names)}; "
+            "torchvision.models.list_models(module=torchvision.models) lists them"
+        )
+    # The auxiliary heads would make the output a tuple; without init_weights these two warn.
+    plain = {"aux_logits": False, "init_weights": True} if name in ("inception_v3", "googlenet") else {}
+    return partial(models.get_model, name, weights=None, num_classes=classes, **plain)
+
+
+def _timm(name: str, classes: int) -> Constructor:
+    try:
+        import timm
+    except ImportError as error:
+        raise SecateurError(
+            f'timm:{name} needs timm, which is not here ({in_a_line(error)}); pip install "secateur[timm]"'
+        ) from error
+    if not timm.is_model(name):
+        near = _nearest(name, timm.list_models())
+        raise SecateurError(f"timm has no network {name!r}{near}; timm.list_models() lists them")
+    return partial(timm.create_model, name, pretrained=False, num_classes=classes)
+
+
+LIBRARIES: dict[str, Callable[[str, int], Constructor]] = {"torchvision": _torchvision, "timm": _timm}
+
+
+def _callable_at(spec: str) -> Callable[..., object]:
+    place, _, name = spec.rpartition(":")
+    if not place or not name:
+        raise SecateurError(f"{spec!r} names no function; write path/to/file.py:function or package.module:function")
+    module = _file(Path(place), spec) if place.endswith(".py") else _module(place, spec)
+    found: object = getattr(module, name, None)
+    if not callable(found):
+        what = f"no function {name!r}" if found is None else f"{name!r}, but it is no function"
+        have = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise SecateurError(f"{place} has {what}{_nearest(name, have)}; name one that {place} defines")
+    return found
+
+
+def _call(function: Callable[..., object], spec: str, classes: int) -> nn.Module:
+    try:
+        name = _class_parameter(function)
+        network = function(**{name: classes}) if name else function()
+    except Exception as error:
+        raise SecateurError(
+            f"{spec} failed with {in_a_line(error)}{_where(error)}; mend it, or give another network"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise SecateurError(f"{spec} returned {type(network).__name__}; it should return a torch.nn.Module")
+    return network
+
+
+def _class_parameter(function: Callable[..., object]) -> str | None:
+    """The name under which a function takes the number of classes, if it does."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError:  # some functions written in C have no signature
+        return None
+    return next((name for name in ("classes", "num_classes") if name in parameters), None)
+
+
+def _file(path: Path, spec: str) -> ModuleType:
+    if not path.is_file():
+        raise SecateurError(f"no file {path} for {spec}; give the path of a Python file that is there")
+    path = path.resolve()
+    _importable_from(path.parent)
+    # Not the bare stem, which may be the name of an installed package.
+    found = importlib.util.spec_from_file_location(f"secateur_user_{path.stem}", path)
+    assert found is not None  # by its suffix, .py
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[found.name] = module  # dataclasses look their module up there
+    try:
+        found.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(found.name, None)
+        raise _import_failed(str(path), spec, error) from error
+    return module
+
+
+def _module(name: str, spec: str) -> ModuleType:
+    _importable_from(Path.cwd())
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise _import_failed(name, spec, error) from error
+
+
+def _importable_from(folder: Path) -> None:
+    # For good, not for the import alone: the user's functions may import when they are called.
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def _import_failed(place: str, spec: str, error: BaseException) -> SecateurError:
+    return SecateurError(
+        f"importing {place} for {spec} failed with {in_a_line(error)}{_where(error)}; mend it, or give another"
+    )
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = get_close_matches(name, list(names))
+    return f"; nearest: {', '.join(near)}" if near else ""
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [f for f in frames if f.filename not in (__file__, importlib.__file__) and f.filename[0] != "<"]
+    return f" ({theirs[-1].filename} line {theirs[-1].lineno})" if theirs else ""

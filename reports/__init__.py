@@ -1,0 +1,1 @@
+"""Show runs: page, plots, tables in the terminal."""

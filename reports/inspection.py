@@ -1,0 +1,26 @@
+"""What can be pruned of a network, before anything is searched."""
+
+import torch
+
+from ..models.costs.profile import Profile
+from ..models.costs.units import parse_range
+from ..models.supernet import Supernet
+from ..models.zoo.registry import LIBRARIES, constructor
+from ..rundir.config import RunConfig
+
+
+def inspection(ask: RunConfig, classes: int | None = None) -> tuple[tuple[int, ...], Profile]:
+    """The shape of the input and the profile of the network that is asked for; its weights are random.
+
+    ``classes`` and the input are the usual ones where they are not given: of torchvision's and timm's networks those
+    that they are made for. Of a range of budgets its lower end counts, which would be fine-tuned.
+    """
+    known = ask.model.partition(":")[0] in LIBRARIES
+    network = constructor(ask.model, (1000 if known else 10) if classes is None else classes)()
+    made_for = getattr(network, "default_cfg", {}).get("input_size", (3, 224, 224)) if known else (3, 32, 32)
+    shape = ask.shape or made_for  # timm's networks say what they are made for
+    net = Supernet.of(
+        network, torch.zeros(1, *shape), divisor=ask.divisor, freeze=ask.freeze, tie=ask.ties, least=ask.min_keep
+    )
+    lowest = {option: parse_range(text)[0] for option, text in ask.limits.items()}
+    return shape, net.profile(net.limits(**lowest, timed=None))

@@ -1,0 +1,233 @@
+"""The page about runs: one file that opens offline, with the Pareto picture and its table beside it."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from importlib.resources import files
+from io import StringIO
+from pathlib import Path
+from typing import TypeAlias
+
+from ..files import ensure_folder
+from ..models.costs.units import format_quantity
+from ..rundir.results import Arm, Record, Results, paying
+from .pareto import compared, write_csv
+from .plots import GREY, INK, PALE, STYLES, Plot, history, training, widths
+
+TITLES = {"teacher": "teacher", "dense": "dense", "pruned": "only pruned", "tuned": "pruned and fine-tuned"}
+TRAININGS = {
+    "learning": "Learning the widths",
+    "fine-tuning": "Fine-tuning",
+    "dense": "Training of the dense network",
+    "teacher": "Training of the teacher",
+}
+FRONT = "pareto.png and pareto.svg for papers, front.csv for tables"
+SCORED = "; scored as the search does, batch norm from each batch, where the table above has running statistics"
+THEMED = {
+    INK: "var(--ink)",
+    "#000000": "var(--ink)",
+    GREY: "var(--soft)",
+    PALE: "var(--line)",
+    STYLES[0][0]: "var(--blue)",
+}
+
+
+CLOSED = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"  # browsers fetch nothing for it
+LEGIBLE = 4.9  # rem for an inch of a plot, at least
+LONG = 40  # letters of a cell, from which on it is broken into lines
+Cell: TypeAlias = str | tuple[str, str]  # what it says, and beside it in small letters
+
+
+def report(*folders: Path | str, out: Path | None = None, measure: str = "loss", published: Path | None = None) -> Path:
+    """The page about run directories, in ``out``: by default the run's own, or for several ``report`` beside the first.
+
+    ``measure`` and ``published`` are those of the Pareto plot. Returns the path of report.html.
+    """
+    runs = [Results.of(folder) for folder in folders]
+    usual = runs[0].folder if len(runs) == 1 else runs[0].folder.parent / "report"
+    return write(runs, out or usual, measure, published)
+
+
+def write(runs: Sequence[Results], out: Path, measure: str = "loss", published: Path | None = None) -> Path:
+    """report.html in the folder ``out``, and beside it pareto.png, pareto.svg and front.csv. Returns the page."""
+    from matplotlib import rc_context
+
+    plot = compared(runs, measure, published)
+    ensure_folder(out)
+    with rc_context({"svg.hashsalt": "pareto"}):  # the same bytes each time
+        plot.figure.savefig(out / "pareto.png", dpi=150)
+        plot.figure.savefig(out / "pareto.svg", metadata={"Date": None})
+    write_csv(runs, out / "front.csv")
+    (out / "report.html").write_text(page(runs, plot))
+    return out / "report.html"
+
+
+def page(runs: Sequence[Results], front: Plot) -> str:
+    """The answer, the front, the search, widths, what is frozen, training, seconds, and how to do it again."""
+    title = runs[0].title if len(runs) == 1 else " · ".join(run.folder.name for run in runs)
+    plots = {"front": front}
+    if searches := [run for run in runs if not run.ask.learns_widths]:
+        plots["search"] = history(searches)
+    plots |= {f"widths-{n}": widths(run.front["winner"]) for n, run in enumerate(runs)}
+    plots |= {name: training(runs, name) for name in dict.fromkeys(step for run in runs for step in run.steps)}
+    notes = {f"{place}-{name}": texts for place, plot in plots.items() for name, texts in plot.notes.items()}
+    body = "".join(_sections(runs, {place: drawn(plot, place) for place, plot in plots.items()}))
+    style, script = (files(__package__).joinpath(f"page.{kind}").read_text() for kind in ("css", "js"))
+    data = json.dumps(notes).replace("<", "\\u003c")
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f'<meta http-equiv="Content-Security-Policy" content="{CLOSED}">'
+        f'<title>{escape(title)}</title><style>{style}</style><h1>{escape(title)}</h1>{body}<div id="tip"></div>'
+        f'<script type="application/json" id="notes">{data}</script><script>{script}</script></html>\n'
+    )
+
+
+def drawn(plot: Plot, place: str) -> str:
+    """A plot as SVG to stand in a page: in the page's colours, text as text, the same bytes each time."""
+    from matplotlib import rc_context
+
+    file = StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": place}):
+        plot.figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    svg = file.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>| xmlns(:\w+)?=\"[^\"]*\"", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r' id="([^"]*)"', lambda found: _named(found[1], place, plot, svg), svg)
+    for colour, themed in THEMED.items():
+        svg = svg.replace(colour, themed)
+    legible = f'<svg style="min-width: {LEGIBLE * plot.figure.get_figwidth():.0f}rem" '  # beyond, it scrolls
+    return svg.replace("<svg ", legible, 1)
+
+
+def _named(name: str, place: str, plot: Plot, svg: str) -> str:
+    """The id of what is pointed at, with its place in the page; or of what the drawing itself refers to; or none."""
+    if name in plot.notes:
+        return f' id="{place}-{name}"'
+    return f' id="{name}"' if f"#{name}" in svg else ""
+
+
+def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
+    many = len(runs) > 1
+    for run in runs:
+        yield f"<p class=answer>{escape(run.folder.name) + ': ' if many else ''}{_answer(run)}</p>"
+    yield _table(_head(many), [cells for run in runs for cells in _rows(run, many)])
+    yield "<p class=note>One MAC is two FLOPs. Test images are read once, at the end.</p>"
+    searches = [run for run in runs if not run.ask.learns_widths]
+    yield "<h2>Front</h2>" + _figure(svgs["front"], FRONT + (SCORED if searches else ""))
+    if searches:
+        yield "<h2>Search</h2>" + _figure(svgs["search"], "; ".join(_trials(run, many) for run in searches))
+    for number, run in enumerate(runs):
+        name = f" of {escape(run.folder.name)}" if many else ""
+        yield f"<h2>Widths{name}</h2>{_figure(svgs[f'widths-{number}'], 'The winner, along the depth.')}"
+        yield _table(["frozen", "because it"], [[group, why] for group, why in run.front["winner"]["frozen"].items()])
+    for name, what in TRAININGS.items():
+        if name in svgs:
+            yield f"<h2>{what}</h2>" + _figure(svgs[name], "The loss at every checkpoint.")
+    for run in runs:
+        name = f" of {escape(run.folder.name)}" if many else ""
+        if run.evaluation:
+            yield f"<h2>Latency{name}</h2>" + _latency(run.evaluation)
+        yield f"<h2>Cost{name}</h2>" + _table(["stage", "seconds"], _seconds(run))
+        yield f"<h2>Again{name}</h2><pre>{escape(run.command)}</pre>"
+        yield f"<p class=note>{escape(', '.join(f'{name} {version}' for name, version in run.versions.items()))}</p>"
+
+
+def _answer(run: Results) -> str:
+    """The best network of the run beside the dense one, in a sentence."""
+    dense, *_, best = run.arms[:3]
+    beside = next(arm for arm in run.arms if arm.name == "teacher") if run.untrained else dense
+    split = "test" if "test" in best.figures else "holdout"
+    before, after = (arm.figures[split]["accuracy"] for arm in (beside, best))
+    costs = ", ".join(f"{best.figures[c] / dense.figures[c]:.1%} of the {c}" for c in ("macs", "parameters"))
+    tuned = "" if split == "test" else " before fine-tuning"
+    said = f"<strong>{after:.2%}</strong> {split} accuracy{tuned} with {costs.replace('macs', 'MACs')}"
+    return f"{said}; the {'teacher' if run.untrained else 'dense network'} has {before:.2%}"
+
+
+def _head(many: bool) -> list[str]:
+    return [
+        *(["run"] if many else []),
+        "network",
+        "test accuracy",
+        "holdout accuracy",
+        "MACs",
+        "parameters",
+        "weights",
+        "one image",
+    ]
+
+
+def _rows(run: Results, many: bool) -> Iterator[list[Cell]]:
+    dense = run.arms[0].figures
+    for arm in run.arms:
+        scores = [_score(arm.figures.get(split)) for split in ("test", "holdout")]
+        costs = [(format_quantity(arm.figures[c]), f"{arm.figures[c] / dense[c]:.1%}") for c in ("macs", "parameters")]
+        size = f"{arm.weights.stat().st_size / 1e6:.3g} MB" if arm.weights else "-"
+        yield [
+            *([run.folder.name] if many else []),
+            "untrained" if arm.name == "dense" and run.untrained else TITLES.get(arm.name, arm.name),
+            *scores,
+            *costs,
+            size,
+            _image(run, arm),
+        ]
+
+
+def _image(run: Results, arm: Arm) -> str:
+    """How long it takes for one image, in torch, where that was measured."""
+    timed = {"dense": "dense", "tuned": "slim"}.get(arm.name)
+    return f"{1e3 * run.evaluation['latency'][0][timed]['median']:.3g} ms" if run.evaluation and timed else "-"
+
+
+def _score(score: Record | None) -> Cell:
+    return (f"{score['accuracy']:.2%}", f"n = {score['n']}") if score else "-"
+
+
+def _trials(run: Results, many: bool) -> str:
+    early = len(run.trials) - len(run.whole)
+    said = f"{len(run.trials)} subnetworks on {run.dense['n']} holdout images, {early} of them stopped early"
+    lost = f", {run.lost} without a finite loss" if run.lost else ""
+    return (f"{escape(run.folder.name)}: " if many else "") + said + lost
+
+
+def _latency(evaluation: Record) -> str:
+    """Medians with the middle half of the passes, dense and slim in turn."""
+    head = ["engine", "images at once", "dense", "slim", "speed-up"]
+    rows = [
+        [
+            each["engine"],
+            str(each["batch"]),
+            *(_time(each[arm]) for arm in ("dense", "slim")),
+            f"{each['speedup']:.2f} x",
+        ]
+        for each in evaluation["latency"]
+    ]
+    said = f"MACs saved: {evaluation['macs_saved']:.1%}. {evaluation['device']}, {evaluation['threads']} threads."
+    pays = (f"{engine}: {paying(found['suggested'])}" for engine, found in evaluation["divisors"].items())
+    return _table(head, rows) + f"<p class=note>{escape(said)} For one image, {', '.join(pays)}.</p>"
+
+
+def _time(seconds: Record) -> Cell:
+    low, middle, high = (f"{1e3 * seconds[name]:.3g}" for name in ("low", "median", "high"))
+    return f"{middle} ms", f"{low} to {high}"
+
+
+def _seconds(run: Results) -> Iterator[list[str]]:
+    for name, stage in run.stages.items():
+        yield [name, f"{stage['seconds']:.0f}"]
+    yield ["all", f"{sum(stage['seconds'] for stage in run.stages.values()):.0f}"]
+
+
+def _figure(svg: str, caption: str) -> str:
+    return f"<figure><div class=wide>{svg}</div><figcaption>{caption}</figcaption></figure>"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    cells = ["<tr>" + "".join(map(_cell, row)) for row in rows]
+    return f"<div class=wide><table><tr>{''.join(f'<th>{name}' for name in head)}{''.join(cells)}</table></div>"
+
+
+def _cell(cell: Cell) -> str:
+    text, aside = (cell, "") if isinstance(cell, str) else cell
+    small = f" <small>{escape(aside)}</small>" if aside else ""
+    return f"<td{' class=text' if len(text) > LONG else ''}>{escape(text)}{small}"

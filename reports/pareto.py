@@ -1,0 +1,105 @@
+"""The Pareto front of runs: a picture and a table."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import SecateurError
+from ..models.costs.units import COST_UNITS, format_quantity
+from ..rundir.results import Dot, Results
+from .plots import GREY, INK, Plot, cycled, evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PUBLISHED = "Dd<>ph8H"  # shapes, in turn
+MEASURES = {
+    "loss": "holdout loss before fine-tuning, nats",
+    "accuracy": "holdout accuracy before fine-tuning",
+    "test": "test accuracy after fine-tuning",
+}
+FIELDS = ("run", "macs", "parameters", "macs_kept", "holdout_loss", "holdout_accuracy", "n", "source")
+
+
+def pareto(*folders: Path | str, measure: str = "loss", published: Path | str | None = None) -> "Figure":
+    """The Pareto plot of run directories, to be shown or saved; ``measure`` and ``published`` as of ``compared``."""
+    return compared([Results.of(folder) for folder in folders], measure, published).figure
+
+
+def compared(runs: Sequence[Results], measure: str = "loss", published: Path | str | None = None) -> Plot:
+    """A ``measure`` over MACs: the fronts of runs, their dense networks and budgets, and points of others.
+
+    ``published`` is a CSV of ``name``, ``macs`` (62M, or 50% of the first run's dense network) and the measure.
+    """
+    if measure not in MEASURES:
+        raise SecateurError(f"no measure is called {measure!r}; give {', '.join(MEASURES)}")
+    plot = Plot.of(7.0, 4.6)
+    axes = plot.axes
+    if len(runs) == 1 and measure != "test":
+        cloud = [evaluation(each, measure) for each in runs[0].whole if isfinite(each["loss"])]
+        plot.dots(cloud, s=10, color=GREY, alpha=0.35, lw=0, label="evaluated")
+    for run, style in zip(runs, cycled(len(runs)), strict=True):
+        _draw_front(plot, run, measure, style, f"{run.folder.name}: " if len(runs) > 1 else "")
+    others = list(_published(published, measure, runs[0].dense["macs"])) if published else []
+    for number, dot in enumerate(others):
+        shape = PUBLISHED[number % len(PUBLISHED)]
+        plot.dots([dot], s=44, marker=shape, facecolor="none", edgecolor=INK, label=dot.note)
+    axes.set(xlabel="MACs of one image, millions", ylabel=MEASURES[measure], xlim=(0, None))
+    if measure == "loss":
+        axes.set_ylim(bottom=0)
+    else:
+        axes.yaxis.set_major_formatter("{x:.1%}")
+    return plot.legend()
+
+
+def write_csv(runs: Sequence[Results], path: Path) -> None:
+    """The points of the fronts as a table: a row each, MACs and parameters of one image, losses in nats."""
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(FIELDS)
+        for run in runs:
+            for point in run.front["points"]:
+                kept, holdout = point["costs"]["kept"], point["figures"]["holdout"]
+                share = kept["macs"] / point["costs"]["dense"]["macs"]
+                figures = (holdout["loss"], holdout["accuracy"], holdout["n"], point["provenance"]["source"])
+                rows.writerow((run.folder.name, kept["macs"], kept["parameters"], f"{share:.6f}", *figures))
+
+
+def _draw_front(plot: Plot, run: Results, measure: str, style: tuple[str, str], name: str) -> None:
+    (colour, shape), dots, dense = style, run.dots(measure), run.dense["macs"]
+    budget, level, winner = run.front["budget"], run.level(measure), run.front["winner"]
+    if measure == "test":
+        plot.dots(dots, s=60, marker=shape, color=colour, zorder=4, label=f"{name}fine-tuned")
+    else:
+        plot.axes.step(
+            [dot.macs / 1e6 for dot in dots], [dot.value for dot in dots], where="post", color=colour, lw=1.5
+        )
+        plot.dots(dots, s=28, marker=shape, color=colour, zorder=3, label=f"{name}front, before fine-tuning")
+        value = winner["figures"]["holdout"][measure]
+        best = [Dot(winner["costs"]["kept"]["macs"], value, f"{name}winner, on the whole holdout")]
+        looks = {"s": 150, "marker": "*", "color": colour, "edgecolor": INK, "zorder": 4, "label": f"{name}winner"}
+        plot.dots([dot for dot in best if isfinite(dot.value)], **looks)
+    if level is not None and isfinite(level):
+        label = f"{name}dense, {format_quantity(dense)}"
+        reached = [Dot(dense, level, label)]
+        plot.dots(reached, s=60, marker=shape, facecolor="none", edgecolor=colour, lw=1.5, label=label)
+    label = f"{name}{budget['mark']}, {format_quantity(budget['macs'])}"
+    plot.axes.axvline(budget["macs"] / 1e6, color=colour if name else GREY, ls="--", lw=1, label=label)
+
+
+def _published(path: Path | str, measure: str, dense: int) -> Iterable[Dot]:
+    """The rows of a table of other people's points that hold the measure."""
+    try:
+        rows = list(csv.DictReader(Path(path).read_text().splitlines()))
+        for row in (row for row in rows if row[measure]):
+            number, scale = COST_UNITS["macs"].read(row["macs"])
+            macs = number * {**COST_UNITS["macs"].scales, "%": dense / 100}[scale]
+            value = float(row[measure].rstrip("%")) / (100 if row[measure].endswith("%") else 1)
+            yield Dot(round(macs), value, row["name"])
+    except (OSError, KeyError, ValueError) as error:
+        raise SecateurError(
+            f"{path} is no table of published points ({type(error).__name__} {error}); "
+            f"give a CSV with the columns name, macs, {measure}"
+        ) from error

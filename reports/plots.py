@@ -1,0 +1,127 @@
+"""What runs came to, as figures: the search, widths along the depth, training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from math import isfinite
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..rundir.results import Dot, Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, GREY, PALE = "#222222", "#808080", "#cccccc"
+# Okabe and Ito, Color Universal Design (2008), less the yellow, which white paper swallows; with a shape each
+STYLES = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "v"), ("#e69f00", "P"), ("#56b4e9", "X"))
+Notes: TypeAlias = dict[str, list[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class Plot:
+    """A figure of one plot, and what each point says to whoever points at it: texts by the id of the points."""
+
+    figure: "Figure"
+    axes: "Axes"
+    notes: Notes = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, width: float, height: float) -> "Plot":
+        """An empty one, inches wide and high, on which nothing overlaps."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.subplots()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color=PALE, lw=0.5)
+        axes.set_axisbelow(True)
+        return cls(figure, axes)
+
+    def dots(self, dots: Sequence[Dot], **looks: Any) -> None:
+        """Points at (millions of MACs, value) that tell their notes."""
+        name = f"dots-{len(self.notes)}"
+        self.notes[name] = [dot.note for dot in dots]
+        self.axes.scatter([dot.macs / 1e6 for dot in dots], [dot.value for dot in dots], gid=name, **looks)
+
+    def legend(self, columns: int = 2) -> "Plot":
+        """What the colours mean, below."""
+        self.figure.legend(loc="outside lower center", ncols=columns, frameon=False)
+        return self
+
+
+def history(runs: Sequence[Results]) -> Plot:
+    """The lowest holdout loss so far over the evaluations of a search, all of them beside it where it is one run."""
+    plot = Plot.of(7.0, 4.0)
+    axes = plot.axes
+    for run, (colour, _) in zip(runs, cycled(len(runs)), strict=True):
+        met = [_loss_within(each, run) for each in run.trials]
+        best = list(accumulate(met, min))
+        label = "best within the budget" if len(runs) == 1 else run.folder.name
+        axes.step(range(1, len(best) + 1), best, where="post", color=colour, lw=1.5, label=label)
+    for source, (colour, shape) in zip(_sources(runs[0]) if len(runs) == 1 else (), cycled(9, 1), strict=False):
+        tried = [
+            (n, t) for n, t in enumerate(runs[0].trials, 1) if _source(t, runs[0]) == source and isfinite(t["loss"])
+        ]
+        name = f"trials-{source.replace(' ', '-')}"
+        plot.notes[name] = [f"evaluation {n}, {evaluation(t, 'loss').note}" for n, t in tried]
+        x, y = [n for n, _ in tried], [t["loss"] for _, t in tried]
+        axes.scatter(x, y, s=16, marker=shape, color=colour, gid=name, label=source, lw=0, alpha=0.8)
+    axes.set(xlabel="evaluations", ylabel="holdout loss, nats")
+    axes.set_ylim(bottom=0)
+    return plot.legend(4)
+
+
+def widths(record: Mapping[str, Any]) -> Plot:
+    """The channels of each group that stay, over the depth of the network, before its dense width."""
+    groups: Mapping[str, Mapping[str, int]] = record["groups"]
+    plot = Plot.of(max(7.0, 0.22 * len(groups)), 4.2)
+    axes, places = plot.axes, range(len(groups))
+    for name, colour, label in (("dense", PALE, "dense"), ("width", STYLES[0][0], "kept")):
+        axes.bar(places, [group[name] for group in groups.values()], color=colour, width=0.7, label=label)
+    axes.set_xticks(places, list(groups), rotation=90, fontsize=8)
+    axes.set(ylabel="channels", xlim=(-0.7, len(groups) - 0.3))
+    axes.grid(visible=False, axis="x")
+    return plot.legend()
+
+
+def training(runs: Sequence[Results], name: str) -> Plot:
+    """The training loss over epochs, as it was noted at every checkpoint."""
+    plot = Plot.of(7.0, 3.4)
+    axes = plot.axes
+    for run, (colour, shape) in zip(runs, cycled(len(runs)), strict=True):
+        steps = [step for step in run.steps.get(name, ()) if isfinite(step["loss"])]
+        epochs = max((step["epoch"] for step in steps), default=0) + 1
+        x = [step["step"] / step["steps"] * epochs for step in steps]
+        axes.plot(x, [step["loss"] for step in steps], color=colour, marker=shape, ms=3, lw=1.2, label=run.folder.name)
+    axes.set(xlabel="epochs", ylabel="training loss", xlim=(0, None))
+    axes.set_ylim(bottom=0)
+    return plot.legend(4) if len(runs) > 1 else plot
+
+
+def evaluation(trial: Mapping[str, Any], measure: str) -> Dot:
+    """A trial of a search."""
+    note = f"{trial['source']}: {trial['macs'] / 1e6:.4g}M MACs, loss {trial['loss']:.4f}, {trial['accuracy']:.2%}"
+    return Dot(trial["macs"], trial[measure], note)
+
+
+def _loss_within(trial: Mapping[str, Any], run: Results) -> float:
+    """A trial's loss, not a number where it breaks the budget, so that no minimum counts it."""
+    allowed = trial["macs"] <= run.front["budget"]["macs"] and trial["n"] == run.dense["n"]
+    return trial["loss"] if allowed and isfinite(trial["loss"]) else float("inf")
+
+
+def _source(trial: Mapping[str, Any], run: Results) -> str:
+    """Proposals of the coarse search say which score and rule made them; in a picture they are one."""
+    if trial["n"] < run.dense["n"]:
+        return "stopped early"
+    return trial["source"] if trial["source"] in ("dense", "start", "refine", "greedy") else "coarse"
+
+
+def _sources(run: Results) -> list[str]:
+    return list(dict.fromkeys(_source(trial, run) for trial in run.trials))
+
+
+def cycled(count: int, first: int = 0) -> list[tuple[str, str]]:
+    """So many colours and shapes."""
+    return [STYLES[(first + number) % len(STYLES)] for number in range(count)]

@@ -1,0 +1,1 @@
+"""One run directory: what was asked, what is done, what it left."""

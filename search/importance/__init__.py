@@ -1,0 +1,1 @@
+"""One function a score: network and images to one number a channel."""

@@ -1,0 +1,208 @@
+"""Second-order importance: what the loss rises by when channels go and all that read them is refitted.
+
+Block optimal brain surgeon (Hassibi and Stork 1992; Kurtic et al. 2022, https://arxiv.org/abs/2203.07259) on the Grams
+of closed-form compensation. With H = G⁻¹ of a layer's input and w_o its current weights, removing the columns c
+and refitting the others raises the squared error of output o by w_oc (H_cc)⁻¹ w_ocᵀ, exactly; H and the
+weights are then updated with rank |c|.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from ...models.compensation.gram import Gram, grams
+from ...models.compensation.ridge import RIDGE
+from ...models.evaluate import device_of
+from ...models.split import Split
+from ...models.supernet import Supernet
+from ...models.tracing.atoms import FloatArray, IntArray
+from ...models.tracing.groups import ChannelGroup
+from ...models.tracing.trace import evaluating
+from ...models.tracing.weight_reads import as_matrix
+from .scores import Scores
+
+IMAGES = 1000
+BATCH = 250
+STEPS = 64  # of a group's elimination; wider groups lose several channels a step
+CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
+
+
+@dataclass(frozen=True, eq=False)
+class Elimination:
+    """One group's channels, worst last to go, and what they cost.
+
+    ``order``: the channels as they go. ``curve[w]``: the rise of the loss (nats, to second order) when the best w
+    channels stay, the rest of the network dense; curve[width] = 0. ``left_out``: layers that read the group
+    and count nothing, since no Gram or no gradient of theirs is known.
+
+    Shape: order (width,), curve (width + 1,)
+    """
+
+    order: IntArray
+    curve: FloatArray
+    left_out: tuple[str, ...]
+
+    @property
+    def scores(self) -> FloatArray:
+        """The error at which each channel goes. Shape: → (width,)"""
+        score = np.empty(len(self.order))
+        score[self.order] = self.curve[:-1][::-1]
+        return score
+
+
+@dataclass(eq=False)
+class _Block:
+    """The state of one reading layer, or of one block of its columns, while channels go.
+
+    Shape: inverse H (groups, d, d), weights (groups, made, d), fisher (groups, made), columns of each channel and
+    which of them are meant (channels, m)
+    """
+
+    inverse: Tensor
+    weights: Tensor
+    fisher: Tensor
+    columns: Tensor
+    meant: Tensor
+
+    def prices(self, alive: Tensor) -> Tensor:
+        """The error that each channel's going would add. Shape: alive (channels,) → (channels,)"""
+        meant = self.meant & alive[:, None]
+        both = meant[:, :, None] & meant[:, None]
+        among = self.inverse[:, self.columns[:, :, None], self.columns[:, None]]  # (groups, channels, m, m)
+        among = torch.where(both, among, torch.eye(meant.shape[1]).to(among))
+        weights = torch.where(meant, self.weights[:, :, self.columns], 0).permute(0, 2, 3, 1)  # (groups, C, m, made)
+        errors: Tensor = (torch.linalg.solve(among, weights) * weights).sum(2)  # (groups, channels, made)
+        return (errors * self.fisher[:, None]).sum((0, 2))
+
+    def remove(self, channels: Tensor) -> float:
+        """Take these channels out together and refit. Returns the error that adds."""
+        at = self.columns[channels][self.meant[channels]]
+        weights = self.weights[:, :, at]
+        change = torch.linalg.solve(self.inverse[:, at][:, :, at], self.inverse[:, at])  # (groups, |at|, d)
+        answer = torch.linalg.solve(self.inverse[:, at][:, :, at], weights.mT)  # (groups, |at|, made)
+        self.weights = self.weights - weights @ change
+        self.inverse = self.inverse - self.inverse[:, :, at] @ change
+        self.inverse[:, at], self.inverse[:, :, at], self.weights[:, :, at] = 0, 0, 0
+        return float(((answer.mT * weights).sum(-1) * self.fisher).sum())
+
+
+def obs(net: Supernet, split: Split) -> Scores:
+    """The rise of the loss at which a channel goes, when the channels of its group go one after the other."""
+    return [each.scores for each in eliminations(net, grams(net, split), fisher(net, split))]
+
+
+def eliminations(
+    net: Supernet, known: Mapping[str, Gram], gradients: Mapping[str, Tensor], ridge: float = RIDGE
+) -> list[Elimination]:
+    """Every group's elimination by itself; a group that several layers read pays for all of them."""
+    return [_eliminate(net, group, known, gradients, ridge) for group in net.groups]
+
+
+def fisher(net: Supernet, split: Split, images: int = IMAGES) -> dict[str, Tensor]:
+    """Of each output channel of each weight: its gradient summed over places, squared; the mean over images.
+
+    Of the cross-entropy, with the dense network's running statistics. Half of it times the squared error of an
+    output is what the loss rises by, to second order, where the errors at an image's places are alike. (Squares
+    summed over places, for errors that are not, gave far worse widths: the last layers seem to be free.)
+
+    Shape: weight → (made,)
+    """
+    names = {id(p): name for name, p in net.model.named_parameters()}
+    totals: dict[str, Tensor] = {}
+    count = 0
+    with evaluating(net.model), torch.enable_grad():
+        for batch, labels, _ in split.batches(BATCH, images):
+            x = batch.to(device_of(net.model)).requires_grad_()  # so that frozen weights have gradients behind them
+            with _Outputs(names) as outputs:
+                loss = F.cross_entropy(net.model(x), labels.to(x.device), reduction="sum")
+            seen = list(outputs.seen)
+            slopes = torch.autograd.grad(loss, [output for _, output, _ in seen], allow_unused=True)
+            for (name, _, dim), slope in zip(seen, slopes, strict=True):
+                if slope is not None:
+                    part = slope.double().movedim(dim, 1)[..., None].flatten(2).sum(2).square().sum(0)
+                    totals[name] = totals.get(name, torch.zeros_like(part)) + part
+            count += len(labels)
+    return {name: total / count for name, total in totals.items()}
+
+
+class _Outputs(TorchFunctionMode):
+    """Collects what every function makes that is given a named parameter with two dimensions or more."""
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        super().__init__()
+        self.names = names
+        self.seen: list[tuple[str, Tensor, int]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if isinstance(output, Tensor) and output.requires_grad:
+            for each in (*args, *(kwargs or {}).values()):
+                if isinstance(each, Tensor) and each.ndim > 1 and id(each) in self.names and output.ndim > 1:
+                    self.seen.append((self.names[id(each)], output, 1 if func in CONVOLUTIONS else -1))
+        return output
+
+
+def _eliminate(
+    net: Supernet, group: ChannelGroup, known: Mapping[str, Gram], gradients: Mapping[str, Tensor], ridge: float
+) -> Elimination:
+    blocks, left_out = _blocks(net, group, known, gradients, ridge)
+    alive = torch.ones(group.width, dtype=torch.bool, device=device_of(net.model))
+    order: list[int] = []
+    errors = [0.0]
+    step = -(-group.width // STEPS)
+    while len(order) < group.width:
+        prices = sum((block.prices(alive) for block in blocks), torch.zeros(group.width).to(alive.device).double())
+        going = torch.where(alive, prices, torch.inf).argsort(stable=True)[: min(step, group.width - len(order))]
+        added = sum(block.remove(going) for block in blocks)
+        alive[going] = False
+        order += going.tolist()
+        shares = prices[going].cumsum(0) / prices[going].sum().clamp(min=1e-30)
+        errors += [errors[-1] + added * float(share) for share in shares]
+    return Elimination(np.array(order), np.array(errors[::-1]) / 2, left_out)
+
+
+def _blocks(
+    net: Supernet, group: ChannelGroup, known: Mapping[str, Gram], gradients: Mapping[str, Tensor], ridge: float
+) -> tuple[list[_Block], tuple[str, ...]]:
+    """The reading layers of a group, ready for elimination, and those that can't be counted."""
+    weights = dict(net.model.named_parameters())
+    readers = [member for member in group.members if member.reads]
+    counted = [m for m in readers if m.tensor in known and m.tensor in gradients and m.tensor in weights]
+    blocks = []
+    for member in counted:
+        gram, weight = known[member.tensor], weights[member.tensor].detach()
+        matrix = as_matrix(weight, gram.order, gram.groups).double()
+        slopes = gradients[member.tensor].reshape(matrix.shape[:2])
+        channel = torch.full((weight.shape[member.dim],), -1)
+        channel[torch.from_numpy(member.places)] = torch.from_numpy(member.channels)
+        owners = channel.repeat(matrix.shape[-1] // len(channel))  # the channel of each column
+        parts = zip(torch.split(matrix, gram.widths, -1), gram.blocks, torch.split(owners, gram.widths), strict=True)
+        for part, block, owner in parts:
+            columns, meant = (each.to(weight.device) for each in _columns(owner, group.width))
+            padded = F.pad(part, (0, int(gram.frees_means)))
+            blocks.append(_Block(_inverse(block, gram.frees_means, ridge), padded, slopes, columns, meant))
+    return blocks, tuple(m.tensor for m in readers if m not in counted)
+
+
+def _columns(owner: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """The columns of each channel, and which of them are no padding. Shape: owner (d,) → (width, m), (width, m)"""
+    lists = [(owner == channel).nonzero()[:, 0] for channel in range(width)]
+    most = max(1, *(len(each) for each in lists))
+    columns = torch.stack([F.pad(each, (0, most - len(each))) for each in lists])
+    return columns, torch.stack([torch.arange(most) < len(each) for each in lists])
+
+
+def _inverse(block: Tensor, with_mean: bool, ridge: float) -> Tensor:
+    """(G + r I)⁻¹ in double precision, the mean's row and column among them or not."""
+    used = slice(None if with_mean else -1)
+    moments = block[:, used, used].double().clone()
+    size = block.diagonal(0, 1, 2)[:, :-1].double().mean()
+    moments.diagonal(0, 1, 2)[:, : block.shape[-1] - 1] += ridge * size + 1e-12
+    inverse: Tensor = torch.linalg.inv(moments)
+    return inverse

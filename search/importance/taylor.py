@@ -1,0 +1,87 @@
+"""Filter importance from the gradient of the loss: what the loss would change by, to first order.
+
+J is the summed cross-entropy of a batch, with the dense network's running statistics. Both scores read the first
+2,000 images of the split that they are given (the search gives the holdout) in 8 batches of 250.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...models.evaluate import device_of
+from ...models.split import Split
+from ...models.supernet import Supernet
+from ...models.surgery.fast_copy import copied
+from ...models.tracing.atoms import FloatArray
+from ...models.tracing.groups import Member
+from ...models.tracing.trace import named_tensors
+from .scores import Scores, average, makers, readers, sums
+
+AtMember: TypeAlias = Callable[[Tensor, Member, int], FloatArray]  # of W·∂J/∂W, for a group of this width
+
+TAYLOR_IMAGES = 2000
+TAYLOR_BATCH = 250
+
+
+def taylor(net: Supernet, split: Split) -> Scores:
+    """|∂J/∂gate_c|, a gate on the channel where a weight reads it: what J loses to first order without it.
+
+    A gate on the input channel of a weight scales that slice of the weight, so the gradient is Σ W·∂J/∂W over
+    the slice: one backward pass gives all gates. The absolute value is taken for each batch and each reading
+    layer, then summed over batches (EKG's rule, but at the readers: a channel of a residual stage is judged by
+    all the layers that read it, not by the sum it is passed on in) and averaged over the readers.
+    """
+
+    def gate(product: Tensor, member: Member, width: int) -> FloatArray:
+        return np.abs(member.per_channel(sums(product, member.dim), width))
+
+    return _scored(net, split, readers(net), gate)
+
+
+def taylor_weight(net: Supernet, split: Split) -> Scores:
+    """Σ_w (w·∂J/∂w)² over the weights w of the filters that make a channel, summed over batches.
+
+    Each weight is judged as if it went alone, eq. (8) of Molchanov et al. 2019, https://arxiv.org/abs/1906.10771.
+    Averaged over the layers that make a channel.
+    """
+
+    def squares(product: Tensor, member: Member, width: int) -> FloatArray:
+        return member.per_channel(sums(product**2, member.dim), width)
+
+    return _scored(net, split, makers(net), squares)
+
+
+def _scored(net: Supernet, split: Split, members: Sequence[Sequence[Member]], score: AtMember) -> Scores:
+    """``score`` of W·∂J/∂W at each member, averaged over members and summed over batches."""
+    names = sorted({member.tensor for those in members for member in those})
+    total = [np.zeros(group.width) for group in net.groups]
+    for products in _products(net, split, names):
+        found = average(net, members, partial(_at, products, score))
+        total = [before + each for before, each in zip(total, found, strict=True)]
+    return total
+
+
+def _at(products: Mapping[str, Tensor], score: AtMember, member: Member, width: int) -> FloatArray:
+    return score(products[member.tensor], member, width)
+
+
+def _products(net: Supernet, split: Split, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """W·∂J/∂W of these weights, batch by batch."""
+    model = copied(net.model, {}).eval().requires_grad_(False)
+    tensors = named_tensors(model)
+    weights = {name: tensors[name].requires_grad_(True) for name in names}
+    for images, labels, _ in split.batches(TAYLOR_BATCH, TAYLOR_IMAGES):
+        gradients = _gradients(model, images, labels, list(weights.values()))
+        yield {name: w.detach() * g for (name, w), g in zip(weights.items(), gradients, strict=True)}
+
+
+def _gradients(model: nn.Module, images: Tensor, labels: Tensor, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+    device = device_of(model)
+    with torch.enable_grad():
+        loss = F.cross_entropy(model(images.to(device)), labels.to(device), reduction="sum")
+    return torch.autograd.grad(loss, weights)

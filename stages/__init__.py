@@ -1,0 +1,1 @@
+"""Do the stages that a run directory still lacks."""

@@ -1,0 +1,216 @@
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from secateur.data.images import Images
+from secateur.errors import SecateurError
+from secateur.models.evaluate import batch_statistics, evaluate_as_is
+from secateur.models.subnetwork import Subnetwork
+from secateur.models.supernet import Supernet
+from secateur.models.surgery.slim import slim
+from secateur.search.early_stopping import LOOK
+from secateur.search.records import Interim, Records, hypervolume, pareto_front
+
+
+def toy() -> Supernet:
+    torch.manual_seed(0)
+    body = [nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.BatchNorm2d(4), nn.ReLU()]
+    model = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+    return Supernet.of(model, torch.zeros(1, 3, 8, 8))
+
+
+class Counting(Images):
+    """A split that notes how many images were read at a time."""
+
+    asked: list[int]
+
+
+def noise(count: int = 100) -> Counting:
+    pixels = torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    asked: list[int] = []
+
+    def one(chunk: Tensor) -> Tensor:
+        asked.append(len(chunk))
+        return pixels[chunk]
+
+    split = Counting(lambda chunks: (one(chunk) for chunk in chunks), torch.arange(count) % 4, (3, 8, 8))
+    object.__setattr__(split, "asked", asked)
+    return split
+
+
+A = Subnetwork(((0, 2, 5), (1, 3)))
+B = Subnetwork(((0, 1), (0, 1, 2)))
+
+
+def point(macs: int, loss: float) -> Interim:
+    return Interim(A, "made up", loss, 0.5, 10, macs, 1)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 10**6), min_size=1, max_size=5, unique=True), max_size=4),
+    st.text(),
+    st.floats(allow_nan=False),
+    st.integers(0, 2**60),
+)
+def test_json_brings_an_interim_back(kept: list[list[int]], source: str, loss: float, macs: int) -> None:
+    subnetwork = Subnetwork(tuple(tuple(sorted(channels)) for channels in kept))
+    interim = Interim(subnetwork, source, loss, 0.1, 7, macs, 3)
+    line = interim.to_json()
+    assert "\n" not in line
+    assert Interim.from_json(line) == interim
+
+
+def test_json_brings_a_loss_that_is_no_number_back() -> None:
+    assert math.isnan(Interim.from_json(point(1, math.nan).to_json()).loss)
+
+
+def test_about_holds_plain_values_only() -> None:
+    about = point(5, 0.5).to_dict()
+    assert set(about) == {"source", "loss", "accuracy", "n", "macs", "parameters"}
+    assert json.loads(json.dumps(about)) == about
+
+
+def test_an_evaluation_is_the_slimmed_network_with_batch_statistics() -> None:
+    net, split = toy(), noise()
+    interim = Records(net, split).evaluate(A, "here", 60)
+    model = slim(net, A)
+    with batch_statistics(model):
+        expected = evaluate_as_is(model, split, 60)
+    assert interim.loss == pytest.approx(expected.loss)
+    assert (interim.accuracy, interim.n) == (expected.accuracy, 60)
+    assert interim.parameters == sum(p.numel() for p in model.parameters())
+    assert interim.macs == 3 * 3 * 9 * 36 + 3 * 2 * 9 * 16 + 2 * 4
+    assert (interim.subnetwork, interim.source) == (A, "here")
+
+
+def test_an_evaluation_leaves_the_dense_network_alone() -> None:
+    net = toy()
+    net.model.train()
+    before = {name: tensor.clone() for name, tensor in net.model.state_dict().items()}
+    Records(net, noise()).evaluate(net.dense, "dense", 100)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.model.state_dict().items())
+    assert all(module.training for module in net.model.modules())
+
+
+def test_a_known_subnetwork_is_not_evaluated_again() -> None:
+    split = noise()
+    records = Records(toy(), split)
+    first = records.evaluate(A, "first", 60)
+    assert records.evaluate(Subnetwork(A.kept), "second", 60) is first
+    assert split.asked == [60]
+
+
+def test_more_images_are_another_evaluation_but_no_more_than_there_are() -> None:
+    split = noise(100)
+    records = Records(toy(), split)
+    assert [records.evaluate(A, "x", images).n for images in (60, 100, 5000)] == [60, 100, 100]
+    assert split.asked == [60, 100]
+    assert [interim.n for interim in records.all] == [60, 100]
+
+
+def test_records_are_taken_up_from_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    first = Records(toy(), noise(), path)
+    known = [first.evaluate(A, "a", 60), first.evaluate(B, "b", 60), first.evaluate(A, "a", 100)]
+    split = noise()
+    again = Records(toy(), split, path)
+    assert again.all == known == first.all
+    assert again.evaluate(B, "other", 60) == known[1]
+    assert split.asked == []
+    assert len(path.read_text().splitlines()) == 1 + 3
+
+
+def test_records_of_other_weights_or_other_data_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    Records(toy(), noise(), path).evaluate(A, "a", 60)
+    other = toy()
+    with torch.no_grad():
+        next(other.model.parameters()).add_(1)
+    with pytest.raises(SecateurError, match="evaluations of other weights or other data; give another folder"):
+        Records(other, noise(), path)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 40])
+def test_a_line_that_a_kill_cut_short_is_cut_away_and_evaluated_again(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "records.jsonl"
+    records = Records(toy(), noise(), path)
+    known = [records.evaluate(A, "a", 60), records.evaluate(B, "b", 60)]
+    whole = path.read_text()
+    path.write_text(whole[:-cut])
+    split = noise()
+    again = Records(toy(), split, path)
+    assert again.all == known[:1]
+    assert again.evaluate(B, "b", 60) == known[1]
+    assert split.asked == [60]
+    assert path.read_text() == whole
+
+
+def test_without_a_path_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Records(toy(), noise()).evaluate(A, "a", 60)
+    assert list(tmp_path.iterdir()) == []
+
+
+COSTS = st.integers(1, 6)
+LOSSES = st.sampled_from([0.1, 0.2, 0.3, 0.4, math.nan])
+
+
+@given(st.lists(st.tuples(COSTS, LOSSES), max_size=12))
+@example([(2, 0.3), (2, math.nan), (2, 0.2)])
+def test_the_front_is_what_no_other_beats(points: list[tuple[int, float]]) -> None:
+    def beaten(macs: int, loss: float) -> bool:
+        return any(m <= macs and x <= loss and (m, x) != (macs, loss) for m, x in points)
+
+    expected = sorted({(macs, loss) for macs, loss in points if loss == loss and not beaten(macs, loss)})
+    assert [(i.macs, i.loss) for i in pareto_front(point(macs, loss) for macs, loss in points)] == expected
+
+
+def test_a_loss_that_is_no_number_is_on_no_front() -> None:
+    assert pareto_front([point(1, math.nan)]) == []
+    assert [i.loss for i in pareto_front([point(1, math.nan), point(2, 0.5), point(2, math.nan), point(2, 0.4)])] == [
+        0.4
+    ]
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=8))
+def test_the_hypervolume_is_the_share_of_unit_squares_that_some_point_beats(points: list[tuple[int, int]]) -> None:
+    squares = [(macs, loss) for macs in range(10) for loss in range(10)]
+    beaten = sum(any(a <= macs and b <= loss for a, b in points) for macs, loss in squares)
+    found = hypervolume([point(macs, loss) for macs, loss in points], 10, 10)
+    assert found == pytest.approx(beaten / 100)
+
+
+def worse(interim: Interim, by: float) -> Interim:
+    """A rival that is better on every image."""
+    return replace(interim, losses=(interim.image_losses - by).astype(np.float16).tobytes())
+
+
+def test_an_evaluation_ends_at_the_first_look_that_shows_it_worse_than_its_rival() -> None:
+    split = noise(3 * LOOK)
+    rival = worse(Records(toy(), noise(3 * LOOK)).evaluate(A, "whole", 3 * LOOK), 1.0)
+    records = Records(toy(), split)
+    stopped = records.evaluate(A, "stopped", 3 * LOOK, rival)
+    assert (stopped.n, len(stopped.image_losses)) == (LOOK, LOOK)
+    assert records.evaluate(A, "again", 3 * LOOK, rival) is stopped
+    assert split.asked == [LOOK]
+    assert records.evaluate(A, "in full", 3 * LOOK).n == 3 * LOOK  # asked without a rival
+
+
+@pytest.mark.parametrize("by", [0.0, -1.0])
+def test_an_evaluation_that_holds_its_own_sees_every_image(by: float) -> None:
+    whole = Records(toy(), noise(3 * LOOK)).evaluate(A, "whole", 3 * LOOK)
+    assert Records(toy(), noise(3 * LOOK)).evaluate(A, "whole", 3 * LOOK, worse(whole, by)) == whole
+
+
+def test_the_losses_of_the_images_are_kept(tmp_path: Path) -> None:
+    interim = Records(toy(), noise(), tmp_path / "records.jsonl").evaluate(A, "a", 60)
+    assert interim.image_losses.mean() == pytest.approx(interim.loss, rel=1e-3)
+    assert len(Records(toy(), noise(), tmp_path / "records.jsonl").all[0].image_losses) == 60

@@ -1,0 +1,132 @@
+"""Layers refitted to what they read in the slimmed network."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_ridge import (
+    EXACT,
+    Noise,
+    answers,
+    inputs_of,
+    least_squares,
+    random_subnetwork,
+    supernet,
+    without,
+)
+from torch import Tensor, nn
+from toys import ChannelsLast, Concat, Functional, NoNorm, Shared, Toy, TwoOutputs, conv
+
+from secateur.models.compensation import gram as gram_module
+from secateur.models.compensation import sequential as sequence_module
+from secateur.models.compensation.gram import grams
+from secateur.models.compensation.ridge import refit
+from secateur.models.compensation.sequential import refit_sequentially
+from secateur.models.evaluate import batch_statistics
+from secateur.models.surgery.slim import slim
+
+
+@pytest.fixture(autouse=True)
+def _every_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gram_module, "ROWS", 10**6)
+
+
+@pytest.mark.parametrize("toy", [NoNorm, Functional, ChannelsLast, TwoOutputs])
+def test_both_forms_agree_on_a_layer_whose_input_is_undisturbed(toy: type[Toy]) -> None:
+    model, noise = toy(), Noise(300)
+    model.norm = nn.Identity()  # batch statistics would disturb the input
+    net = supernet(lambda: model)
+    known = grams(net, noise)
+    first = next(m.tensor for m in net.groups[0].members if m.reads)
+    subnetwork = without(net, 0, {1, 4, 6})
+    alone = refit(net, subnetwork, known)
+    in_sequence = refit_sequentially(net, subnetwork, {first: known[first]}, noise)
+    assert not torch.equal(alone.get_parameter(first), slim(net, subnetwork).get_parameter(first))
+    assert torch.allclose(in_sequence.get_parameter(first), alone.get_parameter(first), rtol=0, atol=1e-5)
+
+
+def test_in_sequence_the_last_layer_solves_least_squares_on_what_it_really_reads() -> None:
+    net, noise = supernet(Concat), Noise(300)
+    subnetwork = random_subnetwork(net, 1)
+    model = refit_sequentially(net, subnetwork, grams(net, noise), noise, ridge=EXACT)
+    with batch_statistics(model):
+        rows = inputs_of(model, ["head"], noise.images)["head"][0].flatten(0, 1)
+    dense = answers(net.model, noise.images)[0].movedim(1, 0).flatten(1)
+    expected = least_squares(rows, dense, constant=True)
+    assert torch.allclose(model.get_parameter("head.weight").flatten(1), expected, atol=1e-6)
+
+
+def test_a_weight_read_twice_keeps_its_first_refit() -> None:
+    net, noise = supernet(Shared), Noise(50)
+    subnetwork, known = without(net, 0, {1, 2}), grams(net, noise)
+    alone, after = refit(net, subnetwork, known), refit_sequentially(net, subnetwork, known, noise)
+    assert torch.equal(after.get_parameter("again.weight"), alone.get_parameter("again.weight"))
+    assert not torch.equal(after.get_parameter("head.weight"), alone.get_parameter("head.weight"))
+
+
+class Sum(nn.Module):
+    """Two branches that are summed: the first reads a group that will be narrowed, the second one that stays."""
+
+    def __init__(self, norm: type[nn.Module]) -> None:
+        super().__init__()
+        self.first, self.second = conv(3, 8), conv(3, 6)
+        self.one, self.two, self.norm, self.head = conv(8, 5), conv(6, 5), norm(5), nn.Conv2d(5, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one = self.one(F.relu(self.first(x)))
+        out: Tensor = self.head(torch.tanh(one + self.norm(self.two(F.relu(self.second(x))))))
+        return out
+
+
+class Unnormed(nn.Identity):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+
+def sums(model: nn.Module, noise: Noise) -> Tensor:
+    """What the two branches add up to, with batch statistics. Shape: → (made, n)"""
+    seen: list[Tensor] = []
+    head = model.get_submodule("head")
+    handle = head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with batch_statistics(model):
+        answers(model, noise.images)
+    handle.remove()
+    return torch.atanh(seen[0]).movedim(1, 0).flatten(1)
+
+
+def test_the_last_summand_mends_what_the_other_one_lost() -> None:
+    net, noise = supernet(lambda: Sum(Unnormed)), Noise(200)
+    subnetwork = without(net, 0, {0, 1, 2, 3, 4})
+    model = refit_sequentially(net, subnetwork, grams(net, noise), noise, ridge=EXACT)
+    lost = sums(net.model, noise) - sums(model, noise)
+    rows = inputs_of(model, ["two"], noise.images)["two"].flatten(0, 2)
+    assert (lost @ rows.T).abs().max() < 1e-6 * lost.abs().sum()  # nothing is left that it could mend
+    assert torch.allclose(lost.mean(1), torch.zeros(5, dtype=torch.float64), atol=1e-9)
+
+
+def test_the_last_summand_mends_through_batch_norm() -> None:
+    net, noise = supernet(lambda: Sum(nn.BatchNorm2d)), Noise(200)
+    with torch.no_grad(), batch_statistics(net.model):
+        pass
+    subnetwork, known = without(net, 0, {0, 1, 2, 3, 4}), grams(net, noise)
+    dense, alone = net.model, refit(net, subnetwork, known)
+    errors = []
+    for model in (alone, refit_sequentially(net, subnetwork, known, noise)):
+        with torch.no_grad():
+            wanted = torch.atanh(inputs_of(dense, ["head"], noise.images)["head"].flatten(0, 2))
+        errors.append(float((wanted - sums(model, noise)).square().mean()))
+    assert errors[1] < errors[0]
+
+
+def test_what_no_pixel_disturbed_stays() -> None:
+    net, noise = supernet(NoNorm), Noise(50)
+    model = refit_sequentially(net, without(net, 1, {0, 3}), grams(net, noise), noise)
+    assert torch.allclose(model.get_parameter("stem.weight"), net.model.get_parameter("stem.weight"))
+
+
+def test_the_batch_is_no_larger_than_its_pixels_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, noise = supernet(NoNorm), Noise(50)
+    known, subnetwork = grams(net, noise), without(net, 0, {0, 3})
+    few = refit_sequentially(net, subnetwork, known, noise, images=10)
+    monkeypatch.setattr(sequence_module, "PIXELS", 10 * 64 + 63)
+    bounded = refit_sequentially(net, subnetwork, known, noise)
+    assert torch.equal(few.get_parameter("conv.weight"), bounded.get_parameter("conv.weight"))

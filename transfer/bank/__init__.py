@@ -1,0 +1,1 @@
+"""What chosen interim subnetworks answer for every training image."""

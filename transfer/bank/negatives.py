@@ -1,0 +1,93 @@
+"""Negatives: images of other classes, those that look most like an image, or any."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ...models.tracing.atoms import BoolArray, IntArray
+
+EXACT = 1_000_000  # keys that are searched one by one
+LISTS = 256  # of an inverted file, that are searched beside those of the own class
+
+Vectors: TypeAlias = npt.NDArray[np.float32]
+Negatives: TypeAlias = Callable[[Tensor], Tensor]  # positions of images (B,) → positions of others (B, M)
+
+
+def write_index(keys: Tensor, path: Path, exact: int = EXACT) -> None:
+    """An inner-product index of unit-length keys, position by position: exact for at most ``exact`` of them.
+
+    Beyond, an inverted file of 4·√N lists with keys in 8 bits. Shape: keys (N, D)
+    """
+    vectors = np.ascontiguousarray(keys.numpy(), np.float32)
+    form = "Flat" if len(vectors) <= exact else f"IVF{int(4 * len(vectors) ** 0.5)},SQ8"
+    index = faiss.index_factory(vectors.shape[1], form, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    partial = path.with_suffix(".partial")
+    faiss.write_index(index, str(partial))
+    partial.replace(path)
+
+
+def hard_negatives(path: Path, labels: Tensor, count: int) -> Tensor:
+    """Positions of the ``count`` nearest keys of other classes, for every key of the index.
+
+    The search is told class by class which keys to pass over: asked without that, the nearest keys would
+    nearly all be of the same class. Runs on as many threads as torch does.
+
+    Shape: labels (N,) → (N, count) int64
+    """
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    index: Any = faiss.read_index(str(path))
+    exact = isinstance(index, faiss.IndexFlat)
+    if not exact:
+        index.make_direct_map()
+    keys = index.reconstruct_n(0, index.ntotal)
+    found = np.empty((len(labels), min(count, _fewest_others(labels))), np.int64)
+    for label in range(int(labels.max()) + 1):
+        own = (labels == label).numpy()
+        search = all_others if exact else near_lists
+        found[own] = search(index, keys[own], ~own, found.shape[1])
+    return torch.from_numpy(found)
+
+
+def all_others(index: Any, queries: Vectors, others: BoolArray, count: int) -> IntArray:
+    """Positions of the nearest of these keys, exactly. Shape: queries (Q, D), others (N,) → (Q, count)"""
+    positions = np.flatnonzero(others)
+    part = faiss.IndexFlatIP(index.d)
+    part.add(index.reconstruct_batch(positions))
+    return positions[part.search(queries, count)[1]]
+
+
+def near_lists(index: Any, queries: Vectors, others: BoolArray, count: int) -> IntArray:
+    """The same out of the nearest lists: as many as the keys that are passed over may fill, and ``LISTS`` more."""
+    chosen = faiss.IDSelectorBitmap(np.packbits(others, bitorder="little"))  # type: ignore[call-arg, arg-type]
+    lists = min(index.nlist, int(np.ceil(index.nlist * (1 - others.mean()))) + LISTS)
+    how = faiss.SearchParametersIVF(sel=chosen, nprobe=lists)  # type: ignore[call-arg]
+    found: IntArray = index.search(queries, count, params=how)[1]
+    return found
+
+
+def random_negatives(labels: Tensor, count: int) -> Negatives:
+    """Any images of other classes, drawn anew at every call, with replacement, from torch's own random state.
+
+    Shape: labels (N,)
+    """
+    order, sizes = labels.argsort(stable=True), labels.bincount()
+    first = sizes.cumsum(0) - sizes  # of each class, in that order
+
+    def drawn(indices: Tensor) -> Tensor:
+        own = labels[indices][:, None]
+        places = (torch.rand(len(indices), count, dtype=torch.float64) * (len(labels) - sizes[own])).long()
+        return order[torch.where(places < first[own], places, places + sizes[own])]
+
+    return drawn
+
+
+def _fewest_others(labels: Tensor) -> int:
+    return int(len(labels) - labels.bincount().max())

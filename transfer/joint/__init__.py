@@ -1,0 +1,1 @@
+"""Prune while distilling: PDD, KDDP, block-wise."""

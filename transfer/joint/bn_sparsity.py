@@ -1,0 +1,95 @@
+"""Sparsity of batch-norm scales, weighted by what a channel costs: the regulariser that learns a structure."""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...models.costs.cost import Bilinear
+from ...models.subnetwork import Subnetwork
+from ...models.supernet import Supernet
+from ...models.tracing.atoms import FloatArray
+from .learner import channels_above
+
+ALIVE = 1e-2  # a channel stays where a scale of it lies above: MorphNet's threshold
+
+
+class Scales:
+    """The batch-norm scales of each channel group of a student that has the dense network's shape.
+
+    A channel that several layers make has several scales (a residual sum, a depthwise convolution). Its own is their
+    root mean square, so that they fall together and it stays while one of them is left.
+    """
+
+    def __init__(self, net: Supernet, student: nn.Module) -> None:
+        norms = {f"{name}.weight" for name, module in student.named_modules() if isinstance(module, _BatchNorm)}
+        self.net, self.tensors = net, dict(student.named_parameters())
+        self.members = [[m for m in group.members if m.tensor in norms] for group in net.groups]
+
+    @property
+    def groups(self) -> list[int]:
+        """The groups that have scales, and channels that may go."""
+        free = self.net.space.min_widths < self.net.space.dense
+        return [g for g, members in enumerate(self.members) if members and free[g]]
+
+    @property
+    def count(self) -> FloatArray:
+        """How many scales a channel of each group has, on average. Shape: → (G,)"""
+        groups = zip(self.net.groups, self.members, strict=True)
+        return np.array([sum(len(m.channels) for m in members) / group.width for group, members in groups])
+
+    def of(self, g: int) -> Tensor:
+        """The scale of every channel of a group, from 0 on. Shape: → (width,)"""
+        total = count = torch.zeros(self.net.groups[g].width, device=self.tensors[self.members[g][0].tensor].device)
+        for member in self.members[g]:
+            channels, places = (torch.from_numpy(each).to(total.device) for each in (member.channels, member.places))
+            total = total.index_add(0, channels, self.tensors[member.tensor][places].square())
+            count = count.index_add(0, channels, torch.ones_like(channels, dtype=count.dtype))
+        return (total / count + 1e-12).sqrt()  # the root of 0 has no gradient
+
+    def kept(self) -> Subnetwork:
+        """The channels that are alive, and all of the other groups."""
+        scores: list[FloatArray] = [np.full(group.width, np.inf) for group in self.net.groups]
+        with torch.no_grad():
+            for g in self.groups:
+                scores[g] = self.of(g).double().cpu().numpy()
+        return channels_above(self.net, scores, ALIVE)
+
+
+class BnSparsity:
+    """Σ_g strength_g · price_g · Σ_c scale_gc, where a group's price is what one channel more of it costs now.
+
+    With R = Σ_l c_l · alive_in · alive_out the cost of the layers, price_g = ∂R/∂alive_g, which is MorphNet's
+    c_l (n_in Σ|γ_out| + n_out Σ|γ_in|) for any network whose costs are a closed form. A price is shared among the
+    scales that a channel has; prices are relative to such a share, averaged over the costs of the dense network, so
+    that a strength does much the same to VGG, whose first channels cost far more than most, as to a ResNet.
+
+    Shape: strengths (G,); → ()
+    """
+
+    def __init__(self, scales: Scales, form: Bilinear, strengths: FloatArray) -> None:
+        space = scales.net.space
+        self.scales, self.form, self.strengths = scales, form, strengths
+        prices = form.gradient(space.dense)[scales.groups]
+        costs, shares = prices * space.dense[scales.groups], prices / scales.count[scales.groups]
+        self.average = float(costs @ shares / costs.sum())
+
+    def __call__(self, groups: Sequence[int] | None = None) -> Tensor:
+        """Over all groups that have scales, or some of them."""
+        widths = self.scales.kept().widths
+        weights = self.strengths * self.form.gradient(widths) / self.average
+        chosen = self.scales.groups if groups is None else groups
+        return torch.stack([float(weights[g]) * self.scales.of(g).sum() for g in chosen]).sum()
+
+
+def strengths_of(net: Supernet, strength: float, blocks: Mapping[str, float]) -> FloatArray:
+    """The strength of each group: ``strength``, times the factor of the first pattern that fits its name.
+
+    Raises SecateurError on a pattern without a match. Shape: → (G,)
+    """
+    net.matching(list(blocks))
+    factors = [next((f for p, f in blocks.items() if fnmatch.fnmatch(group.name, p)), 1.0) for group in net.groups]
+    return strength * np.array(factors)

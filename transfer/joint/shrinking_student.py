@@ -1,0 +1,66 @@
+"""A student that is narrowed while it is trained."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...models.evaluate import device_of
+from ...models.subnetwork import Subnetwork
+from ...models.supernet import Supernet
+from ...models.surgery.slim import narrow, slim
+from ...models.tracing.atoms import BoolArray
+from .feature_hooks import FeatureHooks
+
+
+class ShrinkingStudent(nn.Module):
+    """A student from which channels can be taken, between steps, and whose modules ``names`` are listened to.
+
+    Which channels stay is part of its state: a checkpoint of a narrow student narrows this one before it is loaded.
+    """
+
+    def __init__(self, net: Supernet, names: Sequence[str]) -> None:
+        super().__init__()
+        self.net = net
+        self.student = FeatureHooks(slim(net, net.dense), names)
+        for g, group in enumerate(net.groups):
+            self.register_buffer(f"alive{g}", torch.ones(group.width, dtype=torch.bool, device=device_of(net.model)))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """What the student answers."""
+        output: Tensor = self.student(*inputs)
+        return output
+
+    def alive_masks(self) -> list[BoolArray]:
+        """Which channels are still there. Shape: (width,) each"""
+        return [self.get_buffer(f"alive{g}").cpu().numpy() for g in range(len(self.net.groups))]
+
+    def kept(self) -> Subnetwork:
+        """The same as a subnetwork."""
+        return _kept(self.alive_masks())
+
+    def prune_to(self, subnetwork: Subnetwork, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Leave these channels alone, with the state of the optimiser that trains the student."""
+        self.student.captured.clear()  # its graph holds the shapes that parameters had
+        narrow(self.net, self.student.model, self.kept(), subnetwork, optimizer)
+        for g, channels in enumerate(subnetwork.kept):
+            alive = self.get_buffer(f"alive{g}")
+            alive.fill_(False)[list(channels)] = True
+
+    def slimmed(self) -> nn.Module:
+        """A plain network of the channels that are left."""
+        model = slim(self.net, self.kept())
+        model.load_state_dict(self.student.model.state_dict())
+        return model
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        names = [f"{prefix}alive{g}" for g in range(len(self.net.groups))]
+        if all(name in state_dict for name in names):  # else the caller hears what is missing
+            self.prune_to(_kept([state_dict[name].cpu().numpy() for name in names]))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _kept(alive: Sequence[BoolArray]) -> Subnetwork:
+    return Subnetwork(tuple(tuple(np.flatnonzero(each).tolist()) for each in alive))

@@ -1,0 +1,1 @@
+"""One class a training objective, over pure losses."""
