@@ -27,7 +27,7 @@ __version__ = "0.1.0"
 
 # Where each public name lives; imported when it is first used, so that help needs no torch.
 _HOMES = {
-    "Ask": "rundir.config",
+    "RunConfig": "rundir.config",
     "Data": "data.dataset",
     "Found": "pipeline",
     "SecateurError": "errors",
@@ -47,10 +47,17 @@ _HOMES = {
     "save": "models.files.architecture",
 }
 
-__all__ = sorted(_HOMES)
+_ALIASES = {"Ask": "RunConfig"}  # names of before
+
+__all__ = sorted({*_HOMES, *_ALIASES})
 
 
 def __getattr__(name: str) -> Any:
+    name = _ALIASES.get(name, name)
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -52,7 +52,7 @@ def test_over_all_costs_a_scale_of_1_is_pulled_by_1_on_average(make: Callable[[]
         for name in (member.tensor for members in found.members for member in members):
             found.tensors[name].fill_(1)
     BnSparsity(found, form, np.ones(len(net.groups)))().backward()  # type: ignore[no-untyped-call]
-    prices, total, pulled = form.slopes(net.space.dense), 0.0, 0.0
+    prices, total, pulled = form.gradient(net.space.dense), 0.0, 0.0
     for g in found.groups:
         for member in found.members[g]:
             pull = found.tensors[member.tensor].grad

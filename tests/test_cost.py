@@ -117,7 +117,7 @@ def test_slopes_are_the_differences_that_a_channel_makes(kind: str, resnet: Supe
     form, dense = getattr(resnet.space.costs, kind), resnet.space.dense
     widths = np.random.default_rng(0).integers(2, dense)
     each = np.eye(len(dense), dtype=np.int64)
-    np.testing.assert_allclose(form.slopes(widths), (form(widths + each) - form(widths - each)) / 2)
+    np.testing.assert_allclose(form.gradient(widths), (form(widths + each) - form(widths - each)) / 2)
 
 
 def test_macs_of_one_image_do_not_depend_on_the_pixels_but_on_their_number() -> None:
