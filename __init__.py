@@ -6,57 +6,68 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data.dataset import Data as Data
     from .data.dataset import open_data as open_data
+    from .deploy.export import export as export
     from .errors import SecateurError as SecateurError
+    from .models.files.architecture import built as _built
     from .models.files.architecture import load as load
     from .models.files.architecture import save as save
     from .models.subnetwork import Subnetwork as Subnetwork
     from .models.supernet import Supernet as Supernet
     from .models.zoo.registry import constructor as constructor
     from .models.zoo.weights import load_weights as load_weights
-    from .pipeline import Found as Found
-    from .pipeline import blockwise as blockwise
-    from .pipeline import find as find
-    from .pipeline import finetune as finetune
-    from .pipeline import kddp as kddp
-    from .pipeline import pdd as pdd
+    from .pipeline.finetune import finetune as finetune
+    from .pipeline.found import Found as Found
+    from .pipeline.joint import blockwise as blockwise
+    from .pipeline.joint import kddp as kddp
+    from .pipeline.joint import pdd as pdd
+    from .pipeline.search import find as find
     from .reports.pareto import pareto as pareto
     from .rundir.config import RunConfig as RunConfig
+    from .rundir.config import ask as _ask
+    from .search.importance.registry import SCORES as SCORES
     from .stages.run import run as run
+    from .transfer.training.train import Recipe as Recipe
+
+    Ask, slim = _ask, _built
 
 __version__ = "0.1.0"
 
-# Where each public name lives; imported when it is first used, so that help needs no torch.
+# Where each public name lives: a module, and behind a colon its name there if that is another one. Imported when it is
+# first used, so that help needs no torch.
 _HOMES = {
-    "RunConfig": "rundir.config",
+    "Ask": "rundir.config:ask",
     "Data": "data.dataset",
-    "Found": "pipeline",
+    "Found": "pipeline.found",
+    "Recipe": "transfer.training.train",
+    "RunConfig": "rundir.config",
+    "SCORES": "search.importance.registry",
     "SecateurError": "errors",
     "Subnetwork": "models.subnetwork",
     "Supernet": "models.supernet",
-    "blockwise": "pipeline",
+    "blockwise": "pipeline.joint",
     "constructor": "models.zoo.registry",
-    "find": "pipeline",
-    "finetune": "pipeline",
-    "kddp": "pipeline",
+    "export": "deploy.export",
+    "find": "pipeline.search",
+    "finetune": "pipeline.finetune",
+    "kddp": "pipeline.joint",
     "load": "models.files.architecture",
     "load_weights": "models.zoo.weights",
     "open_data": "data.dataset",
     "pareto": "reports.pareto",
-    "pdd": "pipeline",
+    "pdd": "pipeline.joint",
     "run": "stages.run",
     "save": "models.files.architecture",
+    "slim": "models.files.architecture:built",
 }
 
-_ALIASES = {"Ask": "RunConfig"}  # names of before
-
-__all__ = sorted({*_HOMES, *_ALIASES})
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    name = _ALIASES.get(name, name)
-    if name in _HOMES:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home, _, there = _HOMES[name].partition(":")
+    return getattr(import_module(f".{home}", __name__), there or name)
 
 
 def __dir__() -> list[str]:

@@ -1,10 +1,10 @@
 """The command line: parse, run, print."""
 
-import json
+import json as json_format
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +13,8 @@ from cyclopts import App, CycloptsError, Parameter
 from . import __version__
 from .allocator import keep_freed
 from .errors import SecateurError
-from .rundir.config import RunConfig
-from .rundir.manifest import Outcome
+from .rundir.config import RunConfig, ask
+from .rundir.options import BudgetOptions, ConstraintOptions, DataOptions, parse_shape
 
 app = App(
     name="secateur",
@@ -22,7 +22,7 @@ app = App(
 
 Try it with no data and no weights, in two to four minutes: `secateur run`. Then with your own:
 `secateur run resnet56 --weights w.safetensors --data imagefolder:DIR --flops 50% --out runs/r56`.
-The same line again takes up a run that was interrupted.
+The same command resumes a run that was interrupted.
 
 MODEL: resnet20 resnet56 vgg16_bn mobilenetv2 ... (32 px), torchvision:NAME, timm:NAME,
 path/to/file.py:function or package.module:function.
@@ -38,7 +38,7 @@ BUDGET: a share of the MACs to keep (50%), a number (62M) or a range (25%..80%);
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What does not decide the result.
+    """Options that do not affect the result.
 
     Parameters
     ----------
@@ -55,48 +55,55 @@ class OutputOptions:
     json: bool = False
 
 
-RunOptions = Annotated[RunConfig, Parameter(name="*")]
-Rest = Annotated[OutputOptions, Parameter(name="*")]
+FLAT = Parameter(name="*")
+Config = Annotated[RunConfig, FLAT]
+Output = Annotated[OutputOptions, FLAT]
 
 
 @app.command
-def run(ask: RunOptions = RunConfig(), *, out: Path | None = None, rest: Rest = OutputOptions()) -> None:  # noqa: B008  # frozen
-    """Search, fill the memory bank, fine-tune, test; or learn widths in distillation, see --method.
+def run(config: Config = RunConfig(), *, out: Path | None = None, output: Output = OutputOptions()) -> None:  # noqa: B008  # frozen
+    """Search, fill the memory bank, fine-tune, test; or learn the widths in distillation, see --method.
 
-    The same line again takes up where it ended.
+    The same command resumes where it ended.
 
     Parameters
     ----------
     out
         The run directory. Default: runs/MODEL-DATA-BUDGET.
     """
-    from .reports import terminal as console
+    from .reports.tables import show_result
 
-    console.print_result(*_done(ask, out, rest, "test"), rest.json)
+    stages, folder = _completed(config, out, output, "test")
+    _print(output.json, {"out": str(folder), **_plain(stages)}, lambda: show_result(stages, folder))
 
 
 @app.command
-def search(ask: RunOptions = RunConfig(), *, out: Path | None = None, rest: Rest = OutputOptions()) -> None:  # noqa: B008  # frozen
-    """Search and fill the memory bank, and show the front; `run` with the same options goes on from there.
+def search(config: Config = RunConfig(), *, out: Path | None = None, output: Output = OutputOptions()) -> None:  # noqa: B008  # frozen
+    """Search and fill the memory bank, and show the front; `run` with the same options continues from there.
 
     Parameters
     ----------
     out
         The run directory. Default: runs/MODEL-DATA-BUDGET.
     """
-    from .reports import terminal as console
+    from .reports.tables import show_front
+    from .rundir.results import Results
 
-    console.print_front(*_done(ask, out, rest, "bank"), rest.json)
+    stages, folder = _completed(config, out, output, "bank")
+    front = Results.of(folder).front
+    rows = [{**point.costs.kept.to_dict(), **asdict(point.score)} for point in front.points]
+    value = {"out": str(folder), **_plain(stages), "front": rows}
+    _print(output.json, value, lambda: show_front(front, stages, folder))
 
 
-def _done(ask: RunConfig, out: Path | None, rest: OutputOptions, until: str) -> "tuple[dict[str, Outcome], Path]":
-    """What the stages came to, and the run directory."""
-    from .reports import terminal as console
-    from .stages import run as stages
+def _completed(config: RunConfig, out: Path | None, output: OutputOptions, until: str) -> Any:
+    """The outcomes of the stages, and the run directory."""
+    from .reports.terminal import bars
+    from .stages.run import complete
 
-    folder = out or Path("runs", "-".join(_plain(part) for part in (ask.model, ask.data, ask.goal)))
-    with console.bars(rest.quiet or rest.json) as progress:
-        return stages.run(ask, folder, until=until, device=rest.device, progress=progress), folder
+    folder = out or Path("runs", "-".join(map(_file_name, (config.model, config.images.data, config.goal))))
+    with bars(output.quiet or output.json) as progress:
+        return complete(config, folder, until=until, device=output.device, progress=progress), folder
 
 
 @app.command
@@ -108,7 +115,7 @@ def transfer(
     method: str | None = None,
     epochs: int | None = None,
     seed: int | None = None,
-    rest: Rest = OutputOptions(),  # frozen
+    output: Output = OutputOptions(),  # frozen
 ) -> None:
     """Fine-tune any point of a finished run's front, from its memory bank. Under torchrun all processes train it.
 
@@ -117,24 +124,27 @@ def transfer(
     run
         The run directory.
     flops
-        The best subnetwork of the front that costs no more: 40% or 50M of the MACs. Default: the run's winner.
+        The budget: 40% or 50M of the MACs; the best subnetwork of the front that meets it is tuned. Default: the run's
+        winner.
     method
-        As of run. Default, here and below: as the run was asked.
+        Fine-tuning method, as for `run`. Default, here and below: the value the run was started with.
     epochs
         Epochs of fine-tuning.
     seed
         The same seed gives the same result on the same machine.
     """
-    from .reports import terminal as console
-    from .stages import points
+    from .reports.tables import show_point
+    from .reports.terminal import bars
+    from .stages.points import tune
     from .transfer.training.distributed import process_group, world
 
-    with process_group(rest.device) as device:
+    with process_group(output.device) as device:
         first = world().first
-        with console.bars(rest.quiet or rest.json or not first) as progress:
-            done = points.tune(run, flops, method=method, epochs=epochs, seed=seed, device=device, progress=progress)
+        with bars(output.quiet or output.json or not first) as progress:
+            options: dict[str, Any] = {"method": method, "epochs": epochs, "seed": seed, "device": device}
+            figures, folder = tune(run, flops, **options, progress=progress)
     if first:
-        console.print_tuned(*done, rest.json)
+        _print(output.json, {"out": str(folder), **figures.to_dict()}, lambda: show_point(figures, folder))
 
 
 @app.command
@@ -150,7 +160,7 @@ def report(
     Parameters
     ----------
     runs
-        Run directories; several lie over each other.
+        Run directories; several are overlaid.
     out
         The folder to write to. Default: the run directory, or for several the folder `report` beside the first.
     measure
@@ -165,10 +175,10 @@ def report(
     from .reports.page import report
 
     if not runs:
-        raise SecateurError("no run is given; give one run directory or several")
+        raise SecateurError("no run is given; pass one run directory or several")
     page = report(*runs, out=out, measure=measure, published=published)
     files = {name: str(page.with_name(name)) for name in ("report.html", "pareto.png", "pareto.svg", "front.csv")}
-    print(_dumped(files) if json else f"report: {page}")
+    _print(json, files, lambda: print(f"report: {page}"))
 
 
 @app.command
@@ -190,7 +200,7 @@ def reuse(
     Parameters
     ----------
     source
-        An architecture.json, a run (its winner, without --flops), or a folder of many: the likest is taken.
+        An architecture.json, a run (its winner, without --flops), or a folder of many: the most similar is taken.
     model
         The network to build it on; one of another depth takes the widths over its depth.
     out
@@ -204,16 +214,16 @@ def reuse(
     input
         Channels, height and width of the input.
     seed
-        Of fresh weights.
+        For fresh weights.
     json
         Print one JSON object.
     """
     from .deploy.reuse import reuse
-    from .reports import terminal as console
+    from .reports.tables import show_reused
 
-    shape = RunConfig(model, input=input).shape or (3, 32, 32)
-    found = reuse(source, model, out, budget=flops, weights=weights, classes=classes, shape=shape, seed=seed)
-    console.print_reused(found.about, out, json)
+    options: dict[str, Any] = {"weights": weights, "classes": classes, "shape": parse_shape(input), "seed": seed}
+    costs = reuse(source, model, out, budget=flops, **options).summary
+    _print(json, {"out": str(out), **costs.to_dict()}, lambda: show_reused(costs, out))
 
 
 @app.command
@@ -232,9 +242,9 @@ def export(run: Path, /, *, format: str = "onnx", out: Path | None = None, json:
         Print one JSON object.
     """
     from .deploy.export import export
-    from .reports import terminal as console
 
-    console.print_exported(asdict(export(run, format, out)), json)
+    exported = export(run, format, out)
+    _print(json, {**asdict(exported), "path": str(exported.path)}, lambda: print(exported))
 
 
 @app.command
@@ -255,36 +265,36 @@ def evaluate(
     Parameters
     ----------
     target
-        A finished run, or a network as of run.
+        A finished run, or a network as for run.
     data
         Test images. Default for a run: the figures that it ended with, no image is read.
     weights
         Of a network.
     batch
-        Images at once, beside one.
+        Batch size, beside single images.
     threads
-        Of the CPU. Default: as many as torch likes.
+        CPU threads. Default: PyTorch's setting.
     input
-        As of run, for a network.
+        As for run, for a network.
     quiet
         Print nothing but the result.
     json
         Print one JSON object instead.
     """
-    from .deploy import measure as evaluation
-    from .reports import terminal as console
+    from .deploy.measure import measure_model, measure_run
+    from .reports.tables import show_measured
+    from .reports.terminal import bars
 
-    with console.bars(quiet or json) as progress:
+    with bars(quiet or json) as progress:
         options: dict[str, Any] = {"batch": batch, "threads": threads, "progress": progress}
         if Path(target, "run.json").exists():
             if weights or input:
                 raise SecateurError(f"{target} is a run, with weights and an input of its own; leave yours out")
-            outcome = evaluation.measure_run(Path(target), data, **options)
+            measured = measure_run(Path(target), data, **options)
         else:
-            outcome = evaluation.measure_model(
-                RunConfig(target, data=data or RunConfig.data, weights=weights, input=input), **options
-            )
-    console.print_evaluated(outcome, json)
+            config = ask(target, data=data or DataOptions.data, weights=weights, input=input)
+            measured = measure_model(config, **options)
+    _print(json, measured.to_dict(), lambda: show_measured(measured))
 
 
 @app.command
@@ -292,16 +302,10 @@ def inspect(
     model: str,
     /,
     *,
-    flops: str | None = None,
-    params: str | None = None,
-    memory: str | None = None,
-    latency: str | None = None,
+    budget: Annotated[BudgetOptions, FLAT] = BudgetOptions(),  # noqa: B008  # frozen
+    constraints: Annotated[ConstraintOptions, FLAT] = ConstraintOptions(),  # noqa: B008  # frozen
     classes: int | None = None,
     input: str | None = None,
-    divisor: int = RunConfig.divisor,
-    freeze: tuple[str, ...] = (),
-    tie: tuple[str, ...] = (),
-    least: tuple[str, ...] = (),
     picture: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -311,27 +315,10 @@ def inspect(
     ----------
     model
         The network.
-    flops
-        The budget: 50% or 62M of the MACs. Default: 50%, where no other limit is given. Several limits all hold.
-    params
-        The same for trainable numbers: 50% or 0.13M.
-    memory
-        The same for bytes of activations that live at once, for one image: 50% or 100K.
-    latency
-        The same for the time that one image takes on this machine's CPU, which is measured: 50% or 5ms.
     classes
         Outputs of the network. Default: 1000 for torchvision and timm, else 10.
     input
         Channels, height and width of the input. Default: 3x224x224 for torchvision and timm, else 3x32x32.
-    divisor
-        Widths are multiples of this.
-    freeze
-        Channel groups that stay whole, with wildcards: conv1 or 'layer1.*'. Can be given several times.
-    tie
-        Two channel groups of one width that keep the same channels: A,B. Can be given several times.
-    least
-        What stays of every group at least (10%), or of some: 'layer1.*=50%', conv1=16 for channels. The first that
-        fits a group counts. Default: 10%. Can be given several times.
     picture
         Draw the groups over the depth of the network, as .svg or .png.
     json
@@ -342,22 +329,18 @@ def inspect(
     from .reports.group_picture import over_depth, require_place
     from .reports.inspection import inspection
 
-    limits = replace(RunConfig(model), flops=flops, params=params, memory=memory, latency=latency)
-    ask = replace(limits, input=input, divisor=divisor, freeze=freeze, tie=tie, least=least)
+    config = ask(model, input=input, **asdict(budget), **asdict(constraints))
     if picture:
         require_place(picture)
     with Console(stderr=True).status(f"finding the channel groups of {model}"):
-        shape, profile = inspection(ask, classes)
+        shape, profile = inspection(config, classes)
     if picture:
         over_depth(profile, model).savefig(picture, dpi=150)
-    if json:
-        drawn = {"picture": str(picture)} if picture else {}
-        facts = {**asdict(profile), "satisfiable": profile.satisfiable}
-        print(_dumped({"model": model, "input": shape, **facts, **drawn}))
-        return
-    print(f"{model} on an input of {'x'.join(map(str, shape))}\n\n{profile}")
-    if picture:
-        print(f"picture: {picture}")
+    drawn = {"picture": str(picture)} if picture else {}
+    facts = {**asdict(profile), "satisfiable": profile.satisfiable}
+    text = f"{model} on an input of {'x'.join(map(str, shape))}\n\n{profile}"
+    lines = [text, *(f"{name}: {path}" for name, path in drawn.items())]
+    _print(json, {"model": model, "input": shape, **facts, **drawn}, lambda: print("\n".join(lines)))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -372,16 +355,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
-        print("secateur: stopped; the same line again goes on from here", file=sys.stderr)
+        print("secateur: stopped; the same command resumes here", file=sys.stderr)
         sys.exit(130)
 
 
-def _plain(part: str) -> str:
+def _print(as_json: bool, value: object, show: Callable[[], None]) -> None:
+    """One JSON object on stdout and nothing else, or what a person reads."""
+    if as_json:
+        print(json_format.dumps(value))
+    else:
+        show()
+
+
+def _plain(stages: Any) -> dict[str, Any]:
+    return {name: outcome.to_dict() for name, outcome in stages.done().items()}
+
+
+def _file_name(part: str) -> str:
+    """A part of a folder's name: letters that every system takes."""
     return "".join(c if c.isalnum() or c in "._%" else "-" for c in part).strip("-").replace("%", "pc")
-
-
-def _dumped(value: Any) -> str:
-    return json.dumps(value)
 
 
 if __name__ == "__main__":

@@ -32,9 +32,11 @@ def follow(work: Generator[Update, None, Result], progress: Progress) -> Result:
     counting: 2/2
     'done'
     """
-    while True:
-        try:
-            progress(*next(work))
-        except StopIteration as end:
-            result: Result = end.value
-            return result
+    results: list[Result] = []
+
+    def kept() -> Generator[Update, None, None]:
+        results.append((yield from work))
+
+    for update in kept():
+        progress(*update)
+    return results[0]

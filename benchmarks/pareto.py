@@ -23,7 +23,7 @@ from trained import WEIGHTS, trained
 import secateur as sc
 from secateur.models.compensation.gram import grams
 from secateur.pipeline import best_under
-from secateur.rundir.config import RunConfig
+from secateur.rundir.config import ask
 from secateur.search.coarse_to_fine import SAMPLE
 from secateur.search.records import Interim, Records, hypervolume, pareto_front
 from secateur.stages.run import run
@@ -51,7 +51,7 @@ def main() -> None:
     folder, weights = asked.work / asked.net, WEIGHTS / f"{asked.net}-cifar10-jpeg.safetensors"
     data = f"imagefolder:{asked.cifar}"
     start = time.perf_counter()
-    run(RunConfig(asked.net, data=data, weights=str(weights), flops=RANGE, trials=asked.trials), folder, until="search")
+    run(ask(asked.net, data=data, weights=str(weights), flops=RANGE, trials=asked.trials), folder, until="search")
     seconds = time.perf_counter() - start
     images = sc.open_data(data)
     net = trained(asked.net, images)

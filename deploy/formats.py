@@ -30,6 +30,11 @@ class Exported:
     difference: float
     tolerance: float = TOLERANCE
 
+    def __str__(self) -> str:
+        kind = f"ONNX, opset {self.opset}" if self.opset else "torch.export"
+        differs = f"differs from torch by {self.difference:.1e} at most (limit {self.tolerance:.0e})"
+        return f"{self.path}: {kind}, input {' x '.join(self.inputs)}, normalised images\n{differs}"
+
 
 def export_as(model: nn.Module, shape: Sequence[int], path: Path, about: Mapping[str, Any]) -> Exported:
     """Write a network in the format that ``path`` ends in, for any number of images at once, and check it.

@@ -1,9 +1,8 @@
 """What a network is worth in use: test accuracy, costs, and its time beside the dense network's."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,17 +12,18 @@ import torch
 from torch import nn
 
 from ..errors import SecateurError
+from ..files import write_json
 from ..models.evaluate import evaluate
 from ..models.files.architecture import architecture_of
 from ..models.supernet import Supernet
-from ..models.timing.clock import time_interleaved
+from ..models.timing.clock import Timing, time_interleaved
 from ..models.zoo.registry import constructor
 from ..models.zoo.weights import load_weights
-from ..pipeline import open_run_data
+from ..pipeline.images import open_run_data
 from ..progress import Progress, silent
 from ..rundir.config import RunConfig
-from ..rundir.manifest import Outcome, config_of, read_manifest
-from ..rundir.results import EVALUATION
+from ..rundir.manifest import config_of, read_manifest
+from ..rundir.measured import EVALUATION, DivisorTimes, LatencyRow, Measured, NetworkScore, Seconds
 from .divisors import by_divisor, suggested
 from .export import slim_of
 from .formats import Answer, export_as, onnx_session
@@ -31,72 +31,78 @@ from .formats import Answer, export_as, onnx_session
 
 def measure_run(
     run: Path, data: str | None = None, *, batch: int = 32, threads: int | None = None, progress: Progress = silent
-) -> Outcome:
+) -> Measured:
     """The slim network of a finished run beside the dense one; kept in the run directory, where a report finds it.
 
     Test figures are those that the run ended with; with ``data``, those on other test images.
     """
-    _require(batch, threads)
-    ask, slim = config_of(run), slim_of(run)
+    _require_positive(batch=batch, threads=threads)
+    config, slim = config_of(run), slim_of(run)
     record = architecture_of(slim)
-    dense = constructor(ask.model, len(record["classes"]))()
-    load_weights(dense, ask.weights or run / "dense" / "weights.safetensors")
-    costs = {"dense": record["costs"]["dense"], "slim": record["costs"]["kept"]}
+    dense = constructor(config.model, len(record["classes"]))()
+    load_weights(dense, config.weights or run / "dense" / "weights.safetensors")
     networks, shape = {"dense": dense.eval(), "slim": slim}, tuple(record["inputs"][0])
-    if data is None:
-        ended = read_manifest(run)["stages"]["test"]
-        scores = {"dense": ended["dense"]["test"], "slim": ended["tuned"]["test"]}
-    else:
-        scores = _scores(replace(ask, data=data), networks, shape, progress)
+    scores = _ended_with(run) if data is None else _scores(config.with_options(data=data), networks, shape, progress)
+    costs = {"dense": record["costs"]["dense"], "slim": record["costs"]["kept"]}
     with _threads(threads):
-        outcome = {
-            "networks": {name: {**costs[name], "test": scores[name]} for name in networks},
+        measured = Measured(
+            networks={name: NetworkScore(**costs[name], test=scores[name]) for name in networks},
             **_conditions(),
-            "macs_saved": 1 - costs["slim"]["macs"] / costs["dense"]["macs"],
-            "latency": list(_latency(networks, shape, batch, progress)),
-            "divisors": _divisors(dense, shape, costs["slim"]["macs"], progress),
-        }
-    (run / EVALUATION).write_text(json.dumps(outcome, indent=1))
-    return outcome
+            macs_saved=1 - costs["slim"]["macs"] / costs["dense"]["macs"],
+            latency=tuple(_latency(networks, shape, batch, progress)),
+            divisors=_divisors(dense, shape, costs["slim"]["macs"], progress),
+        )
+    write_json(run / EVALUATION, measured.to_dict())
+    return measured
 
 
 def measure_model(
-    ask: RunConfig, *, batch: int = 32, threads: int | None = None, progress: Progress = silent
-) -> Outcome:
-    """A dense network: its test accuracy on ``ask.data``, costs, and time."""
-    _require(batch, threads)
-    images = open_run_data(ask, progress)
-    model = constructor(ask.model, len(images.classes))()
-    if ask.weights:
-        load_weights(model, ask.weights)
+    config: RunConfig, *, batch: int = 32, threads: int | None = None, progress: Progress = silent
+) -> Measured:
+    """A dense network: its test accuracy on the configured data, costs, and time."""
+    _require_positive(batch=batch, threads=threads)
+    images = open_run_data(config, progress)
+    model = constructor(config.model, len(images.classes))()
+    if config.weights:
+        load_weights(model, config.weights)
     net = Supernet.of(model.eval(), images.example, check=False)
-    costs = {"macs": net.macs(net.dense), "parameters": net.parameters(net.dense)}
-    score = asdict(evaluate(model, images.test))
+    score = NetworkScore(
+        macs=net.macs(net.dense), parameters=net.parameters(net.dense), test=evaluate(model, images.test)
+    )
     with _threads(threads):
-        times = list(_latency({"dense": model}, tuple(images.example.shape[1:]), batch, progress))
-        return {"networks": {"dense": {**costs, "test": score}}, **_conditions(), "latency": times}
+        times = _latency({"dense": model}, tuple(images.example.shape[1:]), batch, progress)
+        return Measured(networks={"dense": score}, **_conditions(), latency=tuple(times))
 
 
-def _require(batch: int, threads: int | None) -> None:
-    for name, count in (("batch", batch), ("threads", threads)):
+def _require_positive(**counts: int | None) -> None:
+    for name, count in counts.items():
         if count is not None and count < 1:
-            raise SecateurError(f"{name}={count}; give 1 or more")
+            raise SecateurError(f"{name}={count}; pass 1 or more")
 
 
-def _scores(ask: RunConfig, networks: Mapping[str, nn.Module], shape: Any, progress: Progress) -> dict[str, Outcome]:
-    images = open_run_data(ask, progress, shape)
-    return {name: asdict(evaluate(network, images.test)) for name, network in networks.items()}
+def _ended_with(run: Path) -> dict[str, Any]:
+    """The test scores in a run's manifest."""
+    test = read_manifest(run).stages.test
+    if test is None or test.dense.test is None or test.tuned.test is None:
+        raise SecateurError(f"{run} has not been tested yet; finish it with secateur run")
+    return {"dense": test.dense.test, "slim": test.tuned.test}
 
 
-def _latency(networks: Mapping[str, nn.Module], shape: Any, batch: int, progress: Progress) -> Iterator[Outcome]:
-    """A row for each engine and number of images at once."""
+def _scores(config: RunConfig, networks: Mapping[str, nn.Module], shape: Any, progress: Progress) -> dict[str, Any]:
+    images = open_run_data(config, progress, shape)
+    return {name: evaluate(network, images.test) for name, network in networks.items()}
+
+
+def _latency(networks: Mapping[str, nn.Module], shape: Any, batch: int, progress: Progress) -> Iterator[LatencyRow]:
+    """A row for each engine and batch size."""
     engines = _engines(networks, shape)
     rows = [(engine, images) for engine in engines for images in dict.fromkeys((1, batch))]
     for done, (engine, images) in enumerate(rows, 1):
         times = time_interleaved(engines[engine], torch.randn(images, *shape))
-        faster = {"speedup": times["dense"].median / times["slim"].median} if "slim" in times else {}
+        speedup = times["dense"].median / times["slim"].median if "slim" in times else None
         progress("measuring latency", done, len(rows))
-        yield {"engine": engine, "batch": images, **{name: asdict(each) for name, each in times.items()}, **faster}
+        seconds = {name: _seconds(each) for name, each in times.items()}
+        yield LatencyRow(engine=engine, batch=images, **seconds, speedup=speedup)
 
 
 def _engines(networks: Mapping[str, nn.Module], shape: Any) -> dict[str, Mapping[str, Answer]]:
@@ -110,21 +116,26 @@ def _engines(networks: Mapping[str, nn.Module], shape: Any) -> dict[str, Mapping
     return engines
 
 
-def _divisors(dense: nn.Module, shape: Any, macs: int, progress: Progress) -> dict[str, Outcome]:
-    """By engine: what uniform widths of as many MACs take for one image, by their divisor, and the one to give."""
+def _divisors(dense: nn.Module, shape: Any, macs: int, progress: Progress) -> dict[str, DivisorTimes]:
+    """By engine: what uniform widths of as many MACs take for one image, by their divisor, and the one to use."""
     example = torch.zeros(1, *shape)
     engines = _engines({str(each): network for each, network in by_divisor(dense, example, macs).items()}, shape)
     found = {}
     for done, (engine, networks) in enumerate(engines.items(), 1):
         times = time_interleaved(networks, example)
         best = suggested({int(divisor): seconds for divisor, seconds in times.items()})
-        found[engine] = {"seconds": {each: asdict(seconds) for each, seconds in times.items()}, "suggested": best}
+        seconds = {divisor: _seconds(each) for divisor, each in times.items()}
+        found[engine] = DivisorTimes(seconds=seconds, suggested=best)
         progress("timing widths in multiples", done, len(engines))
     return found
 
 
-def _conditions() -> Outcome:
-    return {"device": "cpu", "threads": torch.get_num_threads(), "torch": torch.__version__}
+def _seconds(timing: Timing) -> Seconds:
+    return Seconds(**asdict(timing))
+
+
+def _conditions() -> dict[str, Any]:
+    return {"device": "cpu", "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
 
 
 @contextmanager

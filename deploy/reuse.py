@@ -25,6 +25,7 @@ from ..models.surgery.slim import slim
 from ..models.tracing.atoms import IntArray
 from ..models.zoo.registry import constructor
 from ..models.zoo.weights import load_weights
+from ..rundir.front import Costs, ReusedCosts
 from ..search.importance.registry import l1
 
 KEPT = {"architecture.json", "weights.safetensors"}  # what a reused architecture is kept as
@@ -40,13 +41,17 @@ class Reused:
     exact: bool
 
     @property
-    def about(self) -> dict[str, object]:
+    def summary(self) -> ReusedCosts:
         """Costs, where the channels come from, and every width."""
         net, kept = self.net, self.subnetwork
-        costs = {"macs": net.macs(kept), "parameters": net.parameters(kept)}
-        dense = {"macs": net.macs(net.dense), "parameters": net.parameters(net.dense)}
-        widths = dict(zip((group.name for group in net.groups), kept.widths.tolist(), strict=True))
-        return {**costs, "dense": dense, "exact": self.exact, "found_on": self.record["model"], "widths": widths}
+        return ReusedCosts(
+            macs=net.macs(kept),
+            parameters=net.parameters(kept),
+            dense=Costs(macs=net.macs(net.dense), parameters=net.parameters(net.dense)),
+            exact=self.exact,
+            found_on=self.record["model"],
+            widths=dict(zip((group.name for group in net.groups), kept.widths.tolist(), strict=True)),
+        )
 
     def build(self, **about: object) -> nn.Module:
         """The slim network, with the weights of ``net``; it carries its architecture."""

@@ -6,27 +6,18 @@ statistics (no extra pass, but batches must mix the classes); what ships gets re
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .score import Score
 from .split import Split
 from .tracing.trace import evaluating
 
 BATCH = 500
 CALIBRATION = 4000  # images for running statistics
-
-
-@dataclass(frozen=True)
-class Score:
-    """Mean cross-entropy (nats) and accuracy (share) over ``n`` images."""
-
-    loss: float
-    accuracy: float
-    n: int
 
 
 @contextmanager

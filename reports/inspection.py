@@ -1,5 +1,7 @@
 """What can be pruned of a network, before anything is searched."""
 
+from typing import Any
+
 import torch
 
 from ..models.costs.profile import Profile
@@ -9,18 +11,18 @@ from ..models.zoo.registry import LIBRARIES, constructor
 from ..rundir.config import RunConfig
 
 
-def inspection(ask: RunConfig, classes: int | None = None) -> tuple[tuple[int, ...], Profile]:
+def inspection(config: RunConfig, classes: int | None = None) -> tuple[tuple[int, ...], Profile]:
     """The shape of the input and the profile of the network that is asked for; its weights are random.
 
     ``classes`` and the input are the usual ones where they are not given: of torchvision's and timm's networks those
     that they are made for. Of a range of budgets its lower end counts, which would be fine-tuned.
     """
-    known = ask.model.partition(":")[0] in LIBRARIES
-    network = constructor(ask.model, (1000 if known else 10) if classes is None else classes)()
+    known = config.model.partition(":")[0] in LIBRARIES
+    network = constructor(config.model, (1000 if known else 10) if classes is None else classes)()
     made_for = getattr(network, "default_cfg", {}).get("input_size", (3, 224, 224)) if known else (3, 32, 32)
-    shape = ask.shape or made_for  # timm's networks say what they are made for
-    net = Supernet.of(
-        network, torch.zeros(1, *shape), divisor=ask.divisor, freeze=ask.freeze, tie=ask.ties, least=ask.min_keep
-    )
-    lowest = {option: parse_range(text)[0] for option, text in ask.limits.items()}
+    shape = config.images.shape or made_for  # timm's networks say what they are made for
+    wanted = config.constraints
+    options: dict[str, Any] = {"divisor": wanted.divisor, "freeze": wanted.freeze, "tie": wanted.ties}
+    net = Supernet.of(network, torch.zeros(1, *shape), least=wanted.min_keep, **options)
+    lowest = {option: parse_range(text)[0] for option, text in config.budget.limits.items()}
     return shape, net.profile(net.limits(**lowest, timed=None))

@@ -9,19 +9,22 @@ from io import StringIO
 from pathlib import Path
 from typing import TypeAlias
 
-from ..files import ensure_folder
+from ..files import ensure_folder, write_text
 from ..models.costs.units import format_quantity
-from ..rundir.results import Arm, Record, Results, paying
+from ..models.score import Score
+from ..rundir.measured import Measured, Seconds
+from ..rundir.results import Arm, Results
 from .pareto import compared, write_csv
 from .plots import GREY, INK, PALE, STYLES, Plot, history, training, widths
+from .titles import title_of
 
-TITLES = {"teacher": "teacher", "dense": "dense", "pruned": "only pruned", "tuned": "pruned and fine-tuned"}
 TRAININGS = {
     "learning": "Learning the widths",
     "fine-tuning": "Fine-tuning",
     "dense": "Training of the dense network",
     "teacher": "Training of the teacher",
 }
+COSTS = ("macs", "parameters")
 FRONT = "pareto.png and pareto.svg for papers, front.csv for tables"
 SCORED = "; scored as the search does, batch norm from each batch, where the table above has running statistics"
 THEMED = {
@@ -59,7 +62,7 @@ def write(runs: Sequence[Results], out: Path, measure: str = "loss", published: 
         plot.figure.savefig(out / "pareto.png", dpi=150)
         plot.figure.savefig(out / "pareto.svg", metadata={"Date": None})
     write_csv(runs, out / "front.csv")
-    (out / "report.html").write_text(page(runs, plot))
+    write_text(out / "report.html", page(runs, plot))
     return out / "report.html"
 
 
@@ -67,9 +70,9 @@ def page(runs: Sequence[Results], front: Plot) -> str:
     """The answer, the front, the search, widths, what is frozen, training, seconds, and how to do it again."""
     title = runs[0].title if len(runs) == 1 else " · ".join(run.folder.name for run in runs)
     plots = {"front": front}
-    if searches := [run for run in runs if not run.ask.learns_widths]:
+    if searches := [run for run in runs if not run.config.learns_widths]:
         plots["search"] = history(searches)
-    plots |= {f"widths-{n}": widths(run.front["winner"]) for n, run in enumerate(runs)}
+    plots |= {f"widths-{n}": widths(run.front.winner.groups) for n, run in enumerate(runs)}
     plots |= {name: training(runs, name) for name in dict.fromkeys(step for run in runs for step in run.steps)}
     notes = {f"{place}-{name}": texts for place, plot in plots.items() for name, texts in plot.notes.items()}
     body = "".join(_sections(runs, {place: drawn(plot, place) for place, plot in plots.items()}))
@@ -112,21 +115,21 @@ def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
         yield f"<p class=answer>{escape(run.folder.name) + ': ' if many else ''}{_answer(run)}</p>"
     yield _table(_head(many), [cells for run in runs for cells in _rows(run, many)])
     yield "<p class=note>One MAC is two FLOPs. Test images are read once, at the end.</p>"
-    searches = [run for run in runs if not run.ask.learns_widths]
+    searches = [run for run in runs if not run.config.learns_widths]
     yield "<h2>Front</h2>" + _figure(svgs["front"], FRONT + (SCORED if searches else ""))
     if searches:
         yield "<h2>Search</h2>" + _figure(svgs["search"], "; ".join(_trials(run, many) for run in searches))
     for number, run in enumerate(runs):
         name = f" of {escape(run.folder.name)}" if many else ""
         yield f"<h2>Widths{name}</h2>{_figure(svgs[f'widths-{number}'], 'The winner, along the depth.')}"
-        yield _table(["frozen", "because it"], [[group, why] for group, why in run.front["winner"]["frozen"].items()])
+        yield _table(["frozen", "because it"], [[group, why] for group, why in run.front.winner.frozen.items()])
     for name, what in TRAININGS.items():
         if name in svgs:
             yield f"<h2>{what}</h2>" + _figure(svgs[name], "The loss at every checkpoint.")
     for run in runs:
         name = f" of {escape(run.folder.name)}" if many else ""
-        if run.evaluation:
-            yield f"<h2>Latency{name}</h2>" + _latency(run.evaluation)
+        if run.measured:
+            yield f"<h2>Latency{name}</h2>" + _latency(run.measured)
         yield f"<h2>Cost{name}</h2>" + _table(["stage", "seconds"], _seconds(run))
         yield f"<h2>Again{name}</h2><pre>{escape(run.command)}</pre>"
         yield f"<p class=note>{escape(', '.join(f'{name} {version}' for name, version in run.versions.items()))}</p>"
@@ -136,9 +139,9 @@ def _answer(run: Results) -> str:
     """The best network of the run beside the dense one, in a sentence."""
     dense, *_, best = run.arms[:3]
     beside = next(arm for arm in run.arms if arm.name == "teacher") if run.untrained else dense
-    split = "test" if "test" in best.figures else "holdout"
-    before, after = (arm.figures[split]["accuracy"] for arm in (beside, best))
-    costs = ", ".join(f"{best.figures[c] / dense.figures[c]:.1%} of the {c}" for c in ("macs", "parameters"))
+    split = "test" if best.figures.test else "holdout"
+    before, after = (getattr(arm.figures, split).accuracy for arm in (beside, best))
+    costs = ", ".join(f"{getattr(best.figures, c) / getattr(dense.figures, c):.1%} of the {c}" for c in COSTS)
     tuned = "" if split == "test" else " before fine-tuning"
     said = f"<strong>{after:.2%}</strong> {split} accuracy{tuned} with {costs.replace('macs', 'MACs')}"
     return f"{said}; the {'teacher' if run.untrained else 'dense network'} has {before:.2%}"
@@ -160,12 +163,12 @@ def _head(many: bool) -> list[str]:
 def _rows(run: Results, many: bool) -> Iterator[list[Cell]]:
     dense = run.arms[0].figures
     for arm in run.arms:
-        scores = [_score(arm.figures.get(split)) for split in ("test", "holdout")]
-        costs = [(format_quantity(arm.figures[c]), f"{arm.figures[c] / dense[c]:.1%}") for c in ("macs", "parameters")]
+        scores = [_score(each) for each in (arm.figures.test, arm.figures.holdout)]
+        costs = [_cost(getattr(arm.figures, c), getattr(dense, c)) for c in COSTS]
         size = f"{arm.weights.stat().st_size / 1e6:.3g} MB" if arm.weights else "-"
         yield [
             *([run.folder.name] if many else []),
-            "untrained" if arm.name == "dense" and run.untrained else TITLES.get(arm.name, arm.name),
+            title_of(arm.name, run.untrained),
             *scores,
             *costs,
             size,
@@ -175,47 +178,51 @@ def _rows(run: Results, many: bool) -> Iterator[list[Cell]]:
 
 def _image(run: Results, arm: Arm) -> str:
     """How long it takes for one image, in torch, where that was measured."""
-    timed = {"dense": "dense", "tuned": "slim"}.get(arm.name)
-    return f"{1e3 * run.evaluation['latency'][0][timed]['median']:.3g} ms" if run.evaluation and timed else "-"
+    if run.measured is None or arm.name not in ("dense", "tuned"):
+        return "-"
+    row = run.measured.latency[0]
+    seconds = row.dense if arm.name == "dense" else row.slim
+    return f"{1e3 * seconds.median:.3g} ms" if seconds else "-"
 
 
-def _score(score: Record | None) -> Cell:
-    return (f"{score['accuracy']:.2%}", f"n = {score['n']}") if score else "-"
+def _score(score: Score | None) -> Cell:
+    return (f"{score.accuracy:.2%}", f"n = {score.n}") if score else "-"
+
+
+def _cost(cost: int, dense: int) -> Cell:
+    return format_quantity(cost), f"{cost / dense:.1%}"
 
 
 def _trials(run: Results, many: bool) -> str:
     early = len(run.trials) - len(run.whole)
-    said = f"{len(run.trials)} subnetworks on {run.dense['n']} holdout images, {early} of them stopped early"
+    said = f"{len(run.trials)} subnetworks on {run.dense.n} holdout images, {early} of them stopped early"
     lost = f", {run.lost} without a finite loss" if run.lost else ""
     return (f"{escape(run.folder.name)}: " if many else "") + said + lost
 
 
-def _latency(evaluation: Record) -> str:
+def _latency(measured: Measured) -> str:
     """Medians with the middle half of the passes, dense and slim in turn."""
     head = ["engine", "images at once", "dense", "slim", "speed-up"]
     rows = [
-        [
-            each["engine"],
-            str(each["batch"]),
-            *(_time(each[arm]) for arm in ("dense", "slim")),
-            f"{each['speedup']:.2f} x",
-        ]
-        for each in evaluation["latency"]
+        [each.engine, str(each.batch), _time(each.dense), _time(each.slim), f"{each.speedup or 1:.2f} x"]
+        for each in measured.latency
     ]
-    said = f"MACs saved: {evaluation['macs_saved']:.1%}. {evaluation['device']}, {evaluation['threads']} threads."
-    pays = (f"{engine}: {paying(found['suggested'])}" for engine, found in evaluation["divisors"].items())
+    said = f"MACs saved: {measured.macs_saved or 0:.1%}. {measured.device}, {measured.threads} threads."
+    pays = (f"{engine}: {found.advice}" for engine, found in (measured.divisors or {}).items())
     return _table(head, rows) + f"<p class=note>{escape(said)} For one image, {', '.join(pays)}.</p>"
 
 
-def _time(seconds: Record) -> Cell:
-    low, middle, high = (f"{1e3 * seconds[name]:.3g}" for name in ("low", "median", "high"))
+def _time(seconds: Seconds | None) -> Cell:
+    if seconds is None:
+        return "-"
+    low, middle, high = (f"{1e3 * each:.3g}" for each in (seconds.low, seconds.median, seconds.high))
     return f"{middle} ms", f"{low} to {high}"
 
 
 def _seconds(run: Results) -> Iterator[list[str]]:
-    for name, stage in run.stages.items():
-        yield [name, f"{stage['seconds']:.0f}"]
-    yield ["all", f"{sum(stage['seconds'] for stage in run.stages.values()):.0f}"]
+    seconds = {name: stage.seconds for name, stage in run.stages.done().items()}
+    for name, spent in {**seconds, "all": sum(seconds.values())}.items():
+        yield [name, f"{spent:.0f}"]
 
 
 def _figure(svg: str, caption: str) -> str:

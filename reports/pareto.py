@@ -29,20 +29,20 @@ def pareto(*folders: Path | str, measure: str = "loss", published: Path | str | 
 
 
 def compared(runs: Sequence[Results], measure: str = "loss", published: Path | str | None = None) -> Plot:
-    """A ``measure`` over MACs: the fronts of runs, their dense networks and budgets, and points of others.
+    """A ``measure`` over MACs: fronts of runs, their dense networks and budgets, and other people's points.
 
     ``published`` is a CSV of ``name``, ``macs`` (62M, or 50% of the first run's dense network) and the measure.
     """
     if measure not in MEASURES:
-        raise SecateurError(f"no measure is called {measure!r}; give {', '.join(MEASURES)}")
+        raise SecateurError(f"no measure is called {measure!r}; pass {', '.join(MEASURES)}")
     plot = Plot.of(7.0, 4.6)
     axes = plot.axes
     if len(runs) == 1 and measure != "test":
-        cloud = [evaluation(each, measure) for each in runs[0].whole if isfinite(each["loss"])]
+        cloud = [evaluation(each, measure) for each in runs[0].whole if isfinite(each.loss)]
         plot.dots(cloud, s=10, color=GREY, alpha=0.35, lw=0, label="evaluated")
     for run, style in zip(runs, cycled(len(runs)), strict=True):
         _draw_front(plot, run, measure, style, f"{run.folder.name}: " if len(runs) > 1 else "")
-    others = list(_published(published, measure, runs[0].dense["macs"])) if published else []
+    others = list(_published(published, measure, runs[0].dense.macs)) if published else []
     for number, dot in enumerate(others):
         shape = PUBLISHED[number % len(PUBLISHED)]
         plot.dots([dot], s=44, marker=shape, facecolor="none", edgecolor=INK, label=dot.note)
@@ -60,16 +60,16 @@ def write_csv(runs: Sequence[Results], path: Path) -> None:
         rows = csv.writer(file)
         rows.writerow(FIELDS)
         for run in runs:
-            for point in run.front["points"]:
-                kept, holdout = point["costs"]["kept"], point["figures"]["holdout"]
-                share = kept["macs"] / point["costs"]["dense"]["macs"]
-                figures = (holdout["loss"], holdout["accuracy"], holdout["n"], point["provenance"]["source"])
-                rows.writerow((run.folder.name, kept["macs"], kept["parameters"], f"{share:.6f}", *figures))
+            for point in run.front.points:
+                kept, score = point.costs.kept, point.score
+                costs = (kept.macs, kept.parameters, f"{kept.macs / point.costs.dense.macs:.6f}")
+                figures = (score.loss, score.accuracy, score.n, point.provenance.source)
+                rows.writerow((run.folder.name, *costs, *figures))
 
 
 def _draw_front(plot: Plot, run: Results, measure: str, style: tuple[str, str], name: str) -> None:
-    (colour, shape), dots, dense = style, run.dots(measure), run.dense["macs"]
-    budget, level, winner = run.front["budget"], run.level(measure), run.front["winner"]
+    (colour, shape), dots, dense = style, run.dots(measure), run.dense.macs
+    budget, level, winner = run.front.budget, run.level(measure), run.front.winner
     if measure == "test":
         plot.dots(dots, s=60, marker=shape, color=colour, zorder=4, label=f"{name}fine-tuned")
     else:
@@ -77,16 +77,16 @@ def _draw_front(plot: Plot, run: Results, measure: str, style: tuple[str, str], 
             [dot.macs / 1e6 for dot in dots], [dot.value for dot in dots], where="post", color=colour, lw=1.5
         )
         plot.dots(dots, s=28, marker=shape, color=colour, zorder=3, label=f"{name}front, before fine-tuning")
-        value = winner["figures"]["holdout"][measure]
-        best = [Dot(winner["costs"]["kept"]["macs"], value, f"{name}winner, on the whole holdout")]
+        value = getattr(winner.score, measure)
+        best = [Dot(winner.costs.kept.macs, value, f"{name}winner, on the whole holdout")]
         looks = {"s": 150, "marker": "*", "color": colour, "edgecolor": INK, "zorder": 4, "label": f"{name}winner"}
         plot.dots([dot for dot in best if isfinite(dot.value)], **looks)
     if level is not None and isfinite(level):
         label = f"{name}dense, {format_quantity(dense)}"
         reached = [Dot(dense, level, label)]
         plot.dots(reached, s=60, marker=shape, facecolor="none", edgecolor=colour, lw=1.5, label=label)
-    label = f"{name}{budget['mark']}, {format_quantity(budget['macs'])}"
-    plot.axes.axvline(budget["macs"] / 1e6, color=colour if name else GREY, ls="--", lw=1, label=label)
+    label = f"{name}{budget.mark}, {format_quantity(budget.macs)}"
+    plot.axes.axvline(budget.macs / 1e6, color=colour if name else GREY, ls="--", lw=1, label=label)
 
 
 def _published(path: Path | str, measure: str, dense: int) -> Iterable[Dot]:
@@ -101,5 +101,5 @@ def _published(path: Path | str, measure: str, dense: int) -> Iterable[Dot]:
     except (OSError, KeyError, ValueError) as error:
         raise SecateurError(
             f"{path} is no table of published points ({type(error).__name__} {error}); "
-            f"give a CSV with the columns name, macs, {measure}"
+            f"pass a CSV with the columns name, macs, {measure}"
         ) from error

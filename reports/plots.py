@@ -1,4 +1,4 @@
-"""What runs came to, as figures: the search, widths along the depth, training."""
+"""Results of runs as figures: the search, widths along the depth, training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,6 +6,8 @@ from itertools import accumulate
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..rundir.front import Width
+from ..rundir.outcomes import InterimRecord
 from ..rundir.results import Dot, Results
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ Notes: TypeAlias = dict[str, list[str]]
 
 @dataclass(frozen=True, eq=False)
 class Plot:
-    """A figure of one plot, and what each point says to whoever points at it: texts by the id of the points."""
+    """A figure of one plot, and a tooltip for each point: texts by the id of the points."""
 
     figure: "Figure"
     axes: "Axes"
@@ -39,7 +41,7 @@ class Plot:
         return cls(figure, axes)
 
     def dots(self, dots: Sequence[Dot], **looks: Any) -> None:
-        """Points at (millions of MACs, value) that tell their notes."""
+        """Points at (millions of MACs, value) with their notes as tooltips."""
         name = f"dots-{len(self.notes)}"
         self.notes[name] = [dot.note for dot in dots]
         self.axes.scatter([dot.macs / 1e6 for dot in dots], [dot.value for dot in dots], gid=name, **looks)
@@ -60,25 +62,22 @@ def history(runs: Sequence[Results]) -> Plot:
         label = "best within the budget" if len(runs) == 1 else run.folder.name
         axes.step(range(1, len(best) + 1), best, where="post", color=colour, lw=1.5, label=label)
     for source, (colour, shape) in zip(_sources(runs[0]) if len(runs) == 1 else (), cycled(9, 1), strict=False):
-        tried = [
-            (n, t) for n, t in enumerate(runs[0].trials, 1) if _source(t, runs[0]) == source and isfinite(t["loss"])
-        ]
+        tried = [(n, t) for n, t in enumerate(runs[0].trials, 1) if _source(t, runs[0]) == source and isfinite(t.loss)]
         name = f"trials-{source.replace(' ', '-')}"
         plot.notes[name] = [f"evaluation {n}, {evaluation(t, 'loss').note}" for n, t in tried]
-        x, y = [n for n, _ in tried], [t["loss"] for _, t in tried]
+        x, y = [n for n, _ in tried], [t.loss for _, t in tried]
         axes.scatter(x, y, s=16, marker=shape, color=colour, gid=name, label=source, lw=0, alpha=0.8)
     axes.set(xlabel="evaluations", ylabel="holdout loss, nats")
     axes.set_ylim(bottom=0)
     return plot.legend(4)
 
 
-def widths(record: Mapping[str, Any]) -> Plot:
+def widths(groups: Mapping[str, Width]) -> Plot:
     """The channels of each group that stay, over the depth of the network, before its dense width."""
-    groups: Mapping[str, Mapping[str, int]] = record["groups"]
     plot = Plot.of(max(7.0, 0.22 * len(groups)), 4.2)
     axes, places = plot.axes, range(len(groups))
     for name, colour, label in (("dense", PALE, "dense"), ("width", STYLES[0][0], "kept")):
-        axes.bar(places, [group[name] for group in groups.values()], color=colour, width=0.7, label=label)
+        axes.bar(places, [getattr(group, name) for group in groups.values()], color=colour, width=0.7, label=label)
     axes.set_xticks(places, list(groups), rotation=90, fontsize=8)
     axes.set(ylabel="channels", xlim=(-0.7, len(groups) - 0.3))
     axes.grid(visible=False, axis="x")
@@ -86,36 +85,36 @@ def widths(record: Mapping[str, Any]) -> Plot:
 
 
 def training(runs: Sequence[Results], name: str) -> Plot:
-    """The training loss over epochs, as it was noted at every checkpoint."""
+    """The training loss over epochs, at every checkpoint."""
     plot = Plot.of(7.0, 3.4)
     axes = plot.axes
     for run, (colour, shape) in zip(runs, cycled(len(runs)), strict=True):
-        steps = [step for step in run.steps.get(name, ()) if isfinite(step["loss"])]
-        epochs = max((step["epoch"] for step in steps), default=0) + 1
-        x = [step["step"] / step["steps"] * epochs for step in steps]
-        axes.plot(x, [step["loss"] for step in steps], color=colour, marker=shape, ms=3, lw=1.2, label=run.folder.name)
+        steps = [step for step in run.steps.get(name, ()) if isfinite(step.loss)]
+        epochs = max((step.epoch for step in steps), default=0) + 1
+        x = [step.step / step.steps * epochs for step in steps]
+        axes.plot(x, [step.loss for step in steps], color=colour, marker=shape, ms=3, lw=1.2, label=run.folder.name)
     axes.set(xlabel="epochs", ylabel="training loss", xlim=(0, None))
     axes.set_ylim(bottom=0)
     return plot.legend(4) if len(runs) > 1 else plot
 
 
-def evaluation(trial: Mapping[str, Any], measure: str) -> Dot:
+def evaluation(trial: InterimRecord, measure: str) -> Dot:
     """A trial of a search."""
-    note = f"{trial['source']}: {trial['macs'] / 1e6:.4g}M MACs, loss {trial['loss']:.4f}, {trial['accuracy']:.2%}"
-    return Dot(trial["macs"], trial[measure], note)
+    note = f"{trial.source}: {trial.macs / 1e6:.4g}M MACs, loss {trial.loss:.4f}, {trial.accuracy:.2%}"
+    return Dot(trial.macs, getattr(trial, measure), note)
 
 
-def _loss_within(trial: Mapping[str, Any], run: Results) -> float:
+def _loss_within(trial: InterimRecord, run: Results) -> float:
     """A trial's loss, not a number where it breaks the budget, so that no minimum counts it."""
-    allowed = trial["macs"] <= run.front["budget"]["macs"] and trial["n"] == run.dense["n"]
-    return trial["loss"] if allowed and isfinite(trial["loss"]) else float("inf")
+    allowed = trial.macs <= run.front.budget.macs and trial.n == run.dense.n
+    return trial.loss if allowed and isfinite(trial.loss) else float("inf")
 
 
-def _source(trial: Mapping[str, Any], run: Results) -> str:
+def _source(trial: InterimRecord, run: Results) -> str:
     """Proposals of the coarse search say which score and rule made them; in a picture they are one."""
-    if trial["n"] < run.dense["n"]:
+    if trial.n < run.dense.n:
         return "stopped early"
-    return trial["source"] if trial["source"] in ("dense", "start", "refine", "greedy") else "coarse"
+    return trial.source if trial.source in ("dense", "start", "refine", "greedy") else "coarse"
 
 
 def _sources(run: Results) -> list[str]:
@@ -123,5 +122,5 @@ def _sources(run: Results) -> list[str]:
 
 
 def cycled(count: int, first: int = 0) -> list[tuple[str, str]]:
-    """So many colours and shapes."""
+    """``count`` colours and shapes."""
     return [STYLES[(first + number) % len(STYLES)] for number in range(count)]

@@ -1,4 +1,4 @@
-"""The run directory: what was asked, what is done, and what it cost, so that the same line goes on."""
+"""The run directory's run.json: the configuration, what is done, and what it cost, so that the same command resumes."""
 
 import hashlib
 import json
@@ -6,98 +6,121 @@ import platform
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
+import msgspec
 from filelock import FileLock
 
 from ..errors import SecateurError
-from ..files import ensure_folder
-from .config import RunConfig
+from ..files import ensure_folder, write_json
+from .config import RunConfig, ask
+from .outcomes import Record, StageOutcome, Stages, parse
 
 FORMAT = "secateur/run/1"
-BEGUN = {"run.partial", "run.lock"}  # what a run that was killed at once leaves
-Outcome: TypeAlias = dict[str, Any]  # plain JSON values
+LEFTOVERS = {"run.partial", "run.lock"}  # what a run leaves that was killed at once
+
+
+class Book(Record, frozen=True, kw_only=True):
+    """What run.json holds; ``asked`` is the configuration, flat."""
+
+    format: str
+    asked: dict[str, Any]
+    versions: dict[str, str]
+    stages: Stages
+    fingerprints: dict[str, str] = {}  # noqa: RUF012  # msgspec copies it
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it; an option that is not set is written as null."""
+        return {**super().to_dict(), "asked": self.asked}
 
 
 class Manifest:
-    """``run.json`` of one run directory. Every stage is entered when it is done, and never done twice."""
+    """``run.json`` of one run directory. A stage is entered when it is done, and never done twice."""
 
-    def __init__(self, folder: Path, ask: RunConfig) -> None:
+    def __init__(self, folder: Path, config: RunConfig) -> None:
         self.folder, self.path = folder, folder / "run.json"
         if not self.path.exists():
-            _empty(folder)
+            _require_empty(folder)
             ensure_folder(folder)
         self._lock = FileLock(folder / "run.lock")  # against other processes that work on the same run
         with self._lock:
             if not self.path.exists():
-                self._book: dict[str, Any] = {
-                    "format": FORMAT,
-                    "asked": _plain(ask),
-                    "versions": _versions(),
-                    "stages": {},
-                }
-                self._write()
-        self._book = _read(self.path)
-        _compare(folder, self._book, ask)
+                self._write(Book(format=FORMAT, asked=_plain(config), versions=_versions(), stages=Stages()))
+        self._book = read_manifest(folder)
+        _require_same(folder, self._book, config)
+
+    @property
+    def stages(self) -> Stages:
+        """The stages done so far."""
+        return self._book.stages
 
     def require(self, name: str, fingerprint: str) -> None:
         """Note a fingerprint; raise SecateurError where it is not the one the run began with."""
         with self._lock:
-            self._book = _read(self.path)
-            before = self._book.setdefault("fingerprints", {}).setdefault(name, fingerprint)
-            self._write()
+            book = read_manifest(self.folder)
+            before = book.fingerprints.get(name, fingerprint)
+            self._write(msgspec.structs.replace(book, fingerprints={**book.fingerprints, name: before}))
         if before != fingerprint:
             raise SecateurError(
                 f"the {name} of {self.folder} changed since the run began ({before} then, {fingerprint} now); "
-                "give another --out"
+                "pass a different --out"
             )
 
-    def stage(self, name: str, work: Callable[[], Outcome], shared: bool = False) -> Outcome:
+    def stage(self, name: str, work: Callable[[], StageOutcome], shared: bool = False) -> StageOutcome:
         """The outcome of a stage: done now and entered with its seconds, or as it was entered before.
 
         Of several processes in one run one alone does a stage, and the others wait for it, unless they can share it.
         """
         with nullcontext() if shared else self._lock:
-            self._book = _read(self.path)
-            if name not in self._book["stages"]:
+            self._book = read_manifest(self.folder)
+            if getattr(self._book.stages, name) is None:
                 start = time.perf_counter()
-                outcome = {**work(), "seconds": round(time.perf_counter() - start, 2)}
-                with self._lock:  # it may be held already: it counts how often
-                    self._book = _read(self.path)
-                    self._book["stages"].setdefault(name, outcome)
-                    self._write()
-        return dict(self._book["stages"][name])
+                outcome = msgspec.structs.replace(work(), seconds=round(time.perf_counter() - start, 2))
+                self._enter(name, outcome)
+        done: StageOutcome = getattr(self._book.stages, name)
+        return done
 
-    @property
-    def stages(self) -> dict[str, Outcome]:
-        """All stages done so far, in order."""
-        return dict(self._book["stages"])
+    def _enter(self, name: str, outcome: StageOutcome) -> None:
+        with self._lock:  # it may be held already: it counts how often
+            book = read_manifest(self.folder)
+            if getattr(book.stages, name) is None:
+                stages = msgspec.structs.replace(book.stages, **{name: outcome})
+                self._write(msgspec.structs.replace(book, stages=stages))
+            else:
+                self._book = book
 
-    def _write(self) -> None:
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps(self._book, indent=1))
-        partial.replace(self.path)
+    def _write(self, book: Book) -> None:
+        write_json(self.path, book.to_dict())
+        self._book = book
 
 
-def require_same(folder: Path, ask: RunConfig) -> None:
-    """Raise SecateurError where the folder holds a run that was asked for otherwise."""
+def read_manifest(folder: Path) -> Book:
+    """``run.json`` of a run directory. Raises SecateurError where there is none, or it is damaged."""
+    path = folder / "run.json"
+    try:
+        book = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SecateurError(f"{path} cannot be read ({error}); pass the folder of a run") from error
+    if not isinstance(book, dict) or book.get("format") != FORMAT or not {"asked", "stages"} <= book.keys():
+        raise SecateurError(f"{path} is not of format {FORMAT!r}; pass a different --out")
+    return parse({"versions": {}, **book}, Book, path)
+
+
+def require_same(folder: Path, config: RunConfig) -> None:
+    """Raise SecateurError where the folder holds a run of another configuration."""
     if (folder / "run.json").exists():
-        _compare(folder, read_manifest(folder), ask)
+        _require_same(folder, read_manifest(folder), config)
 
 
 def config_of(folder: Path) -> RunConfig:
-    """What the run in ``folder`` was asked."""
-    found: dict[str, Any] = read_manifest(folder)["asked"]
-    given: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in found.items()}
-    return RunConfig(**given)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """``run.json`` of a run directory."""
-    return _read(folder / "run.json")
+    """The configuration of the run in ``folder``."""
+    found = read_manifest(folder).asked
+    try:
+        return ask(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
+    except (TypeError, AttributeError) as error:
+        raise SecateurError(f"the configuration in {folder / 'run.json'} is damaged ({error})") from error
 
 
 def sha256(path: Path | str) -> str:
@@ -109,35 +132,25 @@ def sha256(path: Path | str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _compare(folder: Path, there: dict[str, Any], ask: RunConfig) -> None:
-    usual = _plain(RunConfig())
-    for option, value in _plain(ask).items():
-        before = there["asked"].get(option, usual[option])  # a version without the option did as usual
+def _require_same(folder: Path, there: Book, config: RunConfig) -> None:
+    defaults = _plain(ask())
+    for option, value in _plain(config).items():
+        before = there.asked.get(option, defaults[option])  # a version without the option worked at its default
         if before != value:
             raise SecateurError(
-                f"{folder} holds another run ({option} {before} there, {value} here); give another --out"
+                f"{folder} holds another run ({option} {before} there, {value} here); pass a different --out"
             )
 
 
-def _plain(ask: RunConfig) -> dict[str, Any]:
+def _plain(config: RunConfig) -> dict[str, Any]:
     """As run.json has it."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(ask)))
+    plain: dict[str, Any] = json.loads(json.dumps(config.to_dict()))
     return plain
 
 
-def _empty(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(file.name not in BEGUN for file in folder.iterdir())):
-        raise SecateurError(f"{folder} is there and is not a run of secateur; give another --out or empty it")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        book = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise SecateurError(f"{path} cannot be read ({error}); give the folder of a run") from error
-    if not isinstance(book, dict) or book.get("format") != FORMAT or not {"asked", "stages"} <= book.keys():
-        raise SecateurError(f"{path} is not of format {FORMAT!r}; give another --out")
-    return book
+def _require_empty(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(file.name not in LEFTOVERS for file in folder.iterdir())):
+        raise SecateurError(f"{folder} exists and is not a run of secateur; pass a different --out or empty it")
 
 
 def _versions() -> dict[str, str]:

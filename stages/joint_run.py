@@ -1,107 +1,132 @@
-"""What the stages of a run do where a student learns its widths while it is distilled."""
+"""The stages of a run whose student learns its widths while it is distilled."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from safetensors.torch import load_model
 from torch import nn
 
 from ..models.evaluate import evaluate, recalibrate_as_trained
 from ..models.files.architecture import architecture_of, save
-from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
-from ..pipeline import finish
-from ..rundir.manifest import Outcome
+from ..pipeline.joint import finish
+from ..pipeline.session import Session
+from ..rundir.config import RunConfig
+from ..rundir.outcomes import EvaluationStage, LearnStage, NetworkStage, TransferStage
 from ..search.records import Interim, Records
 from ..transfer.joint.learner import Learner
 from ..transfer.joint.pdd import pdd_learner
-from ..transfer.joint.train import blockwise_learner_for, kddp_learner_for, learn_widths, split_recipe, widths_by_epoch
+from ..transfer.joint.train import (
+    blockwise_learner_for,
+    kddp_learner_for,
+    learn_widths,
+    split_recipe,
+    widths_by_epoch,
+)
 from ..transfer.training.train import Recipe
-from .search_run import Session, write_front
+from .common import dense_stage, figures, restore_weights, test_figures, train_from_scratch, write_front
+from .stage import Stage
 
 
-@dataclass(frozen=True)
-class JointRun(Session):
-    """Widths are learnt by a student under a teacher, who is another network (``taught_by``) or the dense one."""
+@dataclass(frozen=True, eq=False)
+class JointRun:
+    """Widths are learned by a student under a teacher: another network (``teacher_net``), or the dense one."""
 
+    config: RunConfig
+    session: Session
     teacher_net: Supernet | None
 
     @property
-    def stages(self) -> Sequence[Callable[[], Outcome]]:
+    def stages(self) -> tuple[Stage, ...]:
         """All stages, in order."""
-        return self.dense, self.teacher, self.learn, self.transfer, self.test
+        return (
+            Stage("dense", self.dense, self.restore_dense),
+            Stage("teacher", self.teacher, self.restore_teacher),
+            Stage("learn", self.learn),
+            Stage("transfer", self.transfer),
+            Stage("test", self.test),
+        )
 
-    def take_up(self, stage: str) -> None:
-        """Load what a stage left for the others."""
-        super().restore(stage)
-        if self.teacher_net and stage == "teacher" and not self.ask.teacher_weights:
-            load_model(self.teacher_net.model, str(self.out / "teacher" / "weights.safetensors"))
+    def dense(self) -> NetworkStage:
+        """The dense network; under another teacher a student without weights starts from scratch."""
+        if self.config.joint.teacher and not self.config.weights:
+            return NetworkStage(weights="none")
+        return dense_stage(self.session, self.config)
 
-    def dense(self) -> Outcome:
-        """As ever; but under a teacher a student without weights starts anew."""
-        return {"weights": "none"} if self.ask.teacher and not self.ask.weights else super().dense()
+    def restore_dense(self) -> None:
+        """The weights that were trained here."""
+        if not self.config.weights and not self.config.joint.teacher:
+            restore_weights(self.session, self.session.net.model, "dense")
+        self.session.net.model.eval()
 
-    def teacher(self) -> Outcome:
-        """Digits needs no weights for it, either."""
-        if self.teacher_net is None or self.ask.teacher_weights:
-            return {"weights": self.ask.teacher_weights or "the dense network's"}
-        return self.trained(self.teacher_net.model, "teacher")
+    def teacher(self) -> NetworkStage:
+        """The teacher; digits needs no weights for it, either."""
+        if self.teacher_net is None or self.config.joint.teacher_weights:
+            return NetworkStage(weights=self.config.joint.teacher_weights or "the dense network's")
+        return train_from_scratch(self.session, self.teacher_net.model, "teacher", self.config.seed)
+
+    def restore_teacher(self) -> None:
+        """The teacher's weights that were trained here."""
+        if self.teacher_net and not self.config.joint.teacher_weights:
+            restore_weights(self.session, self.teacher_net.model, "teacher")
 
     @cached_property
     def recipes(self) -> tuple[Recipe, Recipe]:
         """Of the two halves."""
-        return split_recipe(self.net, self.ask.epochs, self.ask.seed, self.ask.precision)
+        config = self.config
+        return split_recipe(self.session.net, config.transfer.epochs, config.seed, config.precision)
 
-    def make(self) -> Learner:
-        """A learner that has learnt nothing yet."""
-        ask, net, split = self.ask, self.net, self.data.train
+    def make_learner(self) -> Learner:
+        """A learner that has learned nothing yet."""
+        net, split, joint = self.session.net, self.session.data.train, self.config.joint
         teacher = self.teacher_net.model.eval() if self.teacher_net else None
-        if ask.method == "pdd":
-            budget = net.budget(ask.flops, params=ask.params) if ask.limits else None
-            return pdd_learner(net, teacher or net.model, budget=budget, seed=ask.seed)
-        if ask.method == "kddp":
-            return kddp_learner_for(net, teacher, split, self.recipes[0], ask.strength, ask.neurons)
-        given = (ask.strength, ask.strengths, ask.constraint, ask.blocks)
-        return blockwise_learner_for(net, teacher, split, self.recipes[0], *given)
+        if self.config.transfer.method == "pdd":
+            limits = self.config.budget.limits
+            return pdd_learner(
+                net, teacher or net.model, budget=net.budget(**limits) if limits else None, seed=self.config.seed
+            )
+        if self.config.transfer.method == "kddp":
+            return kddp_learner_for(net, teacher, split, self.recipes[0], joint.strength, joint.neurons)
+        options = (joint.strength, joint.strengths, joint.constraint, joint.blocks)
+        return blockwise_learner_for(net, teacher, split, self.recipes[0], *options)
 
     @cached_property
     def learner(self) -> Learner:
-        """The student after the first half; one that is taken up there costs little."""
-        learner = self.make()
-        learn_widths(learner, self.data.train, self.recipes[0], self.out / "learn", self.progress)
+        """The student after the first half; a run that resumes there repeats little."""
+        learner, session = self.make_learner(), self.session
+        learn_widths(learner, session.data.train, self.recipes[0], session.folder / "learn", session.progress)
         return learner
 
-    def learn(self) -> Outcome:
+    def learn(self) -> LearnStage:
         """The first half; front.json with its one point, and the dense network beside it."""
-        kept = self.learner.kept()
-        point = self.pruned(kept)
-        scored, costs = evaluate(point, self.data.holdout), (self.net.macs(kept), self.net.parameters(kept))
-        found = Interim(kept, self.ask.method, scored.loss, scored.accuracy, scored.n, *costs)
-        write_front(
-            self.out, self.net, found, [found], self.ask, {"macs": found.macs, "mark": f"found by {self.ask.method}"}
-        )
-        (self.out / "bank").mkdir(exist_ok=True)
-        records = Records(self.net, self.data.holdout, self.out / "bank" / "records.jsonl")
-        records.evaluate(self.net.dense, "dense", len(self.data.holdout))  # what the point is compared with
-        return {"form": self.learner.description, "widths": widths_by_epoch(self.out / "learn")}
+        session, kept, method = self.session, self.learner.kept(), self.config.transfer.method
+        scored = evaluate(self.pruned(), session.data.holdout)
+        costs = session.net.macs(kept), session.net.parameters(kept)
+        found = Interim(kept, method, scored.loss, scored.accuracy, scored.n, *costs)
+        write_front(session, self.config, found, [found], {"macs": found.macs, "mark": f"found by {method}"})
+        (session.folder / "bank").mkdir(exist_ok=True)
+        records = Records(session.net, session.data.holdout, session.folder / "bank" / "records.jsonl")
+        records.evaluate(session.net.dense, "dense", len(session.data.holdout))  # what the point is compared with
+        widths = tuple(map(tuple, widths_by_epoch(session.folder / "learn")))
+        return LearnStage(form=self.learner.description, widths=widths)
 
-    def transfer(self) -> Outcome:
+    def transfer(self) -> TransferStage:
         """The second half."""
-        ask, learner, folder = self.ask, self.learner, self.out / "transfer"
-        student = finish(self.net, self.data, learner, ask.method, self.recipes[1], folder, self.progress)
-        save(student, self.out / "best")
-        return dict(architecture_of(student)["training"])
+        session, method = self.session, self.config.transfer.method
+        student = finish(session, self.learner, method, self.recipes[1], session.folder / "transfer")
+        save(student, session.folder / "best")
+        training = architecture_of(student)["training"]
+        return TransferStage(**{**training, "gates_open": tuple(training["gates_open"])})
 
-    def pruned(self, subnetwork: Subnetwork) -> nn.Module:
+    def pruned(self) -> nn.Module:
         """The student as it was after the first half."""
         model = self.learner.slimmed()
-        recalibrate_as_trained(model, self.data.train)
+        recalibrate_as_trained(model, self.session.data.train)
         return model
 
-    def test(self) -> Outcome:
+    def test(self) -> EvaluationStage:
         """As after a search, and the teacher's figures where it is another network."""
-        outcome = self.tested(self.learner.kept(), self.out / "best")
+        session = self.session
+        found = test_figures(session, self.config, self.learner.kept(), self.pruned(), session.folder / "best")
         if self.teacher_net:
-            outcome["teacher"] = self.figures(self.teacher_net.model, self.teacher_net, self.teacher_net.dense)
-        return outcome
+            found["teacher"] = figures(session, self.teacher_net.model, self.teacher_net, self.teacher_net.dense)
+        return EvaluationStage(**found)

@@ -7,13 +7,15 @@ from typing import Any
 from ..errors import SecateurError
 from ..models.files.architecture import read_architecture
 from ..models.subnetwork import Subnetwork
-from ..pipeline import best_under
+from ..pipeline.found import best_under
 from ..progress import Progress, silent
-from ..rundir.manifest import Outcome, config_of
+from ..rundir.config import RunConfig
+from ..rundir.manifest import config_of
+from ..rundir.outcomes import EvaluationStage, parse
 from ..transfer.bank.bank import MANIFEST, manifest_name
 from ..transfer.methods import BANKED, require_method
 from ..transfer.training.distributed import world
-from .run import prepare_run
+from .prepare import prepare_run
 from .search_run import SearchRun
 
 
@@ -26,48 +28,59 @@ def tune(
     seed: int | None = None,
     device: str | None = None,
     progress: Progress = silent,
-) -> tuple[Outcome, Path]:
+) -> tuple[EvaluationStage, Path]:
     """Fine-tune the point of the front that meets ``budget`` with the lowest loss, or the winner, from the run's bank.
 
-    Another point than the winner has teachers of its own. What the bank lacks is added where ``method`` asks it:
-    teachers, and the fixed views that a run by another method left out.
-    Processes of torchrun train it together; the first writes.
-    ``method``, ``epochs`` and ``seed`` are those of the run where they are not given. Returns the figures of the dense,
-    the pruned and the fine-tuned network, and the folder that holds it; what is there already is not done again.
+    Another point than the winner has teachers of its own. What the bank lacks for ``method`` is added: teachers, and
+    the fixed views that a run by another method left out. Processes of torchrun train it together; the first writes.
+    ``method``, ``epochs`` and ``seed`` default to the run's. Returns the figures of the dense, the pruned and the
+    fine-tuned network, and the folder that holds it; what is there already is not done again.
     """
-    wishes: dict[str, Any] = {"method": method, "epochs": epochs, "seed": seed}
+    options = {"method": method, "epochs": epochs, "seed": seed}
+    changed = {name: value for name, value in options.items() if value is not None}
     team = world()
     with team.one_after_another():
-        again, point, plan = _prepared(out, budget, device, progress, wishes)
-        folder = out / "points" / f"{again.net.macs(point)}-{again.ask.method}-{again.ask.epochs}-{again.ask.seed}"
-        done = (folder / "architecture.json").exists() and "figures" in read_architecture(folder / "architecture.json")
+        work, point, listed = _prepared(out, budget, device, progress, changed)
+        config = work.config
+        name = (work.session.net.macs(point), config.transfer.method, config.transfer.epochs, config.seed)
+        folder = out / "points" / "-".join(map(str, name))
+        path = folder / "architecture.json"
+        done = path.exists() and "figures" in read_architecture(path)
     if not done:
-        again.tuned(point, folder / "transfer", folder, plan)
+        work.tuned(point, folder / "transfer", folder, listed)
         if team.first:
-            again.tested(point, folder)
+            work.tested(point, folder)
         team.wait()
-    return dict(read_architecture(folder / "architecture.json")["figures"]), folder
+    return parse(read_architecture(path)["figures"], EvaluationStage, path), folder
 
 
 def _prepared(
-    out: Path, budget: str | None, device: str | None, progress: Progress, wishes: dict[str, Any]
+    out: Path, budget: str | None, device: str | None, progress: Progress, changed: dict[str, Any]
 ) -> tuple[SearchRun, Subnetwork, str]:
-    """The work as it is asked for now, the point, and the plan of its bank, which gets the teachers it lacks."""
+    """The work as it is configured now, the point, and the list of its bank, which gets the teachers it lacks."""
     began = config_of(out)
-    if method := wishes["method"]:
+    if method := changed.get("method"):
         require_method(method)
-    wanted = replace(began, **{name: wish for name, wish in wishes.items() if wish is not None})
+    wanted = began.with_options(**changed)
     if began.learns_widths:
-        raise SecateurError(f"{out} was made by {began.method}, which fills no memory bank; give a run of a search")
-    work, ledger = prepare_run(began, out, device, progress)
-    assert isinstance(work, SearchRun)
-    if "bank" not in ledger.stages:
-        raise SecateurError(f"{out} has no memory bank yet; finish it: secateur run {began.command_line} --out {out}")
-    work.restore("dense")
-    work = replace(work, ask=wanted)
-    searched, winner = work.searched, work.searched.winner.subnetwork
-    point = winner if budget is None else best_under(work.net, searched.front, budget).subnetwork
-    if work.ask.method not in BANKED:
+        raise SecateurError(
+            f"{out} was made by {began.transfer.method}, which fills no memory bank; pass a run of a search"
+        )
+    work = _searched_run(began, out, device, progress)
+    work = replace(work, config=wanted)
+    winner = work.winner
+    point = winner if budget is None else best_under(work.session.net, work.searched.front, budget).subnetwork
+    if wanted.transfer.method not in BANKED:
         return work, point, MANIFEST
     work.filled(point)
     return work, point, manifest_name(point, winner)
+
+
+def _searched_run(config: RunConfig, out: Path, device: str | None, progress: Progress) -> SearchRun:
+    """The work of a run that has its bank, the dense network restored."""
+    work, manifest = prepare_run(config, out, device, progress)
+    assert isinstance(work, SearchRun)
+    if manifest.stages.bank is None:
+        raise SecateurError(f"{out} has no memory bank yet; finish it: secateur run {config.command_line} --out {out}")
+    work.restore_dense()
+    return work

@@ -1,199 +1,139 @@
-"""What the stages of a run do, and what they share: the search, the memory bank, fine-tuning, the test."""
+"""The stages of a run that searches the widths: dense network, search, memory bank, fine-tuning, test."""
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from safetensors.torch import load_model, save_model
-from torch import nn
-
-from ..data.dataset import Data
-from ..models.compensation.gram import Gram, grams
-from ..models.compensation.halfway import initial_student
-from ..models.compensation.sequential import refit_sequentially
 from ..models.costs.budget import uniform_widths
-from ..models.evaluate import device_of, evaluate, recalibrate
-from ..models.files.architecture import Architecture, architecture, architecture_of, load, save, with_architecture
-from ..models.files.library import FORMAT
-from ..models.precision import in_bfloat16
+from ..models.files.architecture import architecture_of, save
 from ..models.subnetwork import Subnetwork
-from ..models.supernet import Supernet
-from ..models.zoo.registry import constructor
-from ..pipeline import bank_for, finetune, search_under
-from ..progress import Progress
+from ..pipeline.finetune import tuned
+from ..pipeline.session import Session
 from ..reports.page import write
 from ..rundir.config import RunConfig
-from ..rundir.manifest import Outcome
+from ..rundir.outcomes import (
+    BankStage,
+    EvaluationStage,
+    InterimRecord,
+    NetworkStage,
+    SearchStage,
+    TeacherRecord,
+    TransferStage,
+)
 from ..rundir.results import Results
 from ..search.coarse_to_fine import Searched, SearchPlan
-from ..search.records import Interim
-from ..transfer.bank.bank import MANIFEST, TEACHERS, MemoryBank, open_bank
+from ..transfer.bank.bank import MANIFEST, TEACHERS, MemoryBank
 from ..transfer.bank.fill import BankConfig
-from ..transfer.methods import BANKED
-from ..transfer.objectives.base import CrossEntropy
+from ..transfer.methods import BANKED, METHODS
 from ..transfer.training.distributed import world
-from ..transfer.training.train import Recipe
-from ..transfer.training.train import train as train
-
-DENSE = Recipe(epochs=12, batch=64, warmup=1)  # of a digits network that has no weights
+from .common import dense_stage, restore_weights, test_figures, write_front
+from .stage import Stage
 
 
-@dataclass(frozen=True)
-class Session:
-    """What the stages of one run share. ``net.model`` gets its weights in the first stage and never changes after."""
+@dataclass(frozen=True, eq=False)
+class SearchRun:
+    """Widths are searched, the bank is filled, the winner fine-tuned from it.
 
-    ask: RunConfig
-    out: Path
-    data: Data
-    net: Supernet
-    progress: Progress
+    The session's network gets its weights in the first stage and never changes after.
+    """
 
-    @cached_property
-    def grams(self) -> dict[str, Gram]:
-        """What the layers of the dense network read on training images."""
-        return grams(self.net, self.data.train)
-
-    def restore(self, stage: str) -> None:
-        """Load what a stage left for the others."""
-        if stage == "dense" and not self.ask.weights and not self.ask.teacher:
-            load_model(self.net.model, str(self.out / "dense" / "weights.safetensors"))
-        self.net.model.eval()
-
-    def dense(self) -> Outcome:
-        """Digits needs no weights: there the dense network is trained first, and kept."""
-        if self.ask.weights:
-            return {"weights": self.ask.weights, "classes": len(self.data.classes)}
-        return self.trained(self.net.model, "dense")
-
-    def trained(self, model: nn.Module, name: str) -> Outcome:
-        """Train a network on labels, and keep it in the folder of that name."""
-        folder = self.out / name
-        for step in train(model, None, self.data.train, CrossEntropy(), replace(DENSE, seed=self.ask.seed), folder):
-            self.progress(f"training the {name} network", step.step, step.steps)
-        save_model(model, str(folder / "weights.safetensors"))
-        return {"epochs": DENSE.epochs}
-
-    def pruned(self, subnetwork: Subnetwork) -> nn.Module:
-        """The best that is known without training."""
-        model = refit_sequentially(self.net, subnetwork, self.grams, self.data.train)
-        recalibrate(model, self.data.train)
-        return model
-
-    def tested(self, subnetwork: Subnetwork, best: Path) -> Outcome:
-        """The figures of a subnetwork that was kept in ``best``, beside the dense network's; entered there."""
-        net = self.net
-        pruned = self.pruned(subnetwork)
-        tuned = load(best, constructor(self.ask.model, len(self.data.classes))).to(device_of(net.model)).eval()
-        arms = {"dense": (net.model, net.dense), "pruned": (pruned, subnetwork), "tuned": (tuned, subnetwork)}
-        outcome = {name: self.figures(model, net, kept) for name, (model, kept) in arms.items()}
-        record = {**architecture_of(tuned), "figures": outcome, "provenance": asdict(self.ask)}
-        save(with_architecture(tuned, record), best)
-        return outcome
-
-    def figures(self, model: nn.Module, net: Supernet, subnetwork: Subnetwork) -> Outcome:
-        """Holdout and test score of a network, and what it costs."""
-        splits = {"holdout": self.data.holdout, "test": self.data.test}
-        scores = {split: asdict(evaluate(model, images)) for split, images in splits.items()}
-        return {**scores, "macs": net.macs(subnetwork), "parameters": net.parameters(subnetwork)}
-
-
-@dataclass(frozen=True)
-class SearchRun(Session):
-    """Widths are searched, the bank is filled, the winner fine-tuned from it."""
-
+    config: RunConfig
+    session: Session
     plan: SearchPlan
 
     @property
-    def stages(self) -> Sequence[Callable[[], Outcome]]:
+    def stages(self) -> tuple[Stage, ...]:
         """All stages, in order."""
-        return self.dense, self.search, self.bank, self.transfer, self.test
+        return (
+            Stage("dense", self.dense, self.restore_dense),
+            Stage("search", self.search, shared=True),
+            Stage("bank", self.bank),
+            Stage("transfer", self.transfer),
+            Stage("test", self.test),
+        )
+
+    def dense(self) -> NetworkStage:
+        """The dense network, trained where it has no weights."""
+        return dense_stage(self.session, self.config)
+
+    def restore_dense(self) -> None:
+        """The weights that were trained here."""
+        if not self.config.weights:
+            restore_weights(self.session, self.session.net.model, "dense")
+        self.session.net.model.eval()
 
     @cached_property
     def searched(self) -> Searched:
-        """The search's result; a run that is taken up repeats no evaluation, so there it costs little."""
-        ask = self.ask
-        return search_under(self.net, self.data, self.grams, self.plan, self.out, ask.precision, self.progress)
+        """The search's result; a run that resumes repeats no evaluation, so there it costs little."""
+        return self.session.search(self.plan)
 
-    def search(self) -> Outcome:
+    @property
+    def winner(self) -> Subnetwork:
+        """The subnetwork that is fine-tuned."""
+        return self.searched.winner.subnetwork
+
+    def search(self) -> SearchStage:
         """Coarse and fine; front.json and its picture."""
         found = self.searched
-        write_front(self.out, self.net, found.winner, found.front, self.ask, self._budget())
-        write([Results.of(self.out)], self.out)
-        counts = {"evaluations": len(found.interims) + len(found.stopped), "stopped": len(found.stopped)}
-        return {"winner": found.winner.to_dict(), "start": found.start.to_dict(), **counts}
+        write_front(self.session, self.config, found.winner, found.front, self._budget())
+        write([Results.of(self.session.folder)], self.session.folder)
+        winner, start = (InterimRecord(**each.to_dict()) for each in (found.winner, found.start))
+        count, stopped = len(found.interims) + len(found.stopped), len(found.stopped)
+        return SearchStage(winner=winner, start=start, evaluations=count, stopped=stopped)
 
-    def _budget(self) -> Outcome:
+    def bank(self) -> BankStage:
+        """What its teachers output for every training image: five, or as many as lie between dense and winner."""
+        teachers = self.filled(self.winner).teachers
+        listed = tuple(TeacherRecord(macs=teacher.macs, loss=teacher.loss) for teacher in teachers)
+        return BankStage(teachers=listed, missing=self.bank_config.teachers - len(teachers))
+
+    @property
+    def bank_config(self) -> BankConfig:
+        """What the method uses; the plain images alone, where it has teachers of its own."""
+        method = self.config.transfer.method
+        views, teachers = (self.config.transfer.views, BANKED[method]) if method in BANKED else (0, TEACHERS)
+        return BankConfig(views, bfloat16=self.session.bfloat16, teachers=teachers)
+
+    def filled(self, point: Subnetwork) -> MemoryBank:
+        """The memory bank for a point of the front, with what it lacked."""
+        return self.session.fill_bank(self.searched, point, self.bank_config)
+
+    def transfer(self) -> TransferStage:
+        """Fine-tune the winner from the bank."""
+        folder = self.session.folder
+        return self.tuned(self.winner, folder / "transfer", folder / "best")
+
+    def tuned(self, subnetwork: Subnetwork, folder: Path, best: Path, listed: str = MANIFEST) -> TransferStage:
+        """Fine-tune any subnetwork as configured, with checkpoints in ``folder``, and keep it in ``best``."""
+        session, wanted = self.session, self.config.transfer
+        views = wanted.views if wanted.method in BANKED else 0
+        recipe = session.recipe(epochs=wanted.epochs, seed=self.config.seed, fixed_views=views, identity=wanted.method)
+        model, bank = session.initial_student(subnetwork), session.open_bank(listed)
+        student = tuned(session, subnetwork, model, bank, METHODS[wanted.method], recipe, folder)
+        if world().first:
+            save(student, best)
+        return _transfer_stage(architecture_of(student)["training"])
+
+    def test(self) -> EvaluationStage:
+        """Holdout and test figures of the dense, the pruned and the fine-tuned network, each once, and costs."""
+        return self.tested(self.winner, self.session.folder / "best")
+
+    def tested(self, subnetwork: Subnetwork, best: Path) -> EvaluationStage:
+        """The same for any subnetwork that was kept in ``best``."""
+        pruned = self.session.pruned(subnetwork)
+        return EvaluationStage(**test_figures(self.session, self.config, subnetwork, pruned, best))
+
+    def _budget(self) -> dict[str, Any]:
         """Where on the axis of MACs the budget lies; ``mark`` says what is there."""
-        net, low = self.net, self.plan.span.low
+        net, low = self.session.net, self.plan.span.low
         if "macs" in low.limits:
             return {"macs": low.macs, "mark": "budget" if self.plan.span.is_single else "smallest budget"}
         macs = int(net.space.costs.macs(uniform_widths(net.space, low)))  # other costs have limits
         return {"macs": macs, "mark": "uniform widths at the budget"}
 
-    @cached_property
-    def bfloat16(self) -> bool:
-        """Whether teachers and student run in it."""
-        return in_bfloat16(self.ask.precision, self.net)
 
-    @property
-    def extent(self) -> BankConfig:
-        """Of the bank: what the method listens to; the images as they are, where it has teachers of its own."""
-        method = self.ask.method
-        views, teachers = (self.ask.views, BANKED[method]) if method in BANKED else (0, TEACHERS)
-        return BankConfig(views, bfloat16=self.bfloat16, teachers=teachers)
-
-    def bank(self) -> Outcome:
-        """What its teachers know of every training image: five, or as many as lie between dense and winner."""
-        teachers = self.filled(self.searched.winner.subnetwork).teachers
-        listed = [{"macs": t.macs, "loss": t.loss} for t in teachers]
-        return {"teachers": listed, "missing": self.extent.teachers - len(teachers)}
-
-    def filled(self, point: Subnetwork) -> MemoryBank:
-        """The memory bank for a point of the front, with what it lacked."""
-        net, data = self.net, self.data
-        return bank_for(net, data, self.grams, self.searched, point, self.out, self.extent, self.progress)
-
-    def transfer(self) -> Outcome:
-        """Fine-tune the winner from the bank."""
-        return self.tuned(self.searched.winner.subnetwork, self.out / "transfer", self.out / "best")
-
-    def tuned(self, subnetwork: Subnetwork, folder: Path, best: Path, plan: str = MANIFEST) -> Outcome:
-        """Fine-tune any subnetwork as asked, from a bank, with checkpoints in ``folder``, and keep it in ``best``."""
-        ask, data = self.ask, self.data
-        student = finetune(
-            self.net,
-            subnetwork,
-            open_bank(self.out / "bank", len(data.train), data.fingerprint, plan),
-            data,
-            epochs=ask.epochs,
-            method=ask.method,
-            seed=ask.seed,
-            views=ask.views,
-            recipe=Recipe(bfloat16=self.bfloat16),
-            folder=folder,
-            start=initial_student(self.net, subnetwork, self.grams, data.train),
-            progress=self.progress,
-        )
-        if world().first:
-            save(student, best)
-        return dict(architecture_of(student)["training"])
-
-    def test(self) -> Outcome:
-        """Holdout and test figures of the dense, the pruned and the fine-tuned network, each once, and costs."""
-        return self.tested(self.searched.winner.subnetwork, self.out / "best")
-
-
-def write_front(
-    out: Path, net: Supernet, winner: Interim, points: Sequence[Interim], ask: RunConfig, budget: Outcome
-) -> None:
-    """The winner (scored on the whole holdout) and the points of the front (on the sample), whole architectures."""
-
-    def whole(point: Interim) -> Architecture:
-        figures = {"holdout": {"loss": point.loss, "accuracy": point.accuracy, "n": point.n}}
-        provenance = {"model": ask.model, "data": ask.data, "seed": ask.seed, "source": point.source}
-        return architecture(net, point.subnetwork, figures=figures, provenance=provenance)
-
-    front = {"winner": whole(winner), "points": [whole(point) for point in points]}
-    (out / "front.json").write_text(json.dumps({"format": FORMAT, "budget": budget, **front}))
+def _transfer_stage(training: dict[str, Any]) -> TransferStage:
+    """What an architecture says about its training, as run.json has it."""
+    teachers = tuple(TeacherRecord(**each) for each in training["teachers"])
+    return TransferStage(**{**training, "gates_open": tuple(training["gates_open"]), "teachers": teachers})

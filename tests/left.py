@@ -6,8 +6,19 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from secateur.rundir.config import RunConfig
+from secateur.models.score import Score
+from secateur.rundir.config import ask
 from secateur.rundir.manifest import Manifest
+from secateur.rundir.outcomes import (
+    BankStage,
+    EvaluationStage,
+    Figures,
+    InterimRecord,
+    NetworkStage,
+    SearchStage,
+    TeacherRecord,
+    TransferStage,
+)
 
 DENSE = {"macs": 40_000_000, "parameters": 270_000}
 GROUPS = {"conv1": 16, "layer1.0.conv1": 16, "layer2.0.conv1": 32}
@@ -28,8 +39,8 @@ def architecture(macs: int, loss: float, n: int = 100, source: str = "refine") -
 
 def searched(folder: Path, losses: Sequence[float] = (0.3, 0.25, nan, 0.2), *, n: int = 100) -> Path:
     """A run that ended with its bank: these losses at the budget, after the dense network."""
-    ledger = Manifest(folder, RunConfig(trials=len(losses)))
-    ledger.stage("dense", lambda: {"epochs": 12})
+    ledger = Manifest(folder, ask(trials=len(losses)))
+    ledger.stage("dense", lambda: NetworkStage(epochs=12))
     head = {"format": "secateur/records/1", "of": "0" * 16}
     dense = {"source": "dense", "loss": 0.1, "accuracy": 0.95, "n": n, **DENSE, "subnetwork": []}
     costs = {"n": n, "macs": BUDGET, "parameters": 130_000, "subnetwork": []}
@@ -47,26 +58,32 @@ def searched(folder: Path, losses: Sequence[float] = (0.3, 0.25, nan, 0.2), *, n
         "points": points,
     }
     (folder / "front.json").write_text(json.dumps(front))
-    for stage in ("search", "bank"):
-        ledger.stage(stage, lambda: {})
+    best = InterimRecord(
+        source="refine", loss=min(finite, default=nan), accuracy=0.8, n=n, macs=BUDGET, parameters=130_000
+    )
+    ledger.stage("search", lambda: SearchStage(winner=best, start=best, evaluations=len(losses), stopped=0))
+    teachers = (TeacherRecord(macs=DENSE["macs"], loss=0.1),)
+    ledger.stage("bank", lambda: BankStage(teachers=teachers, missing=0))
     return folder
 
 
 def tuned(folder: Path, **more: Any) -> Path:
     """A finished run: 97.12% after fine-tuning."""
     searched(folder, **more)
-    ledger = Manifest(folder, RunConfig(trials=len(more.get("losses", range(4)))))
+    ledger = Manifest(folder, ask(trials=len(more.get("losses", range(4)))))
     (folder / "transfer").mkdir()
     steps = [{"step": s, "steps": 100, "epoch": s // 51, "loss": 50 / s, "learning_rate": 0.1} for s in (50, 100)]
     (folder / "transfer" / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
-    ledger.stage("transfer", lambda: {"epochs": 2})
+    training = TransferStage(method="ckt", epochs=2, seed=0, precision="float32")
+    ledger.stage("transfer", lambda: training)
     kept = {"macs": BUDGET, "parameters": 130_000}
     arms = {"dense": (DENSE, 0.96), "pruned": (kept, 0.9), "tuned": (kept, 0.9712)}
-    ledger.stage("test", lambda: {name: {**costs, **_scores(share)} for name, (costs, share) in arms.items()})
+    figures = {name: Figures(**costs, **_scores(share)) for name, (costs, share) in arms.items()}
+    ledger.stage("test", lambda: EvaluationStage(**figures))
     (folder / "best").mkdir()
     (folder / "best" / "weights.safetensors").write_bytes(bytes(612_000))
     return folder
 
 
 def _scores(accuracy: float) -> dict[str, Any]:
-    return {split: {"loss": 0.1, "accuracy": accuracy, "n": n} for split, n in (("holdout", 200), ("test", 359))}
+    return {split: Score(0.1, accuracy, n) for split, n in (("holdout", 200), ("test", 359))}

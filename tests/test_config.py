@@ -1,6 +1,5 @@
 """What a run is asked: which words are taken, which are refused, and how it is typed."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,74 +8,74 @@ import secateur as sc
 
 
 def test_an_input_is_channels_height_and_width() -> None:
-    assert sc.RunConfig(input="3x224x192").shape == (3, 224, 192)
-    assert sc.RunConfig(input="1X28X28").shape == (1, 28, 28)
-    assert sc.RunConfig().shape is None
+    assert sc.Ask(input="3x224x192").images.shape == (3, 224, 192)
+    assert sc.Ask(input="1X28X28").images.shape == (1, 28, 28)
+    assert sc.Ask().images.shape is None
 
 
 @pytest.mark.parametrize("text", ["3x32", "3x32x32x32", "", "x", "3x-1x5", "3x0x5", "axbxc", "3 x 32 x 32"])
 def test_what_is_no_input_is_refused_with_the_form_to_write(text: str) -> None:
     with pytest.raises(sc.SecateurError, match="write 3x224x224") as caught:
-        _ = sc.RunConfig(input=text).shape
+        _ = sc.Ask(input=text).images.shape
     assert repr(text) in str(caught.value)
 
 
 @pytest.mark.parametrize(("option", "value"), [("epochs", 0), ("trials", -1), ("seed", -1), ("divisor", 0)])
 def test_a_number_below_its_least_is_refused_before_anything_starts(option: str, value: Any) -> None:
-    with pytest.raises(sc.SecateurError, match=f"{option}={value}; give"):
-        replace(sc.RunConfig(), **{option: value})
+    with pytest.raises(sc.SecateurError, match=f"{option}={value}; pass"):
+        sc.Ask(**{option: value})
 
 
 def test_a_standard_deviation_of_zero_is_refused() -> None:
     with pytest.raises(sc.SecateurError, match="above 0"):
-        sc.RunConfig(std=(0.2, 0.0, 0.2))
+        sc.Ask(std=(0.2, 0.0, 0.2))
 
 
 def test_half_of_the_macs_is_the_limit_where_none_is_given() -> None:
-    assert sc.RunConfig().limits == sc.RunConfig(flops="50%").limits == {"flops": "50%"}
-    assert sc.RunConfig(params="0.1M").limits == {"params": "0.1M"}
-    assert sc.RunConfig(flops="60%", latency="5ms").limits == {"flops": "60%", "latency": "5ms"}
-    assert sc.RunConfig(flops="60%", latency="5ms").budget == "60% 5ms latency"
+    assert sc.Ask().budget.limits == sc.Ask(flops="50%").budget.limits == {"flops": "50%"}
+    assert sc.Ask(params="0.1M").budget.limits == {"params": "0.1M"}
+    assert sc.Ask(flops="60%", latency="5ms").budget.limits == {"flops": "60%", "latency": "5ms"}
+    assert str(sc.Ask(flops="60%", latency="5ms").budget) == "60% 5ms latency"
 
 
 @pytest.mark.parametrize("option", ["flops", "params", "memory", "latency"])
 def test_a_limit_that_is_no_amount_is_refused_at_once(option: str) -> None:
     given: dict[str, Any] = {option: "much"}
     with pytest.raises(sc.SecateurError, match="budget 'much' is not a share"):
-        sc.RunConfig(**given)
+        sc.Ask(**given)
 
 
 def test_pairs_to_tie_are_two_names() -> None:
-    assert sc.RunConfig(tie=("a.0,b.1", "c, d")).ties == (("a.0", "b.1"), ("c", "d"))
+    assert sc.Ask(tie=("a.0,b.1", "c, d")).constraints.ties == (("a.0", "b.1"), ("c", "d"))
 
 
 @pytest.mark.parametrize("text", ["", "a", "a,", ",b", "a,b,c", "a,a", "layer1.*,b"])
 def test_what_is_no_pair_is_refused_with_what_to_write(text: str) -> None:
     with pytest.raises(sc.SecateurError, match="is not two channel groups; write --tie") as caught:
-        sc.RunConfig(tie=(text,))
+        sc.Ask(tie=(text,))
     assert repr(text) in str(caught.value)
 
 
 def test_the_least_is_a_share_or_a_number_of_channels_of_all_groups_or_some() -> None:
-    assert sc.RunConfig().min_keep == {}
-    assert sc.RunConfig(least=("12.5%",)).min_keep == {"*": 0.125}
-    found = sc.RunConfig(least=("20%", "conv1=16", "layer1.*=50%")).min_keep
+    assert sc.Ask().constraints.min_keep == {}
+    assert sc.Ask(least=("12.5%",)).constraints.min_keep == {"*": 0.125}
+    found = sc.Ask(least=("20%", "conv1=16", "layer1.*=50%")).constraints.min_keep
     assert list(found.items()) == [("conv1", 16), ("layer1.*", 0.5), ("*", 0.2)]
     assert isinstance(found["conv1"], int)
-    assert isinstance(sc.RunConfig(least=("100%",)).min_keep["*"], float)
+    assert isinstance(sc.Ask(least=("100%",)).constraints.min_keep["*"], float)
 
 
 @pytest.mark.parametrize("text", ["", "0.1", "conv1", "conv1=", "101%", "-1", "conv1=1.5", "=%", "ten%"])
 def test_what_is_no_least_is_refused_with_what_to_write(text: str) -> None:
     with pytest.raises(sc.SecateurError, match=r"write 10%, conv1=16 or 'layer1\.\*=50%'") as caught:
-        sc.RunConfig(least=(text,))
+        sc.Ask(least=(text,))
     assert repr(text) in str(caught.value)
 
 
 def test_the_words_of_an_ask_are_what_to_type() -> None:
-    assert sc.RunConfig().command_line == "resnet20"
-    ask = sc.RunConfig(model="resnet56", flops="40%", weights="a b.safetensors", mean=(0.1, 0.2, 0.3))
+    assert sc.Ask().command_line == "resnet20"
+    ask = sc.Ask(model="resnet56", flops="40%", weights="a b.safetensors", mean=(0.1, 0.2, 0.3))
     assert ask.command_line == "resnet56 --weights 'a b.safetensors' --flops 40% --mean 0.1 0.2 0.3"
-    ask = sc.RunConfig(freeze=("layer1.*", "conv1"), tie=("a,b",), least=("20%",))
+    ask = sc.Ask(freeze=("layer1.*", "conv1"), tie=("a,b",), least=("20%",))
     assert ask.command_line == "resnet20 --freeze 'layer1.*' --freeze conv1 --tie a,b --least 20%"
-    assert sc.RunConfig(params="40%", latency="5ms").command_line == "resnet20 --params 40% --latency 5ms"
+    assert sc.Ask(params="40%", latency="5ms").command_line == "resnet20 --params 40% --latency 5ms"

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +70,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def asks(place: Path, **options: Any) -> sc.RunConfig:
     model, data = (f"{place / 'place.py'}:{name}" for name in ("make", "images"))
-    return sc.RunConfig(model=model, data=data, weights=str(place / "make.safetensors"), epochs=5, **options)
+    return sc.Ask(model=model, data=data, weights=str(place / "make.safetensors"), epochs=5, **options)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -100,7 +99,7 @@ def test_a_run_leaves_what_a_run_leaves_and_the_function_of_its_name_does_the_sa
     assert sc.run(ask, tmp_path / "out") == outcome
     assert contents(tmp_path / "out") == files
 
-    data = sc.open_data(ask.data)
+    data = sc.open_data(ask.images.data)
     model = constructor(ask.model, 4)()
     sc.load_weights(model, place / "make.safetensors")
     net = sc.Supernet.of(model.eval(), data.example)
@@ -110,7 +109,7 @@ def test_a_run_leaves_what_a_run_leaves_and_the_function_of_its_name_does_the_sa
     elif options["method"] == "kddp":
         student = sc.kddp(net, data, epochs=5, **given)
     else:
-        student = sc.blockwise(net, data, epochs=5, strengths=ask.strengths, **given)
+        student = sc.blockwise(net, data, epochs=5, strengths=ask.joint.strengths, **given)
     saved = load_file(tmp_path / "out" / "best" / "weights.safetensors")
     assert all(torch.equal(saved[name], tensor) for name, tensor in student.state_dict().items())
 
@@ -137,7 +136,7 @@ def test_a_kill_between_the_last_checkpoint_and_its_line_costs_nothing(place: Pa
         if "learning widths" in what and done == total:
             raise KeyboardInterrupt
 
-    ask = replace(asks(place, method="pdd"), epochs=2)
+    ask = asks(place, method="pdd").with_options(epochs=2)
     whole = sc.run(ask, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         sc.run(ask, tmp_path / "out", progress=stop)
@@ -164,8 +163,7 @@ def test_a_folder_with_another_training_in_it_is_refused(place: Path, tmp_path: 
 
 
 def test_under_another_teacher_a_student_without_weights_starts_anew(place: Path, tmp_path: Path) -> None:
-    ask = replace(
-        asks(place, method="kddp"),
+    ask = asks(place, method="kddp").with_options(
         weights=None,
         teacher=f"{place / 'place.py'}:large",
         teacher_weights=str(place / "large.safetensors"),
@@ -196,11 +194,11 @@ def test_epochs_are_all_that_are_trained_half_and_half() -> None:
         ({"strength": 2.0}, "--strength is for kddp and blockwise and not for --method ckt"),
         ({"method": "kddp", "block_strength": ("a=2",)}, "--block-strength is for blockwise"),
         ({"method": "blockwise", "block_strength": ("a",)}, "write 'layer1"),
-        ({"method": "blockwise", "strength": -1.0}, "strength=-1.0; give 0 or more"),
+        ({"method": "blockwise", "strength": -1.0}, "strength=-1.0; pass 0 or more"),
         ({"method": "blockwise", "block_strength": ("nothing=2",)}, "no channel group is called 'nothing'"),
         ({"method": "blockwise", "blocks": "apart"}, "are neither together nor in-turn"),
         ({"method": "blockwise", "constraint": "time"}, "no constraint is called 'time'"),
-        ({"method": "pdd", "teacher_weights": "w"}, "give --teacher MODEL, too"),
+        ({"method": "pdd", "teacher_weights": "w"}, "pass --teacher MODEL, too"),
         ({"method": "pdd", "teacher": "resnet20"}, "no weights for the teacher resnet20"),
     ],
     ids=str,
@@ -223,9 +221,9 @@ def test_a_run_without_a_bank_has_no_point_to_tune_and_no_stage_of_a_search(plac
 
 
 def test_search_is_the_usual_way() -> None:
-    assert sc.RunConfig(method="search") == sc.RunConfig()
-    assert sc.RunConfig(method="pdd").limits == {}
-    assert [sc.RunConfig(method="pdd", flops="40%").goal, sc.RunConfig(method="kddp").goal, sc.RunConfig().goal] == [
+    assert sc.Ask(method="search") == sc.Ask()
+    assert sc.Ask(method="pdd").budget.limits == {}
+    assert [sc.Ask(method="pdd", flops="40%").goal, sc.Ask(method="kddp").goal, sc.Ask().goal] == [
         "pdd 40%",
         "kddp",
         "50%",

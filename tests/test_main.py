@@ -62,11 +62,11 @@ def test_without_out_the_folder_is_named_after_the_ask(
 ) -> None:
     folders: list[Path] = []
 
-    def run(ask: sc.RunConfig, out: Path, **_: object) -> dict[str, object]:
+    def complete(config: sc.RunConfig, out: Path, **_: object) -> None:
         folders.append(out)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stages, "run", run)
+    monkeypatch.setattr(stages, "complete", complete)
     assert status(line(out=None)) == 130
     assert status(["run"]) == 130
     assert status(["run", "--flops", "60%", "--params", "0.1M"]) == 130
@@ -100,10 +100,10 @@ def test_an_interrupt_is_one_line_that_says_how_to_go_on(monkeypatch: pytest.Mon
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stages, "run", interrupted)
+    monkeypatch.setattr(stages, "complete", interrupted)
     assert status(["run"]) == 130
     said = capsys.readouterr()
-    assert said.err == "secateur: stopped; the same line again goes on from here\n"
+    assert said.err == "secateur: stopped; the same command resumes here\n"
     assert said.out == ""
 
 
@@ -111,7 +111,7 @@ def test_a_fault_of_our_own_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch)
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(stages, "run", broken)
+    monkeypatch.setattr(stages, "complete", broken)
     with pytest.raises(ZeroDivisionError):
         main(["run"])
 

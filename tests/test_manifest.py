@@ -1,7 +1,6 @@
 """The run directory's book: what was asked, and what is done."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 
 import secateur as sc
 from secateur.rundir.manifest import Manifest, sha256
+from secateur.rundir.outcomes import NetworkStage, StageOutcome, Stages
 
 
 def refusal(folder: Path, ask: sc.RunConfig) -> str:
@@ -24,7 +24,7 @@ def book(folder: Path) -> dict[str, Any]:
 
 
 def test_a_new_folder_gets_a_readable_book(tmp_path: Path) -> None:
-    Manifest(tmp_path / "a" / "run", sc.RunConfig(flops="40%", mean=(0.1, 0.2, 0.3)))
+    Manifest(tmp_path / "a" / "run", sc.Ask(flops="40%", mean=(0.1, 0.2, 0.3)))
     written = book(tmp_path / "a" / "run")
     assert written["format"] == "secateur/run/1"
     assert written["asked"]["flops"] == "40%"
@@ -34,9 +34,9 @@ def test_a_new_folder_gets_a_readable_book(tmp_path: Path) -> None:
 
 
 def test_the_same_ask_takes_up_the_folder(tmp_path: Path) -> None:
-    ask = sc.RunConfig(std=(0.1, 0.2, 0.3))
+    ask = sc.Ask(std=(0.1, 0.2, 0.3))
     Manifest(tmp_path, ask)
-    assert Manifest(tmp_path, ask).stages == {}
+    assert Manifest(tmp_path, ask).stages == Stages()
 
 
 @pytest.mark.parametrize(
@@ -52,54 +52,56 @@ def test_the_same_ask_takes_up_the_folder(tmp_path: Path) -> None:
     ],
 )
 def test_another_option_is_refused_by_name_with_both_values(tmp_path: Path, option: str, value: Any) -> None:
-    Manifest(tmp_path, sc.RunConfig())
-    message = refusal(tmp_path, replace(sc.RunConfig(), **{option: value}))
+    Manifest(tmp_path, sc.Ask())
+    message = refusal(tmp_path, sc.Ask().with_options(**{option: value}))
     here = str(list(value) if isinstance(value, tuple) else value)
-    there = list(sc.RunConfig.least) if option == "least" else getattr(sc.RunConfig(), option)
+    default = sc.Ask().to_dict()[option]
+    there = list(default) if option == "least" else default
     assert f"({option} {there} there, {here} here)" in message
     assert "--out" in message
 
 
 def test_a_book_from_before_an_option_was_there_did_as_the_option_usually_does(tmp_path: Path) -> None:
-    Manifest(tmp_path, sc.RunConfig())
+    Manifest(tmp_path, sc.Ask())
     older = book(tmp_path)
     del older["asked"]["freeze"]
     (tmp_path / "run.json").write_text(json.dumps(older))
-    assert Manifest(tmp_path, sc.RunConfig()).stages == {}
-    assert "(freeze [] there, ['conv1'] here)" in refusal(tmp_path, sc.RunConfig(freeze=("conv1",)))
+    assert Manifest(tmp_path, sc.Ask()).stages == Stages()
+    assert "(freeze [] there, ['conv1'] here)" in refusal(tmp_path, sc.Ask(freeze=("conv1",)))
 
 
 def test_a_fingerprint_may_not_change(tmp_path: Path) -> None:
-    Manifest(tmp_path, sc.RunConfig()).require("data", "aaaa")
-    Manifest(tmp_path, sc.RunConfig()).require("data", "aaaa")
+    Manifest(tmp_path, sc.Ask()).require("data", "aaaa")
+    Manifest(tmp_path, sc.Ask()).require("data", "aaaa")
     with pytest.raises(sc.SecateurError, match=r"the data of .* changed .*aaaa then, bbbb now"):
-        Manifest(tmp_path, sc.RunConfig()).require("data", "bbbb")
+        Manifest(tmp_path, sc.Ask()).require("data", "bbbb")
     assert book(tmp_path)["fingerprints"] == {"data": "aaaa"}
 
 
 def test_a_stage_is_done_once_and_its_seconds_are_entered(tmp_path: Path) -> None:
     times = []
 
-    def work() -> dict[str, Any]:
+    def work() -> StageOutcome:
         times.append(1)
-        return {"answer": 42}
+        return NetworkStage(epochs=42)
 
-    first = Manifest(tmp_path, sc.RunConfig()).stage("search", work)
-    again = Manifest(tmp_path, sc.RunConfig())
-    assert again.stage("search", work) == first
+    first = Manifest(tmp_path, sc.Ask()).stage("dense", work)
+    again = Manifest(tmp_path, sc.Ask())
+    assert again.stage("dense", work) == first
     assert len(times) == 1
-    assert first["answer"] == 42
-    assert first["seconds"] >= 0
-    assert book(tmp_path)["stages"] == again.stages == {"search": first}
+    assert isinstance(first, NetworkStage)
+    assert first.epochs == 42
+    assert first.seconds >= 0
+    assert book(tmp_path)["stages"] == again.stages.to_dict() == {"dense": first.to_dict()}
 
 
 def test_a_stage_that_fails_is_not_entered(tmp_path: Path) -> None:
-    def work() -> dict[str, Any]:
+    def work() -> StageOutcome:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Manifest(tmp_path, sc.RunConfig()).stage("search", work)
-    assert Manifest(tmp_path, sc.RunConfig()).stages == {}
+        Manifest(tmp_path, sc.Ask()).stage("search", work)
+    assert Manifest(tmp_path, sc.Ask()).stages == Stages()
 
 
 @pytest.mark.parametrize(
@@ -107,29 +109,29 @@ def test_a_stage_that_fails_is_not_entered(tmp_path: Path) -> None:
 )
 def test_a_broken_book_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
-    assert "run.json" in refusal(tmp_path, sc.RunConfig())
+    assert "run.json" in refusal(tmp_path, sc.Ask())
 
 
 def test_a_book_without_its_parts_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"format": "secateur/run/1"}')
-    assert "run.json" in refusal(tmp_path, sc.RunConfig())
+    assert "run.json" in refusal(tmp_path, sc.Ask())
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    assert "is not a run of secateur" in refusal(tmp_path, sc.RunConfig())
+    assert "is not a run of secateur" in refusal(tmp_path, sc.Ask())
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    assert "is not a run of secateur" in refusal(tmp_path / "file", sc.RunConfig())
-    assert "cannot be made" in refusal(tmp_path / "file" / "run", sc.RunConfig())
+    assert "is not a run of secateur" in refusal(tmp_path / "file", sc.Ask())
+    assert "cannot be made" in refusal(tmp_path / "file" / "run", sc.Ask())
 
 
 def test_an_empty_folder_and_one_left_at_the_very_first_write_will_do(tmp_path: Path) -> None:
     (tmp_path / "run.partial").write_text('{"form')
-    assert Manifest(tmp_path, sc.RunConfig()).stages == {}
+    assert Manifest(tmp_path, sc.Ask()).stages == Stages()
     assert not (tmp_path / "run.partial").exists()
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ import secateur as sc
 from secateur.__main__ import main
 from secateur.deploy import measure as evaluation
 from secateur.models.files.architecture import built, save
+from secateur.models.score import Score
 from secateur.models.timing import clock as timing
 from secateur.models.zoo.registry import constructor
 from secateur.rundir.manifest import Manifest
+from secateur.rundir.outcomes import EvaluationStage, Figures
 
 NET = """from torch import nn
 
@@ -22,7 +25,7 @@ def make(classes: int = 10) -> nn.Module:
     layers = [nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, classes))
 """
-SCORE = {"loss": 0.5, "accuracy": 0.875, "n": 359}
+SCORE: dict[str, Any] = {"loss": 0.5, "accuracy": 0.875, "n": 359}
 
 
 @pytest.fixture(autouse=True)
@@ -34,20 +37,22 @@ def _briefly(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(tmp_path: Path) -> Path:
     """A finished run, as far as it is read here."""
     (tmp_path / "net.py").write_text(NET)
-    ask, folder = sc.RunConfig(f"{tmp_path / 'net.py'}:make", input="3x8x8"), tmp_path / "run"
+    ask, folder = sc.Ask(f"{tmp_path / 'net.py'}:make", input="3x8x8"), tmp_path / "run"
     ledger, dense = Manifest(folder, ask), constructor(ask.model, 10)()
     net = sc.Supernet.of(dense.eval(), torch.zeros(1, 3, 8, 8))
     about = {"provenance": {"model": ask.model}, "classes": [str(each) for each in range(10)]}
     save(built(net, sc.Subnetwork((tuple(range(8)), tuple(range(8)))), **about), folder / "best")
     (folder / "dense").mkdir()
     save_file(dense.state_dict(), folder / "dense" / "weights.safetensors")
-    ledger.stage("test", lambda: {"dense": {"test": {**SCORE, "accuracy": 0.9}}, "tuned": {"test": SCORE}})
+    dense_figures = Figures(test=Score(**{**SCORE, "accuracy": 0.9}), macs=1, parameters=1)
+    tuned = Figures(test=Score(**SCORE), macs=1, parameters=1)
+    ledger.stage("test", lambda: EvaluationStage(dense=dense_figures, pruned=tuned, tuned=tuned))
     return folder
 
 
 def test_both_networks_are_timed_in_both_engines_one_image_and_more(run: Path) -> None:
     threads = torch.get_num_threads()
-    outcome = evaluation.measure_run(run, batch=4, threads=1)
+    outcome = evaluation.measure_run(run, batch=4, threads=1).to_dict()
     assert [(row["engine"], row["batch"]) for row in outcome["latency"]] == [
         *(("torch", 1), ("torch", 4)),
         *(("onnxruntime", 1), ("onnxruntime", 4)),

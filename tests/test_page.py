@@ -74,15 +74,22 @@ def test_secateur_report_writes_where_it_is_told(tmp_path: Path, capsys: pytest.
 def test_without_a_run_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["report"])
-    assert capsys.readouterr().err == "secateur: no run is given; give one run directory or several\n"
+    assert capsys.readouterr().err == "secateur: no run is given; pass one run directory or several\n"
 
 
 def test_what_evaluate_measured_stands_in_the_page(tmp_path: Path) -> None:
     folder = tuned(tmp_path / "run")
-    dense, slim = ({"low": t, "median": t, "high": t} for t in (0.008, 0.005))
+    dense, slim = ({"low": t, "median": t, "high": t, "n": 9} for t in (0.008, 0.005))
     latency = [{"engine": "torch", "batch": 1, "dense": dense, "slim": slim, "speedup": 1.6}]
-    divisors = {"torch": {"suggested": 8}, "other": {"suggested": 1}}
-    about = {"device": "this machine", "threads": 1, "macs_saved": 0.5, "divisors": divisors}
+    divisors = {"torch": {"seconds": {}, "suggested": 8}, "other": {"seconds": {}, "suggested": 1}}
+    about = {
+        "networks": {},
+        "torch": "2",
+        "device": "this machine",
+        "threads": 1,
+        "macs_saved": 0.5,
+        "divisors": divisors,
+    }
     (folder / "evaluation.json").write_text(json.dumps({"latency": latency, **about}))
     html = report(folder).read_text()
     for shown in (

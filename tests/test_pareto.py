@@ -72,12 +72,12 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path, text: str | None) -> No
     table = tmp_path / "others.csv"
     if text:
         table.write_text(text)
-    with pytest.raises(sc.SecateurError, match=r"not a share or|give a CSV with the columns name, macs, loss"):
+    with pytest.raises(sc.SecateurError, match=r"not a share or|pass a CSV with the columns name, macs, loss"):
         axes_of(searched(tmp_path / "run"), published=table)
 
 
 def test_a_measure_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(sc.SecateurError, match="no measure is called 'speed'; give loss, accuracy, test"):
+    with pytest.raises(sc.SecateurError, match="no measure is called 'speed'; pass loss, accuracy, test"):
         axes_of(searched(tmp_path / "run"), measure="speed")
 
 

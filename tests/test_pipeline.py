@@ -280,7 +280,7 @@ def test_a_student_starts_halfway_or_from_what_it_is_given(
 def test_a_student_may_see_the_views_that_the_bank_holds(
     net: sc.Supernet, data: sc.Data, found: sc.Found, storage: Path, student: nn.Module
 ) -> None:
-    with pytest.raises(sc.SecateurError, match="views=4, and the bank holds 3 of each image; give at most as many"):
+    with pytest.raises(sc.SecateurError, match="views=4, and the bank holds 3 of each image; pass at most as many"):
         sc.finetune(net, found.best(), found.bank, data, epochs=1, views=4)
     again = sc.find(net, data, "50%", trials=4, storage=storage, views=1)
     assert len(again.bank.fixed) == 3  # those that are there already

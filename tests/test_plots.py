@@ -8,6 +8,7 @@ import numpy as np
 from left import BUDGET, GROUPS, architecture, searched, tuned
 
 from secateur.reports.plots import history, training, widths
+from secateur.rundir.front import Width
 from secateur.rundir.results import Results
 
 
@@ -36,7 +37,8 @@ def test_what_was_stopped_early_is_told_apart_and_is_no_best(tmp_path: Path) -> 
 
 
 def test_widths_stand_before_their_dense_ones_in_order() -> None:
-    axes = widths(architecture(20_000_000, 0.2)).axes
+    groups = architecture(20_000_000, 0.2)["groups"]
+    axes = widths({name: Width(width=each["width"], dense=each["dense"]) for name, each in groups.items()}).axes
     dense, kept = ([bar.get_height() for bar in bars] for bars in axes.containers)
     assert dense == list(GROUPS.values())
     assert kept == [width / 2 for width in GROUPS.values()]

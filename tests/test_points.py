@@ -6,7 +6,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from secateur.models.zoo.registry import constructor
 from secateur.progress import silent
 from secateur.rundir.manifest import Manifest, config_of
 from secateur.stages.points import tune
-from secateur.stages.run import prepare_run
+from secateur.stages.prepare import prepare_run
 
 NET = """from torch import nn
 
@@ -43,7 +42,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("points")
     (folder / "net.py").write_text(NET)
     model = f"{folder / 'net.py'}:make"
-    ask = sc.RunConfig(
+    ask = sc.Ask(
         model=model, input="3x16x16", flops="30%..70%", trials=4, epochs=1, least=("20%",), method="ce", views=1
     )
     sc.run(ask, folder / "out")
@@ -57,21 +56,21 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_what_was_asked_comes_back(out: Path) -> None:
     ask = config_of(out)
-    assert (ask.flops, ask.least, ask.epochs) == ("30%..70%", ("20%",), 1)
-    assert Manifest(out, ask).stages.keys() == {"dense", "search", "bank", "transfer", "test"}
+    assert (ask.budget.flops, ask.constraints.least, ask.transfer.epochs) == ("30%..70%", ("20%",), 1)
+    assert Manifest(out, ask).stages.done().keys() == {"dense", "search", "bank", "transfer", "test"}
 
 
 def test_a_point_under_a_budget_is_tuned_tested_and_kept(out: Path) -> None:
     front = json.loads((out / "front.json").read_text())["points"]
     before = contents(out)
     figures, folder = tune(out, "60%")
-    dense = figures["dense"]["macs"]
-    assert figures["tuned"]["macs"] == figures["pruned"]["macs"] <= 0.6 * dense
+    dense = figures.dense.macs
+    assert figures.tuned.macs == figures.pruned.macs <= 0.6 * dense
     met = [point for point in front if point["costs"]["kept"]["macs"] <= 0.6 * dense]
     best = min(met, key=lambda point: point["figures"]["holdout"]["loss"])
-    assert best["costs"]["kept"]["macs"] == figures["tuned"]["macs"]
+    assert best["costs"]["kept"]["macs"] == figures.tuned.macs
     student = sc.load(folder, base=constructor(config_of(out).model, 10))
-    assert sum(p.numel() for p in student.parameters()) == figures["tuned"]["parameters"]
+    assert sum(p.numel() for p in student.parameters()) == figures.tuned.parameters
     assert {name: text for name, text in contents(out).items() if not name.startswith("points/")} == before
 
 
@@ -131,7 +130,7 @@ def test_torchrun_trains_a_point_together_and_the_first_process_alone_writes_and
     steps = [json.loads(line)["step"] for line in metrics]
     assert steps == sorted(set(steps))
     figures, _ = tune(out, "60%", method="ckt", seed=8)  # done already
-    assert {name: printed[name] for name in figures} == figures
+    assert printed == {"out": printed["out"], **figures.to_dict()}
 
 
 def test_a_run_under_torchrun_is_refused(
@@ -148,7 +147,7 @@ def test_a_run_under_torchrun_is_refused(
 def test_without_a_budget_it_is_the_winner(out: Path) -> None:
     figures, _ = tune(out, method="kd")
     best = json.loads((out / "best" / "architecture.json").read_text())
-    assert figures["tuned"]["macs"] == best["costs"]["kept"]["macs"]
+    assert figures.tuned.macs == best["costs"]["kept"]["macs"]
 
 
 def test_a_run_without_a_bank_says_how_to_finish_it(out: Path, tmp_path: Path) -> None:
@@ -172,7 +171,7 @@ def test_what_is_no_run_and_what_no_point_meets_are_refused(out: Path, tmp_path:
     with pytest.raises(sc.SecateurError, match="epochs=-1"):
         tune(out, epochs=-1, progress=unread)
     with pytest.raises(sc.SecateurError, match="holds another run"):
-        sc.run(replace(config_of(out), epochs=7), out, progress=unread)
+        sc.run(config_of(out).with_options(epochs=7), out, progress=unread)
 
 
 def test_the_command_prints_the_figures(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,7 +179,7 @@ def test_the_command_prints_the_figures(out: Path, capsys: pytest.CaptureFixture
         main(["transfer", str(out), "--flops", "60%", "--json"])
     printed: dict[str, Any] = json.loads(capsys.readouterr().out)
     figures, folder = tune(out, "60%")
-    assert printed == {"out": str(folder), **figures}
+    assert printed == {"out": str(folder), **figures.to_dict()}
     with pytest.raises(SystemExit):
         main(["transfer", str(out), "--flops", "60%", "--quiet"])
     said = capsys.readouterr().out
@@ -189,7 +188,7 @@ def test_the_command_prints_the_figures(out: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_run_can_start_from_the_front_of_another(out: Path, tmp_path: Path) -> None:
-    ask = replace(config_of(out), flops="50%", start=str(out), trials=1)
+    ask = config_of(out).with_options(flops="50%", start=str(out), trials=1)
     sc.run(ask, tmp_path / "warm")
     lines = (tmp_path / "warm" / "bank" / "records.jsonl").read_text().splitlines()[1:]
     assert any(json.loads(line)["source"] == "start" for line in lines)
@@ -213,4 +212,4 @@ def test_search_stops_at_the_front_and_run_goes_on_from_there(
         main(["search", *words[:-1], "--quiet"])
     said = capsys.readouterr().out
     assert "holdout loss" in said
-    assert "without fine-tuning" in said
+    assert "before fine-tuning" in said

@@ -8,20 +8,24 @@ import pytest
 from left import BUDGET, searched, tuned
 
 from secateur.errors import SecateurError
+from secateur.models.score import Score
 from secateur.rundir.results import Results
 
 
 def test_a_finished_run_has_three_arms_with_their_figures_and_files(tmp_path: Path) -> None:
     run = Results.of(tuned(tmp_path / "run"))
     assert [arm.name for arm in run.arms] == ["dense", "pruned", "tuned"]
-    assert run.arms[-1].figures["test"] == {"loss": 0.1, "accuracy": 0.9712, "n": 359}
+    assert run.arms[-1].figures.test == Score(0.1, 0.9712, 359)
     assert run.arms[-1].weights == tmp_path / "run" / "best" / "weights.safetensors"
     assert (run.command.split()[1], run.title) == ("run", "resnet20 on digits at 50%")
 
 
 def test_a_run_that_is_only_searched_has_two_and_no_test_figures(tmp_path: Path) -> None:
     run = Results.of(searched(tmp_path / "run"))
-    assert [(arm.name, arm.figures["holdout"]["n"]) for arm in run.arms] == [("dense", 100), ("pruned", 200)]
+    assert [(arm.name, arm.figures.holdout.n) for arm in run.arms if arm.figures.holdout] == [
+        ("dense", 100),
+        ("pruned", 200),
+    ]
     assert (run.level("test"), run.dots("test"), run.level("loss")) == (None, [], 0.1)
     assert run.command.startswith("secateur search resnet20 --trials 4 --out ")
 
@@ -53,10 +57,10 @@ def test_a_finalists_second_score_is_no_trial(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_run_or_has_no_front_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(SecateurError, match="give the folder of a run"):
+    with pytest.raises(SecateurError, match="pass the folder of a run"):
         Results.of(tmp_path)
     (searched(tmp_path / "run") / "front.json").write_text("")
-    with pytest.raises(SecateurError, match=r"front\.json is no whole JSON"):
+    with pytest.raises(SecateurError, match=r"front\.json is damaged"):
         Results.of(tmp_path / "run")
     (tmp_path / "run" / "front.json").unlink()
     with pytest.raises(SecateurError, match="has no front yet; finish it: secateur search resnet20"):

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,8 @@ class Run:
     def line(self) -> list[str]:
         """The same ask, as a command line without --out."""
         ask = self.ask
-        options = {"input": ask.input, "trials": ask.trials, "epochs": ask.epochs, "seed": ask.seed}
+        given = ask.to_dict()
+        options = {name: given[name] for name in ("input", "trials", "epochs", "seed")}
         return ["run", ask.model, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
 
 
@@ -72,7 +73,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     torch.set_num_threads(1)
     folder, told = tmp_path_factory.mktemp("run"), list[str]()
     (folder / "net.py").write_text(NET)
-    ask = sc.RunConfig(model=f"{folder / 'net.py'}:make", input="3x16x16", trials=TRIALS, epochs=EPOCHS, seed=3)
+    ask = sc.Ask(model=f"{folder / 'net.py'}:make", input="3x16x16", trials=TRIALS, epochs=EPOCHS, seed=3)
     outcome = sc.run(ask, folder / "out", progress=lambda what, *_: told.append(what))
     yield Run(ask, folder / "out", outcome, told)
     torch.set_num_threads(threads)
@@ -109,12 +110,12 @@ def test_the_run_directory_holds_what_the_page_says(run: Run) -> None:
         "best/weights.safetensors",
     }
     teachers = [name for name in contents(run.out) if "teacher-" in name]
-    assert len(teachers) == (1 + sc.RunConfig.views) * len(run.outcome["bank"]["teachers"]) > 4
+    assert len(teachers) == (1 + run.ask.transfer.views) * len(run.outcome["bank"]["teachers"]) > 4
 
 
 def test_run_json_says_what_was_asked_and_what_every_stage_cost(run: Run) -> None:
     book = read(run.out / "run.json")
-    assert book["asked"] == json.loads(json.dumps(asdict(run.ask)))
+    assert book["asked"] == json.loads(json.dumps(run.ask.to_dict()))
     assert list(book["stages"]) == STAGES
     assert book["stages"] == run.outcome
     assert all(stage["seconds"] >= 0 for stage in book["stages"].values())
@@ -197,8 +198,8 @@ def test_the_same_line_again_does_nothing_new(run: Run) -> None:
 
 def test_another_budget_in_the_same_folder_is_refused_and_changes_nothing(run: Run) -> None:
     before = contents(run.out)
-    with pytest.raises(sc.SecateurError, match=r"another run \(flops 50% there, 40% here\); give another --out"):
-        sc.run(replace(run.ask, flops="40%"), run.out)
+    with pytest.raises(sc.SecateurError, match=r"another run \(flops 50% there, 40% here\); pass a different --out"):
+        sc.run(run.ask.with_options(flops="40%"), run.out)
     assert contents(run.out) == before
 
 
@@ -208,7 +209,7 @@ def test_weights_that_changed_since_are_refused(run: Run, tmp_path: Path) -> Non
     weights = tmp_path / "w.safetensors"
     tensors = load_file(run.out / "dense" / "weights.safetensors")
     save_file(tensors, weights)
-    ask = replace(run.ask, weights=str(weights), trials=0, epochs=1)
+    ask = run.ask.with_options(weights=str(weights), trials=0, epochs=1)
     sc.run(ask, tmp_path / "out")
     save_file({name: tensor + 1 for name, tensor in tensors.items()}, weights)
     with pytest.raises(sc.SecateurError, match=r"the weights of .* changed since the run began"):
@@ -255,5 +256,5 @@ def test_a_run_killed_at_its_very_first_write_can_be_started_again(run: Run, tmp
     killed = process(["-c", KILLED, "os.rename", "run.json", "1", *run.line, "--out", "out"], tmp_path)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"run.partial", "run.lock"}
-    outcome = sc.run(replace(run.ask, trials=0, epochs=1), tmp_path / "out")
+    outcome = sc.run(run.ask.with_options(trials=0, epochs=1), tmp_path / "out")
     assert list(outcome) == STAGES

@@ -1,0 +1,101 @@
+"""Train a slim network with the knowledge of a memory bank, a dense teacher, or labels alone."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..data.dataset import Data
+from ..errors import SecateurError
+from ..models.subnetwork import Subnetwork
+from ..models.supernet import Supernet
+from ..progress import Progress, silent
+from ..rundir.options import TransferOptions
+from ..transfer.bank.bank import MemoryBank
+from ..transfer.methods import BANKED, METHODS, MethodContext, require_method
+from ..transfer.objectives.base import Objective
+from ..transfer.training.train import Recipe
+from .session import Session
+
+
+def finetune(
+    net: Supernet,
+    subnetwork: Subnetwork,
+    bank: MemoryBank | None,
+    data: Data,
+    *,
+    epochs: int = TransferOptions.epochs,
+    method: str = TransferOptions.method,
+    objective: Callable[[MethodContext], Objective] | None = None,
+    seed: int = 0,
+    views: int = TransferOptions.views,
+    recipe: Recipe | None = None,
+    folder: Path | None = None,
+    start: nn.Module | None = None,
+    progress: Progress = silent,
+) -> nn.Module:
+    """Build a subnetwork and train it.
+
+    Args:
+        net: the traced dense network.
+        subnetwork: the channels to keep, such as ``found.best()``.
+        bank: the memory bank, such as ``found.bank``; not needed by kd, dkd, crd, ce and an objective of your own.
+        data: its images.
+        epochs: of training.
+        method: a name from ``METHODS``: ``"ckt"``, ``"kd"``, ``"ce"``, ...
+        objective: your own method in its place: a function from a ``MethodContext`` to an ``Objective``.
+        seed: the same seed gives the same weights on the same machine.
+        views: fixed augmentations per image that training cycles through, for methods that use the bank; each is new
+            with 0, with other methods, and without a bank.
+        recipe: everything else about training; by default the usual one, in bfloat16 where the device computes in it.
+        folder: keeps checkpoints and metrics.jsonl, and is resumed.
+        start: the network of these widths to train, in place; by default halfway from inherited to compensated weights.
+        progress: called with (what, done, total).
+
+    Returns:
+        A plain module in evaluation mode that carries its architecture, its batch norm recalibrated on training images.
+
+    >>> import secateur as sc
+    >>> data = sc.open_data("digits", (3, 16, 16))
+    >>> model = sc.constructor("resnet20", len(data.classes))()
+    >>> net = sc.Supernet.of(model.eval(), data.example)
+    >>> student = sc.finetune(net, net.dense, None, data, epochs=1, method="ce")
+    >>> type(student).__name__
+    'ResNet'
+    """
+    if objective is None:
+        require_method(method)
+    name = method if objective is None else getattr(objective, "__name__", type(objective).__name__)
+    views = views if objective is None and method in BANKED else 0
+    if bank and views > len(bank.fixed):
+        raise SecateurError(f"views={views}, and the bank holds {len(bank.fixed)} of each image; pass at most as many")
+    session = Session(net, data, folder or Path(), progress=progress)
+    recipe = replace(recipe or session.recipe(), epochs=epochs, seed=seed, fixed_views=views, identity=name)
+    model = session.initial_student(subnetwork) if start is None else start
+    return tuned(session, subnetwork, model, bank, objective or METHODS[method], recipe, folder)
+
+
+def tuned(
+    session: Session,
+    subnetwork: Subnetwork,
+    model: nn.Module,
+    bank: MemoryBank | None,
+    make: Callable[[MethodContext], Objective],
+    recipe: Recipe,
+    folder: Path | None,
+) -> nn.Module:
+    """A network of these widths after its training."""
+    objective = make(session.context(model, bank, recipe.seed))
+    session.train(model, objective, recipe, folder, f"fine-tuning ({recipe.identity})")
+    return session.finalise(model, subnetwork, _training(recipe, objective, bank))
+
+
+def _training(recipe: Recipe, objective: Objective, bank: MemoryBank | None) -> dict[str, Any]:
+    """What an architecture says about its training."""
+    gates = objective.gates()
+    used = zip(bank.teachers if bank else (), gates, strict=False)
+    teachers = [{"macs": t.macs, "loss": t.loss, "open": share} for t, share in used]
+    how = {"method": recipe.identity, "epochs": recipe.epochs, "seed": recipe.seed, "precision": recipe.precision}
+    return {**how, "gates_open": gates, "teachers": teachers}

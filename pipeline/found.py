@@ -1,0 +1,46 @@
+"""What a search found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import SecateurError
+from ..models.costs.budget import Budget
+from ..models.subnetwork import Subnetwork
+from ..models.supernet import Supernet
+from ..search.records import Interim
+from ..transfer.bank.bank import MemoryBank
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Found:
+    """What a search found: the winner at the budget, the front over all costs, and the memory bank.
+
+    ``start`` is the best proposal of the coarse search at the budget, on the sample that scores trials.
+    """
+
+    net: Supernet
+    winner: Interim
+    start: Interim
+    front: tuple[Interim, ...]
+    bank: MemoryBank
+
+    def __repr__(self) -> str:
+        kept = self.winner.macs / self.net.macs(self.net.dense)
+        return f"Found(macs={self.winner.macs}, keep={kept:.1%}, loss={self.winner.loss:.4f}, front={len(self.front)})"
+
+    def best(self, budget: str | Budget | None = None) -> Subnetwork:
+        """The winner; or the point of the front with the lowest holdout loss that meets ``budget``."""
+        return (self.winner if budget is None else best_under(self.net, self.front, budget)).subnetwork
+
+
+def best_under(net: Supernet, front: Sequence[Interim], budget: str | Budget) -> Interim:
+    """The point of a front with the lowest holdout loss that meets ``budget``. SecateurError where none does."""
+    limit = net.limits(budget) if isinstance(budget, str) else budget
+    affordable = [point for point in front if limit.holds(net.space.costs, point.subnetwork.widths)]
+    if not affordable:
+        least = min(point.macs for point in front)
+        raise SecateurError(
+            f"no point of the front costs at most {limit}, the smallest {least / 1e6:.4g}M MACs; "
+            "pass a higher budget or search at this one"
+        )
+    return min(affordable, key=lambda point: point.loss)

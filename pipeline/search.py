@@ -1,0 +1,79 @@
+"""Search the widths of a network under a budget."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..data.dataset import Data
+from ..models.costs.budget import Budget
+from ..models.costs.budget_range import BudgetRange
+from ..models.subnetwork import Subnetwork
+from ..models.supernet import Supernet
+from ..progress import Progress, silent
+from ..rundir.options import SearchOptions, TransferOptions
+from ..search.coarse_to_fine import SearchPlan
+from ..search.refine import Sampler
+from ..transfer.bank.fill import BankConfig
+from .found import Found
+from .session import Session
+
+
+def find(
+    net: Supernet,
+    data: Data,
+    budget: str | Budget | BudgetRange,
+    *,
+    trials: int = SearchOptions.trials,
+    sampler: str | Sampler = SearchOptions.sampler,
+    start: Sequence[Subnetwork] = (),
+    seed: int = 0,
+    storage: Path | str | None = None,
+    database: str | None = None,
+    views: int = TransferOptions.views,
+    precision: str = "auto",
+    progress: Progress = silent,
+) -> Found:
+    """Search the widths under a budget and fill the memory bank.
+
+    Test data is not read, and the network is not changed. A range of budgets is searched at once: the front answers for
+    all of it, and the winner is that of its lower end.
+
+    Args:
+        net: the traced dense network.
+        data: its images.
+        budget: ``"50%"`` or ``"62M"`` of the MACs, a range ``"25%..80%"``, or the result of ``net.budget``.
+        trials: subnetworks that the fine search evaluates.
+        sampler: a name from ``SAMPLERS``, or a function from a seed to an Optuna sampler.
+        start: subnetworks found before, at any budget, whose widths warm-start the fine search.
+        seed: the same seed gives the same result on the same machine.
+        storage: the run folder, resumed where it was left; a temporary one by default.
+        database: the URL of a database that several processes share; study.db in the folder by default.
+        views: number of fixed augmentations per image whose teacher outputs the bank stores.
+        precision: of evaluations and teachers: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
+        progress: called with (what, done, total).
+
+    Returns:
+        The winner, the front and the bank. Raises SecateurError where the budget cannot be met.
+
+    >>> import secateur as sc
+    >>> data = sc.open_data("digits", (3, 16, 16))
+    >>> model = sc.constructor("resnet20", len(data.classes))()
+    >>> net = sc.Supernet.of(model.eval(), data.example)
+    >>> found = sc.find(net, data, "40%", trials=1, views=0)
+    >>> net.macs(found.best()) <= 0.4 * net.macs(net.dense)
+    True
+    """
+    span = _range(net, budget)
+    net.space.require(span.low)
+    plan = SearchPlan(span, trials, sampler, [each.widths / net.space.dense for each in start], seed, database)
+    session = Session(net, data, Path(storage or tempfile.mkdtemp(prefix="secateur-")), precision, progress)
+    searched = session.search(plan)
+    config = BankConfig(views, bfloat16=session.bfloat16)
+    bank = session.fill_bank(searched, searched.winner.subnetwork, config)
+    return Found(net, searched.winner, searched.start, tuple(searched.front), bank)
+
+
+def _range(net: Supernet, budget: str | Budget | BudgetRange) -> BudgetRange:
+    if isinstance(budget, str):
+        return net.span(budget)
+    return budget if isinstance(budget, BudgetRange) else BudgetRange(budget, budget)

@@ -1,0 +1,118 @@
+"""A session: one network on one data set, and what search, bank and training of it share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..data.dataset import Data
+from ..models.compensation.gram import Gram, grams
+from ..models.compensation.halfway import initial_student
+from ..models.compensation.sequential import refit_sequentially
+from ..models.evaluate import recalibrate, recalibrate_as_trained
+from ..models.files.architecture import architecture, with_architecture
+from ..models.precision import in_bfloat16
+from ..models.subnetwork import Subnetwork
+from ..models.supernet import Supernet
+from ..progress import Progress, silent
+from ..search.coarse_to_fine import Searched, SearchPlan, search_widths
+from ..search.records import Records
+from ..transfer.bank.bank import MemoryBank, choose_teachers, manifest_name, open_bank
+from ..transfer.bank.fill import BankConfig, fill_bank
+from ..transfer.methods import MethodContext, embedding_width
+from ..transfer.objectives.base import Objective
+from ..transfer.training.train import Recipe, train
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """What search, bank and training of one network on one data set share; the network is never changed.
+
+    ``folder`` keeps what they leave. ``precision`` is that of evaluations, teachers and training, a name from
+    ``secateur.models.precision``. The second moments of the dense network's layers are gathered once, when they are
+    first needed.
+    """
+
+    net: Supernet
+    images: Data
+    folder: Path
+    precision: str = "auto"
+    progress: Progress = field(default=silent, repr=False)
+
+    @cached_property
+    def data(self) -> Data:
+        """The images in the memory format that the network runs fastest in."""
+        return self.images.in_memory_format_of(self.net.model)
+
+    @cached_property
+    def bfloat16(self) -> bool:
+        """Whether evaluations, teachers and training run in bfloat16."""
+        return in_bfloat16(self.precision, self.net)
+
+    @cached_property
+    def grams(self) -> dict[str, Gram]:
+        """Second moments of what each layer of the dense network reads on training images."""
+        return grams(self.net, self.data.train)
+
+    def search(self, plan: SearchPlan) -> Searched:
+        """Search the widths on the holdout; evaluations go to bank/records.jsonl, and a repeated one costs nothing."""
+        (self.folder / "bank").mkdir(parents=True, exist_ok=True)
+        path = self.folder / "bank" / "records.jsonl"
+        records = Records(self.net, self.data.holdout, path, self.grams, self.bfloat16)
+        return search_widths(records, plan, self.folder, self.progress)
+
+    def fill_bank(self, searched: Searched, point: Subnetwork, config: BankConfig) -> MemoryBank:
+        """The memory bank for a point of a search, in ``folder``/bank; what it lacks is added.
+
+        The winner's is listed in bank.json; another point has a list of its own, and shares the teachers it can.
+        """
+        net, data, folder = self.net, self.data, self.folder / "bank"
+        teachers = choose_teachers(searched.interims, net.dense, point)[: config.teachers]
+        width = embedding_width(net.model, net.head, len(data.classes))
+        size = config.bytes(len(data.train), len(data.classes), width, len(teachers))
+        fewer = f", {len(teachers)} teachers" if len(teachers) < config.teachers else ""
+        listed = manifest_name(point, searched.winner.subnetwork)
+        total = len(teachers) * (1 + config.views) * len(data.train)
+        for done in fill_bank(net, teachers, self.grams, data.train, folder, data.fingerprint, config, listed):
+            self.progress(f"memory bank, {size / 1e6:.3g} MB{fewer}", done, total)
+        return self.open_bank(listed)
+
+    def open_bank(self, listed: str) -> MemoryBank:
+        """A bank that is filled, by the name of its list of teachers."""
+        return open_bank(self.folder / "bank", len(self.data.train), self.data.fingerprint, listed)
+
+    def pruned(self, subnetwork: Subnetwork) -> nn.Module:
+        """The best that is known without training: compensated in sequence, batch norm recalibrated."""
+        model = refit_sequentially(self.net, subnetwork, self.grams, self.data.train)
+        recalibrate(model, self.data.train)
+        return model
+
+    def initial_student(self, subnetwork: Subnetwork) -> nn.Module:
+        """Where fine-tuning starts: halfway from inherited to compensated weights."""
+        return initial_student(self.net, subnetwork, self.grams, self.data.train)
+
+    def context(self, student: nn.Module, bank: MemoryBank | None, seed: int) -> MethodContext:
+        """What a fine-tuning method may use for this student."""
+        classes = len(self.data.classes)
+        width = embedding_width(student, self.net.head, classes)
+        return MethodContext(self.net, bank, self.data.train.labels, classes, width, seed)
+
+    def train(self, model: nn.Module, objective: Objective, recipe: Recipe, folder: Path | None, what: str) -> None:
+        """Train a network in place, with checkpoints in ``folder``, reporting its steps as ``what``."""
+        for step in train(model, self.net.head, self.data.train, objective, recipe, folder):
+            self.progress(what, step.step, step.steps)
+
+    def finalise(self, model: nn.Module, subnetwork: Subnetwork, training: Mapping[str, Any]) -> nn.Module:
+        """A trained network, its batch norm recalibrated, carrying its architecture, in evaluation mode."""
+        train = self.data.train
+        recalibrate_as_trained(model, train)
+        normalisation = {"mean": list(train.mean), "std": list(train.std)}
+        about = {"training": training, "normalisation": normalisation, "classes": list(self.data.classes)}
+        return with_architecture(model, architecture(self.net, subnetwork, **about)).eval()
+
+    def recipe(self, **changes: Any) -> Recipe:
+        """The default recipe in this session's precision."""
+        return replace(Recipe(bfloat16=self.bfloat16), **changes)

@@ -1,0 +1,144 @@
+"""Results as tables in the terminal."""
+
+from math import inf
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ..models.costs.units import format_quantity
+from ..rundir.front import Front, ReusedCosts
+from ..rundir.measured import DivisorTimes, LatencyRow, Measured, Seconds
+from ..rundir.outcomes import EvaluationStage, Figures, Stages
+from ..rundir.results import untrained
+from .titles import title_of
+
+BUSY = 2.0  # upper by lower quartile of a time, from which on it is not to be trusted
+ARMS = ("teacher", "dense", "pruned", "tuned")
+
+
+def show_result(stages: Stages, folder: Path) -> None:
+    """The figures of a finished run."""
+    console = Console()
+    if stages.test:
+        show_figures(stages.test, console, untrained(stages))
+    _show_teachers(stages, console)
+    _show_doubts(stages, console)
+    console.print(_seconds(stages))
+    console.print(f"slim network: {folder / 'best'}   report: {folder / 'report.html'}", soft_wrap=True)
+
+
+def show_front(front: Front, stages: Stages, folder: Path) -> None:
+    """The points of a searched front."""
+    table, dense = Table("MACs", "parameters", "holdout loss", "holdout"), front.points[0].costs.dense
+    for point in front.points:
+        kept, score = point.costs.kept, point.score
+        costs = _costs(kept.macs, dense.macs), _costs(kept.parameters, dense.parameters)
+        table.add_row(*costs, f"{score.loss:.4f}", f"{score.accuracy:.2%}")
+    console = Console()
+    console.print(table)
+    _show_teachers(stages, console)
+    n = front.points[0].score.n
+    console.print(f"n = {n} holdout images, before fine-tuning, batch norm with each batch's statistics")
+    console.print(_seconds(stages))
+    console.print(f"front: {folder / 'front.json'}   picture: {folder / 'pareto.png'}", soft_wrap=True)
+
+
+def show_point(figures: EvaluationStage, folder: Path) -> None:
+    """The figures of one fine-tuned point."""
+    console = Console()
+    show_figures(figures, console)
+    console.print(f"slim network: {folder}", soft_wrap=True)
+
+
+def show_reused(reused: ReusedCosts, folder: Path) -> None:
+    """What an architecture comes to on a network."""
+    macs, parameters = _costs(reused.macs, reused.dense.macs), _costs(reused.parameters, reused.dense.parameters)
+    how = "the very channels" if reused.exact else "the widths over its depth"
+    print(f"{macs} MACs, {parameters} parameters; {how} found on {reused.found_on}\nslim network: {folder}")
+
+
+def show_figures(figures: EvaluationStage, console: Console, untrained: bool = False) -> None:
+    """The dense, the pruned and the fine-tuned network, a row each."""
+    table = Table("", "MACs", "parameters", "holdout", "test")  # 80 columns
+    for name in ARMS:
+        row: Figures | None = getattr(figures, name)
+        if row and row.holdout and row.test:
+            costs = _costs(row.macs, figures.dense.macs), _costs(row.parameters, figures.dense.parameters)
+            scores = (f"{score.accuracy:.2%}" for score in (row.holdout, row.test))
+            table.add_row(title_of(name, untrained), *costs, *scores)
+    console.print(table)
+    if figures.dense.holdout and figures.dense.test:
+        n = figures.dense.holdout.n, figures.dense.test.n
+        console.print(f"n = {n[0]} holdout and {n[1]} test images; one MAC is two FLOPs")
+
+
+def show_measured(measured: Measured) -> None:
+    """Accuracy, costs and times."""
+    console, dense = Console(), measured.networks["dense"]
+    table = Table("", "MACs", "parameters", "test", "n")
+    for name, row in measured.networks.items():
+        costs = _costs(row.macs, dense.macs), _costs(row.parameters, dense.parameters)
+        table.add_row(name, *costs, f"{row.test.accuracy:.2%}", str(row.test.n))
+    console.print(table)
+    times = Table("engine", "batch", *(f"{name}, ms" for name in measured.networks), "speed-up")
+    for each in measured.latency:
+        speedup = f"{each.speedup:.2f} x" if each.speedup else ""
+        times.add_row(each.engine, str(each.batch), *map(_milliseconds, _passes(each)), speedup)
+    console.print(times)
+    print(f"medians and quartiles of alternating passes; {measured.threads} threads, {measured.device}")
+    if any(seconds.high > BUSY * seconds.low for row in measured.latency for seconds in _passes(row)):
+        print("the quartiles are far apart: this machine is busy; measure again when it is not")
+    if measured.macs_saved is not None:
+        saved = measured.macs_saved
+        print(f"MACs saved: {saved:.1%}, {1 / (1 - saved):.2f} x if time followed them")
+    for engine, found in (measured.divisors or {}).items():
+        print(_advice(engine, found))
+
+
+def _passes(row: LatencyRow) -> list[Seconds]:
+    return [row.dense, *([row.slim] if row.slim else [])]
+
+
+def _milliseconds(seconds: Seconds) -> str:
+    return f"{1e3 * seconds.median:.4g} ({1e3 * seconds.low:.4g}-{1e3 * seconds.high:.4g})"
+
+
+def _advice(engine: str, found: DivisorTimes) -> str:
+    """Which multiples of widths pay here."""
+    times = (f"{1e3 * each.median:.4g} ms in multiples of {divisor}" for divisor, each in found.seconds.items())
+    return f"{engine}, uniform widths with as many MACs, one image: {', '.join(times)}: {found.advice} here"
+
+
+def _show_teachers(stages: Stages, console: Console) -> None:
+    """What a bank lacks, and whether it was filled in vain."""
+    if stages.bank and stages.bank.missing:
+        count = len(stages.bank.teachers)
+        has = f"{count} teacher{'s' * (count != 1)} of {count + stages.bank.missing}"
+        console.print(f"the memory bank has {has}: the search met no other between the dense network and the winner")
+    teachers = stages.transfer.teachers if stages.transfer else None
+    smaller = sorted(teachers or (), key=lambda teacher: teacher.macs)[:-1]
+    if smaller and not any(teacher.open for teacher in smaller):
+        console.print("the bank's interim teachers were never used: none was better than the student")
+
+
+def _show_doubts(stages: Stages, console: Console) -> None:
+    """What is likely a mistake: a network at chance level, or one from which nothing was removed."""
+    if stages.test is None:
+        return
+    holdout, classes = stages.test.dense.holdout, stages.dense.classes if stages.dense else None
+    if holdout and holdout.accuracy <= 1.5 / (classes or inf):
+        console.print("the dense network does no better than chance: are --weights, --mean and --std right?")
+    if stages.learn and stages.test.pruned.macs == stages.test.dense.macs:
+        console.print(
+            "nothing was pruned: more --epochs prune more, and so does a higher --strength, where there is one"
+        )
+
+
+def _seconds(stages: Stages) -> str:
+    return "seconds: " + ", ".join(f"{name} {stage.seconds:.0f}" for name, stage in stages.done().items())
+
+
+def _costs(cost: int, dense: int) -> str:
+    """A cost, and its share of the dense network's."""
+    return f"{format_quantity(cost)} ({cost / dense:.1%})"

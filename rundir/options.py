@@ -1,0 +1,269 @@
+"""The options of a run, by concern; each group checks its own values."""
+
+import re
+from dataclasses import dataclass, field
+
+from ..errors import SecateurError
+from ..models.costs.units import COST_UNITS, parse_range
+
+SEARCH = "search"
+JOINT_METHODS = ("pdd", "kddp", "blockwise")  # widths are learned in distillation, not searched
+
+
+def _read_by(*methods: str) -> dict[str, tuple[str, ...]]:
+    """Metadata of an option that only these methods read."""
+    return {"methods": methods}
+
+
+SEARCHES = _read_by(SEARCH)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Images and how they are normalised.
+
+    Parameters
+    ----------
+    data
+        Training, holdout and test images.
+    input
+        Channels, height and width of the input, as 3x224x224. Default: the images' own.
+    mean
+        Mean of the input channels, in 0..1. Default: ImageNet's.
+    std
+        Standard deviation of the input channels. Default: ImageNet's.
+    """
+
+    data: str = "digits"
+    input: str | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.std and min(self.std) <= 0:
+            raise SecateurError(f"std={self.std}; pass the standard deviation of each channel, above 0")
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """``input`` as (channels, height, width)."""
+        return None if self.input is None else parse_shape(self.input)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetOptions:
+    """What the network may cost. Without any limit, ``flops`` is 50%.
+
+    Parameters
+    ----------
+    flops
+        MACs to keep: 50% or 62M. Default: 50% if no other limit is set. Several limits all hold.
+        A range, 25%..80%, is searched at once; the best network at its lower end is fine-tuned.
+    params
+        Parameters to keep: 50% or 0.13M.
+    memory
+        Bytes of activations that are alive at once, for one image: 50% or 100K.
+    latency
+        Time of one image on this device, which is measured first: 50% or 5ms.
+    """
+
+    flops: str | None = field(default=None, metadata=_read_by(SEARCH, "pdd"))
+    params: str | None = field(default=None, metadata=_read_by(SEARCH, "pdd"))
+    memory: str | None = field(default=None, metadata=SEARCHES)
+    latency: str | None = field(default=None, metadata=SEARCHES)
+
+    def __post_init__(self) -> None:
+        for unit in COST_UNITS.values():
+            for end in parse_range(self.limits.get(unit.option, "50%")):
+                unit.read(end)
+
+    def __str__(self) -> str:
+        return " ".join(text if option == "flops" else f"{text} {option}" for option, text in self.limits.items())
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """The limits that are set, by option."""
+        options = (unit.option for unit in COST_UNITS.values())
+        return {option: text for option in options if (text := getattr(self, option)) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstraintOptions:
+    """Which widths are allowed.
+
+    Parameters
+    ----------
+    divisor
+        Widths are multiples of this.
+    freeze
+        Channel groups that stay whole, with wildcards: conv1 or 'layer1.*'. Can be repeated.
+    tie
+        Two channel groups of one width that keep the same channels: A,B. Can be repeated.
+    least
+        The least that stays of every group (10%), or of some: 'layer1.*=50%', conv1=16 for channels. The first pattern
+        that matches a group counts. Default: 10%. Can be repeated.
+    """
+
+    divisor: int = 1
+    freeze: tuple[str, ...] = ()
+    tie: tuple[str, ...] = ()
+    least: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_at_least(1, divisor=self.divisor)
+        _ = self.ties, self.min_keep  # malformed ones are refused here
+
+    @property
+    def ties(self) -> tuple[tuple[str, str], ...]:
+        """``tie`` as pairs of group names."""
+        return tuple(map(_pair, self.tie))
+
+    @property
+    def min_keep(self) -> dict[str, float]:
+        """``least`` by pattern: a share (float) or a number of channels (int); the one for all groups comes last."""
+        found = dict(map(_least, self.least))
+        return {pattern: found[pattern] for pattern in sorted(found, key="*".__eq__)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How the widths are searched.
+
+    Parameters
+    ----------
+    trials
+        Subnetworks that the fine search evaluates.
+    sampler
+        The fine search's sampler: tpe, cmaes, gp, nsga2, random; or greedy, group by group from dense.
+    start
+        A finished run, an architecture.json or a folder of many: their widths warm-start the fine search, whatever
+        weights, data and budget they were found with.
+    storage
+        The database of the search, sqlite:///FILE or postgresql://USER@HOST/NAME: the same command in several
+        processes, on several machines, shares the work. Default: study.db in the run directory.
+    """
+
+    trials: int = field(default=100, metadata=SEARCHES)
+    sampler: str = field(default="tpe", metadata=SEARCHES)
+    start: str | None = field(default=None, metadata=SEARCHES)
+    storage: str | None = field(default=None, metadata=SEARCHES)
+
+    def __post_init__(self) -> None:
+        require_at_least(0, trials=self.trials)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferOptions:
+    """How the slim network is fine-tuned.
+
+    Parameters
+    ----------
+    method
+        The fine-tuning method after a search: ckt (gated teachers and InfoNCE from the bank), ckt-kl (gated teachers),
+        kdft (the dense network's logits from the bank), kd, dkd, crd and ckt-queue (the dense network runs online), ce
+        (labels). Or, without a search, a method that learns the widths in distillation: pdd (masks over channels), kddp
+        (idle neurons are removed), blockwise (a penalty on batch-norm scales). search: the default.
+    epochs
+        Epochs of fine-tuning; pdd, kddp and blockwise learn the widths in half of them.
+    views
+        For ckt, ckt-kl and kdft: number of fixed augmentations per image whose teacher outputs the bank stores;
+        training cycles through exactly these. With 0 each view is new, and the bank holds the plain images' outputs.
+    """
+
+    method: str = "ckt"
+    epochs: int = 10
+    views: int = field(default=3, metadata=SEARCHES)
+
+    def __post_init__(self) -> None:
+        if self.method == SEARCH:
+            object.__setattr__(self, "method", TransferOptions.method)
+        require_at_least(1, epochs=self.epochs)
+        require_at_least(0, views=self.views)
+
+    @property
+    def learns_widths(self) -> bool:
+        """Whether widths are learned in distillation, rather than searched."""
+        return self.method in JOINT_METHODS
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointOptions:
+    """How pdd, kddp and blockwise learn the widths.
+
+    Parameters
+    ----------
+    teacher
+        The teacher network. Without --weights the student then starts from scratch. Default: the dense network.
+    teacher_weights
+        The teacher's trained weights. Only digits needs none.
+    strength
+        Pruning strength for kddp and blockwise. Default: 0.1 and 2.
+    block_strength
+        For blockwise: factors of the strength for some groups, 'layer1.*=2'. Can be repeated.
+    blocks
+        For blockwise: together, or in-turn, one after the other, with a loss on the block's features.
+    constraint
+        For blockwise: flops or params, the cost that a channel's penalty is proportional to.
+    neurons
+        For kddp: hidden (those of hidden linear layers), or all (feature maps, too).
+    """
+
+    teacher: str | None = field(default=None, metadata=_read_by(*JOINT_METHODS))
+    teacher_weights: str | None = field(default=None, metadata=_read_by(*JOINT_METHODS))
+    strength: float | None = field(default=None, metadata=_read_by("kddp", "blockwise"))
+    block_strength: tuple[str, ...] = field(default=(), metadata=_read_by("blockwise"))
+    blocks: str = field(default="together", metadata=_read_by("blockwise"))
+    constraint: str = field(default="flops", metadata=_read_by("blockwise"))
+    neurons: str = field(default="hidden", metadata=_read_by("kddp"))
+
+    def __post_init__(self) -> None:
+        _ = self.strengths  # malformed ones are refused here
+        if self.strength is not None and self.strength < 0:
+            raise SecateurError(f"strength={self.strength}; pass 0 or more")
+
+    @property
+    def strengths(self) -> dict[str, float]:
+        """``block_strength`` by pattern."""
+        return dict(map(_strength, self.block_strength))
+
+
+def require_at_least(minimum: int, **values: int) -> None:
+    """Raise SecateurError for a value below the minimum."""
+    for name, value in values.items():
+        if value < minimum:
+            raise SecateurError(f"{name}={value}; pass {minimum} or more")
+
+
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """``3x224x224`` as (channels, height, width)."""
+    sizes = text.lower().split("x")
+    if len(sizes) != 3 or not all(size.isascii() and size.isdigit() and int(size) for size in sizes):
+        raise SecateurError(f"input {text!r} is not channels x height x width; write 3x224x224")
+    channels, height, width = map(int, sizes)
+    return channels, height, width
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """``A,B`` as two names."""
+    one, _, other = (part.strip() for part in text.partition(","))
+    if not one or not other or one == other or set(text) & set("*?[") or "," in other:
+        raise SecateurError(f"tie {text!r} is not two channel groups; write --tie layer1.0.conv1,layer1.1.conv1")
+    return one, other
+
+
+def _least(text: str) -> tuple[str, float]:
+    """``conv1=50%`` as a pattern and a share, ``conv1=16`` and a number of channels, ``50%`` for all groups."""
+    pattern, _, amount = text.rpartition("=")
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)%|(\d+)", amount.strip(), re.ASCII)
+    if not found or (found[1] and float(found[1]) > 100):
+        raise SecateurError(
+            f"least {text!r} is no share up to 100% and no number of channels; write 10%, conv1=16 or 'layer1.*=50%'"
+        )
+    return pattern.strip() or "*", float(found[1]) / 100 if found[1] else int(found[2])
+
+
+def _strength(text: str) -> tuple[str, float]:
+    """``layer1.*=2`` as a pattern and a factor."""
+    pattern, _, factor = text.rpartition("=")
+    if not pattern.strip() or not re.fullmatch(r"\s*\d+(\.\d+)?\s*", factor, re.ASCII):
+        raise SecateurError(f"block-strength {text!r} is no pattern and no factor; write 'layer1.*=2'")
+    return pattern.strip(), float(factor)

@@ -1,0 +1,137 @@
+"""What each stage of a run comes to, as run.json keeps it: one definition, written, and checked when it is read."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..errors import SecateurError
+from ..models.score import Score
+
+Kind = TypeVar("Kind")
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Plain values of a fixed form; a field that is None is left out of the file."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        plain: dict[str, Any] = _without_none(msgspec.to_builtins(self))
+        return plain
+
+
+class Figures(Record, frozen=True, kw_only=True):
+    """What a network costs for one image, and its score on each split that it was evaluated on."""
+
+    holdout: Score | None = None
+    test: Score | None = None
+    macs: int
+    parameters: int
+
+
+class InterimRecord(Record, frozen=True, kw_only=True):
+    """An evaluated subnetwork: where it came from, its score on ``n`` holdout images, and its costs."""
+
+    source: str
+    loss: float
+    accuracy: float
+    n: int
+    macs: int
+    parameters: int
+
+
+class TeacherRecord(Record, frozen=True, kw_only=True):
+    """A teacher of the bank; ``open``: the share of steps in which its gate was open."""
+
+    macs: int
+    loss: float
+    open: float | None = None
+
+
+class StageOutcome(Record, frozen=True, kw_only=True):
+    """What every stage has: the seconds it took."""
+
+    seconds: float = 0.0
+
+
+class NetworkStage(StageOutcome, frozen=True, kw_only=True):
+    """The dense network or the teacher: where its ``weights`` are from, or the ``epochs`` it was trained for."""
+
+    weights: str | None = None
+    classes: int | None = None
+    epochs: int | None = None
+
+
+class SearchStage(StageOutcome, frozen=True, kw_only=True):
+    """The search: its winner, the coarse proposal that the fine search began with, and how many were evaluated."""
+
+    winner: InterimRecord
+    start: InterimRecord
+    evaluations: int
+    stopped: int
+
+
+class BankStage(StageOutcome, frozen=True, kw_only=True):
+    """The memory bank: its teachers, best first, and how many were wanted but not found."""
+
+    teachers: tuple[TeacherRecord, ...]
+    missing: int
+
+
+class LearnStage(StageOutcome, frozen=True, kw_only=True):
+    """Learned widths: what the method looked at, and the widths of all groups after each epoch."""
+
+    form: str
+    widths: tuple[tuple[int, ...], ...]
+
+
+class TransferStage(StageOutcome, frozen=True, kw_only=True):
+    """Fine-tuning: how it was done, and for how much of it each teacher of a bank was used."""
+
+    method: str
+    epochs: int
+    seed: int
+    precision: str
+    gates_open: tuple[float, ...] = ()
+    teachers: tuple[TeacherRecord, ...] | None = None
+    form: str | None = None
+
+
+class EvaluationStage(StageOutcome, frozen=True, kw_only=True):
+    """Costs and scores of the dense network, of the pruned one without training, and of the fine-tuned one."""
+
+    dense: Figures
+    pruned: Figures
+    tuned: Figures
+    teacher: Figures | None = None
+
+
+class Stages(Record, frozen=True, kw_only=True):
+    """The stages that a run has done."""
+
+    dense: NetworkStage | None = None
+    teacher: NetworkStage | None = None
+    search: SearchStage | None = None
+    bank: BankStage | None = None
+    learn: LearnStage | None = None
+    transfer: TransferStage | None = None
+    test: EvaluationStage | None = None
+
+    def done(self) -> dict[str, StageOutcome]:
+        """Those that are done, by name, in order."""
+        found = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return {name: outcome for name, outcome in found if outcome is not None}
+
+
+def parse(value: object, kind: type[Kind], path: Path) -> Kind:
+    """Plain JSON values as a record. Raises SecateurError, naming the file, where they are not of its form."""
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise SecateurError(f"{path} is damaged ({error}); restore it from a copy or start the run again") from error
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(each) for key, each in value.items() if each is not None}
+    return [_without_none(each) for each in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,78 @@
+"""What every kind of run does: train a network for digits, test what came out, write the front."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from ..files import write_json
+from ..models.evaluate import device_of, evaluate
+from ..models.files.architecture import Architecture, architecture, architecture_of, load, save, with_architecture
+from ..models.files.library import FORMAT
+from ..models.subnetwork import Subnetwork
+from ..models.supernet import Supernet
+from ..models.zoo.registry import constructor
+from ..pipeline.session import Session
+from ..rundir.config import RunConfig
+from ..rundir.outcomes import Figures, NetworkStage
+from ..search.records import Interim
+from ..transfer.objectives.base import CrossEntropy
+from ..transfer.training.train import Recipe, train
+
+DIGITS = Recipe(epochs=12, batch=64, warmup=1)  # of a digits network that has no weights
+
+
+def train_from_scratch(session: Session, model: nn.Module, name: str, seed: int) -> NetworkStage:
+    """Train a network on labels, and keep it in the folder of that name."""
+    folder = session.folder / name
+    for step in train(model, None, session.data.train, CrossEntropy(), replace(DIGITS, seed=seed), folder):
+        session.progress(f"training the {name} network", step.step, step.steps)
+    save_model(model, str(folder / "weights.safetensors"))
+    return NetworkStage(epochs=DIGITS.epochs)
+
+
+def dense_stage(session: Session, config: RunConfig) -> NetworkStage:
+    """Digits needs no weights: there the dense network is trained first, and kept."""
+    if config.weights:
+        return NetworkStage(weights=config.weights, classes=len(session.data.classes))
+    return train_from_scratch(session, session.net.model, "dense", config.seed)
+
+
+def restore_weights(session: Session, model: nn.Module, name: str) -> None:
+    """Load what ``train_from_scratch`` kept."""
+    load_model(model, str(session.folder / name / "weights.safetensors"))
+
+
+def figures(session: Session, model: nn.Module, net: Supernet, subnetwork: Subnetwork) -> Figures:
+    """Holdout and test score of a network, and what it costs."""
+    holdout, test = (evaluate(model, split) for split in (session.data.holdout, session.data.test))
+    return Figures(holdout=holdout, test=test, macs=net.macs(subnetwork), parameters=net.parameters(subnetwork))
+
+
+def test_figures(
+    session: Session, config: RunConfig, subnetwork: Subnetwork, pruned: nn.Module, best: Path
+) -> dict[str, Figures]:
+    """Figures of the network kept in ``best``, of the dense and of the pruned one; written into its architecture."""
+    net = session.net
+    tuned = load(best, constructor(config.model, len(session.data.classes))).to(device_of(net.model)).eval()
+    arms = {"dense": (net.model, net.dense), "pruned": (pruned, subnetwork), "tuned": (tuned, subnetwork)}
+    found = {name: figures(session, model, net, kept) for name, (model, kept) in arms.items()}
+    plain = {name: each.to_dict() for name, each in found.items()}
+    record = {**architecture_of(tuned), "figures": plain, "provenance": config.to_dict()}
+    save(with_architecture(tuned, record), best)
+    return found
+
+
+def write_front(session: Session, config: RunConfig, winner: Interim, points: Sequence[Interim], budget: Any) -> None:
+    """The winner (scored on the whole holdout) and the points of the front (on the sample), whole architectures."""
+
+    def whole(point: Interim) -> Architecture:
+        scores = {"holdout": {"loss": point.loss, "accuracy": point.accuracy, "n": point.n}}
+        source = {"model": config.model, "data": config.images.data, "seed": config.seed, "source": point.source}
+        return architecture(session.net, point.subnetwork, figures=scores, provenance=source)
+
+    front = {"winner": whole(winner), "points": [whole(point) for point in points]}
+    write_json(session.folder / "front.json", {"format": FORMAT, "budget": budget, **front}, indent=None)

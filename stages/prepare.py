@@ -1,0 +1,160 @@
+"""Everything that the stages of a run share, and what is wrong with it, before anything is trained or written."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..data.dataset import Data
+from ..errors import SecateurError
+from ..models.costs.budget_range import BudgetRange
+from ..models.evaluate import device_of
+from ..models.files.architecture import fingerprint
+from ..models.files.library import architectures, keep_shares, most_similar
+from ..models.supernet import Supernet
+from ..models.timing.latency import Latency, measure
+from ..models.tracing.atoms import FloatArray
+from ..models.tracing.trace import evaluating
+from ..models.zoo.registry import constructor
+from ..models.zoo.weights import load_weights, require_file
+from ..pipeline.images import open_run_data
+from ..pipeline.session import Session
+from ..progress import Progress
+from ..rundir.config import RunConfig
+from ..rundir.manifest import Manifest, require_same, sha256
+from ..rundir.options import JOINT_METHODS
+from ..search.coarse_to_fine import SearchPlan
+from ..search.refine import require_database
+from ..transfer.methods import require_method
+from .joint_run import JointRun
+from .search_run import SearchRun
+
+STARTS = 5  # at most, of the architectures that --start names
+LATENCY_FILE = "latency.json"  # in the run directory: the table that a budget of latency is measured by
+
+
+def prepare_run(
+    config: RunConfig, out: Path, device: str | None, progress: Progress
+) -> tuple[SearchRun | JointRun, Manifest]:
+    """The work of a run, and its manifest."""
+    _require_consistent(config, out)
+    session = _session(config, out, device, progress)
+    net = session.net
+    timed = _timed(net, out, progress) if config.budget.latency else None
+    if config.learns_widths:
+        work: SearchRun | JointRun = _joint_run(config, session)
+    else:
+        work = SearchRun(config, session, _plan(config, net, timed))
+    manifest = Manifest(out, config)
+    if timed:
+        (out / LATENCY_FILE).write_text(timed.to_json(net))
+    for name, mark in _fingerprints(config, session).items():
+        manifest.require(name, mark)
+    return work, manifest
+
+
+def _require_consistent(config: RunConfig, out: Path) -> None:
+    """Raise SecateurError for whatever can be found before an image is read."""
+    joint, source = config.joint, config.images.data
+    require_method(config.transfer.method, JOINT_METHODS)
+    if config.weights is None and joint.teacher is None and source != "digits":
+        raise SecateurError(f"no weights for {config.model} on {source}; pass --weights FILE of the trained network")
+    if joint.teacher_weights and not joint.teacher:
+        raise SecateurError("--teacher-weights are of no network; pass --teacher MODEL, too")
+    require_same(out, config)
+    for file in filter(None, (config.weights, joint.teacher_weights)):
+        require_file(file)
+    if config.search.storage:
+        require_database(config.search.storage)
+
+
+def _session(config: RunConfig, out: Path, device: str | None, progress: Progress) -> Session:
+    data = open_run_data(config, progress)
+    torch.manual_seed(config.seed)
+    model = constructor(config.model, len(data.classes))()
+    if config.weights:
+        load_weights(model, config.weights)
+    wanted = config.constraints
+    net = Supernet.of(
+        _on(model, device),
+        data.example,
+        divisor=wanted.divisor,
+        freeze=wanted.freeze,
+        tie=wanted.ties,
+        least=wanted.min_keep,
+    )
+    _check_classes(net, data)
+    return Session(net, data, out, config.precision, progress)
+
+
+def _plan(config: RunConfig, net: Supernet, timed: Latency | None) -> SearchPlan:
+    search, span = config.search, net.span(**config.budget.limits, timed=timed)
+    starts = _start_shares(Path(search.start), net, span) if search.start else []
+    return SearchPlan(span, search.trials, search.sampler, starts, config.seed, search.storage)
+
+
+def _joint_run(config: RunConfig, session: Session) -> JointRun:
+    """The work of a run that learns widths; what is wrong with its options is found here."""
+    work = JointRun(config, session, _teacher(config, session))
+    work.make_learner()
+    return work
+
+
+def _teacher(config: RunConfig, session: Session) -> Supernet | None:
+    joint, data = config.joint, session.data
+    if joint.teacher is None:
+        return None
+    if joint.teacher_weights is None and config.images.data != "digits":
+        raise SecateurError(f"no weights for the teacher {joint.teacher}; pass --teacher-weights FILE")
+    model = constructor(joint.teacher, len(data.classes))()
+    if joint.teacher_weights:
+        load_weights(model, joint.teacher_weights)
+    teacher = Supernet.of(model.to(device_of(session.net.model)).eval(), data.example, check=False)
+    _check_classes(teacher, data)
+    return teacher
+
+
+def _fingerprints(config: RunConfig, session: Session) -> dict[str, str]:
+    """What may not change between two starts of a run."""
+    marks = {"data": session.data.fingerprint, "network": fingerprint(session.net)}
+    marks["weights"] = sha256(config.weights) if config.weights else "none"
+    if config.joint.teacher_weights:
+        marks["teacher's weights"] = sha256(config.joint.teacher_weights)
+    return marks
+
+
+def _timed(net: Supernet, out: Path, progress: Progress) -> Latency:
+    """The table of times that the run began with, or a new one."""
+    if (out / LATENCY_FILE).exists():
+        return Latency.from_json((out / LATENCY_FILE).read_text(), net)
+    return measure(net, progress=progress)
+
+
+def _start_shares(path: Path, net: Supernet, span: BudgetRange) -> list[FloatArray]:
+    """Shares of the architectures most similar to uniform widths at the range's lower end. Shape: (G,) each"""
+    return [keep_shares(record, net) for record in most_similar(architectures(path), net, span.low, STARTS)]
+
+
+def _on(model: nn.Module, device: str | None) -> nn.Module:
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        if torch.device(name).type == "meta":
+            raise RuntimeError("it holds no numbers")
+        return model.to(name)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
+        what = str(error).splitlines()[0]
+        raise SecateurError(
+            f"no device {name!r} is here ({what}); pass --device cpu, or cuda where there is one"
+        ) from error
+
+
+def _check_classes(net: Supernet, data: Data) -> None:
+    with torch.no_grad(), evaluating(net.model):
+        output = net.model(*net.examples)
+    if not isinstance(output, torch.Tensor):
+        raise SecateurError(f"the network returns a {type(output).__name__}; pass one that returns its logits alone")
+    outputs = output.shape[-1]
+    if outputs != len(data.classes):
+        raise SecateurError(
+            f"the network has {outputs} outputs and {data.name} has {len(data.classes)} classes; pass matching ones"
+        )
