@@ -22,7 +22,7 @@ from trained import WEIGHTS, trained
 
 import secateur as sc
 from secateur.models.compensation.gram import grams
-from secateur.pipeline import best_under
+from secateur.pipeline.found import best_under
 from secateur.rundir.config import ask
 from secateur.search.coarse_to_fine import SAMPLE
 from secateur.search.records import Interim, Records, hypervolume, pareto_front

@@ -19,7 +19,8 @@ from secateur.data.dataset import Data
 from secateur.data.images import Images
 from secateur.models.compensation.gram import Gram, grams
 from secateur.models.compensation.sequential import refit_sequentially
-from secateur.models.evaluate import Score, evaluate, recalibrate_as_trained
+from secateur.models.evaluate import evaluate, recalibrate_as_trained
+from secateur.models.score import Score
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.surgery.slim import slim
 from secateur.transfer.objectives.base import CrossEntropy

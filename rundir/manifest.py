@@ -116,9 +116,10 @@ def require_same(folder: Path, config: RunConfig) -> None:
 
 def config_of(folder: Path) -> RunConfig:
     """The configuration of the run in ``folder``."""
-    found = read_manifest(folder).asked
+    found: dict[str, Any] = read_manifest(folder).asked
+    options: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in found.items()}
     try:
-        return ask(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
+        return ask(**options)
     except (TypeError, AttributeError) as error:
         raise SecateurError(f"the configuration in {folder / 'run.json'} is damaged ({error})") from error
 

@@ -1,5 +1,6 @@
 """What each stage of a run comes to, as run.json keeps it: one definition, written, and checked when it is read."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +39,11 @@ class InterimRecord(Record, frozen=True, kw_only=True):
     n: int
     macs: int
     parameters: int
+
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> "InterimRecord":
+        """The record of plain values, such as those of an interim subnetwork."""
+        return msgspec.convert(dict(values), cls)
 
 
 class TeacherRecord(Record, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from ..models.supernet import Supernet
 from ..models.zoo.registry import constructor
 from ..pipeline.session import Session
 from ..rundir.config import RunConfig
-from ..rundir.outcomes import Figures, NetworkStage
+from ..rundir.outcomes import EvaluationStage, Figures, NetworkStage
 from ..search.records import Interim
 from ..transfer.objectives.base import CrossEntropy
 from ..transfer.training.train import Recipe, train
@@ -52,15 +52,18 @@ def figures(session: Session, model: nn.Module, net: Supernet, subnetwork: Subne
     return Figures(holdout=holdout, test=test, macs=net.macs(subnetwork), parameters=net.parameters(subnetwork))
 
 
-def test_figures(
+def evaluation_stage(
     session: Session, config: RunConfig, subnetwork: Subnetwork, pruned: nn.Module, best: Path
-) -> dict[str, Figures]:
+) -> EvaluationStage:
     """Figures of the network kept in ``best``, of the dense and of the pruned one; written into its architecture."""
     net = session.net
     tuned = load(best, constructor(config.model, len(session.data.classes))).to(device_of(net.model)).eval()
-    arms = {"dense": (net.model, net.dense), "pruned": (pruned, subnetwork), "tuned": (tuned, subnetwork)}
-    found = {name: figures(session, model, net, kept) for name, (model, kept) in arms.items()}
-    plain = {name: each.to_dict() for name, each in found.items()}
+    found = EvaluationStage(
+        dense=figures(session, net.model, net, net.dense),
+        pruned=figures(session, pruned, net, subnetwork),
+        tuned=figures(session, tuned, net, subnetwork),
+    )
+    plain = {name: getattr(found, name).to_dict() for name in ("dense", "pruned", "tuned")}
     record = {**architecture_of(tuned), "figures": plain, "provenance": config.to_dict()}
     save(with_architecture(tuned, record), best)
     return found

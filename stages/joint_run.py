@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import msgspec
 from torch import nn
 
 from ..models.evaluate import evaluate, recalibrate_as_trained
@@ -23,7 +24,7 @@ from ..transfer.joint.train import (
     widths_by_epoch,
 )
 from ..transfer.training.train import Recipe
-from .common import dense_stage, figures, restore_weights, test_figures, train_from_scratch, write_front
+from .common import dense_stage, evaluation_stage, figures, restore_weights, train_from_scratch, write_front
 from .stage import Stage
 
 
@@ -80,10 +81,9 @@ class JointRun:
         net, split, joint = self.session.net, self.session.data.train, self.config.joint
         teacher = self.teacher_net.model.eval() if self.teacher_net else None
         if self.config.transfer.method == "pdd":
-            limits = self.config.budget.limits
-            return pdd_learner(
-                net, teacher or net.model, budget=net.budget(**limits) if limits else None, seed=self.config.seed
-            )
+            limits = self.config.budget
+            budget = net.budget(limits.flops, params=limits.params) if limits.limits else None
+            return pdd_learner(net, teacher or net.model, budget=budget, seed=self.config.seed)
         if self.config.transfer.method == "kddp":
             return kddp_learner_for(net, teacher, split, self.recipes[0], joint.strength, joint.neurons)
         options = (joint.strength, joint.strengths, joint.constraint, joint.blocks)
@@ -126,7 +126,8 @@ class JointRun:
     def test(self) -> EvaluationStage:
         """As after a search, and the teacher's figures where it is another network."""
         session = self.session
-        found = test_figures(session, self.config, self.learner.kept(), self.pruned(), session.folder / "best")
-        if self.teacher_net:
-            found["teacher"] = figures(session, self.teacher_net.model, self.teacher_net, self.teacher_net.dense)
-        return EvaluationStage(**found)
+        found = evaluation_stage(session, self.config, self.learner.kept(), self.pruned(), session.folder / "best")
+        if self.teacher_net is None:
+            return found
+        teacher = figures(session, self.teacher_net.model, self.teacher_net, self.teacher_net.dense)
+        return msgspec.structs.replace(found, teacher=teacher)

@@ -27,7 +27,7 @@ from ..transfer.bank.bank import MANIFEST, TEACHERS, MemoryBank
 from ..transfer.bank.fill import BankConfig
 from ..transfer.methods import BANKED, METHODS
 from ..transfer.training.distributed import world
-from .common import dense_stage, restore_weights, test_figures, write_front
+from .common import dense_stage, evaluation_stage, restore_weights, write_front
 from .stage import Stage
 
 
@@ -78,7 +78,7 @@ class SearchRun:
         found = self.searched
         write_front(self.session, self.config, found.winner, found.front, self._budget())
         write([Results.of(self.session.folder)], self.session.folder)
-        winner, start = (InterimRecord(**each.to_dict()) for each in (found.winner, found.start))
+        winner, start = (InterimRecord.of(each.to_dict()) for each in (found.winner, found.start))
         count, stopped = len(found.interims) + len(found.stopped), len(found.stopped)
         return SearchStage(winner=winner, start=start, evaluations=count, stopped=stopped)
 
@@ -122,7 +122,7 @@ class SearchRun:
     def tested(self, subnetwork: Subnetwork, best: Path) -> EvaluationStage:
         """The same for any subnetwork that was kept in ``best``."""
         pruned = self.session.pruned(subnetwork)
-        return EvaluationStage(**test_figures(self.session, self.config, subnetwork, pruned, best))
+        return evaluation_stage(self.session, self.config, subnetwork, pruned, best)
 
     def _budget(self) -> dict[str, Any]:
         """Where on the axis of MACs the budget lies; ``mark`` says what is there."""

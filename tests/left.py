@@ -78,8 +78,8 @@ def tuned(folder: Path, **more: Any) -> Path:
     ledger.stage("transfer", lambda: training)
     kept = {"macs": BUDGET, "parameters": 130_000}
     arms = {"dense": (DENSE, 0.96), "pruned": (kept, 0.9), "tuned": (kept, 0.9712)}
-    figures = {name: Figures(**costs, **_scores(share)) for name, (costs, share) in arms.items()}
-    ledger.stage("test", lambda: EvaluationStage(**figures))
+    dense, pruned, tuned = (Figures(**_scores(share), **costs) for costs, share in arms.values())  # type: ignore[arg-type]
+    ledger.stage("test", lambda: EvaluationStage(dense=dense, pruned=pruned, tuned=tuned))
     (folder / "best").mkdir()
     (folder / "best" / "weights.safetensors").write_bytes(bytes(612_000))
     return folder

@@ -1,5 +1,6 @@
 """Stages of a run."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ def stages(log: list[str]) -> list[Stage]:
         log.append(f"do {name}")
         return NetworkStage(epochs=1)
 
-    return [
-        Stage(name, lambda name=name: do(name), lambda name=name: log.append(f"restore {name}"))
-        for name in ("dense", "teacher")
-    ]
+    def restore(name: str) -> None:
+        log.append(f"restore {name}")
+
+    return [Stage(name, partial(do, name), partial(restore, name)) for name in ("dense", "teacher")]
 
 
 def test_each_stage_is_done_and_then_restored(tmp_path: Path) -> None:
