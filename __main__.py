@@ -352,8 +352,7 @@ def inspect(
         over_depth(profile, model).savefig(picture, dpi=150)
     if json:
         drawn = {"picture": str(picture)} if picture else {}
-        facts = {**asdict(profile), "satisfiable": profile.satisfiable}
-        print(_dumped({"model": model, "input": shape, **facts, **drawn}))
+        print(_dumped({"model": model, "input": shape, **profile.to_dict(), **drawn}))
         return
     print(f"{model} on an input of {'x'.join(map(str, shape))}\n\n{profile}")
     if picture:

@@ -33,7 +33,7 @@ from tuned import opened
 import secateur as sc
 from secateur.data.dataset import Data
 from secateur.models.compensation.gram import Gram, grams
-from secateur.models.costs.budget import fit_to_budget
+from secateur.models.costs.widths import fit_to_budget
 from secateur.models.files.architecture import architecture
 from secateur.models.files.library import keep_shares
 from secateur.models.tracing.atoms import IntArray

@@ -41,8 +41,8 @@ import secateur as sc
 from secateur.allocator import keep_freed
 from secateur.data.dataset import Data
 from secateur.models.compensation.gram import Gram, grams
-from secateur.models.costs.budget import fills_budget, fit_to_budget
 from secateur.models.costs.budget_range import BudgetRange
+from secateur.models.costs.widths import fills_budget, fit_to_budget
 from secateur.models.precision import in_bfloat16
 from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.surgery.slim import slim

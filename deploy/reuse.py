@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SecateurError
-from ..models.costs.budget import fit_to_budget
+from ..models.costs.budget import Budget
+from ..models.costs.widths import fit_to_budget
 from ..models.files.architecture import (
     Architecture,
     architecture,
@@ -64,10 +65,11 @@ def reused(source: Path, model: nn.Module, example: Tensor, budget: str | None =
     net, records = Supernet.of(model, example), architectures(source)
     if budget is None and len(records) > 1 and not (source / "front.json").exists():
         raise SecateurError(f"{source} holds {len(records)} architectures; give --flops to choose by it")
-    record = records[0] if budget is None else most_similar(records, net, net.budget(budget), 1)[0]
-    if record["fingerprint"] == fingerprint(net) and _holds(net, budget, (kept := subnetwork_of(record, net)).widths):
+    limit = None if budget is None else net.budget(budget)
+    record = records[0] if limit is None else most_similar(records, net, limit, 1)[0]
+    if record["fingerprint"] == fingerprint(net) and _holds(net, limit, (kept := subnetwork_of(record, net)).widths):
         return Reused(net, kept, record, True)
-    return Reused(net, top_channels(l1(net), _widths(record, net, budget)), record, False)
+    return Reused(net, top_channels(l1(net), _widths(record, net, limit)), record, False)
 
 
 def reuse(
@@ -107,16 +109,16 @@ def _require_free(out: Path) -> None:
         raise SecateurError(f"{out} holds something else already; give another --out")
 
 
-def _widths(record: Architecture, net: Supernet, budget: str | None) -> IntArray:
+def _widths(record: Architecture, net: Supernet, limit: Budget | None) -> IntArray:
     """Those of the architecture where the groups are the same, as with other classes; else fitted. Shape: → (G,)"""
     groups, costs = record["groups"], record["costs"]
     if {name: group["dense"] for name, group in groups.items()} == {group.name: group.width for group in net.groups}:
         kept = np.array([groups[group.name]["width"] for group in net.groups])
-        if _holds(net, budget, kept):
+        if _holds(net, limit, kept):
             return kept
-    limit = net.budget(budget or f"{100 * costs['kept']['macs'] / costs['dense']['macs']:.2f}%")
+    limit = limit or net.budget(f"{100 * costs['kept']['macs'] / costs['dense']['macs']:.2f}%")
     return fit_to_budget(net.space, limit, keep_shares(record, net) * net.space.dense)
 
 
-def _holds(net: Supernet, budget: str | None, widths: IntArray) -> bool:
-    return budget is None or bool(net.budget(budget).holds(net.space.costs, widths))
+def _holds(net: Supernet, limit: Budget | None, widths: IntArray) -> bool:
+    return limit is None or bool(limit.holds(net.space.costs, widths))

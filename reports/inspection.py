@@ -3,7 +3,6 @@
 import torch
 
 from ..models.costs.profile import Profile
-from ..models.costs.units import parse_range
 from ..models.supernet import Supernet
 from ..models.zoo.registry import LIBRARIES, constructor
 from ..rundir.config import RunConfig
@@ -22,5 +21,4 @@ def inspection(ask: RunConfig, classes: int | None = None) -> tuple[tuple[int, .
     net = Supernet.of(
         network, torch.zeros(1, *shape), divisor=ask.divisor, freeze=ask.freeze, tie=ask.ties, least=ask.min_keep
     )
-    lowest = {option: parse_range(text)[0] for option, text in ask.limits.items()}
-    return shape, net.profile(net.limits(**lowest, timed=None))
+    return shape, net.profile(ask.spec.low)

@@ -3,14 +3,16 @@
 import re
 import shlex
 from dataclasses import KW_ONLY, dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from ..errors import SecateurError
-from ..models.costs.units import COST_UNITS, parse_range
+from ..models.costs.spec import BudgetSpec
 from ..models.precision import require_precision
 
 JOINT_METHODS = ("pdd", "kddp", "blockwise")  # methods that learn the widths, where the others search them
 SEARCH = "search"
+LIMITS = ("flops", "params", "memory", "latency")
 # Options that only some methods read.
 OPTION_METHODS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("memory", "latency", "trials", "sampler", "start", "storage", "views"), (SEARCH,)),
@@ -139,10 +141,7 @@ class RunConfig:
         self._reject_unused_options()
         if not self.limits and not self.learns_widths:
             object.__setattr__(self, "flops", "50%")
-        for kind in COST_UNITS.values():
-            for end in parse_range(self.limits.get(kind.option, "50%")):
-                kind.read(end)
-        _ = self.ties, self.min_keep, self.strengths  # what is not well formed is refused here
+        _ = self.spec, self.ties, self.min_keep, self.strengths  # what is not well formed is refused here
         if self.strength is not None and self.strength < 0:
             raise SecateurError(f"strength={self.strength}; give 0 or more")
         for option, least in (("trials", 0), ("epochs", 1), ("views", 0), ("seed", 0), ("divisor", 1)):
@@ -182,13 +181,17 @@ class RunConfig:
     @property
     def limits(self) -> dict[str, str]:
         """The limits that were given, by option."""
-        options = (kind.option for kind in COST_UNITS.values())
-        return {option: text for option in options if (text := getattr(self, option)) is not None}
+        return {option: text for option in LIMITS if (text := getattr(self, option)) is not None}
+
+    @cached_property
+    def spec(self) -> BudgetSpec:
+        """The limits, parsed."""
+        return BudgetSpec.parse(**self.limits)
 
     @property
     def budget(self) -> str:
         """The limits in words: ``50%``, ``50% params 5ms latency``."""
-        return " ".join(text if option == "flops" else f"{text} {option}" for option, text in self.limits.items())
+        return str(self.spec)
 
     @property
     def ties(self) -> tuple[tuple[str, str], ...]:

@@ -83,7 +83,7 @@ def prepare_run(
     if ask.learns_widths:
         work: SearchRun | JointRun = _learning(ask, out, data, net, progress)
     else:
-        span = net.span(**ask.limits, timed=timed)
+        span = net.span(ask.spec, timed=timed)
         known = _known(Path(ask.start), net, span) if ask.start else []
         plan = SearchPlan(span, ask.trials, ask.sampler, known, ask.seed, ask.storage)
         work = SearchRun(ask, out, data, net, progress, plan)

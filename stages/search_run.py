@@ -13,7 +13,7 @@ from ..data.dataset import Data
 from ..models.compensation.gram import Gram, grams
 from ..models.compensation.halfway import initial_student
 from ..models.compensation.sequential import refit_sequentially
-from ..models.costs.budget import uniform_widths
+from ..models.costs.widths import uniform_widths
 from ..models.evaluate import device_of, evaluate, recalibrate
 from ..models.files.architecture import Architecture, architecture, architecture_of, load, save, with_architecture
 from ..models.files.library import FORMAT

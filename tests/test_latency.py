@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from secateur.errors import SecateurError
-from secateur.models.costs.budget import fills_budget, fit_to_budget
+from secateur.models.costs.widths import fills_budget, fit_to_budget
 from secateur.models.supernet import Supernet
 from secateur.models.timing import latency
 from secateur.models.timing.latency import Latency, measure

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import SecateurError
-from ..costs.budget import Budget, uniform_widths
+from ..costs.budget import Budget
+from ..costs.widths import uniform_widths
 from ..supernet import Supernet
 from ..tracing.atoms import FloatArray, IntArray
 from .architecture import Architecture, json_at, read_architecture, validated

@@ -14,11 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...errors import SecateurError
 from ...progress import Progress, silent
-from ..costs.budget import Space
 from ..costs.cost import Bilinear
+from ..costs.widths import Space
 from ..evaluate import device_of
+from ..structure import Structure
 from ..subnetwork import Subnetwork
-from ..supernet import Supernet
 from ..surgery.slim import slim
 from ..tracing.atoms import FloatArray, IntArray
 from ..tracing.rules import is_product
@@ -55,14 +55,14 @@ class Latency:
         seconds: FloatArray = self.layers(widths).sum(-1).round(9)
         return seconds
 
-    def to_json(self, net: Supernet) -> str:
+    def to_json(self, net: Structure) -> str:
         """The table; ``from_json`` reads it back."""
         names = ("", *net.space.costs.products)
         layers = [{"layer": name, "seconds": c} for name, c in zip(names, self.coefficients.tolist(), strict=True)]
         return json.dumps({"format": FORMAT, **self.conditions, "groups": _groups(net), "layers": layers}, indent=1)
 
     @classmethod
-    def from_json(cls, text: str, net: Supernet) -> "Latency":
+    def from_json(cls, text: str, net: Structure) -> "Latency":
         """The table that ``to_json`` wrote, for the same network."""
         table = json.loads(text)
         layers, groups = table.pop("layers"), table.pop("groups")
@@ -72,7 +72,7 @@ class Latency:
 
 
 def measure(
-    net: Supernet,
+    net: Structure,
     *,
     seed: int = 0,
     subnetworks: int = SUBNETWORKS,
@@ -113,7 +113,7 @@ class _Stopwatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch l
         return output
 
 
-def _timed(net: Supernet, widths: IntArray, repeats: int, clock: Callable[[], float]) -> tuple[float, FloatArray]:
+def _timed(net: Structure, widths: IntArray, repeats: int, clock: Callable[[], float]) -> tuple[float, FloatArray]:
     """Median seconds of the whole network and of its layers. Shape: widths (G,) → (), (L + 1,)"""
     model = slim(net, Subnetwork.first(widths)).eval()
     now, whole, layers = synchronised(clock, device_of(model)), [], []
@@ -178,11 +178,11 @@ def _subsets(count: int) -> Iterator[list[int]]:
     return map(list, chain.from_iterable(sizes))
 
 
-def _groups(net: Supernet) -> dict[str, int]:
+def _groups(net: Structure) -> dict[str, int]:
     return {group.name: group.width for group in (*net.groups, *net.frozen)}
 
 
-def _conditions(net: Supernet) -> dict[str, Any]:
+def _conditions(net: Structure) -> dict[str, Any]:
     device = device_of(net.model)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     shapes = [list(example.shape) for example in net.examples]
