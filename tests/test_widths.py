@@ -209,4 +209,4 @@ def test_limits_rise_toward_what_the_dense_network_costs() -> None:
 
 
 def test_a_space_fits_a_line() -> None:
-    assert repr(space("resnet20", 8)) == "Space(groups=12, channels=136..448, divisor=8)"
+    assert repr(space("resnet20", 8)) == "Space(groups=12, channels=96..400, divisor=8)"

@@ -58,8 +58,8 @@ class Profile:
 
     ``layers`` are in order of execution. ``limits`` are the budget's, ``least`` and ``dense`` the costs at the least
     and dense widths, all by the name of the cost: MACs, parameters, peak activation bytes of one image, and its
-    seconds (only where they were measured). The lines' shares overlap, since a layer between two groups counts in both; in
-    ``prunable_share`` each layer counts once. ``uncounted``: operations that no cost includes.
+    seconds (only where they were measured). The lines' shares overlap, since a layer between two groups counts in
+    both; in ``prunable_share`` each layer counts once. ``uncounted``: operations that no cost includes.
     """
 
     lines: tuple[Line, ...]
