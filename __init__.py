@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from .data.dataset import Data as Data
     from .data.dataset import open_data as open_data
     from .errors import SecateurError as SecateurError
+    from .models.files.architecture import build
     from .models.files.architecture import load as load
     from .models.files.architecture import save as save
     from .models.subnetwork import Subnetwork as Subnetwork
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from .rundir.config import RunConfig as RunConfig
     from .stages.run import run as run
 
+    slim = build
+
 __version__ = "0.1.0"
 
-# Where each public name lives; imported when it is first used, so that help needs no torch.
-_HOMES = {
+# Where each public name lives, and its name there if that differs; imported on first use, so that help needs no torch.
+_HOMES: dict[str, str | tuple[str, str]] = {
     "RunConfig": "rundir.config",
     "Data": "data.dataset",
     "Found": "pipeline",
@@ -45,6 +48,7 @@ _HOMES = {
     "pdd": "pipeline",
     "run": "stages.run",
     "save": "models.files.architecture",
+    "slim": ("models.files.architecture", "build"),
 }
 
 _ALIASES = {"Ask": "RunConfig"}  # names of before
@@ -55,7 +59,9 @@ __all__ = sorted({*_HOMES, *_ALIASES})
 def __getattr__(name: str) -> Any:
     name = _ALIASES.get(name, name)
     if name in _HOMES:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        home = _HOMES[name]
+        module, attribute = (home, name) if isinstance(home, str) else home
+        return getattr(import_module(f".{module}", __name__), attribute)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from conditions import conditions
-from scipy.stats import spearmanr  # type: ignore[import-untyped]
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 from tuned import Tuning, known, opened, supernet, tunings
 

@@ -34,7 +34,7 @@ import matplotlib as mpl
 import numpy as np
 from conditions import conditions
 from optuna.samplers import BaseSampler, TPESampler
-from scipy.stats import spearmanr  # type: ignore[import-untyped]
+from scipy.stats import spearmanr
 from trained import trained
 
 import secateur as sc

@@ -40,13 +40,14 @@ def tune(
     with team.one_after_another():
         again, point, plan = _prepared(out, budget, device, progress, wishes)
         folder = out / "points" / f"{again.net.macs(point)}-{again.ask.method}-{again.ask.epochs}-{again.ask.seed}"
-        done = (folder / "architecture.json").exists() and "figures" in read_architecture(folder / "architecture.json")
+        kept = folder / "architecture.json"
+        done = kept.exists() and read_architecture(kept).figures is not None
     if not done:
         again.tuned(point, folder / "transfer", folder, plan)
         if team.first:
             again.tested(point, folder)
         team.wait()
-    return dict(read_architecture(folder / "architecture.json")["figures"]), folder
+    return dict(read_architecture(kept).figures or {}), folder
 
 
 def _prepared(

@@ -15,7 +15,7 @@ from ..models.compensation.halfway import initial_student
 from ..models.compensation.sequential import refit_sequentially
 from ..models.costs.widths import uniform_widths
 from ..models.evaluate import device_of, evaluate, recalibrate
-from ..models.files.architecture import Architecture, architecture, architecture_of, load, save, with_architecture
+from ..models.files.architecture import Record, architecture, architecture_of, load, save, with_architecture
 from ..models.files.library import FORMAT
 from ..models.precision import in_bfloat16
 from ..models.subnetwork import Subnetwork
@@ -190,7 +190,7 @@ def write_front(
 ) -> None:
     """The winner (scored on the whole holdout) and the points of the front (on the sample), whole architectures."""
 
-    def whole(point: Interim) -> Architecture:
+    def whole(point: Interim) -> Record:
         figures = {"holdout": {"loss": point.loss, "accuracy": point.accuracy, "n": point.n}}
         provenance = {"model": ask.model, "data": ask.data, "seed": ask.seed, "source": point.source}
         return architecture(net, point.subnetwork, figures=figures, provenance=provenance)
