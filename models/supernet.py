@@ -100,7 +100,7 @@ class Supernet(Structure):
         >>> net.budget("50%")
         Budget(macs=20275520)
         >>> net.budget("25M", params="70%")
-        Budget(macs=25000000, parameters=190891)
+        Budget(macs=25000000, parameters=188805)
         """
         return _single(self.span(flops, timed=timed, **others))
 
@@ -126,7 +126,7 @@ class Supernet(Structure):
         >>> net = sc.Supernet.of(sc.constructor("resnet20", classes=10)(), torch.zeros(1, 3, 32, 32))
         >>> profile = net.profile("50%")
         >>> profile
-        Profile(prunable=12, frozen=1, macs=553.2K..40.55M, satisfiable=True)
+        Profile(prunable=12, frozen=1, macs=656.7K..40.55M, satisfiable=True)
         >>> print(profile.lines[0].name, profile.lines[0].width, profile.lines[0].frozen)
         conv1 16 None
         """

@@ -58,7 +58,7 @@ class JointRun(Session):
         ask, net, split = self.ask, self.net, self.data.train
         teacher = self.teacher_net.model.eval() if self.teacher_net else None
         if ask.method == "pdd":
-            budget = net.budget(ask.flops, params=ask.params) if ask.limits else None
+            budget = net.budget(ask.spec) if ask.limits else None
             return pdd_learner(net, teacher or net.model, budget=budget, seed=ask.seed)
         if ask.method == "kddp":
             return kddp_learner_for(net, teacher, split, self.recipes[0], ask.strength, ask.neurons)

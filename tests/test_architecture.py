@@ -1,6 +1,7 @@
 """Architectures on disk: what is saved is loaded again, and what is broken is refused in one line."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 import secateur as sc
@@ -201,6 +204,24 @@ def test_a_fresh_process_needs_the_constructor_alone(folder: Path, tmp_path: Pat
 def test_a_changed_architecture_is_refused(folder: Path, change: Callable[[Record], object], fact: str) -> None:
     edit(folder, change)
     assert fact in refusal(folder)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+SOUND = architecture(supernet(), sc.Subnetwork(KEPT))
+
+
+@given(st.sampled_from([*SOUND, "figures", "classes"]), JSON)
+def test_any_value_in_place_of_a_part_is_read_or_refused_in_a_line(key: str, value: Any) -> None:
+    try:
+        found = Architecture.from_dict({**SOUND, key: value}, "here").to_dict()
+    except SecateurError as error:
+        found = {"refused": str(error)}
+    given = {} if value is None else {key: value}
+    assert found == {**SOUND, **given} or re.fullmatch(r"here (has a missing|is not of format)[^\n]*", found["refused"])
 
 
 def test_an_architecture_of_another_network_is_refused(folder: Path) -> None:

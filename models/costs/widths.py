@@ -56,20 +56,17 @@ class Space:
         for name, limit in budget.limits.items():
             least, dense = (float(budget.cost(name, self.costs, widths)) for widths in (self.min_widths, self.dense))
             if least > limit:
-                raise SecateurError(_cannot_be_met(name, limit, least, dense, because(name)))
+                raise SecateurError(
+                    f"budget {format_quantity(limit)} {COST_UNITS[name].unit} cannot be met: the least widths still "
+                    f"cost {format_quantity(least)} ({least / dense:.1%}{because(name)}); {_fix(name, least / dense)}"
+                )
 
 
-def _cannot_be_met(name: str, limit: float, least: float, dense: float, because: str) -> str:
-    unit = COST_UNITS[name]
-    fix = (
-        f"pass --{unit.option} {np.ceil(1000 * least / dense + 1e-6) / 10:g}% or more"
-        if least < dense
-        else "nothing may be narrowed: lower --divisor, --least or --freeze"
-    )
-    return (
-        f"budget {format_quantity(limit)} {unit.unit} cannot be met: the least widths still cost "
-        f"{format_quantity(least)} ({least / dense:.1%}{because}); {fix}"
-    )
+def _fix(name: str, share: float) -> str:
+    """Advice for a budget below the cost of the minimum widths, which is this share of the dense cost."""
+    if share < 1:
+        return f"pass --{COST_UNITS[name].option} {np.ceil(1000 * share + 1e-6) / 10:g}% or more"
+    return "nothing may be narrowed: lower --divisor, --least or --freeze"
 
 
 def fit_to_budget(space: Space, budget: Budget, preferred: FloatArray | IntArray) -> IntArray:
@@ -101,7 +98,7 @@ def fill(space: Space, budget: Budget, widths: IntArray, preferred: FloatArray) 
     A step that does not fit never will, since wider costs no less. Shape: widths (G,), preferred (G,) → (G,)
     """
     free: IntArray = np.flatnonzero(widths < space.dense)
-    widths = _leap(space, budget, widths, preferred, free)
+    widths = _leap(space, budget, widths, preferred, free=free)
     while len(free := free[widths[free] < space.dense[free]]):
         group = free[int(((preferred - widths) / space.dense)[free].argmax())]
         wider = space.wider(widths)
@@ -109,7 +106,7 @@ def fill(space: Space, budget: Budget, widths: IntArray, preferred: FloatArray) 
             widths = wider[group]
         else:
             free = free[budget.holds(space.costs, wider[free])]
-            widths = _leap(space, budget, widths, preferred, free)
+            widths = _leap(space, budget, widths, preferred, free=free)
     return widths
 
 
@@ -124,7 +121,7 @@ def _fitting_steps(space: Space, budget: Budget, widths: IntArray) -> BoolArray:
     return budget.holds(space.costs, wider) & (np.diag(wider) > widths)
 
 
-def _leap(space: Space, budget: Budget, widths: IntArray, preferred: FloatArray, free: IntArray) -> IntArray:
+def _leap(space: Space, budget: Budget, widths: IntArray, preferred: FloatArray, *, free: IntArray) -> IntArray:
     """Where ``fill`` arrives many steps later, when all steps on the way fit; ``widths`` where the next does not.
 
     By then every free group has taken its steps from below some level over its preferred width; the highest level
