@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .data.dataset import open_data as open_data
     from .deploy.export import export as export
     from .errors import SecateurError as SecateurError
-    from .models.files.architecture import built as _built
+    from .models.files.architecture import build as _build
     from .models.files.architecture import load as load
     from .models.files.architecture import save as save
     from .models.subnetwork import Subnetwork as Subnetwork
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .stages.run import run as run
     from .transfer.training.train import Recipe as Recipe
 
-    Ask, slim = _ask, _built
+    Ask, slim = _ask, _build
 
 __version__ = "0.1.0"
 
@@ -57,7 +57,7 @@ _HOMES = {
     "pdd": "pipeline.joint",
     "run": "stages.run",
     "save": "models.files.architecture",
-    "slim": "models.files.architecture:built",
+    "slim": "models.files.architecture:build",
 }
 
 __all__ = sorted(_HOMES)

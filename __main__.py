@@ -337,7 +337,7 @@ def inspect(
     if picture:
         over_depth(profile, model).savefig(picture, dpi=150)
     drawn = {"picture": str(picture)} if picture else {}
-    facts = {**asdict(profile), "satisfiable": profile.satisfiable}
+    facts = profile.to_dict()
     text = f"{model} on an input of {'x'.join(map(str, shape))}\n\n{profile}"
     lines = [text, *(f"{name}: {path}" for name, path in drawn.items())]
     _print(json, {"model": model, "input": shape, **facts, **drawn}, lambda: print("\n".join(lines)))

@@ -28,7 +28,7 @@ import secateur as sc
 from secateur.data.dataset import Data
 from secateur.models.compensation.gram import grams
 from secateur.models.compensation.ridge import refit
-from secateur.models.costs.budget import fit_to_budget
+from secateur.models.costs.widths import fit_to_budget
 from secateur.models.evaluate import batch_statistics, evaluate_as_is
 from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.surgery.slim import slim

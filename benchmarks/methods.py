@@ -34,7 +34,7 @@ from secateur.allocator import keep_freed
 from secateur.data.dataset import Data
 from secateur.models.compensation.gram import grams
 from secateur.models.compensation.sequential import refit_sequentially
-from secateur.models.costs import budget
+from secateur.models.costs.widths import uniform_widths
 from secateur.models.evaluate import evaluate, recalibrate_as_trained
 from secateur.models.files.architecture import architecture_of
 from secateur.models.precision import in_bfloat16
@@ -104,7 +104,7 @@ class Class:
     @property
     def uniform(self) -> Subnetwork:
         """Half of the MACs at uniform widths, by L1."""
-        widths = budget.uniform_widths(self.net.space, self.net.budget("50%"))
+        widths = uniform_widths(self.net.space, self.net.budget("50%"))
         return top_channels(l1(self.net, self.data.holdout), widths)
 
 

@@ -24,14 +24,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from conditions import conditions
-from scipy.stats import spearmanr  # type: ignore[import-untyped]
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 from tuned import Tuning, known, opened, supernet, tunings
 
 import secateur as sc
 from secateur.data.dataset import Data
 from secateur.models.compensation.ridge import refit
-from secateur.models.costs.budget import fit_to_budget
+from secateur.models.costs.widths import fit_to_budget
 from secateur.models.evaluate import batch_statistics, outputs, recalibrate
 from secateur.models.split import Split
 from secateur.models.subnetwork import Subnetwork, top_channels

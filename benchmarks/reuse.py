@@ -33,8 +33,8 @@ from tuned import opened
 import secateur as sc
 from secateur.data.dataset import Data
 from secateur.models.compensation.gram import Gram, grams
-from secateur.models.costs.budget import fit_to_budget
-from secateur.models.files.architecture import architecture
+from secateur.models.costs.widths import fit_to_budget
+from secateur.models.files.architecture import Architecture
 from secateur.models.files.library import keep_shares
 from secateur.models.tracing.atoms import IntArray
 from secateur.search.coarse import pool
@@ -86,7 +86,7 @@ class Place:
         return fit_to_budget(self.net.space, self.net.budget(BUDGET), np.asarray(wish) * self.net.space.dense)
 
 
-def arms(place: Place, donor: dict[str, object], trials: int, seed: int) -> dict[str, list[Interim]]:
+def arms(place: Place, donor: Architecture, trials: int, seed: int) -> dict[str, list[Interim]]:
     """The evaluations of each arm."""
     proposed = place.coarse[1:]
     widths = [each.subnetwork.widths for each in proposed]
@@ -126,7 +126,7 @@ def main() -> None:
     best = min((each for each in found if each.n == SAMPLE), key=lambda each: each.sort_loss)
     donor = {"evaluations": len(found), "loss": best.loss, "cpu_seconds": round(time.process_time() - began)}
     print(f"donor: {donor}", flush=True)
-    done = arms(Place.of("resnet56", data), architecture(small.net, best.subnetwork), asked.trials, asked.seed)
+    done = arms(Place.of("resnet56", data), Architecture.of(small.net, best.subnetwork), asked.trials, asked.seed)
     target = min(each.sort_loss for each in done["cold"] if each.n == SAMPLE)
     rows = {name: row(interims, target) for name, interims in done.items()}
     for name, each in rows.items():

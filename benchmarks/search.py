@@ -34,15 +34,15 @@ import matplotlib as mpl
 import numpy as np
 from conditions import conditions
 from optuna.samplers import BaseSampler, TPESampler
-from scipy.stats import spearmanr  # type: ignore[import-untyped]
+from scipy.stats import spearmanr
 from trained import trained
 
 import secateur as sc
 from secateur.allocator import keep_freed
 from secateur.data.dataset import Data
 from secateur.models.compensation.gram import Gram, grams
-from secateur.models.costs.budget import fills_budget, fit_to_budget
 from secateur.models.costs.budget_range import BudgetRange
+from secateur.models.costs.widths import fills_budget, fit_to_budget
 from secateur.models.precision import in_bfloat16
 from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.surgery.slim import slim

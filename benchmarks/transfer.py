@@ -43,7 +43,7 @@ from secateur.data.dataset import Data
 from secateur.models.compensation.gram import Gram, grams
 from secateur.models.compensation.halfway import initial_student
 from secateur.models.compensation.sequential import refit_sequentially
-from secateur.models.costs import budget
+from secateur.models.costs.widths import uniform_widths
 from secateur.models.evaluate import evaluate, recalibrate_as_trained
 from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.surgery.slim import slim
@@ -133,7 +133,7 @@ def prepare(cifar: str, images: int, folder: Path, trials: int, jobs: Sequence[A
     found = sc.find(net, data, BUDGET, trials=trials, storage=folder)
     if not (folder / "searched.json").exists():
         seconds["search, bank on three views"] = time.perf_counter() - start
-    widths = budget.uniform_widths(net.space, net.budget(BUDGET))
+    widths = uniform_widths(net.space, net.budget(BUDGET))
     uniform = top_channels(l1(net, data.holdout), widths)
     (folder / "searched.json").write_text(found.best().to_json())
     (folder / "uniform.json").write_text(uniform.to_json())

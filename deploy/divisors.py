@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from ..models.costs import budget
+from ..models.costs.widths import uniform_widths
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..models.surgery.slim import slim
@@ -36,4 +36,4 @@ def uniform_network(model: nn.Module, example: Tensor, macs: int, divisor: int) 
     net = Supernet.of(model, example, divisor=divisor, check=False)
     if not net.profile(str(macs)).satisfiable:
         return None
-    return slim(net, Subnetwork.first(budget.uniform_widths(net.space, net.budget(str(macs))))).eval()
+    return slim(net, Subnetwork.first(uniform_widths(net.space, net.budget(str(macs))))).eval()

@@ -1,8 +1,6 @@
 """The slim network of a run, as it is kept and as it is shipped."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -21,10 +19,10 @@ def slim_of(folder: Path | str) -> nn.Module:
     kept = folder if (folder / "architecture.json").exists() else folder / "best"
     if not (kept / "architecture.json").exists():
         raise SecateurError(f"{folder} holds no slim network; give a finished run, or a folder with architecture.json")
-    record: Mapping[str, Any] = read_architecture(kept / "architecture.json")
-    if not {"provenance", "classes"} <= record.keys():
+    record = read_architecture(kept / "architecture.json")
+    if record.provenance is None or record.classes is None:
         raise SecateurError(f"{kept} does not say which network it is of; sc.load it with its constructor")
-    return load(kept, constructor(record["provenance"]["model"], len(record["classes"])))
+    return load(kept, constructor(record.provenance["model"], len(record.classes)))
 
 
 def export(folder: Path | str, form: str = "onnx", out: Path | None = None) -> Exported:

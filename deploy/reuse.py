@@ -8,20 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SecateurError
-from ..models.costs.budget import fit_to_budget
+from ..models.costs.budget import Budget
+from ..models.costs.widths import fit_to_budget
 from ..models.files.architecture import (
     Architecture,
-    architecture,
+    build,
     fingerprint,
     read_architecture,
     save,
     subnetwork_of,
-    with_architecture,
 )
 from ..models.files.library import architectures, keep_shares, most_similar
 from ..models.subnetwork import Subnetwork, top_channels
 from ..models.supernet import Supernet
-from ..models.surgery.slim import slim
 from ..models.tracing.atoms import IntArray
 from ..models.zoo.registry import constructor
 from ..models.zoo.weights import load_weights
@@ -49,14 +48,13 @@ class Reused:
             parameters=net.parameters(kept),
             dense=Costs(macs=net.macs(net.dense), parameters=net.parameters(net.dense)),
             exact=self.exact,
-            found_on=self.record["model"],
+            found_on=self.record.model,
             widths=dict(zip((group.name for group in net.groups), kept.widths.tolist(), strict=True)),
         )
 
     def build(self, **about: object) -> nn.Module:
         """The slim network, with the weights of ``net``; it carries its architecture."""
-        record = architecture(self.net, self.subnetwork, **about)
-        return with_architecture(slim(self.net, self.subnetwork), record)
+        return build(self.net, self.subnetwork, **about)
 
 
 def reused(source: Path, model: nn.Module, example: Tensor, budget: str | None = None) -> Reused:
@@ -69,10 +67,11 @@ def reused(source: Path, model: nn.Module, example: Tensor, budget: str | None =
     net, records = Supernet.of(model, example), architectures(source)
     if budget is None and len(records) > 1 and not (source / "front.json").exists():
         raise SecateurError(f"{source} holds {len(records)} architectures; give --flops to choose by it")
-    record = records[0] if budget is None else most_similar(records, net, net.budget(budget), 1)[0]
-    if record["fingerprint"] == fingerprint(net) and _holds(net, budget, (kept := subnetwork_of(record, net)).widths):
+    limit = None if budget is None else net.budget(budget)
+    record = records[0] if limit is None else most_similar(records, net, limit, 1)[0]
+    if record.fingerprint == fingerprint(net) and _holds(net, limit, (kept := subnetwork_of(record, net)).widths):
         return Reused(net, kept, record, True)
-    return Reused(net, top_channels(l1(net), _widths(record, net, budget)), record, False)
+    return Reused(net, top_channels(l1(net), _widths(record, net, limit)), record, False)
 
 
 def reuse(
@@ -97,7 +96,7 @@ def reuse(
         load_weights(dense, weights)
     found = reused(source, dense.eval(), torch.zeros(1, *shape), budget)
     inherited = str(weights) if weights else "fresh"
-    provenance = {"model": model, "reused": found.record["fingerprint"], "weights": inherited}
+    provenance = {"model": model, "reused": found.record.fingerprint, "weights": inherited}
     save(found.build(provenance=provenance, classes=[str(each) for each in range(classes)]), out)
     return found
 
@@ -105,23 +104,21 @@ def reuse(
 def _require_free(out: Path) -> None:
     """Refuse a place where anything but an architecture that was reused before is kept."""
     there = {file.name for file in out.iterdir()} if out.is_dir() else set()
-    ours = not there or (
-        there == KEPT and "reused" in read_architecture(out / "architecture.json").get("provenance", {})
-    )
+    ours = not there or (there == KEPT and "reused" in (read_architecture(out / "architecture.json").provenance or {}))
     if not ours:
         raise SecateurError(f"{out} holds something else already; give another --out")
 
 
-def _widths(record: Architecture, net: Supernet, budget: str | None) -> IntArray:
+def _widths(record: Architecture, net: Supernet, limit: Budget | None) -> IntArray:
     """Those of the architecture where the groups are the same, as with other classes; else fitted. Shape: → (G,)"""
-    groups, costs = record["groups"], record["costs"]
-    if {name: group["dense"] for name, group in groups.items()} == {group.name: group.width for group in net.groups}:
-        kept = np.array([groups[group.name]["width"] for group in net.groups])
-        if _holds(net, budget, kept):
+    groups, costs = record.groups, record.costs
+    if {name: group.dense for name, group in groups.items()} == {group.name: group.width for group in net.groups}:
+        kept = np.array([groups[group.name].width for group in net.groups])
+        if _holds(net, limit, kept):
             return kept
-    limit = net.budget(budget or f"{100 * costs['kept']['macs'] / costs['dense']['macs']:.2f}%")
+    limit = limit or net.budget(f"{100 * costs.kept.macs / max(costs.dense.macs, 1):.2f}%")
     return fit_to_budget(net.space, limit, keep_shares(record, net) * net.space.dense)
 
 
-def _holds(net: Supernet, budget: str | None, widths: IntArray) -> bool:
-    return budget is None or bool(net.budget(budget).holds(net.space.costs, widths))
+def _holds(net: Supernet, limit: Budget | None, widths: IntArray) -> bool:
+    return limit is None or bool(limit.holds(net.space.costs, widths))

@@ -1,4 +1,4 @@
-"""What the search and fine-tuning compute in."""
+"""The number format that search and fine-tuning compute in."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import TYPE_CHECKING
 from ..errors import SecateurError
 
 if TYPE_CHECKING:
-    from .supernet import Supernet
+    from .structure import Structure
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-def in_bfloat16(word: str, net: Supernet) -> bool:
-    """Whether ``word``, of ``PRECISIONS``, means bfloat16 for this network.
+def in_bfloat16(precision: str, net: Structure) -> bool:
+    """Whether a precision, one of ``PRECISIONS``, means bfloat16 for this network.
 
-    auto does where the network's device computes in it and the network runs in it. On a processor that does not,
-    autocast only converts, and takes several times as long as float32 (benchmarks/evaluation.py).
+    ``auto`` does where the network's device computes in bfloat16 and the network runs in it. On a CPU without such
+    instructions autocast only converts, and takes several times as long as float32 (benchmarks/evaluation.py).
     """
-    require_precision(word)
-    return word == "bfloat16" or (word == "auto" and _computes(net) and _runs(net))
+    require_precision(precision)
+    return precision == "bfloat16" or (precision == "auto" and _computes(net) and _runs(net))
 
 
-def require_precision(word: str) -> None:
-    """Raise SecateurError where no precision is called so."""
-    if word not in PRECISIONS:
-        raise SecateurError(f"no precision is called {word!r}; give {', '.join(PRECISIONS)}")
+def require_precision(precision: str) -> None:
+    """Raise SecateurError unless the name is one of ``PRECISIONS``."""
+    if precision not in PRECISIONS:
+        raise SecateurError(f"no precision is called {precision!r}; pass {', '.join(PRECISIONS)}")
 
 
-def _computes(net: Supernet) -> bool:
-    import torch  # here as below, since the command line's help needs none
+def _computes(net: Structure) -> bool:
+    import torch  # here and below, since the command line's help needs none
 
     kind = net.examples[0].device.type
     if kind == "cuda":
@@ -38,7 +38,7 @@ def _computes(net: Supernet) -> bool:
     return can.get("avx512_bf16", False) or can.get("amx_bf16", False)
 
 
-def _runs(net: Supernet) -> bool:
+def _runs(net: Structure) -> bool:
     import torch
 
     from .tracing.trace import evaluating

@@ -1,4 +1,4 @@
-"""What every stage asks of data: batches that know which images they hold."""
+"""The interface of data to every stage: batches that know which images they hold."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -18,7 +18,7 @@ class Batch(NamedTuple):
 
 
 class Views(NamedTuple):
-    """One training batch: each image seen ``V`` times, every time augmented anew.
+    """One training batch: ``V`` views of each image, each with its own augmentation.
 
     Shape: images (V, B, channels, height, width) float, normalised; labels (B,) int64; indices (B,) int64
     """
@@ -36,18 +36,18 @@ class Split(Protocol):
         """The class of every image, by position; (N,) int64."""
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """The number of images."""
 
     def batches(self, size: int, limit: int | None = None, view: int | None = None) -> Iterator[Batch]:
         """The images as they are, in one fixed order that mixes the classes; at most ``limit`` of them.
 
-        Batch statistics are only right where a batch mixes the classes, so the order is a seeded
-        shuffle that never changes, not the order of the files. ``view``: the number of a fixed view of each image
-        that is given in its place: view 3 of an image is augmented in one way, for ever.
+        Batch statistics are only right where a batch mixes the classes, so the order is a seeded shuffle that never
+        changes, not the order of the files. ``view``: yield the fixed view of this number in place of each image; the
+        augmentation of view 3 of an image never changes.
         """
 
     def steps(self, size: int) -> int:
-        """How many batches of ``size`` an epoch has."""
+        """The number of batches of ``size`` in an epoch."""
 
     def epoch(
         self,
@@ -61,7 +61,7 @@ class Split(Protocol):
     ) -> Iterator[Views]:
         """Shuffled and augmented batches of one epoch, from batch number ``start`` on.
 
-        All randomness comes from ``seed`` and the batch number, so an epoch can be taken up anywhere. ``fixed``: the
-        numbers of the fixed views that are shown in place of ``views`` new ones. ``part``: which of how many
-        parts of every batch is given, for processes that share it.
+        All randomness comes from ``seed`` and the batch number, so an epoch can be resumed anywhere. ``fixed``: numbers
+        of fixed views to yield in place of ``views`` new ones. ``part``: (index, count) of the part of every batch to
+        yield, for processes that share it.
         """

@@ -11,9 +11,20 @@ from ..errors import SecateurError
 from .tracing.atoms import FloatArray, IntArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Subnetwork:
-    """The kept channels of each channel group, ascending. Hashable; one JSON line."""
+    """The kept channels of each channel group, ascending. Hashable; one line of JSON.
+
+    Args:
+        kept: The indices of the channels that stay, a tuple for each group in the order of ``Supernet.groups``.
+
+    >>> import secateur as sc
+    >>> subnetwork = sc.Subnetwork(((0, 2, 5), (1,)))
+    >>> subnetwork.widths
+    array([3, 1])
+    >>> sc.Subnetwork.from_json(subnetwork.to_json()) == subnetwork
+    True
+    """
 
     kept: tuple[tuple[int, ...], ...]
 
@@ -22,25 +33,29 @@ class Subnetwork:
             if not channels:
                 raise SecateurError(f"channel group {group} keeps no channel; keep at least one")
             if list(channels) != sorted(set(channels)) or channels[0] < 0:
-                raise SecateurError(f"channel group {group} keeps {channels}; give ascending indices from 0 on")
+                raise SecateurError(f"channel group {group} keeps {channels}; pass ascending indices from 0 on")
+
+    def __repr__(self) -> str:
+        channels = sum(map(len, self.kept))
+        return f"Subnetwork(groups={len(self.kept)}, channels={channels}, digest={self.digest!r})"
 
     @classmethod
     def first(cls, widths: IntArray) -> "Subnetwork":
-        """The first channels of every group, so many as its width says. Shape: widths (G,)"""
+        """The first channels of every group, as many as its width. Shape: widths (G,)"""
         return cls(tuple(tuple(range(width)) for width in widths.tolist()))
 
     @property
     def widths(self) -> IntArray:
-        """How many channels of each group stay. Shape: (G,)"""
+        """The number of channels kept in each group. Shape: (G,)"""
         return np.array([len(channels) for channels in self.kept], np.int64)
 
     @property
     def digest(self) -> str:
-        """12 hex digits that no other subnetwork has, by any chance that matters."""
+        """12 hex digits of a hash of the kept channels, as a name for files."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
-        """One line; ``from_json`` reads it back."""
+        """The kept channels as one line of JSON; ``from_json`` reads it back."""
         return json.dumps(self.kept, separators=(",", ":"))
 
     @classmethod
@@ -50,7 +65,7 @@ class Subnetwork:
 
 
 def top_channels(scores: Sequence[FloatArray], widths: IntArray) -> Subnetwork:
-    """The channels of highest score in each group, so many as its width says; ties by index.
+    """The subnetwork of the highest scores: as many channels of each group as its width; ties go to the lower index.
 
     Subnetworks of the same scores are nested. Shape: scores (width of the group,) each, widths (G,)
     """

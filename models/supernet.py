@@ -1,72 +1,39 @@
-"""The supernet: a trained dense network with its channel groups and costs."""
+"""The supernet: a trained dense network with its channel groups, costs and budgets."""
 
-import fnmatch
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Any, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING
 
-import numpy as np
 from torch import Tensor, nn
 
 from ..errors import SecateurError
-from .costs.budget import Budget, Space, Timed
+from .costs.bottlenecks import explain_floor
+from .costs.budget import Budget, Timed
 from .costs.budget_range import BudgetRange
-from .costs.cost import Costs
 from .costs.profile import Profile, profile
-from .costs.units import parse_range
+from .costs.spec import BudgetSpec, OtherLimits
 from .evaluate import device_of
-from .subnetwork import Subnetwork
-from .tracing.atoms import Atoms, IntArray
-from .tracing.groups import ChannelGroup, Grouping, grouping
+from .structure import LEAST_SHARE, Constraints, Least, Structure
+from .surgery.verify import verified
+from .timing.latency import measure
 from .tracing.trace import trace
 
-LEAST_SHARE = 0.1  # of a group: single-channel layers are what users of other tools complain about
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
-Least: TypeAlias = float | Mapping[str, float]  # a share; or of groups by name: a share, or whole channels
+class Supernet(Structure):
+    """A trained network, never changed, with all that pruning needs to know of it.
 
-
-@dataclass(frozen=True)
-class Constraints:
-    """What the user asked of the widths: multiples of ``divisor``, least ones, groups that stay alike."""
-
-    divisor: int = 1
-    least: Least = LEAST_SHARE
-    tie: tuple[tuple[str, str], ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.divisor < 1 or not all(0 <= n <= 1 or n == int(n) >= 0 for n in self.shares.values()):
-            raise SecateurError(
-                f"divisor={self.divisor}, least={self.least}: give a divisor from 1, and a share in [0, 1] or a number "
-                "of channels"
-            )
-
-    @property
-    def shares(self) -> Mapping[str, float]:
-        """``least`` by the names of groups, with wildcards."""
-        return self.least if isinstance(self.least, Mapping) else {"*": self.least}
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Supernet:
-    """A trained network, never changed, and what pruning needs to know of it.
-
-    ``grouping`` sorts its channels into groups. ``shapes`` are those of all parameters and buffers. ``head`` names the
-    module that makes the network's output, if one does. ``atoms`` is the trace that all of it was sorted from, under
-    the user's ``wishes``.
+    >>> import torch, secateur as sc
+    >>> net = sc.Supernet.of(sc.constructor("resnet20", classes=10)(), torch.zeros(1, 3, 32, 32))
+    >>> net
+    Supernet(ResNet, groups=12, frozen=1)
+    >>> net.macs(net.dense)
+    40551040
     """
-
-    model: nn.Module
-    examples: tuple[Tensor, ...]
-    grouping: Grouping
-    shapes: dict[str, tuple[int, ...]]
-    head: str | None
-    atoms: Atoms
-    constraints: Constraints
-
-    def __repr__(self) -> str:
-        return f"Supernet({type(self.model).__name__}, groups={len(self.groups)}, frozen={len(self.frozen)})"
 
     @classmethod
     def of(
@@ -79,185 +46,101 @@ class Supernet:
         freeze: Sequence[str] = (),
         tie: Sequence[tuple[str, str]] = (),
         check: bool = True,
-    ) -> "Supernet":
-        """Trace ``model`` once on ``example`` (1, channels, height, width); its values don't matter.
+    ) -> Supernet:
+        """The supernet of ``model``, found in one forward pass.
 
-        A network of several inputs takes a tuple of examples. Widths are multiples of ``divisor``. ``least`` is
-        what stays of each group at least: a share, or for groups by name a share or a whole number of channels
-        (``{"stem": 16, "layer1.*": 0.5}``; others keep a tenth). ``freeze`` names groups that shall stay whole;
-        all names may hold wildcards. ``tie`` names pairs of groups that shall keep the same channels.
-        ``check`` builds random subnetworks and freezes what does not run or gives other outputs. Raises
-        SecateurError where the network does not run on such an input.
+        Raises SecateurError where the network does not run on the example, and on a name that no group has. Names of
+        groups may hold wildcards: ``layer1.*``.
+
+        Args:
+            model: The trained network; held, not copied, and never changed.
+            example: An input of shape (1, channels, height, width), or a tuple of several inputs; values don't matter.
+            divisor: Widths are multiples of it.
+            least: The minimum that stays of each group: a share, or by name a share or a whole number of channels
+                (``{"stem": 16, "layer1.*": 0.5}``; other groups keep at least a tenth).
+            freeze: Names of groups that stay whole.
+            tie: Pairs of names of groups that keep the same channels.
+            check: Build random subnetworks, and freeze the groups whose narrowing fails or changes the outputs.
+
+        >>> import torch, secateur as sc
+        >>> model = sc.constructor("resnet20", classes=10)()
+        >>> net = sc.Supernet.of(model, torch.zeros(1, 3, 32, 32), divisor=8, freeze=["layer1.*"])
+        >>> net.space.min_widths.tolist()
+        [8, 8, 8, 8, 8, 8, 8, 8, 8]
         """
-        examples = tuple(
-            each[:1].to(device_of(model)) for each in (example if isinstance(example, tuple) else (example,))
-        )
-        wishes = Constraints(divisor, least, tuple(tie))
-        net = cls._sorted(model, examples, trace(model, *examples), wishes)
+        given = example if isinstance(example, tuple) else (example,)
+        examples = tuple(each[:1].to(device_of(model)) for each in given)
+        net = cls.from_trace(model, examples, trace(model, *examples), Constraints(divisor, least, tuple(tie)))
         freeze = [freeze] if isinstance(freeze, str) else freeze
         for name in least if isinstance(least, Mapping) else ():
             net.matching([name])
-        net = net._tied().freezing({group.name: "was frozen by you" for group in net.matching(freeze)})
-        if not check:
-            return net
-        from .surgery.verify import verified  # here, since it builds subnetworks of what is defined here
-
-        return verified(net)
-
-    @classmethod
-    def _sorted(cls, model: nn.Module, examples: tuple[Tensor, ...], atoms: Atoms, wishes: Constraints) -> "Supernet":
-        found = grouping(atoms)
-        shapes = {name: tuple(map(len, along)) for name, along in atoms.tensors.items()}
-        heads = [g.name for g in found.frozen if g.frozen == "is an output of the network"]
-        head = heads[0] if len(heads) == 1 else None
-        return cls(model, examples, found, shapes, head, atoms, wishes)
-
-    @property
-    def groups(self) -> tuple[ChannelGroup, ...]:
-        """Those that can be pruned."""
-        return self.grouping.groups
-
-    @property
-    def frozen(self) -> tuple[ChannelGroup, ...]:
-        """Those that can't, each with its reason."""
-        return self.grouping.frozen
-
-    @cached_property
-    def space(self) -> Space:
-        """The widths that a search may choose, and what they cost; worked out when it is first asked for."""
-        dense = np.array([group.width for group in self.groups])
-        return Space(
-            Costs.of(self.atoms, self.grouping), dense, _floor(self.groups, self.constraints), self.constraints.divisor
-        )
-
-    def _with(self, **ledgers: Any) -> "Supernet":
-        """The same network after more was found out about its atoms."""
-        return self._sorted(self.model, self.examples, replace(self.atoms, **ledgers), self.constraints)
-
-    def matching(self, patterns: Sequence[str]) -> list[ChannelGroup]:
-        """The prunable groups whose names match one of the patterns. Raises SecateurError on one without a match."""
-        names = [group.name for group in self.groups]
-        for pattern in patterns:
-            if not fnmatch.filter(names, pattern):
-                raise SecateurError(f"no channel group is called {pattern!r}; the groups are {', '.join(names[:20])}")
-        return [group for group in self.groups if any(fnmatch.fnmatch(group.name, p) for p in patterns)]
-
-    def _named(self, name: str) -> ChannelGroup:
-        """The one prunable group of this name."""
-        found = self.matching([name])
-        if len(found) > 1:
-            raise SecateurError(f"{name!r} names {len(found)} channel groups; tie them two by two")
-        return found[0]
-
-    def freezing(self, reasons: Mapping[str, str]) -> "Supernet":
-        """The same supernet with these groups frozen: name → reason."""
-        groups = [group for group in self.groups if group.name in reasons]
-        if not groups:
-            return self
-        more = [(np.unique(group.atoms(self.atoms.tensors)), reasons[group.name]) for group in groups]
-        return self._with(frozen=[*self.atoms.frozen, *more])
-
-    def _tied(self) -> "Supernet":
-        """The same supernet with the groups tied that the user wished to be: channel i of both stays or goes."""
-        more = []
-        for pair in self.constraints.tie:
-            one, other = (self._named(name) for name in pair)
-            if one.width != other.width:
-                raise SecateurError(
-                    f"{one.name} has {one.width} channels and {other.name} {other.width}; tie groups of one width"
-                )
-            more.append((one.atoms(self.atoms.tensors), other.atoms(self.atoms.tensors)))
-        return self._with(ties=[*self.atoms.ties, *more]) if more else self
-
-    @property
-    def dense(self) -> Subnetwork:
-        """The subnetwork that keeps everything."""
-        return Subnetwork(tuple(tuple(range(group.width)) for group in self.groups))
-
-    def macs(self, subnetwork: Subnetwork) -> int:
-        """Multiply-accumulates of one image."""
-        return int(self.space.costs.macs(subnetwork.widths))
-
-    def parameters(self, subnetwork: Subnetwork) -> int:
-        """Trainable numbers."""
-        return int(self.space.costs.parameters(subnetwork.widths))
-
-    def memory(self, subnetwork: Subnetwork) -> int:
-        """Bytes of activations at the peak, for one image."""
-        return int(self.space.costs.memory(subnetwork.widths))
+        net = net.tied().freezing({group.name: "was frozen by you" for group in net.matching(freeze)})
+        return verified(net) if check else net
 
     def limits(
-        self,
-        flops: str | None = None,
-        *,
-        params: str | None = None,
-        memory: str | None = None,
-        latency: str | None = None,
-        timed: Timed | None = None,
+        self, flops: str | BudgetSpec | None = None, *, timed: Timed | None = None, **others: Unpack[OtherLimits]
     ) -> Budget:
-        """Limits as a budget, whether or not this network can meet it; see ``budget``."""
-        if latency is not None and timed is None:
-            from .timing.latency import measure  # here, since it builds subnetworks of what is defined here
-
-            timed = measure(self)
-        wishes = {"macs": flops, "parameters": params, "memory": memory, "latency": latency}
-        return Budget.parse(self.space, wishes, timed)
+        """Limits as a budget, whether or not this network can meet it; arguments as of ``budget``."""
+        return _single(self._ends(flops, timed, others))
 
     def budget(
-        self,
-        flops: str | None = None,
-        *,
-        params: str | None = None,
-        memory: str | None = None,
-        latency: str | None = None,
-        timed: Timed | None = None,
+        self, flops: str | BudgetSpec | None = None, *, timed: Timed | None = None, **others: Unpack[OtherLimits]
     ) -> Budget:
-        """Limits that all hold, as a budget that this network can meet; else SecateurError.
+        """Limits that all hold, as a budget; SecateurError where this network cannot meet it.
 
-        ``flops`` counts MACs: ``50%`` or ``62M``; ``params`` trainable numbers: ``0.1M``; ``memory`` bytes of
-        activations at the peak: ``100K``; ``latency`` seconds of one image on this network's device: ``5ms``,
-        by the table ``timed``, else by one that is measured now.
+        Args:
+            flops: MACs of one image: ``50%`` of the dense network's, or ``62M``. Or all limits as a ``BudgetSpec``.
+            timed: The table of latencies that a limit of latency uses; by default one is measured now.
+            others: ``params``, trainable numbers (``0.1M``); ``memory``, bytes of activations at the peak for one
+                image (``100K``); ``latency``, seconds of one image on this network's device (``5ms``). Shares of the
+                dense network's cost (``50%``), too.
+
+        >>> import torch, secateur as sc
+        >>> net = sc.Supernet.of(sc.constructor("resnet20", classes=10)(), torch.zeros(1, 3, 32, 32))
+        >>> net.budget("50%")
+        Budget(macs=20275520)
+        >>> net.budget("25M", params="70%")
+        Budget(macs=25000000, parameters=188805)
         """
+        return _single(self.span(flops, timed=timed, **others))
+
+    def span(
+        self, flops: str | BudgetSpec | None = None, *, timed: Timed | None = None, **others: Unpack[OtherLimits]
+    ) -> BudgetRange:
+        """The same for ranges of limits, ``25%..80%``; a single amount stands for both of its ends."""
         if not self.groups:
             reasons = "; ".join(f"{group.name} {group.frozen}" for group in self.frozen[:3]) or "it has no layers"
-            raise SecateurError(f"this network has nothing to prune ({reasons}); give one with hidden layers")
-        from .costs.bottlenecks import explain_floor  # here, since it reads what is defined here
+            raise SecateurError(f"this network has nothing to prune ({reasons}); pass one with hidden layers")
+        ends = self._ends(flops, timed, others)
+        for budget in (ends.low, ends.high):
+            self.space.require(budget, partial(explain_floor, self, budget))
+        return ends
 
-        budget = self.limits(flops, params=params, memory=memory, latency=latency, timed=timed)
-        self.space.require(budget, partial(explain_floor, self, budget))
-        return budget
+    def profile(self, budget: str | BudgetSpec | Budget = "50%") -> Profile:
+        """The channel groups, the frozen layers and why, the costs, and whether a budget can be met.
 
-    def span(self, flops: str | None = None, *, timed: Timed | None = None, **others: str | None) -> BudgetRange:
-        """The same for a range of limits, ``25%..80%``; a single amount stands for both of its ends."""
-        wishes = {option: parse_range(text) for option, text in {"flops": flops, **others}.items() if text is not None}
-        low, high = ({option: pair[end] for option, pair in wishes.items()} for end in (0, 1))
-        return BudgetRange(self.budget(**low, timed=timed), self.budget(**high, timed=timed))
+        Args:
+            budget: MACs (``50%``, ``62M``), or limits of several costs.
 
-    def profile(self, budget: str | Budget = "50%") -> Profile:
-        """Groups, frozen layers and why, costs from the least widths to dense, and if the budget can be met."""
-        limits = self.limits(budget) if isinstance(budget, str) else budget
+        >>> import torch, secateur as sc
+        >>> net = sc.Supernet.of(sc.constructor("resnet20", classes=10)(), torch.zeros(1, 3, 32, 32))
+        >>> profile = net.profile("50%")
+        >>> profile
+        Profile(prunable=12, frozen=1, macs=656.7K..40.55M, satisfiable=True)
+        >>> print(profile.lines[0].name, profile.lines[0].width, profile.lines[0].frozen)
+        conv1 16 None
+        """
+        limits = budget if isinstance(budget, Budget) else self.limits(budget)
         return profile(self.groups, self.frozen, self.space, limits)
 
-    def check(self, subnetwork: Subnetwork) -> None:
-        """Raise SecateurError where the subnetwork is not one of this network."""
-        if len(subnetwork.kept) != len(self.groups):
-            raise SecateurError(
-                f"a subnetwork of {len(subnetwork.kept)} channel groups is not for this network, which has "
-                f"{len(self.groups)}; use the network it was found on"
-            )
-        for group, channels in zip(self.groups, subnetwork.kept, strict=True):
-            if channels[-1] >= group.width:
-                raise SecateurError(
-                    f"channel {channels[-1]} is kept of group {group.name}, which has {group.width} channels; "
-                    "use the network the subnetwork was found on"
-                )
+    def _ends(self, flops: str | BudgetSpec | None, timed: Timed | None, others: OtherLimits) -> BudgetRange:
+        spec = flops if isinstance(flops, BudgetSpec) else BudgetSpec.parse(flops, **others)
+        if spec.latency is not None and timed is None:
+            timed = measure(self)
+        return spec.on(self.space, timed)
 
 
-def _floor(groups: Sequence[ChannelGroup], wishes: Constraints) -> IntArray:
-    """The least width of each group: what was asked, rounded up to the divisor. Shape: → (G,)"""
-    wanted = []
-    for group in groups:
-        n = next((n for name, n in wishes.shares.items() if fnmatch.fnmatch(group.name, name)), LEAST_SHARE)
-        wanted.append(min(group.width, n if isinstance(n, int) else n * group.width))
-    floor = np.ceil(np.maximum(wanted, 1) / wishes.divisor - 1e-9).astype(np.int64) * wishes.divisor
-    return np.minimum(floor, [group.width for group in groups])
+def _single(ends: BudgetRange) -> Budget:
+    if not ends.is_single:
+        raise SecateurError(f"{ends} is a range of budgets; pass one amount, or use Supernet.span")
+    return ends.low

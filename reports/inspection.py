@@ -5,7 +5,6 @@ from typing import Any
 import torch
 
 from ..models.costs.profile import Profile
-from ..models.costs.units import parse_range
 from ..models.supernet import Supernet
 from ..models.zoo.registry import LIBRARIES, constructor
 from ..rundir.config import RunConfig
@@ -24,5 +23,4 @@ def inspection(config: RunConfig, classes: int | None = None) -> tuple[tuple[int
     wanted = config.constraints
     options: dict[str, Any] = {"divisor": wanted.divisor, "freeze": wanted.freeze, "tie": wanted.ties}
     net = Supernet.of(network, torch.zeros(1, *shape), least=wanted.min_keep, **options)
-    lowest = {option: parse_range(text)[0] for option, text in config.budget.limits.items()}
-    return shape, net.profile(net.limits(**lowest, timed=None))
+    return shape, net.profile(config.budget.spec.low)

@@ -94,8 +94,7 @@ def _published(path: Path | str, measure: str, dense: int) -> Iterable[Dot]:
     try:
         rows = list(csv.DictReader(Path(path).read_text().splitlines()))
         for row in (row for row in rows if row[measure]):
-            number, scale = COST_UNITS["macs"].read(row["macs"])
-            macs = number * {**COST_UNITS["macs"].scales, "%": dense / 100}[scale]
+            macs = COST_UNITS["macs"].read(row["macs"]).of(dense)
             value = float(row[measure].rstrip("%")) / (100 if row[measure].endswith("%") else 1)
             yield Dot(round(macs), value, row["name"])
     except (OSError, KeyError, ValueError) as error:

@@ -60,7 +60,7 @@ class RunConfig:
         require_precision(self.precision)
         require_at_least(0, seed=self.seed)
         self._reject_unused_options()
-        if not self.budget.limits and not self.learns_widths:
+        if not self.budget.spec.limits and not self.learns_widths:
             object.__setattr__(self, "budget", BudgetOptions(flops="50%"))
 
     @property
@@ -71,7 +71,7 @@ class RunConfig:
     @property
     def goal(self) -> str:
         """What the run aims at: its budget, after its method where that is no search. ``50%``, ``pdd 40%``."""
-        return f"{self.transfer.method} {self.budget}".strip() if self.learns_widths else str(self.budget)
+        return f"{self.transfer.method} {self.budget.spec}".strip() if self.learns_widths else str(self.budget.spec)
 
     @property
     def command_line(self) -> str:

@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ..errors import SecateurError
-from ..models.costs.units import COST_UNITS, parse_range
+from ..models.costs.spec import BudgetSpec
 
 SEARCH = "search"
 JOINT_METHODS = ("pdd", "kddp", "blockwise")  # widths are learned in distillation, not searched
@@ -72,18 +73,12 @@ class BudgetOptions:
     latency: str | None = field(default=None, metadata=SEARCHES)
 
     def __post_init__(self) -> None:
-        for unit in COST_UNITS.values():
-            for end in parse_range(self.limits.get(unit.option, "50%")):
-                unit.read(end)
+        _ = self.spec  # malformed limits are refused here
 
-    def __str__(self) -> str:
-        return " ".join(text if option == "flops" else f"{text} {option}" for option, text in self.limits.items())
-
-    @property
-    def limits(self) -> dict[str, str]:
-        """The limits that are set, by option."""
-        options = (unit.option for unit in COST_UNITS.values())
-        return {option: text for option in options if (text := getattr(self, option)) is not None}
+    @cached_property
+    def spec(self) -> BudgetSpec:
+        """The limits, parsed."""
+        return BudgetSpec.parse(self.flops, params=self.params, memory=self.memory, latency=self.latency)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ..models.costs import budget as budgets
-from ..models.costs.budget import Budget, Space, fill
+from ..models.costs.budget import Budget
+from ..models.costs.widths import Space, fill, uniform_widths
 from ..models.tracing.atoms import FloatArray, IntArray
 from .importance.scores import per_group
 
@@ -24,7 +24,7 @@ TINY = 1e-15  # of a limit, in place of nothing saved
 def uniform(space: Space, budget: Budget, scores: Sequence[FloatArray]) -> IntArray:
     """Every group keeps the same share."""
     del scores
-    return budgets.uniform_widths(space, budget)
+    return uniform_widths(space, budget)
 
 
 def threshold(space: Space, budget: Budget, scores: Sequence[FloatArray]) -> IntArray:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..models.costs.budget import Budget, Space
+from ..models.costs.budget import Budget
 from ..models.costs.budget_range import BudgetRange
+from ..models.costs.widths import Space
 from ..models.subnetwork import Subnetwork, top_channels
 from ..models.tracing.atoms import FloatArray, IntArray
 from .allocation import ALLOCATION_RULES, CURVE_RULES, AllocationRule, threshold, uniform
@@ -44,10 +45,10 @@ def levels(space: Space, span: BudgetRange) -> list[Budget]:
     Of a span those between its ends, and half of the way down to it.
     """
     if not span.is_single:
-        return [*(span.high.toward(space, share) for share in WAY_DOWN[::2]), *map(span.at, reversed(ACROSS))]
+        return [*(space.toward_dense(span.high, share) for share in WAY_DOWN[::2]), *map(span.at, reversed(ACROSS))]
     beyond = [span.low.scaled(share) for share in BEYOND]
     reached = [each for each in beyond if each.holds(space.costs, space.min_widths)]
-    return [*(span.low.toward(space, share) for share in WAY_DOWN), span.low, *reached]
+    return [*(space.toward_dense(span.low, share) for share in WAY_DOWN), span.low, *reached]
 
 
 def pool(

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import SecateurError
-from ..models.costs.budget import Space, fills_budget, fit_to_budget
 from ..models.costs.budget_range import BudgetRange
+from ..models.costs.widths import Space, fills_budget, fit_to_budget
 from ..models.subnetwork import Subnetwork
 from ..models.tracing.atoms import FloatArray, IntArray
 from ..progress import Progress

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import SecateurError
-from ..models.costs.budget import Budget, Space, fill, fit_to_budget
+from ..models.costs.budget import Budget
+from ..models.costs.widths import Space, fill, fit_to_budget
 from ..models.evaluate import batch_statistics
 from ..models.split import Split
 from ..models.subnetwork import Subnetwork, top_channels

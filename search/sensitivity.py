@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..models.costs.budget import Space
+from ..models.costs.widths import Space
 from ..models.subnetwork import top_channels
 from ..models.tracing.atoms import FloatArray, IntArray
 from .importance.registry import Scores

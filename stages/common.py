@@ -10,7 +10,7 @@ from torch import nn
 
 from ..files import write_json
 from ..models.evaluate import device_of, evaluate
-from ..models.files.architecture import Architecture, architecture, architecture_of, load, save, with_architecture
+from ..models.files.architecture import Record, architecture, architecture_of, load, save, with_architecture
 from ..models.files.library import FORMAT
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
@@ -72,7 +72,7 @@ def evaluation_stage(
 def write_front(session: Session, config: RunConfig, winner: Interim, points: Sequence[Interim], budget: Any) -> None:
     """The winner (scored on the whole holdout) and the points of the front (on the sample), whole architectures."""
 
-    def whole(point: Interim) -> Architecture:
+    def whole(point: Interim) -> Record:
         scores = {"holdout": {"loss": point.loss, "accuracy": point.accuracy, "n": point.n}}
         source = {"model": config.model, "data": config.images.data, "seed": config.seed, "source": point.source}
         return architecture(session.net, point.subnetwork, figures=scores, provenance=source)

@@ -81,8 +81,8 @@ class JointRun:
         net, split, joint = self.session.net, self.session.data.train, self.config.joint
         teacher = self.teacher_net.model.eval() if self.teacher_net else None
         if self.config.transfer.method == "pdd":
-            limits = self.config.budget
-            budget = net.budget(limits.flops, params=limits.params) if limits.limits else None
+            limits = self.config.budget.spec
+            budget = net.budget(limits) if limits.limits else None
             return pdd_learner(net, teacher or net.model, budget=budget, seed=self.config.seed)
         if self.config.transfer.method == "kddp":
             return kddp_learner_for(net, teacher, split, self.recipes[0], joint.strength, joint.neurons)

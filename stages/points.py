@@ -45,13 +45,13 @@ def tune(
         name = (work.session.net.macs(point), config.transfer.method, config.transfer.epochs, config.seed)
         folder = out / "points" / "-".join(map(str, name))
         path = folder / "architecture.json"
-        done = path.exists() and "figures" in read_architecture(path)
+        done = path.exists() and read_architecture(path).figures is not None
     if not done:
         work.tuned(point, folder / "transfer", folder, listed)
         if team.first:
             work.tested(point, folder)
         team.wait()
-    return parse(read_architecture(path)["figures"], EvaluationStage, path), folder
+    return parse(read_architecture(path).figures, EvaluationStage, path), folder
 
 
 def _prepared(

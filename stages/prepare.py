@@ -88,7 +88,7 @@ def _session(config: RunConfig, out: Path, device: str | None, progress: Progres
 
 
 def _plan(config: RunConfig, net: Supernet, timed: Latency | None) -> SearchPlan:
-    search, span = config.search, net.span(**config.budget.limits, timed=timed)
+    search, span = config.search, net.span(config.budget.spec, timed=timed)
     starts = _start_shares(Path(search.start), net, span) if search.start else []
     return SearchPlan(span, search.trials, search.sampler, starts, config.seed, search.storage)
 

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..models.costs.budget import uniform_widths
+from ..models.costs.widths import uniform_widths
 from ..models.files.architecture import architecture_of, save
 from ..models.subnetwork import Subnetwork
 from ..pipeline.finetune import tuned

@@ -1,6 +1,7 @@
 """Architectures on disk: what is saved is loaded again, and what is broken is refused in one line."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,12 +10,23 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 import secateur as sc
 from secateur.errors import SecateurError
 from secateur.models.files import architecture as module
-from secateur.models.files.architecture import architecture_of, built, fingerprint, load, save, subnetwork_of
+from secateur.models.files.architecture import (
+    Architecture,
+    architecture,
+    architecture_of,
+    build,
+    fingerprint,
+    load,
+    save,
+    subnetwork_of,
+)
 
 NET = """from torch import nn
 
@@ -46,7 +58,7 @@ def supernet() -> sc.Supernet:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    save(built(supernet(), sc.Subnetwork(KEPT)), tmp_path / "slim")
+    save(build(supernet(), sc.Subnetwork(KEPT)), tmp_path / "slim")
     return tmp_path / "slim"
 
 
@@ -67,7 +79,7 @@ def refusal(folder: Path, base: Callable[[], nn.Module] = make) -> str:
 
 
 def test_a_loaded_network_answers_as_the_saved_one_and_is_ready_for_use(folder: Path) -> None:
-    student = built(supernet(), sc.Subnetwork(KEPT)).eval()
+    student = build(supernet(), sc.Subnetwork(KEPT)).eval()
     loaded = load(folder, make)
     assert not loaded.training
     assert torch.equal(loaded(IMAGES), student(IMAGES))
@@ -97,7 +109,36 @@ def test_architecture_json_is_read_with_plain_json(folder: Path) -> None:
 
 def test_the_channels_kept_are_the_subnetworks(folder: Path) -> None:
     record = json.loads((folder / "architecture.json").read_text())
-    assert subnetwork_of(record, supernet()) == sc.Subnetwork(KEPT)
+    assert subnetwork_of(Architecture.from_dict(record, folder), supernet()) == sc.Subnetwork(KEPT)
+
+
+def test_what_is_written_is_what_is_read() -> None:
+    about = {"figures": {"loss": 0.5}, "provenance": {"seed": 3}, "classes": ["cat", "dog"]}
+    record = architecture(supernet(), sc.Subnetwork(KEPT), **about)
+    read = Architecture.from_dict(record, "here")
+    assert json.loads(json.dumps(record)) == record == read.to_dict()
+    assert (read.figures, read.normalisation) == ({"loss": 0.5}, None)
+    assert read == Architecture.from_dict(json.loads(json.dumps(record)), "here")
+
+
+def test_an_architecture_fits_a_line() -> None:
+    found = repr(Architecture.of(supernet(), sc.Subnetwork(KEPT)))
+    assert found == "Architecture(Sequential, groups=3, macs=49348 of 127972)"
+
+
+def test_a_slim_network_carries_plain_values() -> None:
+    net = supernet()
+    small = sc.slim(net, sc.Subnetwork(KEPT), classes=["cat"])
+    record = vars(small)["architecture"]
+    assert type(record) is dict
+    assert record == {**architecture(net, sc.Subnetwork(KEPT)), "classes": ["cat"]}
+    assert {type(each).__module__ for each in values(record)} == {"builtins"}
+
+
+def values(tree: Any) -> list[Any]:
+    """All values within a value, and it."""
+    inner = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else []
+    return [tree, *(value for each in inner for value in values(each))]
 
 
 def test_only_json_and_safetensors_are_written(folder: Path) -> None:
@@ -125,27 +166,38 @@ def test_a_fresh_process_needs_the_constructor_alone(folder: Path, tmp_path: Pat
         (lambda r: r.update(fingerprint="0" * 16), "is of another network"),
         (lambda r: r["groups"]["0"].update(width=4), "not the number of its kept channels"),
         (lambda r: r["groups"]["0"].update(kept=[0, 2, 8]), "channel 8 is kept of group 0, which has 8"),
-        (lambda r: r["groups"]["0"].update(kept=[-1, 2, 3]), "missing or broken"),
+        (lambda r: r["groups"]["0"].update(kept=[-1, 2, 3]), "Expected `int` >= 0 - at `$.groups[...].kept[0]`"),
         (lambda r: r["groups"]["0"].update(kept=[2, 2, 3]), "ascending"),
         (lambda r: r["groups"]["0"].update(kept=[]), "keeps no channel"),
-        (lambda r: r["groups"]["0"].update(kept=["0", "2", "5"]), "missing or broken"),
-        (lambda r: r["groups"]["0"].update(kept=[0.5, 2, 5]), "missing or broken"),
-        (lambda r: r["groups"]["0"].pop("kept"), "missing or broken"),
-        (lambda r: r["groups"]["0"].pop("width"), "missing or broken"),
-        (lambda r: r["groups"].update({"0": 3}), "missing or broken"),
+        (lambda r: r["groups"]["0"].update(kept=[0, "2", 5]), "Expected `int`, got `str` - at `$.groups[...].kept[1]`"),
+        (lambda r: r["groups"]["0"].update(kept=[0.5, 2, 5]), "has a missing or broken value: "),
+        (lambda r: r["groups"]["0"].pop("kept"), "has a missing or broken value: "),
+        (lambda r: r["groups"]["0"].pop("width"), "missing required field `width` - at `$.groups[...]`"),
+        (lambda r: r["groups"].update({"0": 3}), "has a missing or broken value: "),
         (lambda r: r["groups"].pop("0"), "channel groups are not this network's"),
-        (lambda r: r.pop("groups"), "missing or broken"),
-        (lambda r: r.pop("inputs"), "missing or broken"),
-        (lambda r: r.update(inputs="3x16x16"), "missing or broken"),
-        (lambda r: r.pop("tie"), "missing or broken"),
-        (lambda r: r.update(tie=[["0", 3]]), "missing or broken"),
-        (lambda r: r["groups"]["0"].update(colour="red"), "groups in "),
+        (lambda r: r.pop("groups"), "has a missing or broken value: "),
+        (lambda r: r.pop("inputs"), "has a missing or broken value: "),
+        (lambda r: r.update(inputs="3x16x16"), "has a missing or broken value: "),
+        (lambda r: r.pop("tie"), "has a missing or broken value: "),
+        (lambda r: r.update(tie=[["0", 3]]), "has a missing or broken value: "),
+        (lambda r: r["groups"]["0"].update(colour="red"), "unknown field `colour` - at `$.groups[...]`"),
         (lambda r: r.update(colour="red", size=3), "keys that this version does not know (colour, size)"),
         (lambda r: r["costs"]["kept"].update(macs=12), "are not those of its channels"),
         (lambda r: r["costs"]["dense"].update(parameters=12), "are not those of its channels"),
-        (lambda r: r["costs"].pop("dense"), "costs in "),
-        (lambda r: r.pop("frozen"), "frozen in "),
-        (lambda r: r.pop("fingerprint"), "fingerprint in "),
+        (lambda r: r["costs"].pop("dense"), "missing required field `dense` - at `$.costs`"),
+        (lambda r: r.pop("frozen"), "missing required field `frozen`"),
+        (lambda r: r.pop("fingerprint"), "missing required field `fingerprint`"),
+        (lambda r: r["groups"]["0"].update(width=9), "group 0 keeps 9 of 8 channels"),
+        (lambda r: r["groups"]["0"].update(dense=0), "Expected `int` >= 1"),
+        (lambda r: r["groups"]["0"].update(dense=10**30), "Expected `int` <= 1048576"),
+        (lambda r: r["groups"]["0"].update(kept=[0, 2, 2**64]), "Expected `int` <= 1048575"),
+        (lambda r: r["costs"]["dense"].update(macs=-1), "Expected `int` >= 0 - at `$.costs.dense.macs`"),
+        (lambda r: r["costs"]["dense"].update(macs=10**30), "has a missing or broken value: "),
+        (lambda r: r.update(inputs=[[3, 10**6, 10**6]]), "hold more than 268435456 numbers"),
+        (lambda r: r.update(inputs=[[3, 0, 16]]), "Expected `int` >= 1 - at `$.inputs[0][1]`"),
+        (lambda r: r.update(inputs=[[1] * 9]), "Expected `array` of length <= 8 - at `$.inputs[0]`"),
+        (lambda r: r.update(inputs=[[3, True, 16]]), "Expected `int`, got `bool`"),
+        (lambda r: r.update(figures=3), "Expected `object | null`, got `int` - at `$.figures`"),
         (lambda r: r.update(tie=[["0", "none"]]), "no channel group is called 'none'"),
     ],
 )
@@ -154,11 +206,33 @@ def test_a_changed_architecture_is_refused(folder: Path, change: Callable[[Recor
     assert fact in refusal(folder)
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+SOUND = architecture(supernet(), sc.Subnetwork(KEPT))
+
+
+@given(st.sampled_from([*SOUND, "figures", "classes"]), JSON)
+def test_any_value_in_place_of_a_part_is_read_or_refused_in_a_line(key: str, value: Any) -> None:
+    try:
+        found = Architecture.from_dict({**SOUND, key: value}, "here").to_dict()
+    except SecateurError as error:
+        found = {"refused": str(error)}
+    given = {} if value is None else {key: value}
+    assert found == {**SOUND, **given} or re.fullmatch(r"here (has a missing|is not of format)[^\n]*", found["refused"])
+
+
 def test_an_architecture_of_another_network_is_refused(folder: Path) -> None:
     assert "is of another network" in refusal(folder, lambda: make(7))
 
 
-@pytest.mark.parametrize("text", ["", "hello", '{"format": "secateur/arch', "[1, 2]", "3", "null"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "hello", '{"format": "secateur/arch', "[1, 2]", "3", "null", "[" * 100_000, "9" * 5000],
+    ids=["empty", "word", "cut", "list", "number", "null", "deep", "huge"],
+)
 def test_what_is_no_json_object_is_refused(folder: Path, text: str) -> None:
     (folder / "architecture.json").write_text(text)
     assert "architecture.json" in refusal(folder)
@@ -173,7 +247,7 @@ def test_a_truncated_architecture_is_refused_wherever_it_was_cut(folder: Path) -
 
 def test_a_network_in_place_of_what_makes_one_is_refused(folder: Path) -> None:
     for base in (nn.Linear(2, 2), "resnet20"):
-        with pytest.raises(SecateurError, match="give what makes the dense network: lambda"):
+        with pytest.raises(SecateurError, match="pass what makes the dense network: lambda"):
             load(folder, base=base)  # type: ignore[arg-type]
 
 
@@ -183,7 +257,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_weights_of_another_architecture_are_refused(folder: Path, tmp_path: Path) -> None:
     net = supernet()
-    save(built(net, net.dense), tmp_path / "dense")
+    save(build(net, net.dense), tmp_path / "dense")
     (tmp_path / "dense" / "weights.safetensors").replace(folder / "weights.safetensors")
     message = refusal(folder)
     assert "weights.safetensors does not fit its architecture.json" in message
@@ -233,6 +307,6 @@ def test_tied_groups_and_several_inputs_are_found_again(tmp_path: Path) -> None:
 
     inputs = (torch.randn(1, 3, 8, 8), torch.randn(1, 1, 8, 8))
     net = sc.Supernet.of(Two(), inputs, tie=[("image", "mask")])
-    small = built(net, sc.Subnetwork(((0, 3, 4),)))
+    small = build(net, sc.Subnetwork(((0, 3, 4),)))
     save(small, tmp_path)
     torch.testing.assert_close(load(tmp_path, Two)(*inputs), small(*inputs))

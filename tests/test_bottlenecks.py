@@ -46,7 +46,7 @@ def test_a_budget_that_cannot_be_met_says_what_holds_the_cost_and_what_can_be_me
 ) -> None:
     with pytest.raises(SecateurError, match=r"cannot be met: .* in 1, which was frozen by you") as caught:
         net.budget(**{option: text}, timed=None)
-    advice = str(caught.value).partition(f"give --{option} ")[2].partition("%")[0]
+    advice = str(caught.value).partition(f"pass --{option} ")[2].partition("%")[0]
     assert net.budget(**{option: f"{advice}%"}, timed=None)
     with pytest.raises(SecateurError, match="cannot be met"):
         net.budget(**{option: f"{float(advice) - 0.2:.1f}%"}, timed=None)

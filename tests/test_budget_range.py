@@ -59,3 +59,9 @@ def test_ends_of_different_costs_are_refused() -> None:
 def test_a_range_whose_lower_end_cannot_be_reached_is_refused() -> None:
     with pytest.raises(SecateurError, match="cannot be met"):
         NET.span("0.1%..80%")
+
+
+def test_a_range_fits_a_line() -> None:
+    low, high = Budget(1_000_000_000, 10_000_000, 5_000_000), Budget(4_000_000_000, 25_000_000, 12_345_678)
+    assert repr(BudgetRange(low, high)) == "BudgetRange(macs=1G..4G, parameters=10M..25M, memory=5M..12.35M)"
+    assert repr(BudgetRange(low, low)) == "BudgetRange(macs=1G, parameters=10M, memory=5M)"

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from chains import plain
 
-from secateur.models.costs.budget import Budget, Space, fills_budget, reachable
+from secateur.models.costs.budget import Budget
 from secateur.models.costs.budget_range import BudgetRange
+from secateur.models.costs.widths import Space, fills_budget
 from secateur.models.supernet import Supernet
 from secateur.models.tracing.atoms import IntArray
 from secateur.search.allocation import ALLOCATION_RULES, CURVE_RULES
@@ -84,7 +85,7 @@ def test_levels_of_a_span_come_down_to_it_and_through_it() -> None:
 
 def test_costs_beyond_the_budget_end_where_no_width_can_reach() -> None:
     net = NETS[1]
-    least, dense = reachable(net.space)
+    least, dense = (int(net.space.costs.macs(widths)) for widths in (net.space.min_widths, net.space.dense))
     low = [level.macs or 0 for level in levels(net.space, alone(Budget(int(1.3 * least))))]
     assert low[:4] == sorted(low[:4], reverse=True)
     assert low[4:] == [int(1.3 * least), int(0.8 * int(1.3 * least))]

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from secateur.data.dataset import Data
 from secateur.data.images import Images
 from secateur.errors import SecateurError
-from secateur.models.costs.budget import Budget, fills_budget, fit_to_budget
+from secateur.models.costs.budget import Budget
 from secateur.models.costs.budget_range import BudgetRange
+from secateur.models.costs.widths import fills_budget, fit_to_budget
 from secateur.models.evaluate import image_losses
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet

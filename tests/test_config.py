@@ -32,10 +32,10 @@ def test_a_standard_deviation_of_zero_is_refused() -> None:
 
 
 def test_half_of_the_macs_is_the_limit_where_none_is_given() -> None:
-    assert sc.Ask().budget.limits == sc.Ask(flops="50%").budget.limits == {"flops": "50%"}
-    assert sc.Ask(params="0.1M").budget.limits == {"params": "0.1M"}
-    assert sc.Ask(flops="60%", latency="5ms").budget.limits == {"flops": "60%", "latency": "5ms"}
-    assert str(sc.Ask(flops="60%", latency="5ms").budget) == "60% 5ms latency"
+    assert sc.Ask().budget.spec.texts == sc.Ask(flops="50%").budget.spec.texts == {"flops": "50%"}
+    assert sc.Ask(params="0.1M").budget.spec.texts == {"params": "0.1M"}
+    assert sc.Ask(flops="60%", latency="5ms").budget.spec.texts == {"flops": "60%", "latency": "5ms"}
+    assert str(sc.Ask(flops="60%", latency="5ms").budget.spec) == "60% 5ms latency"
 
 
 @pytest.mark.parametrize("option", ["flops", "params", "memory", "latency"])

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from secateur.models.costs.cost import macs, macs_share, memory, parameters
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 from secateur.models.surgery.slim import slim
@@ -50,17 +49,17 @@ def test_macs_of_a_three_by_three_convolution_are_the_written_out_product(toy: S
     convolution = 8 * 8 * 3 * 3 * reads * makes
     linear = makes * 8 * 8 * 5
     assert convolution == 4608
-    assert macs(toy.space.costs, np.array([reads, makes])) == stem + convolution + linear
+    assert toy.space.costs.macs(np.array([reads, makes])) == stem + convolution + linear
 
 
 def test_macs_of_the_narrowed_convolution_are_too(toy: Supernet) -> None:
-    assert macs(toy.space.costs, np.array([1, 3])) == 64 * 3 * 1 + 64 * 9 * 1 * 3 + 3 * 64 * 5
+    assert toy.space.costs.macs(np.array([1, 3])) == 64 * 3 * 1 + 64 * 9 * 1 * 3 + 3 * 64 * 5
 
 
 def test_parameters_are_weights_biases_and_batch_norm_without_running_statistics(toy: Supernet) -> None:
     for reads, makes in [(2, 4), (1, 3), (2, 1)]:
         written_out = 3 * reads + 9 * reads * makes + 2 * makes + (makes * 64 * 5 + 5)
-        assert parameters(toy.space.costs, np.array([reads, makes])) == written_out
+        assert toy.space.costs.parameters(np.array([reads, makes])) == written_out
 
 
 @pytest.mark.parametrize("make", MAKES)
@@ -82,24 +81,24 @@ def test_dense_costs_are_those_of_the_model(make: Callable[[], nn.Module]) -> No
     net = supernet(make)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net.model.eval()(net.examples[0])
-    assert counter.get_total_flops() == 2 * macs(net.space.costs, net.space.dense)
-    assert sum(p.numel() for p in net.model.parameters()) == parameters(net.space.costs, net.space.dense)
+    assert counter.get_total_flops() == 2 * net.space.costs.macs(net.space.dense)
+    assert sum(p.numel() for p in net.model.parameters()) == net.space.costs.parameters(net.space.dense)
 
 
 def test_macs_agree_with_fvcore_but_for_what_it_counts_of_batch_norm(resnet: Supernet) -> None:
     analysis = pytest.importorskip("fvcore.nn").FlopCountAnalysis(resnet.model.eval(), resnet.examples[0])
     counted = analysis.unsupported_ops_warnings(False).by_operator()
-    assert counted["conv"] + counted["linear"] == macs(resnet.space.costs, resnet.space.dense)
+    assert counted["conv"] + counted["linear"] == resnet.space.costs.macs(resnet.space.dense)
 
 
 def test_leading_axes_are_batched(resnet: Supernet) -> None:
     costs, dense = resnet.space.costs, resnet.space.dense
     widths = np.random.default_rng(0).integers(1, dense + 1, (5, 7, len(dense)))
-    for cost in (macs, parameters, memory):
-        batched = cost(costs, widths)
+    for cost in (costs.macs, costs.parameters, costs.memory):
+        batched = cost(widths)
         assert batched.shape == (5, 7)
         assert batched.dtype == np.int64
-        assert all(batched[index] == cost(costs, widths[index]) for index in np.ndindex(5, 7))
+        assert all(batched[index] == cost(widths[index]) for index in np.ndindex(5, 7))
 
 
 @given(st.data())
@@ -108,8 +107,8 @@ def test_narrowing_a_group_always_lowers_both_costs(resnet: Supernet, data: st.D
     widths = np.array([data.draw(st.integers(2, int(width))) for width in dense])
     group = data.draw(st.integers(0, len(dense) - 1))
     narrower = widths - np.eye(len(dense), dtype=np.int64)[group]
-    for cost in (macs, parameters):
-        assert cost(resnet.space.costs, narrower) < cost(resnet.space.costs, widths)
+    for cost in (resnet.space.costs.macs, resnet.space.costs.parameters):
+        assert cost(narrower) < cost(widths)
 
 
 @pytest.mark.parametrize("kind", ["macs", "parameters"])
@@ -125,16 +124,14 @@ def test_macs_of_one_image_do_not_depend_on_the_pixels_but_on_their_number() -> 
     assert np.array_equal(small.space.dense, large.space.dense)
     classifier = 64 * 10
     dense = large.space.dense
-    assert macs(large.space.costs, dense) - classifier == 4 * (macs(small.space.costs, dense) - classifier)
-    assert parameters(large.space.costs, dense) == parameters(small.space.costs, dense)
+    assert large.space.costs.macs(dense) - classifier == 4 * (small.space.costs.macs(dense) - classifier)
+    assert large.space.costs.parameters(dense) == small.space.costs.parameters(dense)
 
 
-def test_shares_of_disjoint_tensors_add_up_to_one(toy: Supernet) -> None:
-    costs, dense = toy.space.costs, toy.space.dense
-    shares = [macs_share(costs, dense, {name}) for name in ("0.weight", "1.weight", "4.weight")]
-    total = 384 + 4608 + 1280
-    assert shares == pytest.approx([384 / total, 4608 / total, 1280 / total])
-    assert macs_share(costs, dense, {"2.weight"}) == 0
+def test_each_term_is_the_macs_of_one_product(toy: Supernet) -> None:
+    costs = toy.space.costs
+    assert costs.products == ("0.weight", "1.weight", "4.weight")
+    assert (costs.macs.scale * costs.macs.factors(toy.space.dense)).tolist() == [384, 4608, 1280]
 
 
 def test_costs_are_exact_far_beyond_single_precision() -> None:
@@ -142,7 +139,7 @@ def test_costs_are_exact_far_beyond_single_precision() -> None:
         nn.Sequential(nn.Conv2d(3, 4097, 3), nn.Conv2d(4097, 3, 3)).to("meta"), torch.zeros(1, 3, 130, 130)
     )
     written_out = (128 * 128 + 126 * 126) * 27 * 4097
-    assert macs(net.space.costs, np.array([4097])) == written_out > 2**31
+    assert net.space.costs.macs(np.array([4097])) == written_out > 2**31
 
 
 def test_memory_is_what_lives_at_once_in_the_worst_moment(toy: Supernet) -> None:
@@ -150,7 +147,7 @@ def test_memory_is_what_lives_at_once_in_the_worst_moment(toy: Supernet) -> None
     for reads, makes in [(2, 4), (2, 1), (1, 4)]:
         first, second = reads * 64 * 4, makes * 64 * 4
         moments = [image + first, first + second, second + second, second + 5 * 4]  # the norm makes a tensor of its own
-        assert memory(toy.space.costs, np.array([reads, makes])) == max(moments)
+        assert toy.space.costs.memory(np.array([reads, makes])) == max(moments)
 
 
 @pytest.mark.parametrize("make", MAKES)

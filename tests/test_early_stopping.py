@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import norm, ttest_rel  # type: ignore[import-untyped]
+from scipy.stats import norm, ttest_rel
 
 from secateur.search.early_stopping import ERRORS, extrapolated_loss, significantly_worse
 

@@ -9,7 +9,7 @@ import torch
 
 import secateur as sc
 from secateur.deploy.export import export, slim_of
-from secateur.models.files.architecture import built, save
+from secateur.models.files.architecture import build, save
 from secateur.models.zoo.registry import NETS
 
 CLASSES = ["cat", "dog", "emu"]
@@ -21,7 +21,7 @@ def run(tmp_path: Path) -> Path:
     net = sc.Supernet.of(NETS["resnet20"](3).eval(), torch.zeros(1, 3, 32, 32), check=False)
     kept = sc.Subnetwork(tuple(tuple(range(group.width // 2)) for group in net.groups))
     about = {"provenance": {"model": "resnet20"}, "classes": CLASSES, "normalisation": {"mean": [0.5], "std": [1.0]}}
-    save(built(net, kept, **about), tmp_path / "run" / "best")
+    save(build(net, kept, **about), tmp_path / "run" / "best")
     return tmp_path / "run"
 
 

@@ -15,8 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
 from secateur.data.images import Images
-from secateur.models.costs.budget import Budget, Space
+from secateur.models.costs.budget import Budget
 from secateur.models.costs.budget_range import BudgetRange
+from secateur.models.costs.widths import Space
 from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.supernet import Supernet
 from secateur.models.tracing.atoms import IntArray

@@ -12,7 +12,7 @@ from torchvision.models import get_model
 import secateur as sc
 from secateur.deploy import formats
 from secateur.deploy.formats import OPSET, TOLERANCE, export_as, onnx_session
-from secateur.models.costs.budget import fit_to_budget
+from secateur.models.costs.widths import fit_to_budget
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.surgery.slim import slim
 from secateur.models.zoo.registry import NETS

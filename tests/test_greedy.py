@@ -14,7 +14,8 @@ from scored import drawn, noise, residual
 from torch import nn
 
 from secateur.errors import SecateurError
-from secateur.models.costs.budget import Budget, fills_budget
+from secateur.models.costs.budget import Budget
+from secateur.models.costs.widths import fills_budget
 from secateur.models.evaluate import batch_statistics
 from secateur.models.split import Split
 from secateur.models.subnetwork import Subnetwork, top_channels

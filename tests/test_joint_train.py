@@ -222,7 +222,7 @@ def test_a_run_without_a_bank_has_no_point_to_tune_and_no_stage_of_a_search(plac
 
 def test_search_is_the_usual_way() -> None:
     assert sc.Ask(method="search") == sc.Ask()
-    assert sc.Ask(method="pdd").budget.limits == {}
+    assert sc.Ask(method="pdd").budget.spec.texts == {}
     assert [sc.Ask(method="pdd", flops="40%").goal, sc.Ask(method="kddp").goal, sc.Ask().goal] == [
         "pdd 40%",
         "kddp",

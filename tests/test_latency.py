@@ -1,6 +1,7 @@
 """The table of times, made with a clock that the tests wind themselves."""
 
 import json
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from secateur.errors import SecateurError
-from secateur.models.costs.budget import fills_budget, fit_to_budget
+from secateur.models.costs.widths import fills_budget, fit_to_budget
 from secateur.models.supernet import Supernet
 from secateur.models.timing import latency
 from secateur.models.timing.latency import Latency, measure
@@ -30,15 +31,23 @@ def net() -> Supernet:
 
 
 class Clock:
-    """Time that only operations take: products by their rows and columns, ReLUs by what they make."""
+    """Time that only operations take: products by their rows and columns, ReLUs by what they make.
+
+    Operations that run on, with nobody reading the clock between them, take ``unwatched`` times as long.
+    """
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now, self.unwatched = 0.0, 1.0
+        self.operations, self.read = 0, 0.0
 
     def __call__(self) -> float:
+        if self.operations > 1:
+            self.now = self.read + self.unwatched * (self.now - self.read)
+        self.operations, self.read = 0, self.now
         return self.now
 
     def tick(self, func: Any, args: Any, output: torch.Tensor) -> None:
+        self.operations += 1
         if is_product(func):
             read = args[0].shape[1] if args[0].ndim == 4 else args[1].shape[1]
             self.now += ROW * read + PRODUCT * read * output.shape[1]
@@ -76,6 +85,15 @@ def test_the_table_gives_back_times_that_follow_its_form(net: Supernet, clock: C
     widths = np.random.default_rng(0).integers(2, [17, 25], (50, 2))
     assert table(widths) == pytest.approx(true_seconds(widths), rel=0.02)
     assert table.layers(widths).sum(-1) == pytest.approx(table(widths), abs=1e-9)
+
+
+@pytest.mark.parametrize("unwatched", [0.5, 1.0, 3.0])
+def test_the_table_is_scaled_to_whole_passes(net: Supernet, clock: Clock, unwatched: float) -> None:
+    clock.unwatched = unwatched
+    table, dense = measure(net, clock=clock, repeats=1), net.space.dense
+    whole, _ = latency._timed(net, dense, 1, clock)
+    assert whole == pytest.approx(unwatched * true_seconds(dense[None])[0])
+    assert float(table(dense)) == pytest.approx(whole, rel=0.001)
 
 
 def test_no_width_takes_longer_than_a_wider_one_even_by_a_noisy_clock(net: Supernet) -> None:
@@ -116,6 +134,32 @@ def test_the_table_of_another_network_is_refused(net: Supernet) -> None:
     other = Supernet.of(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1)), net.examples[0], check=False)
     with pytest.raises(SecateurError, match="is of another network"):
         Latency.from_json(text, other)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "3", "{}", '{"format": ', '{"layers": 3, "groups": 1, "format": 2}', "[" * 9999]
+)
+def test_what_is_no_table_is_refused_in_a_line(net: Supernet, text: str) -> None:
+    with pytest.raises(SecateurError, match="is no table of times") as caught:
+        Latency.from_json(text, net)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_fit_is_the_best_of_all_choices_of_terms_above_zero() -> None:
+    rng = np.random.default_rng(0)
+    sizes, seconds = rng.random((20, 3, 4)), rng.normal(size=(20, 3))
+    fitted = latency._nonnegative(sizes, seconds)
+    for layer in range(3):
+        x, y = sizes[:, layer], seconds[:, layer]
+        choices = [list(each) for n in range(1, 5) for each in combinations(range(4), n)]
+        solved = [(each, np.linalg.lstsq(x[:, each], y, rcond=None)[0]) for each in choices]
+        errors = [((x[:, each] @ c - y) ** 2).sum() for each, c in solved if (c >= 0).all()]
+        assert ((x @ fitted[layer] - y) ** 2).sum() == pytest.approx(min([*errors, (y**2).sum()]))
+    assert (fitted >= 0).all()
+
+
+def test_a_table_fits_a_line(net: Supernet) -> None:
+    assert repr(measure(net, subnetworks=4, repeats=1)).startswith("Latency(layers=4, device='cpu, ")
 
 
 def test_measuring_leaves_the_network_as_it_was(net: Supernet) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 import secateur as sc
 from secateur.__main__ import main
 from secateur.deploy import measure as evaluation
-from secateur.models.files.architecture import built, save
+from secateur.models.files.architecture import build, save
 from secateur.models.score import Score
 from secateur.models.timing import clock as timing
 from secateur.models.zoo.registry import constructor
@@ -41,7 +41,7 @@ def run(tmp_path: Path) -> Path:
     ledger, dense = Manifest(folder, ask), constructor(ask.model, 10)()
     net = sc.Supernet.of(dense.eval(), torch.zeros(1, 3, 8, 8))
     about = {"provenance": {"model": ask.model}, "classes": [str(each) for each in range(10)]}
-    save(built(net, sc.Subnetwork((tuple(range(8)), tuple(range(8)))), **about), folder / "best")
+    save(build(net, sc.Subnetwork((tuple(range(8)), tuple(range(8)))), **about), folder / "best")
     (folder / "dense").mkdir()
     save_file(dense.state_dict(), folder / "dense" / "weights.safetensors")
     dense_figures = Figures(test=Score(**{**SCORE, "accuracy": 0.9}), macs=1, parameters=1)

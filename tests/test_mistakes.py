@@ -10,14 +10,14 @@ import secateur as sc
 from secateur.models.zoo.registry import constructor
 
 MISTAKES = [
-    (line(flops="0"), "budget 0 is 0 MACs", "give more than 0 and at most 100%"),
+    (line(flops="0"), "budget 0 is 0 MACs", "pass more than 0 and at most 100%"),
     (line(params="150%"), "budget 150% is", "at most 100%"),
     (line(params="abc"), "budget 'abc' is not a share or a number of parameters", "write 50% or 0.13M"),
-    (line(memory="1%"), "bytes cannot be met: the least widths still cost", "give --memory"),
+    (line(memory="1%"), "bytes cannot be met: the least widths still cost", "pass --memory"),
     (line(latency="5"), "budget '5' is not a share or a number of seconds", "write 50% or 5ms"),
-    (line(latency="1%"), "seconds cannot be met: the least widths still cost", "give --latency"),
+    (line(latency="1%"), "seconds cannot be met: the least widths still cost", "pass --latency"),
     (line(flops="150%"), "budget 150% is", "at most 100%"),
-    (line(flops="1%"), "cannot be met: the least widths still cost", "give --flops"),
+    (line(flops="1%"), "cannot be met: the least widths still cost", "pass --flops"),
     (line(flops="abc"), "budget 'abc' is not a share", "write 50% or 62M"),
     (line(data="imagefolder:nowhere"), "no folder nowhere/train", "ROOT/train/CLASS/"),
     (line(data="imagefolder:empty"), "no folder empty/train", "ROOT/train/CLASS/"),
@@ -28,7 +28,7 @@ MISTAKES = [
     (line(data="cifar10:photos"), "no whole CIFAR10 in the folder 'photos'", "unpack"),
     (line("nets.py:seven", weights="seven.safetensors"), "has 7 outputs and imagefolder:photos has 2 classes", "match"),
     (line(weights="ten.safetensors"), "are not for this network", "the same architecture and class count"),
-    (line(weights="nowhere.safetensors"), "no weights file nowhere.safetensors", "give a .safetensors file"),
+    (line(weights="nowhere.safetensors"), "no weights file nowhere.safetensors", "pass a .safetensors file"),
     (line(weights="nets.py"), "hold more than tensors", "torch.save(model.state_dict(), path)"),
     (line(weights=None), "no weights for nets.py:make on imagefolder:photos", "pass --weights FILE"),
     (line("nets.py:linear", data="digits", weights=None, input="3x16x16"), "has nothing to prune", "hidden layers"),
@@ -36,8 +36,8 @@ MISTAKES = [
     (line("nets.py:grey", data="digits", weights=None), "to have 1 channels, but got 3", "give --input"),
     (line("nets.py:Twice", data="digits", weights=None, input="3x16x16"), "returns a tuple", "its logits alone"),
     (line("nets.py:nothing"), "nets.py has no function 'nothing'", "name one that nets.py defines"),
-    (line("nowhere.py:make"), "no file nowhere.py", "give the path of a Python file"),
-    (line("resnet21"), "no network is called 'resnet21'; nearest: resnet", "give resnet20"),
+    (line("nowhere.py:make"), "no file nowhere.py", "pass the path of a Python file"),
+    (line("resnet21"), "no network is called 'resnet21'; nearest: resnet", "pass resnet20"),
     (line(method="magic"), "no method is called 'magic'", "give ckt"),
     (line(device="gpu9"), "no device 'gpu9' is here", "pass --device cpu"),
     (line(device="meta"), "no device 'meta' is here", "pass --device cpu"),
@@ -57,7 +57,7 @@ MISTAKES = [
     ),
     (line("nets.py:Misspelt", data="digits", weights=None), "does not run on an input of 3x32x32", "'nett'"),
     (line("nets.py:lazy", data="digits", weights=None), "layers of yet unknown size", "call it once before"),
-    (line(weights="lost.safetensors"), "not finite in 1 tensors (0.weight)", "give others"),
+    (line(weights="lost.safetensors"), "not finite in 1 tensors (0.weight)", "pass others"),
     (line(divisor="64"), "(100.0%); nothing may be narrowed", "lower --divisor"),
     (["evaluate", "resnet20", "--batch", "0"], "batch=0", "pass 1 or more"),
     (["inspect", "resnet20", "--classes", "0"], "classes=0", "pass 1 or more"),
@@ -106,7 +106,7 @@ def test_a_gpu_that_is_not_there_is_one_line_too(here: Path, capsys: Capture) ->
 
 def test_a_budget_below_the_least_is_answered_with_one_that_can_be_met(here: Path, capsys: Capture) -> None:
     said = told(line(flops="1%"), capsys)
-    share = said.split("give --flops ")[1].split(" ")[0]
+    share = said.split("pass --flops ")[1].split(" ")[0]
     net = sc.Supernet.of(constructor("nets.py:make", 2)(), torch.zeros(1, 3, 16, 16))
     assert net.profile(share).satisfiable
     assert not net.profile(f"{float(share[:-1]) - 0.2:.1f}%").satisfiable

@@ -11,7 +11,7 @@ from lessons import CLASSES, Pupil, learn, looked, pupil
 from torch import nn
 
 from secateur.errors import SecateurError
-from secateur.models.costs.budget import fills_budget
+from secateur.models.costs.widths import fills_budget
 from secateur.models.supernet import Supernet
 from secateur.models.zoo.registry import constructor
 from secateur.transfer.joint.masks import Masked

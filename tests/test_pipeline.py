@@ -332,7 +332,7 @@ def test_wrong_values_are_refused(net: sc.Supernet, data: sc.Data, found: sc.Fou
         sc.finetune(net, found.best(), found.bank, data, epochs=0)
     with pytest.raises(sc.SecateurError, match="learns from a memory bank, and none is given; give kd"):
         sc.finetune(net, found.best(), None, data, epochs=1)
-    with pytest.raises(sc.SecateurError, match="no precision is called 'fp16'; give auto"):
+    with pytest.raises(sc.SecateurError, match="no precision is called 'fp16'; pass auto"):
         sc.find(net, data, "50%", precision="fp16")
 
 

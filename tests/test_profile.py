@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -56,12 +58,10 @@ def test_a_group_under_a_norm_that_pruning_changes_is_marked() -> None:
 
 def test_a_profile_says_what_can_be_reached(net: Supernet) -> None:
     profile = net.profile("50%")
-    assert (profile.dense_macs, profile.limits) == (TOTAL, {"macs": TOTAL // 2})
-    assert profile.least_macs == 192 + 576 + 320
-    assert profile.dense_parameters == 6 + 76 + 1285
-    assert profile.least_parameters == 3 + 10 + 325
-    assert profile.dense_memory == net.memory(net.dense)
-    assert profile.least_memory < profile.dense_memory
+    assert profile.limits == {"macs": TOTAL // 2}
+    assert profile.dense == {"macs": TOTAL, "parameters": 6 + 76 + 1285, "memory": net.memory(net.dense)}
+    assert (profile.least["macs"], profile.least["parameters"]) == (192 + 576 + 320, 3 + 10 + 325)
+    assert profile.least["memory"] < profile.dense["memory"]
     assert profile.satisfiable
 
 
@@ -152,7 +152,7 @@ class Times:
 def test_every_limit_of_a_budget_is_shown_in_its_column(net: Supernet) -> None:
     profile = net.profile(net.limits(params="50%", latency="5ms", timed=Times()))
     assert profile.limits == {"parameters": 683, "latency": 0.005}
-    assert (profile.least_latency, profile.dense_latency) == (0.002, 0.006)
+    assert (profile.least["latency"], profile.dense["latency"]) == (0.002, 0.006)
     costs, dense, least, budget = str(profile).splitlines()[-4:]
     assert costs.split()[-1] == "latency"
     assert dense.split()[-1] == "0.006s"
@@ -171,3 +171,11 @@ def test_a_budget_is_satisfiable_where_all_its_limits_are(net: Supernet) -> None
 def test_a_budget_that_is_no_budget_is_refused(net: Supernet) -> None:
     with pytest.raises(SecateurError, match="'half' is not a share"):
         net.profile("half")
+
+
+def test_a_profile_is_plain_values_with_a_key_for_each_cost(net: Supernet) -> None:
+    plain = net.profile("50%").to_dict()
+    assert json.loads(json.dumps(plain))["lines"][0]["made_at"] == [0]
+    costs = [f"{end}_{cost}" for cost in ("macs", "parameters", "memory", "latency") for end in ("least", "dense")]
+    assert [*plain] == ["lines", "layers", "limits", *costs, "prunable_share", "uncounted", "satisfiable"]
+    assert (plain["dense_macs"], plain["least_latency"]) == (TOTAL, None)

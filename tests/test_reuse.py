@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 import secateur as sc
 from secateur.__main__ import main
 from secateur.deploy.reuse import reused
-from secateur.models.files.architecture import built, save
+from secateur.models.files.architecture import build, save
 from secateur.models.zoo.registry import NETS
 from secateur.search.importance.registry import l1
 
@@ -27,7 +27,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
     net = sc.Supernet.of(dense.eval(), EXAMPLE, check=False)
     kept = [group.width // (4 if group.name.startswith("layer3") else 2) for group in net.groups]
     last = (tuple(range(g.width - k, g.width)) for g, k in zip(net.groups, kept, strict=True))
-    save(built(net, sc.Subnetwork(tuple(last))), folder / "one")
+    save(build(net, sc.Subnetwork(tuple(last))), folder / "one")
     return folder
 
 
@@ -62,7 +62,7 @@ def test_fresh_weights_have_the_widths_and_no_weight_of_the_old(
 def test_a_deeper_network_takes_the_widths_at_the_same_share_of_macs(found: Path) -> None:
     again = reused(found / "one", NETS["resnet56"](10).eval(), EXAMPLE)
     widths = dict(zip((group.name for group in again.net.groups), again.subnetwork.widths, strict=True))
-    kept = again.record["costs"]["kept"]["macs"] / again.record["costs"]["dense"]["macs"]
+    kept = again.record.costs.kept.macs / again.record.costs.dense.macs
     assert not again.exact
     assert 0.98 * kept < again.net.macs(again.subnetwork) / again.net.macs(again.net.dense) <= kept + 1e-4
     assert widths["layer3.4.conv1"] / 64 < 0.35 < widths["layer1.4.conv1"] / 16
@@ -81,12 +81,12 @@ def test_of_a_folder_of_many_the_budget_chooses(found: Path, tmp_path: Path) -> 
     net = sc.Supernet.of(NETS["resnet20"](10).eval(), EXAMPLE, check=False)
     for share in (0.25, 0.5, 0.75):
         kept = (tuple(range(max(1, int(share * group.width)))) for group in net.groups)
-        save(built(net, sc.Subnetwork(tuple(kept))), tmp_path / f"{share}")
+        save(build(net, sc.Subnetwork(tuple(kept))), tmp_path / f"{share}")
     with pytest.raises(sc.SecateurError, match="holds 3 architectures; give --flops to choose by it"):
         reused(tmp_path, NETS["resnet32"](10).eval(), EXAMPLE)
     for budget, share in (("10%", 0.25), ("30%", 0.5), ("60%", 0.75)):
         again = reused(tmp_path, NETS["resnet32"](10).eval(), EXAMPLE, budget)
-        assert again.record["groups"]["conv1"]["width"] == share * 16
+        assert again.record.groups["conv1"].width == share * 16
 
 
 @pytest.mark.parametrize("place", ["one", ""])

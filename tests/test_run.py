@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import secateur as sc
-from secateur.models.files.architecture import subnetwork_of
+from secateur.models.files.architecture import Architecture, subnetwork_of
 from secateur.models.precision import in_bfloat16
 from secateur.models.surgery.slim import slim
 from secateur.models.zoo.registry import constructor
@@ -159,7 +159,7 @@ def test_every_point_of_the_front_is_a_whole_architecture_that_builds(run: Run) 
     assert costs == sorted(set(costs))
     assert losses == sorted(set(losses), reverse=True)
     for point in points:
-        subnetwork = subnetwork_of(point, net)
+        subnetwork = subnetwork_of(Architecture.from_dict(point, "front.json"), net)
         assert net.macs(subnetwork) == point["costs"]["kept"]["macs"]
         assert slim(net, subnetwork).eval()(torch.zeros(1, 3, 16, 16)).shape == (1, 10)
         assert point["figures"]["holdout"]["n"] == 360

@@ -172,7 +172,7 @@ def test_an_unknown_word_lists_the_forms(spec: str) -> None:
         ("cifar:/data", "importing cifar for cifar:/data failed with .*; or was cifar10:/data meant"),
         (":", "':' names no function; write path/to/file.py:function"),
         ("splits.py", "'splits.py' names no function; write path/to/file.py:function"),
-        ("nowhere.py:f", "no file nowhere.py for nowhere.py:f; give the path of a Python file"),
+        ("nowhere.py:f", "no file nowhere.py for nowhere.py:f; pass the path of a Python file"),
         ("no.such.module:f", "importing no.such.module for no.such.module:f failed with ModuleNotFoundError"),
     ],
 )
@@ -185,7 +185,7 @@ def test_what_is_not_there_is_named_with_what_can_be_given(spec: str, useful: st
 def test_an_import_that_fails_inside_the_users_module_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_for_test_sources.py").write_text("import nothing_of_that_name")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SecateurError, match=r"No module named 'nothing_of_that_name' \(.*\.py line 1\); mend it"):
+    with pytest.raises(SecateurError, match=r"No module named 'nothing_of_that_name' \(.*\.py line 1\); fix it"):
         datasets("broken_for_test_sources:f")
 
 

@@ -35,7 +35,7 @@ def test_subnetworks_are_equal_where_their_channels_are_not_where_their_widths_a
 
 @pytest.mark.parametrize("channels", [(2, 1), (1, 1), (-1, 0), (0, 3, 2)])
 def test_channels_out_of_order_are_refused(channels: tuple[int, ...]) -> None:
-    with pytest.raises(SecateurError, match=r"channel group 1 keeps \(.*\); give ascending indices"):
+    with pytest.raises(SecateurError, match=r"channel group 1 keeps \(.*\); pass ascending indices"):
         Subnetwork(((0,), channels))
 
 
@@ -65,3 +65,8 @@ def test_strongest_subnetworks_of_the_same_scores_are_nested(values: list[float]
     (inner,), (outer,) = (top_channels([np.array(values)], np.array([w])).kept for w in (small, large))
     assert set(inner) <= set(outer)
     assert min(values[c] for c in inner) >= max((values[c] for c in set(range(len(values))) - set(inner)), default=-9)
+
+
+def test_a_subnetwork_fits_a_line() -> None:
+    subnetwork = Subnetwork((tuple(range(1000)), (3, 7)))
+    assert repr(subnetwork) == f"Subnetwork(groups=2, channels=1002, digest='{subnetwork.digest}')"

@@ -77,7 +77,7 @@ def test_other_weights_are_counted_named_and_not_loaded(tmp_path: Path) -> None:
         f"weights {tmp_path / 'net.pt'} are not for this network: 1 tensors missing (layer3.2.conv1.weight), "
         "2 unknown (first: head), "
         "2 of another shape (first: linear.weight is 100x64, the network has 10x64); "
-        "give weights of the same architecture and class count"
+        "pass weights of the same architecture and class count"
     )
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
@@ -108,5 +108,5 @@ def test_a_damaged_file_is_refused(tmp_path: Path, name: str, useful: str) -> No
 
 @pytest.mark.parametrize("name", ["net.pt", "net.safetensors", ""])
 def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SecateurError, match=r"no weights file .*; give a .safetensors file"):
+    with pytest.raises(SecateurError, match=r"no weights file .*; pass a .safetensors file"):
         load_weights(resnet20(), tmp_path / name)

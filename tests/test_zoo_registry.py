@@ -63,7 +63,7 @@ def test_constructors_can_be_sent_to_another_process() -> None:
         ("resnet57", "no network is called 'resnet57'; nearest: resnet56"),
         (
             "zzz",
-            "give resnet20, .*, torchvision:NAME, timm:NAME, path/to/file.py:function or package.module:f",
+            "pass resnet20, .*, torchvision:NAME, timm:NAME, path/to/file.py:function or package.module:f",
         ),
         ("", "no network is called ''"),
         ("torchvision:resnet51", "no classifier 'resnet51'; nearest: resnet50"),

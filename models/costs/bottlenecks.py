@@ -1,10 +1,10 @@
-"""Which frozen groups hold a cost that can't get any lower."""
+"""The frozen groups that keep a cost from falling any lower."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from ..supernet import Supernet
+from ..structure import Structure
 from ..tracing.atoms import FloatArray, IntArray
 from ..tracing.groups import ChannelGroup
 from .budget import Budget
@@ -12,17 +12,17 @@ from .budget import Budget
 NAMED = 3  # groups that a message names
 
 
-def explain_floor(net: Supernet, budget: Budget, name: str) -> str:
-    """The frozen groups that hold most of a cost at the least widths, for a message; empty where none does."""
+def explain_floor(net: Structure, budget: Budget, name: str) -> str:
+    """The frozen groups that hold most of a cost at the least widths, as part of a message; empty if there are none."""
     most = [(share, group) for share, group in frozen_shares(net, budget, name)[:NAMED] if share >= 0.01]
     held = ", ".join(f"{share:.0%} in {group.name}, which {group.frozen}" for share, group in most)
     return f", of which {held}" if held else ""
 
 
-def frozen_shares(net: Supernet, budget: Budget, name: str) -> list[tuple[float, ChannelGroup]]:
-    """Every frozen group with the share of a cost that lies where its channels lie, the largest first.
+def frozen_shares(net: Structure, budget: Budget, name: str) -> list[tuple[float, ChannelGroup]]:
+    """Every frozen group with the share of a cost in the layers (or tensors) that it lies in, the largest first.
 
-    At the least widths of all groups; shares overlap, since a layer between two groups counts in both.
+    Costs are those at the least widths. Shares overlap, since a layer between two groups counts in both.
     """
     each, lines = _terms(net, budget, name)
     found = []
@@ -35,8 +35,8 @@ def frozen_shares(net: Supernet, budget: Budget, name: str) -> list[tuple[float,
     return sorted(found, key=lambda pair: -pair[0])
 
 
-def _terms(net: Supernet, budget: Budget, name: str) -> tuple[FloatArray, list[Sequence[IntArray]]]:
-    """What one cost is the sum of, at the least widths, and the atoms along each term's dimensions."""
+def _terms(net: Structure, budget: Budget, name: str) -> tuple[FloatArray, list[Sequence[IntArray]]]:
+    """The terms that add up to a cost at the least widths, and the atoms along each term's dimensions."""
     costs, least, atoms = net.space.costs, net.space.min_widths, net.atoms
     products = [(product.rows, product.columns) for product in atoms.products]
     if name == "parameters":

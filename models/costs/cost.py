@@ -1,11 +1,11 @@
 """What a network costs, as closed forms over the widths of its channel groups.
 
 MACs: multiply-accumulates of one image through convolutions, linear layers and matrix products; one MAC is
-two FLOPs. The same numbers, halved, as ``torch.utils.flop_counter`` gives on the built network; it counts
-neither batch norm, activations, pooling nor biases, and ``Costs.uncounted`` lists what a network has of these.
+two FLOPs. ``torch.utils.flop_counter`` counts twice these numbers on the slimmed network. Batch norm, activations,
+pooling and biases are not counted; ``Costs.uncounted`` lists those that a network has.
 
-Memory: the bytes of activations that live at once, at most, while one image goes through, if each tensor is
-let go after the last operation that reads it. Weights, and what an operation needs within itself, are extra.
+Memory: the most bytes of activations that live at once while one image is computed, if each tensor is freed after
+the last operation that reads it. Weights, and the workspace of single operations, come on top.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from ..tracing.atoms import Activation, Atoms, FloatArray, IntArray
 from ..tracing.groups import Grouping
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Bilinear:
     """Σ_l scale_l · (rows_l · w + rows_fixed_l) · (columns_l · w + columns_fixed_l)
 
@@ -33,6 +33,9 @@ class Bilinear:
     columns: FloatArray
     columns_fixed: FloatArray
 
+    def __repr__(self) -> str:
+        return f"Bilinear(terms={self.rows.shape[0]}, groups={self.rows.shape[1]})"
+
     def factors(self, widths: IntArray) -> FloatArray:
         """Each term without its scale. Shape: widths (..., G) → (..., L)"""
         w = np.asarray(widths, np.float64)
@@ -40,41 +43,43 @@ class Bilinear:
         return product
 
     def __call__(self, widths: IntArray) -> IntArray:
-        """The sum at each vector of widths. Shape: widths (..., G) → (...,)"""
+        """The sum for each vector of widths. Shape: widths (..., G) → (...,)"""
         total: IntArray = np.rint(self.factors(widths) @ self.scale).astype(np.int64)
         return total
 
     def gradient(self, widths: IntArray) -> FloatArray:
-        """What one channel more of each group adds, to first order. Shape: widths (G,) → (G,)"""
+        """The cost of one more channel in each group, to first order. Shape: widths (G,) → (G,)"""
         w = np.asarray(widths, np.float64)
         rows, columns = self.rows @ w + self.rows_fixed, self.columns @ w + self.columns_fixed
         added: FloatArray = (self.scale * columns) @ self.rows + (self.scale * rows) @ self.columns
         return added
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Peak:
-    """max_t Σ_a live_at · size_a: the sizes of what lives at moment t, at the worst moment.
+    """max_t Σ_a liveness_at · size_a: the total size of the tensors a that live at moment t, at the worst moment.
 
-    Shape: live (L, T)
+    Shape: liveness (L, T)
     """
 
     sizes: Bilinear
     liveness: FloatArray
 
+    def __repr__(self) -> str:
+        return f"Peak(tensors={self.liveness.shape[0]}, moments={self.liveness.shape[1]})"
+
     def __call__(self, widths: IntArray) -> IntArray:
-        """The most at each vector of widths. Shape: widths (..., G) → (...,)"""
+        """The peak for each vector of widths. Shape: widths (..., G) → (...,)"""
         at = self.sizes.factors(widths) @ (self.sizes.scale[:, None] * self.liveness)
         most: IntArray = np.rint(at.max(-1)).astype(np.int64)
         return most
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Costs:
-    """The costs of a network: MACs, trainable numbers, bytes of activations at the peak.
+    """The costs of one image: MACs, trainable numbers (running statistics excluded), peak bytes of activations.
 
-    ``products`` names the tensor of each term of ``macs``; ``uncounted`` the operations that compute and are
-    in no cost.
+    ``products`` names the tensor of each term of ``macs``; ``uncounted`` the operations that no cost includes.
     """
 
     macs: Bilinear
@@ -82,6 +87,9 @@ class Costs:
     memory: Peak
     products: tuple[str, ...]
     uncounted: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Costs(macs={self.macs}, parameters={self.parameters}, memory={self.memory})"
 
     @classmethod
     def of(cls, atoms: Atoms, grouping: Grouping) -> "Costs":
@@ -98,29 +106,8 @@ class Costs:
         )
 
 
-def macs(costs: Costs, widths: IntArray) -> IntArray:
-    """Multiply-accumulates of one image. Shape: widths (..., G) → (...,)"""
-    return costs.macs(widths)
-
-
-def parameters(costs: Costs, widths: IntArray) -> IntArray:
-    """Trainable numbers; running statistics are not counted. Shape: widths (..., G) → (...,)"""
-    return costs.parameters(widths)
-
-
-def memory(costs: Costs, widths: IntArray) -> IntArray:
-    """Bytes of activations at the peak, for one image. Shape: widths (..., G) → (...,)"""
-    return costs.memory(widths)
-
-
-def macs_share(costs: Costs, widths: IntArray, tensors: set[str]) -> float:
-    """The share of the MACs that lies in the products of these tensors. Shape: widths (G,)"""
-    each = costs.macs.scale * costs.macs.factors(widths)
-    return float(each[[name in tensors for name in costs.products]].sum() / each.sum())
-
-
 def _live(activations: Sequence[Activation]) -> FloatArray:
-    """Which activations live at which moment, for the moments before something is let go. Shape: → (L, T)"""
+    """Which activations live at which moment, for the moments just before one is freed. Shape: → (L, T)"""
     born, last = (np.array([getattr(a, end) for a in activations]) for end in ("born", "last"))
     moments = np.unique(last)
     live: FloatArray = ((born[:, None] <= moments) & (moments <= last[:, None])).astype(np.float64)

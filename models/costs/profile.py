@@ -1,15 +1,15 @@
-"""What a budget means for a network, before anything is searched."""
+"""The channel groups and costs of a network, and whether a budget can be met, before any search."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from textwrap import wrap
+from typing import Any
 
-import numpy as np
-
-from ..tracing.atoms import FloatArray
+from ..tracing.atoms import FloatArray, IntArray
 from ..tracing.groups import ChannelGroup
-from .budget import Budget, Space
-from .units import format_quantity
+from .budget import Budget
+from .units import TO, format_quantity
+from .widths import Space
 
 # The costs that a profile shows: the head of the column, and the unit of its numbers.
 SHOWN = {
@@ -52,34 +52,33 @@ class Line:
     read_at: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profile:
     """The groups of a network, its costs from the least widths to dense, and whether a budget can be met.
 
-    ``layers`` are in order of execution. MACs and parameters are numbers, memory is the peak activation bytes of
-    one image, latency its seconds, where they were measured; ``limits`` are the budget's, by the name of the cost.
-    The lines' shares overlap: a layer between two groups counts in both; in ``prunable_share`` each counts once.
-    ``uncounted``: operations that enter no cost.
+    ``layers`` are in order of execution. ``limits`` are the budget's, ``least`` and ``dense`` the costs at the least
+    and dense widths, all by the name of the cost: MACs, parameters, peak activation bytes of one image, and its
+    seconds (only where they were measured). The lines' shares overlap, since a layer between two groups counts in
+    both; in ``prunable_share`` each layer counts once. ``uncounted``: operations that no cost includes.
     """
 
     lines: tuple[Line, ...]
     layers: tuple[Layer, ...]
     limits: Mapping[str, float]
-    least_macs: int
-    dense_macs: int
-    least_parameters: int
-    dense_parameters: int
-    least_memory: int
-    dense_memory: int
-    least_latency: float | None
-    dense_latency: float | None
+    least: Mapping[str, float]
+    dense: Mapping[str, float]
     prunable_share: float
     uncounted: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        macs = f"{format_quantity(self.least['macs'])}{TO}{format_quantity(self.dense['macs'])}"
+        groups = f"prunable={len(self.prunable)}, frozen={len(self.frozen)}"
+        return f"Profile({groups}, macs={macs}, satisfiable={self.satisfiable})"
 
     @property
     def satisfiable(self) -> bool:
         """Whether the least widths cost no more than the budget."""
-        return all(getattr(self, f"least_{name}") <= limit for name, limit in self.limits.items())
+        return all(self.least[name] <= limit for name, limit in self.limits.items())
 
     @property
     def prunable(self) -> tuple[Line, ...]:
@@ -91,34 +90,39 @@ class Profile:
         """The groups that can't."""
         return tuple(line for line in self.lines if line.frozen is not None)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``inspect --json`` prints them; None for a latency that was not measured."""
+        plain = asdict(self)
+        least, dense = plain.pop("least"), plain.pop("dense")
+        share, uncounted = plain.pop("prunable_share"), plain.pop("uncounted")
+        for name in SHOWN:
+            plain |= {f"least_{name}": least.get(name), f"dense_{name}": dense.get(name)}
+        return {**plain, "prunable_share": share, "uncounted": uncounted, "satisfiable": self.satisfiable}
+
     def __str__(self) -> str:
         return "\n".join([*_prunable_rows(self), *_frozen_rows(self), "", *_cost_rows(self)])
 
 
 def profile(groups: Sequence[ChannelGroup], frozen: Sequence[ChannelGroup], space: Space, budget: Budget) -> Profile:
     """Profile of a network at a budget."""
-    costs, ends = space.costs, np.stack([space.min_widths, space.dense])
-    macs, parameters, memory = (form(ends).tolist() for form in (costs.macs, costs.parameters, costs.memory))
-    latency = budget.timed(ends).tolist() if budget.timed else (None, None)
-    each = _macs_by_layer(space)
+    costs, each = space.costs, _macs_by_layer(space)
     held = (costs.macs.rows > 0).any(1) | (costs.macs.columns > 0).any(1)
-    least = [*space.min_widths.tolist(), *(group.width for group in frozen)]
-    lines = [_line(group, w, costs.products, each) for group, w in zip((*groups, *frozen), least, strict=True)]
+    widths = [*space.min_widths.tolist(), *(group.width for group in frozen)]
     return Profile(
-        lines=tuple(lines),
+        lines=tuple(_line(g, w, costs.products, each) for g, w in zip((*groups, *frozen), widths, strict=True)),
         layers=tuple(Layer(_module(name), int(cost)) for name, cost in zip(costs.products, each, strict=True)),
         limits=budget.limits,
-        least_macs=macs[0],
-        dense_macs=macs[1],
-        least_parameters=parameters[0],
-        dense_parameters=parameters[1],
-        least_memory=memory[0],
-        dense_memory=memory[1],
-        least_latency=latency[0],
-        dense_latency=latency[1],
+        least=_costs_at(space, budget, space.min_widths),
+        dense=_costs_at(space, budget, space.dense),
         prunable_share=float(each[held].sum() / each.sum()),
         uncounted=costs.uncounted,
     )
+
+
+def _costs_at(space: Space, budget: Budget, widths: IntArray) -> dict[str, float]:
+    """Every cost that is known, by its name; latency where the budget has its table."""
+    known = [name for name in SHOWN if name != "latency" or budget.timed]
+    return {name: budget.cost(name, space.costs, widths).item() for name in known}
 
 
 def _macs_by_layer(space: Space) -> FloatArray:
@@ -159,7 +163,7 @@ def _frozen_rows(profile: Profile) -> Iterator[str]:
     room = _room([name for name, _ in rows])
     if rows:
         yield from ("", f"{'frozen':<{room}}{'width':>7}{'MACs':>8}  because it")
-    total = max(profile.dense_macs, 1)
+    total = max(profile.dense["macs"], 1)
     for name, lines in rows:
         width = sum(line.width for line in lines)
         share = sum(profile.layers[i].macs for i in {i for line in lines for i in line.made_at + line.read_at}) / total
@@ -185,8 +189,7 @@ def _cost_rows(profile: Profile) -> Iterator[str]:
         f"{profile.prunable_share:.1%} of the MACs"
     )
     met = "can be met" if profile.satisfiable else "can NOT be met"
-    dense, least = ({name: getattr(profile, f"{end}_{name}") for name in SHOWN} for end in ("dense", "least"))
-    names = [name for name in SHOWN if dense[name] is not None]
+    least, dense, names = profile.least, profile.dense, list(profile.dense)
     yield from ("", f"{'':<8}{''.join(f'{SHOWN[name][0]:<{CELL}}' for name in names)}".rstrip())
     yield f"dense   {''.join(_cell(name, dense[name]) for name in names)}".rstrip()
     yield f"least   {''.join(_cell(name, least[name], dense[name]) for name in names)}".rstrip()

@@ -1,8 +1,8 @@
-"""The kinds of cost that a budget may limit, and how people write amounts of them."""
+"""The kinds of cost that a budget may limit, and amounts of them as people write them."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import floor
 
 from ...errors import SecateurError
@@ -16,34 +16,28 @@ TO = ".."  # between the two ends of a range: 25%..80%
 class CostUnit:
     """A cost of one image: the ``option`` that limits it, its ``unit``, and the ``scales`` that amounts are written in.
 
-    Amounts are kept to ``digits`` behind the point, so that equal ones are equal however they were summed.
+    Limits are kept to ``digits`` behind the point, so that equal ones are equal however they were summed.
     """
 
     option: str
     unit: str
-    scales: Mapping[str, float]
+    scales: Mapping[str, float] = field(hash=False)
     example: str
     digits: int = 0
 
-    def read(self, text: str) -> tuple[float, str]:
-        """A number and what it counts: ``%``, or one of the scales."""
+    def read(self, text: str) -> "Amount":
+        """The amount that a text such as ``50%``, ``62M`` or ``5ms`` stands for. Raises SecateurError on any other."""
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%|[a-z]*)\s*", text, re.IGNORECASE)
         if not found or found[2].lower() not in ("%", *self.scales):
             raise SecateurError(
                 f"budget {text!r} is not a share or a number of {self.unit}; write 50% or {self.example}"
             )
-        return float(found[1]), found[2].lower()
+        return Amount(text, float(found[1]), found[2].lower(), self)
 
-    def amount(self, text: str, dense: float) -> float:
-        """``50%`` of the dense network's cost, or an amount such as ``62M``, ``1.5G``, ``40600000``, ``5ms``."""
-        number, scale = self.read(text)
-        amount = self.floor(number * {**self.scales, "%": dense / 100}[scale])
-        if not 0 < amount <= dense:
-            raise SecateurError(
-                f"budget {text} is {format_quantity(amount)} {self.unit} and the dense network has {format_quantity(dense)}; "
-                "give more than 0 and at most 100%"
-            )
-        return amount
+    def read_range(self, text: str) -> "AmountRange":
+        """The two ends of ``25%..80%``, or one amount for both."""
+        low, high = parse_range(text)
+        return AmountRange(text, self.read(low), self.read(high))
 
     def floor(self, amount: float) -> float:
         """The next amount at or below that is kept."""
@@ -60,14 +54,47 @@ COST_UNITS = {
 }
 
 
+@dataclass(frozen=True)
+class Amount:
+    """An amount as it was written: a ``number`` of per cent of the dense network's cost, or of one of the scales."""
+
+    text: str
+    number: float
+    scale: str
+    unit: CostUnit
+
+    def of(self, dense: float) -> float:
+        """The amount for a network whose dense cost is ``dense``, in units."""
+        return self.number * {**self.unit.scales, "%": dense / 100}[self.scale]
+
+    def limit(self, dense: float) -> float:
+        """The same as a limit: rounded down. Raises SecateurError outside of 0 (excluded) to ``dense``."""
+        limit = self.unit.floor(self.of(dense))
+        if not 0 < limit <= dense:
+            raise SecateurError(
+                f"budget {self.text} is {format_quantity(limit)} {self.unit.unit} and the dense network has "
+                f"{format_quantity(dense)}; pass more than 0 and at most 100%"
+            )
+        return limit
+
+
+@dataclass(frozen=True)
+class AmountRange:
+    """The amounts at both ends of a range, as it was written; twice the same where it is one amount."""
+
+    text: str
+    low: Amount
+    high: Amount
+
+
 def format_quantity(number: float) -> str:
-    """Four digits and a unit: 40.55M."""
+    """The number to four digits, with a unit: 40.55M."""
     size, unit = next((each for each in ((1e9, "G"), (1e6, "M"), (1e3, "K")) if number >= each[0]), (1, ""))
     return f"{number / size:.4g}{unit}"
 
 
 def parse_range(text: str) -> tuple[str, str]:
-    """What is written for both ends: ``25%..80%``, or one amount for both."""
+    """The texts of both ends: of ``25%..80%``, or of one amount, which stands for both."""
     parts = text.split(TO)
     if len(parts) > 2 or not all(part.strip() for part in parts):
         raise SecateurError(f"budget {text!r} is no amount and no range; write 50% or 25%..80%")

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..structure import Structure
 from ..subnetwork import Subnetwork
-from ..supernet import Supernet
 from ..tracing.atoms import BoolArray, IntArray
 from ..tracing.op_call import aten
 from ..tracing.rules import AVERAGES
@@ -17,7 +17,7 @@ from ..tracing.trace import tensors_in
 from .slim import kept_places, masked
 
 
-def reference(net: Supernet, subnetwork: Subnetwork, *images: Tensor) -> list[Tensor]:
+def reference(net: Structure, subnetwork: Subnetwork, *images: Tensor) -> list[Tensor]:
     """The outputs that the slimmed network must have: those of the dense one with removed channels unread.
 
     Where a layer norm, a group norm or an average reduces over channels, its statistics are of those kept.
@@ -35,7 +35,7 @@ def reference(net: Supernet, subnetwork: Subnetwork, *images: Tensor) -> list[Te
         return tensors_in(model(*images))
 
 
-def _removed(net: Supernet, places: Mapping[str, Mapping[int, IntArray]]) -> BoolArray:
+def _removed(net: Structure, places: Mapping[str, Mapping[int, IntArray]]) -> BoolArray:
     """The atoms that go, given the places that stay. Shape: → (atoms,)"""
     removed = np.zeros(net.atoms.count, np.bool_)
     for tensor, dims in places.items():

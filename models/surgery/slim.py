@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..structure import Structure
 from ..subnetwork import Subnetwork
-from ..supernet import Supernet
 from ..tracing.atoms import BoolArray, IntArray
 from ..tracing.groups import Member
 from ..tracing.trace import named_tensors, own_tensors
@@ -16,7 +16,7 @@ from .fast_copy import copied
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def slim(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
+def slim(net: Structure, subnetwork: Subnetwork) -> nn.Module:
     """A fresh plain module with only the kept channels, in their order; the dense model is untouched.
 
     It inherits weights, batch norm and running statistics, and needs nothing of this library to run.
@@ -32,7 +32,7 @@ def slim(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
     return model
 
 
-def masked(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
+def masked(net: Structure, subnetwork: Subnetwork) -> nn.Module:
     """The dense network with the weights that read removed channels set to zero: what ``slim`` must equal."""
     net.check(subnetwork)
     model = copied(net.model, {})
@@ -49,7 +49,7 @@ def masked(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
 
 @torch.no_grad()
 def narrow(
-    net: Supernet, model: nn.Module, now: Subnetwork, then: Subnetwork, optimizer: torch.optim.Optimizer | None = None
+    net: Structure, model: nn.Module, now: Subnetwork, then: Subnetwork, optimizer: torch.optim.Optimizer | None = None
 ) -> None:
     """Narrow a slimmed network further, in place: from the channels of ``now`` to those of ``then``, some of them.
 
@@ -70,7 +70,7 @@ def narrow(
     _describe(model)
 
 
-def kept_places(net: Supernet, subnetwork: Subnetwork) -> dict[str, dict[int, IntArray]]:
+def kept_places(net: Structure, subnetwork: Subnetwork) -> dict[str, dict[int, IntArray]]:
     """Tensor → dimension → the places that stay, ascending; one array where dimensions are alike.
 
     Groups may share a dimension (concatenation).

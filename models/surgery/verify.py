@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..structure import Net, Structure
 from ..subnetwork import Subnetwork
-from ..supernet import Supernet
 from ..tracing.meta import MetaShapes, empty_meta_like
 from ..tracing.trace import ERRORS, evaluating, first_line, tensors_in
 from .fast_copy import copied
@@ -27,8 +27,8 @@ Attempt: TypeAlias = Callable[[Subnetwork], str | None]  # why a subnetwork fail
 TOLERANCE = 1e-3  # of the largest output; float32 sums in another order
 
 
-def verified(net: Supernet, seed: int = 0) -> Supernet:
-    """The same supernet with the groups frozen that fail, each with its reason.
+def verified(net: Net, seed: int = 0) -> Net:
+    """The same structure with the groups frozen that fail, each with its reason.
 
     Shapes are tried without storage first, then values on random images.
     """
@@ -40,7 +40,7 @@ def verified(net: Supernet, seed: int = 0) -> Supernet:
     return net
 
 
-def _guilty(net: Supernet, attempt: Attempt, rng: np.random.Generator) -> dict[str, str]:
+def _guilty(net: Structure, attempt: Attempt, rng: np.random.Generator) -> dict[str, str]:
     """Groups that can't be narrowed, one after the other beside those that can, and why."""
     widths = [int(rng.integers(1, group.width)) if group.width > 1 else 1 for group in net.groups]
     kept = [tuple(np.sort(rng.permutation(g.width)[:w]).tolist()) for g, w in zip(net.groups, widths, strict=True)]
@@ -64,7 +64,7 @@ def _guilty(net: Supernet, attempt: Attempt, rng: np.random.Generator) -> dict[s
     return blame
 
 
-def _shapes(net: Supernet) -> Attempt:
+def _shapes(net: Structure) -> Attempt:
     """Finds out why a slimmed network does not run, or makes outputs of another shape."""
     light = replace(net, model=_without_storage(net.model))
     examples = [example.to("meta") for example in net.examples]
@@ -101,7 +101,7 @@ def _shapes_of(model: nn.Module, examples: Sequence[Tensor]) -> list[tuple[int, 
         return [tuple(output.shape) for output in tensors_in(model(*examples))]
 
 
-def _values(net: Supernet) -> Attempt:
+def _values(net: Structure) -> Attempt:
     """Finds out why a slimmed network's outputs are not the reference's."""
     generator = torch.Generator("cpu").manual_seed(0)
     shapes = [(2, *example.shape[1:]) for example in net.examples]

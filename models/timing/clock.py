@@ -1,4 +1,4 @@
-"""How long networks take, timed in turn: a machine that changes its speed changes it for all of them."""
+"""Seconds of networks that are timed in turn, so that a change in the machine's speed affects all of them."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -11,12 +11,12 @@ from torch import Tensor
 
 WARM_UP, ROUNDS, LEAST_ROUNDS = 5, 50, 10  # passes of each: untimed, at most, at least
 PATIENCE = 15.0  # seconds of timing, after which the least number of rounds is enough
-Answer: TypeAlias = Callable[[Tensor], object]  # images → whatever
+Network: TypeAlias = Callable[[Tensor], object]  # images → anything
 
 
 @dataclass(frozen=True)
 class Timing:
-    """The median of ``n`` passes, and the quartiles."""
+    """The median and the quartiles of the seconds of ``n`` passes."""
 
     median: float
     low: float
@@ -25,21 +25,21 @@ class Timing:
 
     @classmethod
     def of(cls, passes: list[float]) -> "Timing":
-        """What so many passes come to."""
+        """The summary of these passes."""
         low, median, high = (float(each) for each in np.quantile(passes, (0.25, 0.5, 0.75)))
         return cls(median, low, high, len(passes))
 
 
 @torch.no_grad()
 def time_interleaved(
-    networks: Mapping[str, Answer],
+    networks: Mapping[str, Network],
     images: Tensor,
     clock: Callable[[], float] = time.perf_counter,
     rounds: int | None = None,
 ) -> dict[str, Timing]:
-    """The seconds that each network takes for ``images``, a pass of each after the other, after a warm-up.
+    """The seconds of each network for ``images``, by name: one pass of each in turn, over and over, after a warm-up.
 
-    Networks and images are on one device; on a GPU a pass ends when it has done its work.
+    Networks and images are on one device; on a GPU a pass ends when the device is idle again.
     """
     taken: dict[str, list[float]] = {name: [] for name in networks}
     began, now = clock(), synchronised(clock, images.device)
@@ -54,7 +54,7 @@ def time_interleaved(
 
 
 def synchronised(clock: Callable[[], float], device: torch.device) -> Callable[[], float]:
-    """The clock, once the device has done what it was given."""
+    """The clock, read once the device has finished its work."""
 
     def now() -> float:
         torch.cuda.synchronize(device)

@@ -35,7 +35,7 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and reads == writes
 
     def forward(self, x: Tensor) -> Tensor:
-        """The narrowed answer, with the input added where the shapes allow it."""
+        """The projected features, with the input added where the shapes allow it."""
         out: Tensor = self.project(self.depthwise(self.expand(x)))
         return x + out if self.residual else out
 

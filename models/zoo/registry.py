@@ -1,4 +1,4 @@
-"""From the words of a command line to networks and functions."""
+"""Networks and functions by their names on the command line."""
 
 import importlib
 import importlib.util
@@ -37,20 +37,30 @@ FORMS = f"{', '.join(NETS)}, torchvision:NAME, timm:NAME, path/to/file.py:functi
 
 
 def constructor(spec: str, classes: int) -> Constructor:
-    """What builds the network that ``spec`` names, untrained, with ``classes`` outputs.
+    """A function that builds the network called ``spec``, untrained, with ``classes`` outputs.
 
-    A function of the user's gets them as its parameter ``classes`` or ``num_classes``, whichever it has
-    (the first, if both), and nothing otherwise.
+    Raises SecateurError on a name that stands for no network.
+
+    Args:
+        spec: ``resnet20``, ``torchvision:NAME``, ``timm:NAME``, ``path/to/file.py:function`` or
+            ``package.module:function``.
+        classes: Number of outputs. A function of the user's gets it as its parameter ``classes`` or ``num_classes``,
+            whichever it has (the first, if both), and nothing otherwise.
+
+    >>> import secateur as sc
+    >>> make = sc.constructor("resnet20", classes=10)
+    >>> make().linear
+    Linear(in_features=64, out_features=10, bias=True)
     """
     if classes < 1:
-        raise SecateurError(f"classes={classes}; give 1 or more")
+        raise SecateurError(f"classes={classes}; pass 1 or more")
     library, _, name = spec.partition(":")
     if library in LIBRARIES:
         return LIBRARIES[library](name, classes)
     if ":" in spec or spec.endswith(".py"):
         return partial(_call, callable_at(spec, LIBRARIES), spec, classes)
     if spec not in NETS:
-        raise SecateurError(f"no network is called {spec!r}{_nearest(spec, NETS)}; give {FORMS}")
+        raise SecateurError(f"no network is called {spec!r}{_nearest(spec, NETS)}; pass {FORMS}")
     return partial(NETS[spec], classes)
 
 
@@ -58,7 +68,7 @@ def callable_at(spec: str, words: Iterable[str] = ()) -> Callable[..., object]:
     """The function or class that ``path/to/file.py:function`` or ``package.module:function`` names.
 
     The code is found as Python itself would find it: a file sees its neighbours, and a package may lie
-    in the working directory. ``words`` are what else can stand before a colon: errors suggest the nearest.
+    in the working directory. ``words``: other names that may stand before a colon, for errors to suggest.
     """
     try:
         return _callable_at(spec)
@@ -119,7 +129,7 @@ def _call(function: Callable[..., object], spec: str, classes: int) -> nn.Module
         network = function(**{name: classes}) if name else function()
     except Exception as error:
         raise SecateurError(
-            f"{spec} failed with {in_a_line(error)}{_where(error)}; mend it, or give another network"
+            f"{spec} failed with {in_a_line(error)}{_where(error)}; fix it or pass another network"
         ) from error
     if not isinstance(network, nn.Module):
         raise SecateurError(f"{spec} returned {type(network).__name__}; it should return a torch.nn.Module")
@@ -137,7 +147,7 @@ def _class_parameter(function: Callable[..., object]) -> str | None:
 
 def _file(path: Path, spec: str) -> ModuleType:
     if not path.is_file():
-        raise SecateurError(f"no file {path} for {spec}; give the path of a Python file that is there")
+        raise SecateurError(f"no file {path} for {spec}; pass the path of a Python file")
     path = path.resolve()
     _importable_from(path.parent)
     # Not the bare stem, which may be the name of an installed package.
@@ -170,7 +180,7 @@ def _importable_from(folder: Path) -> None:
 
 def _import_failed(place: str, spec: str, error: BaseException) -> SecateurError:
     return SecateurError(
-        f"importing {place} for {spec} failed with {in_a_line(error)}{_where(error)}; mend it, or give another"
+        f"importing {place} for {spec} failed with {in_a_line(error)}{_where(error)}; fix it or pass another"
     )
 
 

@@ -33,7 +33,7 @@ class Shortcut(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions and what they add to: fig. 2 of He et al. 2016.
+    """Two 3×3 convolutions and the shortcut that they add to: fig. 2 of He et al. 2016.
 
     A block that changes the width also halves the resolution.
 
@@ -50,7 +50,7 @@ class Block(nn.Module):
         self.shortcut = nn.Identity() if reads == writes else Shortcut(reads, writes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The rectified sum of the convolutions' answer and the shortcut's."""
+        """The rectified sum of the convolutions' output and the shortcut's."""
         out = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
 

@@ -1,4 +1,4 @@
-"""The tensors of a weights file, put into the network they were trained for."""
+"""Trained weights, loaded from a file into their network."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,21 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
 
     A checkpoint may hold its state dict under ``state_dict`` or ``model``, with the prefixes of
     DataParallel and torch.compile. Batch norm's batch counters may be missing. Nothing is written to
-    ``model`` unless everything fits and is finite.
+    ``model`` unless everything fits and is finite; else SecateurError.
+
+    Args:
+        model: The network, changed in place.
+        path: A .safetensors file, or a checkpoint of tensors that ``torch.save`` wrote.
+
+    >>> import tempfile, torch, secateur as sc
+    >>> from safetensors.torch import save_file
+    >>> make = sc.constructor("resnet20", classes=10)
+    >>> trained, model = make(), make()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_file(trained.state_dict(), f"{folder}/weights.safetensors")
+    ...     sc.load_weights(model, f"{folder}/weights.safetensors")
+    >>> torch.equal(model.conv1.weight, trained.conv1.weight)
+    True
     """
     path = Path(path)
     own = model.state_dict()
@@ -31,13 +45,13 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
         raise SecateurError(
             f"weights {path} are not for this network: {len(missing)} tensors missing{_first(missing)}, "
             f"{len(unknown)} unknown{_first(unknown)}, {len(misshapen)} of another shape{_first(shapes)}; "
-            "give weights of the same architecture and class count"
+            "pass weights of the same architecture and class count"
         )
     lost = [n for n, value in given.items() if isinstance(value, Tensor) and not bool(value.isfinite().all())]
     if lost:
         raise SecateurError(
             f"weights {path} hold numbers that are not finite in {len(lost)} tensors{_first(lost)}; "
-            "the training has diverged, give others"
+            "the training diverged, pass others"
         )
     # Into the network's own, to keep the counters that were not given and torch's version marks.
     own.update(given)
@@ -47,7 +61,7 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
 def require_file(path: Path | str) -> None:
     """Raise SecateurError where there is no file."""
     if not Path(path).is_file():
-        raise SecateurError(f"no weights file {path}; give a .safetensors file or a PyTorch state dict")
+        raise SecateurError(f"no weights file {path}; pass a .safetensors file or a PyTorch state dict")
 
 
 def _read(path: Path) -> Mapping[str, object]:

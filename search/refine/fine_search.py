@@ -9,8 +9,8 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ...models.costs.budget import Space, fit_to_budget
 from ...models.costs.budget_range import BudgetRange
+from ...models.costs.widths import Space, fit_to_budget
 from ...models.subnetwork import top_channels
 from ...models.tracing.atoms import BoolArray, IntArray
 from ...seeds import derive_seed

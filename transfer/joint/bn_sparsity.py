@@ -1,6 +1,5 @@
 """Sparsity of batch-norm scales, weighted by what a channel costs: the regulariser that learns a structure."""
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...models.costs.cost import Bilinear
+from ...models.patterns import value_for
 from ...models.subnetwork import Subnetwork
 from ...models.supernet import Supernet
 from ...models.tracing.atoms import FloatArray
@@ -91,5 +91,4 @@ def strengths_of(net: Supernet, strength: float, blocks: Mapping[str, float]) ->
     Raises SecateurError on a pattern without a match. Shape: → (G,)
     """
     net.matching(list(blocks))
-    factors = [next((f for p, f in blocks.items() if fnmatch.fnmatch(group.name, p)), 1.0) for group in net.groups]
-    return strength * np.array(factors)
+    return strength * np.array([value_for(group.name, blocks, 1.0) for group in net.groups])

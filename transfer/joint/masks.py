@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ...models.costs.budget import Budget, fit_to_budget
+from ...models.costs.budget import Budget
+from ...models.costs.widths import fit_to_budget
 from ...models.evaluate import device_of
 from ...models.subnetwork import Subnetwork, top_channels
 from ...models.supernet import Supernet
