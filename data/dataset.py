@@ -1,4 +1,4 @@
-"""Images split three ways: what is trained on, what the search scores on, and what is looked at once."""
+"""A data set split three ways: for training, for scoring during the search, and for one test at the end."""
 
 import hashlib
 import json
@@ -20,7 +20,14 @@ from .sources import classes_of, datasets, labels_of
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Data:
-    """A data set: what is trained on, what the search scores on, and what is looked at once, at the end."""
+    """A data set: images to train on, a holdout that the search scores on, and test images that are read once.
+
+    >>> data = open_data("digits")
+    >>> data
+    Data('digits', train=1078, holdout=360, test=359, classes=10, shape=(3, 32, 32))
+    >>> data.example.shape
+    torch.Size([1, 3, 32, 32])
+    """
 
     name: str
     train: Images
@@ -33,7 +40,7 @@ class Data:
         for part, images in self._parts.items():
             unknown = sorted({*images.labels.tolist()}.difference(known))
             if not len(images):
-                raise SecateurError(f"the {part} split of {self.name} is empty; give it at least one image")
+                raise SecateurError(f"the {part} split of {self.name} is empty; pass at least one image")
             if unknown:
                 raise SecateurError(f"{part} has label {unknown[0]}, not in {known}; number classes from 0")
 
@@ -58,18 +65,29 @@ class Data:
     ) -> "Data":
         """Three map-style data sets of (image, label), as one.
 
-        Images are PIL or uint8 (3, H, W), not randomly transformed; they are held in memory when the three
-        sets together take at most ``memory_bytes`` as uint8, else streamed.
+        Images are PIL or uint8 (3, H, W), without random transforms.
+
+        Args:
+            train: images to train on.
+            holdout: images that the search scores on.
+            test: images that are read once, at the end.
+            name: of the data set.
+            shape: (3, height, width) that images are resized and cropped to; by default their own, if they agree.
+            mean: of the channels, in 0..1.
+            std: of the channels.
+            flip: whether a mirrored image keeps its class.
+            memory_bytes: images are held in memory if the three sets take at most this as uint8, else streamed.
+            progress: called with (images read, images in all).
         """
         parts = (train, holdout, test)
         if any(isinstance(part, IterableDataset) for part in parts):
-            fix = "give map-style data sets, since a memory bank and a resumed training know images by their position"
+            fix = "pass map-style data sets: a memory bank and a resumed training know images by their position"
             raise SecateurError(f"{name} is a stream; {fix}")
         labels = [labels_of(part) for part in parts]
         names = classes_of(parts) or tuple(map(str, range(1 + max(labels[0].tolist(), default=-1))))
         shape = shape or common_shape(train)
         if len(shape) != 3 or shape[0] != 3 or min(shape) < 1:
-            raise SecateurError(f"images of shape {shape}; give (3, height, width), grey is made colour")
+            raise SecateurError(f"images of shape {shape}; pass (3, height, width); grey images become colour")
         read = open_readers(parts, labels, shape, memory_bytes, progress)
         one, two, three = (Images(*x, shape, mean, std, flip) for x in zip(read, labels, strict=True))
         return cls(name, one, two, three, names)
@@ -123,9 +141,21 @@ def open_data(
     memory_bytes: int = 2_000_000_000,
     progress: ReadProgress | None = None,
 ) -> Data:
-    """The data set that ``spec`` names, one of ``sources.FORMS``; ``shape`` (3, H, W) defaults to its own.
+    """The data set that a text names.
 
-    Sets of at most ``memory_bytes`` are read into memory; ``progress`` hears (images read, images in all).
+    Args:
+        spec: ``digits``, ``cifar10:ROOT``, ``cifar100:ROOT``, ``imagefolder:ROOT``, ``path/to/file.py:function`` or
+            ``package.module:function``; a function returns (train, holdout, test).
+        shape: (3, height, width) that images are resized and cropped to; by default their own.
+        mean: of the channels, in 0..1; by default ImageNet's.
+        std: of the channels; by default ImageNet's.
+        memory_bytes: images are held in memory if they take at most this as uint8, else streamed.
+        progress: called with (images read, images in all).
+
+    Raises SecateurError for a text that names none, or data that cannot be read.
+
+    >>> open_data("digits", (3, 16, 16)).shape
+    (3, 16, 16)
     """
     source = datasets(spec)
     return Data.of(

@@ -37,7 +37,7 @@ def open_readers(
 ) -> list[Reader]:
     """One for each data set; they hold the images where all of them take at most ``memory_bytes`` as uint8.
 
-    Labels (N,) each are what the data sets have to say, too.
+    Labels (N,) each must agree with those of the items.
     """
     parts = [_Frames(dataset, known, shape) for dataset, known in zip(datasets, labels, strict=True)]
     if sum(map(len, labels)) * math.prod(shape) > memory_bytes:
@@ -52,7 +52,7 @@ def _pixels(image: Any) -> Tensor:
     if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and len(image) == 3:
         return image
     kind = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
-    fix = "give PIL images or uint8 (3, H, W), secateur normalises and augments itself"
+    fix = "pass PIL images or uint8 (3, H, W); secateur normalises and augments itself"
     raise SecateurError(f"an image is of type {kind}; {fix}")
 
 
@@ -78,7 +78,7 @@ class _Frames(Dataset[Tensor | str]):
             image, label = self.dataset[position]
             if int(label) == self.labels[position]:
                 return _fitted(_pixels(image), *self.shape[1:])
-            return f"image {position} has label {label}, not {self.labels[position]} as in targets; mend one"
+            return f"image {position} has label {label}, not {self.labels[position]} as in targets; fix one of them"
         except SecateurError as error:
             return str(error)
 
@@ -89,7 +89,7 @@ def _stacked(frames: list[Tensor | str]) -> Tensor | str:
 
 
 def _stream(frames: _Frames, asked: Sequence[Tensor]) -> Iterator[Tensor]:
-    """uint8 (B, 3, H, W) for each batch of positions, decoded as they are asked for."""
+    """uint8 (B, 3, H, W) for each batch of positions, decoded on demand."""
     loader = DataLoader(
         frames,
         batch_sampler=[positions.tolist() for positions in asked],

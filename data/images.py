@@ -1,4 +1,4 @@
-"""One split of a data set: batches as they are, in fixed views, or augmented anew."""
+"""One split of a data set: batches of plain images, of fixed views, or freshly augmented."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ Reader: TypeAlias = Callable[[Sequence[Tensor]], Iterator[Tensor]]  # positions 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """One split: ``read`` fetches its pixels, from memory or from disk; nothing else tells the two apart.
+    """One split: ``read`` fetches its pixels, from memory or from disk.
 
-    Shape: labels (N,) int64; ``pad`` in pixels; ``mean`` and ``std`` of channels scaled to 0..1; ``layout`` of what
-    is given, in memory
+    Shape: labels (N,) int64; ``pad`` in pixels; ``mean`` and ``std`` of channels scaled to 0..1; ``layout``: the
+    memory format of batches
     """
 
     read: Reader
@@ -47,7 +47,7 @@ class Images:
         return max(1, len(self) // size)
 
     def batches(self, size: int, limit: int | None = None, view: int | None = None) -> Iterator[Batch]:
-        """The images as they are, or in a fixed view, in one fixed order that mixes the classes; at most ``limit``.
+        """The plain images, or a fixed view of them, in one fixed order that mixes the classes; at most ``limit``.
 
         Shape: images (B, 3, H, W) float32, normalised; labels and indices (B,) int64
         """
@@ -69,8 +69,8 @@ class Images:
     ) -> Iterator[Views]:
         """The ``steps(size)`` shuffled and augmented batches of one epoch, from batch number ``start`` on.
 
-        ``fixed``: numbers of the fixed views that are shown in place of new ones. ``part``: of every batch only this
-        part of so many, the very images that it has in the whole.
+        ``fixed``: numbers of the fixed views that are shown in place of new ones. ``part``: (number, of how many)
+        yields that share of every batch, the very images that it has in the whole batch.
 
         Shape: images (views, B, 3, H, W) float32, normalised; labels and indices (B,) int64
         """

@@ -1,4 +1,4 @@
-"""From the words of a command line to three data sets: train, holdout and test."""
+"""Data sets by name: train, holdout and test."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,13 +32,13 @@ def datasets(spec: str) -> Source:
     if form in SOURCES:
         return SOURCES[form](root)
     if not colon and not spec.endswith(".py"):
-        raise SecateurError(f"unknown data {spec!r}; give one of: {FORMS}")
+        raise SecateurError(f"unknown data {spec!r}; pass one of: {FORMS}")
     function = callable_at(spec, SOURCES)
-    with _said(f"{spec} failed", "mend it, or give other data"):
+    with _said(f"{spec} failed", "fix it or pass other data"):
         parts = function()
     if not isinstance(parts, (tuple, list)) or [hasattr(part, "__len__") for part in parts] != [True] * 3:
         fix = "name a function that returns three map-style data sets"
-        raise SecateurError(f"{spec!r} gives no (train, holdout, test); {fix}")
+        raise SecateurError(f"{spec!r} returns no (train, holdout, test); {fix}")
     return Source(parts)
 
 
@@ -51,7 +51,7 @@ def labels_of(dataset: Any) -> Tensor:
         return labels_of(dataset.dataset)[torch.as_tensor(dataset.indices, dtype=torch.int64)]
     if hasattr(dataset, "targets") and getattr(dataset, "target_transform", None) is None:
         return torch.as_tensor(dataset.targets, dtype=torch.int64)
-    with _said("the data set gives no class numbers", "let each item be (image, int)"):
+    with _said("the data set has no class numbers", "let each item be (image, int)"):
         return torch.tensor([int(dataset[i][1]) for i in range(len(dataset))], dtype=torch.int64)
 
 
@@ -72,7 +72,7 @@ def classes_of(parts: Sequence[Any]) -> tuple[str, ...] | None:
     for names in named[1:]:
         if names != named[0]:
             odd = ", ".join(sorted({*names} ^ {*named[0]})) or "their order"
-            raise SecateurError(f"train and test differ in their classes ({odd}); give both the same classes")
+            raise SecateurError(f"train and test differ in their classes ({odd}); pass the same classes for both")
     return named[0] if named else None
 
 
@@ -143,7 +143,7 @@ def _tail(labels: Tensor, share: float, names: Sequence[str] | None = None) -> T
         positions = (labels == label).nonzero().flatten()
         if len(positions) < 2:
             fact = f"class {names[label] if names else label} has {len(positions)} training image(s)"
-            raise SecateurError(f"{fact}; give it two or more, one is held out")
+            raise SecateurError(f"{fact}; it needs two or more, one is held out")
         tail[positions[-max(1, round(share * len(positions))) :]] = True
     return tail
 

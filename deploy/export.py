@@ -18,7 +18,7 @@ def slim_of(folder: Path | str) -> nn.Module:
     folder = Path(folder)
     kept = folder if (folder / "architecture.json").exists() else folder / "best"
     if not (kept / "architecture.json").exists():
-        raise SecateurError(f"{folder} holds no slim network; give a finished run, or a folder with architecture.json")
+        raise SecateurError(f"{folder} holds no slim network; pass a finished run, or a folder with architecture.json")
     record = read_architecture(kept / "architecture.json")
     if record.provenance is None or record.classes is None:
         raise SecateurError(f"{kept} does not say which network it is of; sc.load it with its constructor")
@@ -26,12 +26,29 @@ def slim_of(folder: Path | str) -> nn.Module:
 
 
 def export(folder: Path | str, form: str = "onnx", out: Path | None = None) -> Exported:
-    """Write the network of a run as ``onnx`` or ``pt2``, beside its weights or to ``out``, checked against torch.
+    """Write the network of a run for other programs, checked against torch.
 
-    It reads normalised images and gives logits; how to normalise, the classes, figures and costs are in the file.
+    It reads normalised images and returns logits; the normalisation, classes, figures and costs are in the file.
+
+    Args:
+        folder: a finished run, or any folder with an architecture.json.
+        form: ``"onnx"`` or ``"pt2"``.
+        out: the file; by default beside the weights.
+
+    Returns:
+        The path, and by how much the outputs differ from torch's. Raises SecateurError, and leaves no file, where they
+        differ by more than a rounding error.
+
+    >>> import secateur as sc, torch
+    >>> model = sc.constructor("resnet20", 10)()
+    >>> net = sc.Supernet.of(model.eval(), torch.zeros(1, 3, 32, 32))
+    >>> names = [str(label) for label in range(10)]
+    >>> sc.save(sc.slim(net, net.dense, provenance={"model": "resnet20"}, classes=names), "slim")
+    >>> sc.export("slim", "pt2").format
+    'pt2'
     """
     if out and out.suffix != f".{form}":
-        raise SecateurError(f"{out} does not end in .{form}; give --format {out.suffix[1:] or form}, or another file")
+        raise SecateurError(f"{out} does not end in .{form}; pass --format {out.suffix[1:] or form}, or another file")
     model, folder = slim_of(folder), Path(folder)
     record = architecture_of(model)
     home = folder if (folder / "architecture.json").exists() else folder / "best"

@@ -24,7 +24,20 @@ FIELDS = ("run", "macs", "parameters", "macs_kept", "holdout_loss", "holdout_acc
 
 
 def pareto(*folders: Path | str, measure: str = "loss", published: Path | str | None = None) -> "Figure":
-    """The Pareto plot of run directories, to be shown or saved; ``measure`` and ``published`` as of ``compared``."""
+    """The Pareto plot of run directories, to be shown or saved.
+
+    Args:
+        *folders: run directories.
+        measure: ``"loss"`` or ``"accuracy"`` on the holdout before fine-tuning, or ``"test"``, accuracy after it.
+        published: a CSV of other people's points: name, macs (62M, or 50% of the first run's dense network), measure.
+
+    >>> import secateur as sc
+    >>> from safetensors.torch import save_model
+    >>> save_model(sc.constructor("resnet20", 10)(), "weights.safetensors")
+    >>> config = sc.Ask(weights="weights.safetensors", input="3x16x16", trials=1)
+    >>> _ = sc.run(config, "run", until="search")
+    >>> sc.pareto("run").savefig("pareto.png")
+    """
     return compared([Results.of(folder) for folder in folders], measure, published).figure
 
 

@@ -32,6 +32,10 @@ class RunConfig:
 
     Every option of the command line is a field of one of the groups; ``ask`` takes them flat.
 
+    >>> config = ask("resnet56", flops="40%", epochs=20)
+    >>> config.transfer.epochs, config.goal
+    (20, '40%')
+
     Parameters
     ----------
     model

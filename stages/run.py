@@ -15,7 +15,7 @@ from .stage import do_stages, require_stage
 
 
 def run(
-    config: RunConfig, out: Path, *, until: str = "test", device: str | None = None, progress: Progress = silent
+    config: RunConfig, out: Path | str, *, until: str = "test", device: str | None = None, progress: Progress = silent
 ) -> dict[str, dict[str, Any]]:
     """Dense network, search, memory bank, fine-tuning, test: the stages that a run directory still lacks.
 
@@ -31,12 +31,15 @@ def run(
     Returns:
         The outcome of each stage by its name, plain values, with its seconds.
 
-    >>> import secateur as sc, tempfile
-    >>> outcome = sc.run(sc.Ask(input="3x16x16", trials=1, epochs=1, views=0), Path(tempfile.mkdtemp()) / "run")
+    >>> import secateur as sc
+    >>> from safetensors.torch import save_model
+    >>> save_model(sc.constructor("resnet20", 10)(), "weights.safetensors")
+    >>> config = sc.Ask(weights="weights.safetensors", input="3x16x16", trials=1, epochs=1, views=0)
+    >>> outcome = sc.run(config, "run")
     >>> list(outcome)
     ['dense', 'search', 'bank', 'transfer', 'test']
     """
-    stages = complete(config, out, until=until, device=device, progress=progress)
+    stages = complete(config, Path(out), until=until, device=device, progress=progress)
     return {name: outcome.to_dict() for name, outcome in stages.done().items()}
 
 
