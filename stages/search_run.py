@@ -15,8 +15,9 @@ from ..models.compensation.halfway import initial_student
 from ..models.compensation.sequential import refit_sequentially
 from ..models.costs.widths import uniform_widths
 from ..models.evaluate import device_of, evaluate, recalibrate
-from ..models.files.architecture import Record, architecture, architecture_of, load, save, with_architecture
+from ..models.files.architecture import architecture, architecture_of, load, save, with_architecture
 from ..models.files.library import FORMAT
+from ..models.files.schema import Record
 from ..models.precision import in_bfloat16
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
