@@ -34,8 +34,8 @@ import secateur as sc
 from secateur.data.dataset import Data
 from secateur.models.compensation.gram import Gram, grams
 from secateur.models.costs.widths import fit_to_budget
-from secateur.models.files.architecture import Architecture
 from secateur.models.files.library import keep_shares
+from secateur.models.files.schema import Architecture
 from secateur.models.tracing.atoms import IntArray
 from secateur.search.coarse import pool
 from secateur.search.coarse_to_fine import SAMPLE, _importance

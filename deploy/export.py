@@ -5,7 +5,8 @@ from pathlib import Path
 from torch import nn
 
 from ..errors import SecateurError
-from ..models.files.architecture import architecture_of, load, read_architecture
+from ..models.files.architecture import architecture_of, load
+from ..models.files.schema import read_architecture
 from ..models.zoo.registry import constructor
 from .formats import Exported
 from .formats import export_as as write

@@ -10,15 +10,9 @@ from torch import Tensor, nn
 from ..errors import SecateurError
 from ..models.costs.budget import Budget
 from ..models.costs.widths import fit_to_budget
-from ..models.files.architecture import (
-    Architecture,
-    build,
-    fingerprint,
-    read_architecture,
-    save,
-    subnetwork_of,
-)
+from ..models.files.architecture import build, save, subnetwork_of
 from ..models.files.library import architectures, keep_shares, most_similar
+from ..models.files.schema import Architecture, fingerprint, read_architecture
 from ..models.subnetwork import Subnetwork, top_channels
 from ..models.supernet import Supernet
 from ..models.tracing.atoms import IntArray

@@ -10,8 +10,9 @@ from torch import nn
 
 from ..files import write_json
 from ..models.evaluate import device_of, evaluate
-from ..models.files.architecture import Record, architecture, architecture_of, load, save, with_architecture
+from ..models.files.architecture import architecture, architecture_of, load, save, with_architecture
 from ..models.files.library import FORMAT
+from ..models.files.schema import Record
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..models.zoo.registry import constructor

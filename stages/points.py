@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SecateurError
-from ..models.files.architecture import read_architecture
+from ..models.files.schema import read_architecture
 from ..models.subnetwork import Subnetwork
 from ..pipeline.found import best_under
 from ..progress import Progress, silent

@@ -9,8 +9,8 @@ from ..data.dataset import Data
 from ..errors import SecateurError
 from ..models.costs.budget_range import BudgetRange
 from ..models.evaluate import device_of
-from ..models.files.architecture import fingerprint
 from ..models.files.library import architectures, keep_shares, most_similar
+from ..models.files.schema import fingerprint
 from ..models.supernet import Supernet
 from ..models.timing.latency import Latency, measure
 from ..models.tracing.atoms import FloatArray

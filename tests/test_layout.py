@@ -58,23 +58,22 @@ def part(path: Path) -> str:
     return path.relative_to(ROOT).with_suffix("").parts[0]
 
 
-def nodes(path: Path, *, on_import_only: bool = False) -> Iterator[ast.AST]:
-    """All nodes of a file, or only those that run when it is imported."""
+def nodes(path: Path, *, with_types: bool = True) -> Iterator[ast.AST]:
+    """All nodes of a file, or all but those that only type checkers read."""
     left: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"), shown(path))]
     while left:
         node = left.pop()
         yield node
-        lazy = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         typing = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-        if not (on_import_only and (lazy or typing)):
+        if with_types or not typing:
             left.extend(ast.iter_child_nodes(node))
 
 
-def imported(path: Path, *, on_import_only: bool = False) -> Iterator[str]:
+def imported(path: Path, *, with_types: bool = True) -> Iterator[str]:
     """The full names that a file imports: ``from ..models.cost import macs`` → secateur.models.costs.cost.macs."""
     name = module_name(path)
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in nodes(path, on_import_only=on_import_only):
+    for node in nodes(path, with_types=with_types):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -90,9 +89,9 @@ def part_of_name(name: str) -> str | None:
     return first if first in PARTS else None
 
 
-def modules_imported_on_import(path: Path) -> set[str]:
-    """The modules of the package that run when this one is imported."""
-    named = {name if name in MODULES else name.rpartition(".")[0] for name in imported(path, on_import_only=True)}
+def modules_imported(path: Path) -> set[str]:
+    """The modules of the package that this one imports, at once or inside a function."""
+    named = {name if name in MODULES else name.rpartition(".")[0] for name in imported(path, with_types=False)}
     return {name for name in named if name in MODULES}
 
 
@@ -128,7 +127,7 @@ def test_benchmarks_and_tests_use_the_public_name_only() -> None:
 
 
 def test_no_module_waits_for_itself() -> None:
-    graph = {name: modules_imported_on_import(path) for name, path in MODULES.items()}
+    graph = {name: modules_imported(path) - {name} for name, path in MODULES.items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:

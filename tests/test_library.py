@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from secateur.errors import SecateurError
-from secateur.models.files.architecture import Architecture, GroupRecord, architecture, build, save
+from secateur.models.files.architecture import architecture, build, save
 from secateur.models.files.library import FORMAT, _over_depth, architectures, keep_shares, nearest_by_widths
+from secateur.models.files.schema import Architecture, GroupRecord
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 from secateur.models.zoo.registry import NETS

@@ -16,7 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import secateur as sc
-from secateur.models.files.architecture import Architecture, subnetwork_of
+from secateur.models.files.architecture import subnetwork_of
+from secateur.models.files.schema import Architecture
 from secateur.models.precision import in_bfloat16
 from secateur.models.surgery.slim import slim
 from secateur.models.zoo.registry import constructor

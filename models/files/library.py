@@ -11,7 +11,7 @@ from ..costs.budget import Budget
 from ..costs.widths import uniform_widths
 from ..supernet import Supernet
 from ..tracing.atoms import FloatArray, IntArray
-from .architecture import Architecture, json_at, read_architecture
+from .schema import Architecture, json_at, read_architecture
 
 FORMAT = "secateur/front/1"
 DEPTHS = 32  # places along the depth at which the shape of widths is taken
