@@ -21,11 +21,12 @@ from .models.files.architecture import architecture, with_architecture
 from .models.precision import in_bfloat16
 from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
-from .progress import Progress, silent
+from .progress import Progress, follow, silent
 from .rundir.config import RunConfig
-from .search.coarse_to_fine import Searched, SearchPlan, search_widths
+from .search.coarse_to_fine import Searched, search_widths
+from .search.config import SearchConfig, sampler_called
 from .search.records import Interim, Records
-from .search.refine import Sampler
+from .search.refine.samplers import Sampler
 from .transfer.bank.bank import MemoryBank, choose_teachers, manifest_name, open_bank
 from .transfer.bank.fill import BankConfig, fill_bank
 from .transfer.joint.learner import Learner
@@ -105,7 +106,14 @@ def find(
         else BudgetRange(budget, budget)
     )
     net.space.require(span.low)
-    plan = SearchPlan(span, trials, sampler, [each.widths / net.space.dense for each in start], seed, database)
+    plan = SearchConfig(
+        span,
+        trials,
+        sampler=sampler_called(sampler) if isinstance(sampler, str) else sampler,
+        seed=seed,
+        storage=database,
+        start_shares=[each.widths / net.space.dense for each in start],
+    )
     folder, data = Path(storage or tempfile.mkdtemp(prefix="secateur-")), data.in_memory_format_of(net.model)
     known = grams(net, data.train)
     searched = search_under(net, data, known, plan, folder, precision, progress)
@@ -175,7 +183,7 @@ def search_under(
     net: Supernet,
     data: Data,
     known: Mapping[str, Gram],
-    plan: SearchPlan,
+    plan: SearchConfig,
     folder: Path,
     precision: str,
     progress: Progress,
@@ -183,8 +191,8 @@ def search_under(
     """The search alone, kept in ``folder``; ``known`` Grams compensate what it scores. It reads the holdout."""
     (folder / "bank").mkdir(parents=True, exist_ok=True)
     path, bfloat16 = folder / "bank" / "records.jsonl", in_bfloat16(precision, net)
-    records = Records(net, data.holdout, path, known, bfloat16)
-    return search_widths(records, plan, folder, progress)
+    records = Records(net, data.holdout, path, grams=known, bfloat16=bfloat16)
+    return follow(search_widths(records, plan, folder), progress)
 
 
 def bank_for(

@@ -24,8 +24,9 @@ import secateur as sc
 from secateur.models.compensation.gram import grams
 from secateur.pipeline import best_under
 from secateur.rundir.config import RunConfig
-from secateur.search.coarse_to_fine import SAMPLE
-from secateur.search.records import Interim, Records, hypervolume, pareto_front
+from secateur.search.config import SAMPLE
+from secateur.search.pareto import hypervolume, pareto_front
+from secateur.search.records import Interim, Records
 from secateur.stages.run import run
 
 RESULTS = Path(__file__).parent / "results"

@@ -23,8 +23,8 @@ from ..reports.page import write
 from ..rundir.config import JOINT_METHODS, RunConfig
 from ..rundir.manifest import Manifest, Outcome, require_same, sha256
 from ..rundir.results import Results
-from ..search.coarse_to_fine import SearchPlan
-from ..search.refine import require_database
+from ..search.config import SearchConfig, sampler_called
+from ..search.refine.database import require_database
 from ..transfer.methods import require_method
 from ..transfer.training.distributed import started_by_torchrun
 from .joint_run import JointRun
@@ -85,7 +85,14 @@ def prepare_run(
     else:
         span = net.span(**ask.limits, timed=timed)
         known = _known(Path(ask.start), net, span) if ask.start else []
-        plan = SearchPlan(span, ask.trials, ask.sampler, known, ask.seed, ask.storage)
+        plan = SearchConfig(
+            span,
+            ask.trials,
+            sampler=sampler_called(ask.sampler),
+            seed=ask.seed,
+            storage=ask.storage,
+            start_shares=known,
+        )
         work = SearchRun(ask, out, data, net, progress, plan)
     ledger = Manifest(out, ask)
     if timed:

@@ -27,7 +27,8 @@ from ..reports.page import write
 from ..rundir.config import RunConfig
 from ..rundir.manifest import Outcome
 from ..rundir.results import Results
-from ..search.coarse_to_fine import Searched, SearchPlan
+from ..search.coarse_to_fine import Searched
+from ..search.config import SearchConfig
 from ..search.records import Interim
 from ..transfer.bank.bank import MANIFEST, TEACHERS, MemoryBank, open_bank
 from ..transfer.bank.fill import BankConfig
@@ -103,7 +104,7 @@ class Session:
 class SearchRun(Session):
     """Widths are searched, the bank is filled, the winner fine-tuned from it."""
 
-    plan: SearchPlan
+    plan: SearchConfig
 
     @property
     def stages(self) -> Sequence[Callable[[], Outcome]]:
