@@ -56,7 +56,7 @@ def main() -> None:
     seconds = time.perf_counter() - start
     images = sc.open_data(data)
     net = trained(asked.net, images)
-    records = Records(net, images.holdout, folder / "bank" / "records.jsonl", grams(net, images.train))
+    records = Records(net, images.holdout, folder / "bank" / "records.jsonl", grams=grams(net, images.train))
     whole = [each for each in records.all if each.n == SAMPLE]
     points = pareto_front(whole)
     best = best_under(net, points, POINT)

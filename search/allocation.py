@@ -76,14 +76,14 @@ def error_per_mac(space: Space, budget: Budget, curves: Sequence[FloatArray]) ->
     widths = space.dense
     while not budget.holds(space.costs, widths):
         narrower = widths + np.diag(space.round_down(widths - stride) - widths)
-        rate = _error_per_cost(space, budget, errors, widths, narrower)
+        rate = _error_per_cost(space, budget, errors, widths, changed=narrower)
         widths = narrower[int(np.where(np.diag(narrower) < widths, rate, np.inf).argmin())]
     while True:
         wider = space.wider(widths)
         fits = budget.holds(space.costs, wider) & (np.diag(wider) > widths)
         if not fits.any():
             return widths
-        rate = _error_per_cost(space, budget, errors, widths, wider)
+        rate = _error_per_cost(space, budget, errors, widths, changed=wider)
         widths = wider[int(np.where(fits, rate, -np.inf).argmax())]
 
 
@@ -137,7 +137,7 @@ def _padded(curves: Sequence[FloatArray]) -> FloatArray:
 
 
 def _error_per_cost(
-    space: Space, budget: Budget, errors: FloatArray, widths: IntArray, changed: IntArray
+    space: Space, budget: Budget, errors: FloatArray, widths: IntArray, *, changed: IntArray
 ) -> FloatArray:
     """The error that each row trades for its cost; row g differs in group g alone.
 

@@ -52,6 +52,7 @@ def propose(
     space: Space,
     budgets: Sequence[Budget],
     evidence: Evidence,
+    *,
     rules: Mapping[str, AllocationRule] = ALLOCATION_RULES,
     curve_rules: Mapping[str, AllocationRule] = CURVE_RULES,
 ) -> list[Proposal]:

@@ -50,9 +50,9 @@ def search_widths(records: Records, config: SearchConfig, folder: Path) -> Gener
     config = replace(config, storage=storage, images=min(config.images, len(records.split)))
     records.evaluate(records.net.dense, "dense", config.images)
     evidence = gather_evidence(records, config.scores, config.curves)
-    proposals = propose(
-        records.net.space, levels(records.net.space, config.span), evidence, config.rules, config.curve_rules
-    )
+    space = records.net.space
+    budgets = levels(space, config.span)
+    proposals = propose(space, budgets, evidence, rules=config.rules, curve_rules=config.curve_rules)
     best, start = yield from _coarse(records, proposals, config)
     for count, _ in enumerate(_fine(records, evidence.scores[best.score], proposals, config), 1):
         yield Update("fine search", count, config.trials)
@@ -66,7 +66,7 @@ def _coarse(
 ) -> Generator[Update, None, tuple[Proposal, Interim]]:
     """Evaluate all proposals; the best at the lower end of the span, and its evaluation."""
     given = [(each.subnetwork, each.source) for each in proposals]
-    found = yield from _evaluated(records, given, "coarse", f"{config.span}{config.extensions}", config)
+    found = yield from _evaluated(records, given, "coarse", config, of=f"{config.span}{config.extensions}")
     pairs = zip(proposals, found, strict=True)
     return min((pair for pair in pairs if pair[0].budget == config.span.low), key=lambda pair: pair[1].rank)
 
@@ -90,14 +90,14 @@ def _final(records: Records, start: Interim, config: SearchConfig) -> Generator[
         finalists += sorted((i for i in at_budget if i.n == n), key=lambda i: i.rank)[:FINALISTS]
     given = list({each.subnetwork: (each.subnetwork, each.source) for each in finalists}.values())
     of = f"{config.span}, {config.sampler_name}, {config.trials} trials, seed {config.seed}{config.extensions}"
-    found = yield from _evaluated(records, given, "final", of, replace(config, images=whole))
+    found = yield from _evaluated(records, given, "final", replace(config, images=whole), of=of)
     return min(found, key=lambda i: i.rank)
 
 
 def _evaluated(
-    records: Records, given: Sequence[tuple[Subnetwork, str]], stage: str, of: str, config: SearchConfig
+    records: Records, given: Sequence[tuple[Subnetwork, str]], stage: str, config: SearchConfig, *, of: str
 ) -> Generator[Update, None, list[Interim]]:
-    """Each of these subnetworks, scored by this process or another."""
+    """Score each of these subnetworks, here or in another process; ``of`` tells the studies of a stage apart."""
     done = evaluate_jointly(records, given, f"{stage}, {of}", images=config.images, storage=config.storage)
     for count, _ in enumerate(done, 1):  # other processes do the rest
         yield Update(f"{stage} search", count, len(given))

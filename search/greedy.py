@@ -54,7 +54,7 @@ def greedy(
     present, left, yielded = net.dense, evaluations - 1, None
     dense = scores = rescore(net, records.split, importance, net.dense)
     while not budget.holds(space.costs, present.widths):
-        tried = candidate_steps(space, budget, scores, present.widths, strides)
+        tried = candidate_steps(space, budget, scores, present.widths, strides=strides)
         share = min(len(tried), left // _steps_to(space, budget, present.widths, strides))
         left -= share
         present = tried[0]
@@ -80,7 +80,7 @@ def rescore(net: Supernet, split: Split, importance: Importance, present: Subnet
 
 
 def candidate_steps(
-    space: Space, budget: Budget, scores: Scores, widths: IntArray, strides: IntArray
+    space: Space, budget: Budget, scores: Scores, widths: IntArray, *, strides: IntArray
 ) -> list[Subnetwork]:
     """The subnetworks one step away, for the groups that seem to matter least; the least damage first.
 

@@ -1,5 +1,6 @@
 """The proposals of the coarse search, from near dense down to the budget and beyond."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ from chains import plain
 from secateur.models.costs.budget import Budget, Space, fills_budget, reachable
 from secateur.models.costs.budget_range import BudgetRange
 from secateur.models.supernet import Supernet
-from secateur.models.tracing.atoms import IntArray
+from secateur.models.tracing.atoms import FloatArray, IntArray
 from secateur.search.allocation import ALLOCATION_RULES, CURVE_RULES
 from secateur.search.coarse import NEAR, Proposal, levels, propose
 from secateur.search.evidence import Evidence
@@ -129,12 +130,12 @@ def test_of_candidates_that_are_nearly_the_same_the_first_alone_stays() -> None:
     def moved(channels: int) -> list[tuple[str, list[int]]]:
         """What stays of the first, and of one whose first two widths are other by this many channels."""
 
-        def rule(space: Space, budget: Budget, scores: Scores) -> IntArray:
+        def rule(space: Space, budget: Budget, scores: Sequence[FloatArray]) -> IntArray:
             widths: IntArray = first + np.array([channels, -channels, 0, 0])
             return widths
 
         rules = {"uniform": ALLOCATION_RULES["uniform"], "moved": rule}
-        return [(c.rule, c.subnetwork.widths.tolist()) for c in propose(net.space, budgets, evidence, rules)]
+        return [(c.rule, c.subnetwork.widths.tolist()) for c in propose(net.space, budgets, evidence, rules=rules)]
 
     limit = int(NEAR * first.sum() / 2)
     assert moved(limit - 1) == [("uniform", first.tolist())]

@@ -73,7 +73,7 @@ def asked(trials: int, storage: Path | None = None, span: BudgetRange = SPAN, **
 def search(
     trials: int, storage: Path | None = None, records: Records | None = None, **other: object
 ) -> Generator[Interim]:
-    yield from refine(records or Counted(), SCORES, starts(), asked(trials, storage, **other))
+    yield from refine(records or Counted(), SCORES, starts(), asked(trials, storage, SPAN, **other))
 
 
 def widths(interims: Iterator[Interim]) -> list[list[int]]:

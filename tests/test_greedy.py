@@ -221,7 +221,7 @@ def test_only_groups_up_to_the_threshold_are_promising(seed: int) -> None:
     strides = np.array([3, 4, 2, 4, 3, 3])
     damage = np.array([np.sort(score)[:stride].sum() for score, stride in zip(scores, strides, strict=True)])
     passing = [g for g in np.argsort(damage) if damage[g] <= trimmed_otsu(damage)]
-    found = candidate_steps(net.space, keeping(net, 0.1), scores, net.space.dense, strides)
+    found = candidate_steps(net.space, keeping(net, 0.1), scores, net.space.dense, strides=strides)
     assert [int((each.widths != net.space.dense).argmax()) for each in found] == passing
     for g, each in zip(passing, found, strict=True):
         gone = np.setdiff1d(np.arange(WIDTHS[g]), each.kept[g])
