@@ -231,6 +231,17 @@ def test_the_greedy_loop_can_stand_in_for_a_sampler(tmp_path: Path) -> None:
     assert fills_budget(net.space, span.low, found.winner.subnetwork.widths)
 
 
+def test_the_greedy_loop_reads_the_importance_that_it_is_passed(tmp_path: Path) -> None:
+    def first(net: Supernet, split: Split) -> Scores:
+        """The first channels matter most."""
+        return [-np.arange(float(group.width)) for group in net.groups]
+
+    found = searched(Records(toy(), noise()), asked(toy().span("50%"), 4, sampler=Greedy(first)), tmp_path)
+    tried = [each.subnetwork for each in found.interims if each.source == "greedy"]
+    assert tried
+    assert all(each == Subnetwork.first(each.widths) for each in tried)
+
+
 def test_known_widths_are_fitted_to_the_budget_and_are_starts(tmp_path: Path) -> None:
     net = toy()
     span, shares = net.span("50%"), np.array([1.0, 0.2, 0.6])

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -54,6 +55,15 @@ def test_however_images_are_batched_a_loss_is_tested_every_so_many(batch: int) -
     found = score(batches(), 4 * LOOK, losses.double().numpy() - 0.5 - 1e-3 * np.arange(4 * LOOK))
     assert found.n == read
     assert LOOK <= read < LOOK + batch
+
+
+@pytest.mark.parametrize("batch", [1, 100, LOOK, 2 * LOOK])
+def test_two_looks_are_that_many_images_apart(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("secateur.search.evaluation.significantly_worse", lambda some, _: seen.append(len(some)))
+    score(iter(torch.split(torch.ones(4 * LOOK), batch)), 4 * LOOK, np.ones(4 * LOOK))
+    assert all(b - a >= LOOK for a, b in pairwise([0, *seen]))
+    assert len(seen) == 4 * LOOK // (-(-LOOK // batch) * batch)
 
 
 @pytest.mark.parametrize("batch", [1, 7, LOOK])
