@@ -28,12 +28,15 @@ from secateur.models.compensation.gram import Gram, grams
 from secateur.models.subnetwork import top_channels
 from secateur.models.tracing.atoms import FloatArray
 from secateur.search.allocation import uniform
-from secateur.search.coarse import pool
-from secateur.search.greedy import GreedyOptions, greedy
-from secateur.search.importance.registry import Scores, l1, taylor
+from secateur.search.coarse import propose
+from secateur.search.evidence import Evidence
+from secateur.search.greedy import greedy
+from secateur.search.importance.magnitude import l1
+from secateur.search.importance.scores import Scores
 from secateur.search.importance.second_order import eliminations, fisher
+from secateur.search.importance.taylor import taylor
 from secateur.search.records import Interim, Records
-from secateur.search.sensitivity import probed, sensitivity
+from secateur.search.sensitivity import probe, sensitivity_curves
 
 HERE = Path(__file__).parent
 IMAGES = 1000
@@ -61,7 +64,7 @@ def summed(scores: Scores) -> list[FloatArray]:
 
 
 def evidence(
-    net: sc.Supernet, data: Data, records: Records, known: dict[str, Gram], clock: Clock, probe: bool
+    net: sc.Supernet, data: Data, records: Records, known: dict[str, Gram], clock: Clock, probed: bool
 ) -> tuple[dict[str, Scores], dict[str, list[FloatArray]]]:
     """The scores and the error curves, by name."""
     slopes = clock("fisher", lambda: fisher(net, data.train))
@@ -70,9 +73,9 @@ def evidence(
     order = [np.argsort(each.order).astype(np.float64) for each in eliminated]
     scores = {"l1": l1(net, data.holdout), "taylor": gate, "obs": order}
     curves = {"obs": [each.curve for each in eliminated], "taylor": summed(gate)}
-    if probe:
-        alone = clock("sensitivity", lambda: list(probed(records, gate, IMAGES)))
-        curves["sensitivity"] = sensitivity(net.space, alone)
+    if probed:
+        alone = clock("sensitivity", lambda: list(probe(records, gate, IMAGES)))
+        curves["sensitivity"] = sensitivity_curves(net.space, alone)
     return scores, curves
 
 
@@ -102,12 +105,12 @@ def at(
     net, limit = records.net, records.net.budget(budget)
     print(f"{budget} of MACs", flush=True)
     control = records.evaluate(top_channels(scores["l1"], uniform(net.space, limit, scores["l1"])), "control", IMAGES)
-    candidates = pool(net.space, scores, [limit], curves)
+    candidates = propose(net.space, [limit], Evidence(scores, curves))
     rows = [row(c.score, c.rule, records.evaluate(c.subnetwork, c.rule, IMAGES), control) for c in candidates]
     before = len(records.all)
     if evaluations:
-        options = GreedyOptions(IMAGES, evaluations)
-        chain = clock(f"greedy {budget}", lambda: list(greedy(records, taylor, limit, options)))
+        way = greedy(records, taylor, limit, images=IMAGES, evaluations=evaluations)
+        chain = clock(f"greedy {budget}", lambda: list(way))
         rows.append(row("taylor", "greedy", chain[-1], control))
     spent = len(records.all) - before
     return {"evaluated": {"pool": len(candidates), "greedy": spent}, "rows": rows}

@@ -30,10 +30,11 @@ from secateur.models.compensation.sequential import refit_sequentially
 from secateur.models.evaluate import batch_statistics, evaluate, evaluate_as_is, recalibrate
 from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.surgery.slim import slim
-from secateur.progress import silent
+from secateur.progress import follow, silent
 from secateur.search.allocation import error_per_mac, uniform
-from secateur.search.coarse_to_fine import FINALISTS, Searched, SearchPlan, search_widths
-from secateur.search.importance.registry import l1
+from secateur.search.coarse_to_fine import FINALISTS, Searched, search_widths
+from secateur.search.config import SearchConfig
+from secateur.search.importance.magnitude import l1
 from secateur.search.importance.second_order import eliminations, fisher
 from secateur.search.records import Records
 
@@ -77,9 +78,9 @@ def searched(net: sc.Supernet, known: dict[str, Gram], data: Data, evaluations: 
     """What a search of so many evaluations finds at 50% of MACs: its proposals, and trials for the rest."""
     span, records = net.span("50%"), Records(net, data.holdout, grams=known)
     with TemporaryDirectory() as folder:
-        first = search_widths(records, SearchPlan(span, 0), Path(folder), silent)
+        first = follow(search_widths(records, SearchConfig(span, 0), Path(folder)), silent)
         left = evaluations - len(records.all) - FINALISTS
-        found = search_widths(records, SearchPlan(span, left), Path(folder), silent)
+        found = follow(search_widths(records, SearchConfig(span, left), Path(folder)), silent)
     print(f"{len(records.all)} evaluations, {first.winner.loss:.4f} -> {found.winner.loss:.4f}", flush=True)
     return found
 

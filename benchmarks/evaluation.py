@@ -32,7 +32,7 @@ from secateur.models.costs.widths import fit_to_budget
 from secateur.models.evaluate import batch_statistics, evaluate_as_is
 from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.surgery.slim import slim
-from secateur.search.importance.registry import l1
+from secateur.search.importance.magnitude import l1
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES, BATCH = 1000, 500

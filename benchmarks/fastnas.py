@@ -37,8 +37,9 @@ from secateur.models.compensation.sequential import refit_sequentially
 from secateur.models.costs.budget_range import BudgetRange
 from secateur.models.evaluate import evaluate, recalibrate
 from secateur.models.subnetwork import Subnetwork, top_channels
-from secateur.progress import silent
-from secateur.search.coarse_to_fine import SAMPLE, SearchPlan, search_widths
+from secateur.progress import follow, silent
+from secateur.search.coarse_to_fine import search_widths
+from secateur.search.config import SAMPLE, SearchConfig
 from secateur.search.importance.second_order import eliminations, fisher
 from secateur.search.records import Records
 
@@ -88,8 +89,9 @@ class Bench:
         net = trained(self.name, self.data, freeze=FROZEN[groups])
         budget = net.budget(str(self.net.budget(BUDGET).macs))
         records = Records(net, self.data.holdout, grams=grams(net, self.data.train))
+        config = SearchConfig(BudgetRange(budget, budget), trials)
         with TemporaryDirectory() as folder:
-            found = search_widths(records, SearchPlan(BudgetRange(budget, budget), trials), Path(folder), silent)
+            found = follow(search_widths(records, config, Path(folder)), silent)
         wide = {group.name: tuple(range(group.width)) for group in self.net.groups}
         kept = dict(zip((group.name for group in net.groups), found.winner.subnetwork.kept, strict=True))
         return Subnetwork(tuple({**wide, **kept}.values())), len(records.all)

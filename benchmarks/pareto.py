@@ -24,8 +24,9 @@ import secateur as sc
 from secateur.models.compensation.gram import grams
 from secateur.pipeline.found import best_under
 from secateur.rundir.config import ask
-from secateur.search.coarse_to_fine import SAMPLE
-from secateur.search.records import Interim, Records, hypervolume, pareto_front
+from secateur.search.config import SAMPLE
+from secateur.search.pareto import hypervolume, pareto_front
+from secateur.search.records import Interim, Records
 from secateur.stages.run import run
 
 RESULTS = Path(__file__).parent / "results"
@@ -55,7 +56,7 @@ def main() -> None:
     seconds = time.perf_counter() - start
     images = sc.open_data(data)
     net = trained(asked.net, images)
-    records = Records(net, images.holdout, folder / "bank" / "records.jsonl", grams(net, images.train))
+    records = Records(net, images.holdout, folder / "bank" / "records.jsonl", grams=grams(net, images.train))
     whole = [each for each in records.all if each.n == SAMPLE]
     points = pareto_front(whole)
     best = best_under(net, points, POINT)

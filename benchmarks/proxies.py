@@ -38,9 +38,12 @@ from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.surgery.slim import slim
 from secateur.models.tracing.atoms import FloatArray
 from secateur.models.tracing.trace import evaluating
-from secateur.search.coarse import pool
-from secateur.search.importance.registry import Scores, l1, taylor
+from secateur.search.coarse import propose
+from secateur.search.evidence import Evidence
+from secateur.search.importance.magnitude import l1
+from secateur.search.importance.scores import Scores
 from secateur.search.importance.second_order import eliminations, fisher
+from secateur.search.importance.taylor import taylor
 
 RESULTS = Path(__file__).parent / "results"
 NET = ("resnet20", "all")
@@ -60,7 +63,7 @@ SUMS = {  # of z-scores, all on 1,000 images of the compensated subnetwork with 
 def candidates(net: sc.Supernet, scores: dict[str, Scores], curves: dict[str, list[FloatArray]]) -> list[Subnetwork]:
     """The pool at 50% of MACs, as it comes, and random widths for the rest."""
     budget, random = net.budget("50%"), np.random.default_rng(0)
-    found = list(dict.fromkeys(c.subnetwork for c in pool(net.space, scores, [budget], curves)))[:COUNT]
+    found = list(dict.fromkeys(c.subnetwork for c in propose(net.space, [budget], Evidence(scores, curves))))[:COUNT]
     orders = list(scores.values())
     while len(found) < COUNT:
         widths = fit_to_budget(net.space, budget, net.space.dense * random.uniform(0.2, 1.0, len(net.groups)))

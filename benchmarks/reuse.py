@@ -37,11 +37,12 @@ from secateur.models.costs.widths import fit_to_budget
 from secateur.models.files.library import keep_shares
 from secateur.models.files.schema import Architecture
 from secateur.models.tracing.atoms import IntArray
-from secateur.search.coarse import pool
-from secateur.search.coarse_to_fine import SAMPLE, _importance
-from secateur.search.importance.registry import Scores
+from secateur.search.coarse import propose
+from secateur.search.config import SAMPLE, SearchConfig
+from secateur.search.evidence import default_evidence
+from secateur.search.importance.scores import Scores
 from secateur.search.records import Interim, Records
-from secateur.search.refine import StudyOptions, refine
+from secateur.search.refine.fine_search import refine
 
 RESULTS = Path(__file__).parent / "results"
 BUDGET = "50%"
@@ -65,20 +66,20 @@ class Place:
         """Of a trained network."""
         net = trained(name, data, check=False)
         known = grams(net, data.train)
-        records = Records(net, data.holdout, None, known)
+        records = Records(net, data.holdout, grams=known)
         dense = records.evaluate(net.dense, "dense", SAMPLE)
-        scores, curves = _importance(records)
-        given = pool(net.space, scores, [net.budget(BUDGET)], curves)
+        evidence = default_evidence(records)
+        given = propose(net.space, [net.budget(BUDGET)], evidence)
         found = [records.evaluate(each.subnetwork, each.source, SAMPLE) for each in given]
         best, _ = min(zip(given, found, strict=True), key=lambda pair: pair[1].sort_loss)
-        return cls(net, data, known, (dense, *found), scores[best.score])
+        return cls(net, data, known, (dense, *found), evidence.scores[best.score])
 
     def searched(self, trials: int, seed: int, before: Sequence[Interim], starts: Sequence[IntArray]) -> list[Interim]:
         """All evaluations of an arm that knows some and goes on from these widths, in order, less the dense one."""
-        records = Records(self.net, self.data.holdout, None, self.known)
+        records = Records(self.net, self.data.holdout, grams=self.known)
         for interim in (self.coarse[0], *before):
             records.add(interim)
-        list(refine(records, self.scores, starts, self.net.span(BUDGET), StudyOptions(trials, SAMPLE, seed)))
+        list(refine(records, self.scores, starts, SearchConfig(self.net.span(BUDGET), trials, seed=seed)))
         return records.all[1:]
 
     def fitted(self, wish: object) -> IntArray:

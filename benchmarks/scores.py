@@ -20,8 +20,10 @@ from trained import trained
 import secateur as sc
 from secateur.data.dataset import Data
 from secateur.models.subnetwork import top_channels
-from secateur.search.coarse import ALLOCATION_RULES
-from secateur.search.importance.registry import SCORES, Importance, random_scores
+from secateur.search.allocation import ALLOCATION_RULES
+from secateur.search.importance.magnitude import random_scores
+from secateur.search.importance.registry import SCORES
+from secateur.search.importance.scores import Importance
 from secateur.search.records import Records
 
 HERE = Path(__file__).parent

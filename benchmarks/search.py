@@ -47,16 +47,19 @@ from secateur.models.precision import in_bfloat16
 from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.surgery.slim import slim
 from secateur.models.tracing.atoms import IntArray
-from secateur.progress import silent
+from secateur.progress import follow, silent
 from secateur.search.allocation import uniform
-from secateur.search.coarse_to_fine import FINALISTS, SAMPLE, SearchPlan, search_widths
+from secateur.search.coarse_to_fine import FINALISTS, search_widths
+from secateur.search.config import SAMPLE, SearchConfig
 from secateur.search.early_stopping import LOOK, extrapolated_loss, significantly_worse
-from secateur.search.greedy import GreedyOptions, greedy
-from secateur.search.importance.registry import Scores, taylor
+from secateur.search.greedy import greedy
+from secateur.search.importance.scores import Scores
 from secateur.search.importance.second_order import eliminations, fisher
+from secateur.search.importance.taylor import taylor
 from secateur.search.records import Interim, Records
-from secateur.search.refine import SAMPLERS, Sampler, StudyOptions, refine
 from secateur.search.refine import fine_search as fine
+from secateur.search.refine.fine_search import refine
+from secateur.search.refine.samplers import SAMPLERS, Sampler
 from secateur.transfer.objectives.base import CrossEntropy
 from secateur.transfer.training.train import Recipe, train
 
@@ -144,8 +147,9 @@ class Bench:
         start = time.perf_counter()
         records = kind(self.net, self.data.holdout, grams=grams(self.net, self.data.train) if compensate else None)
         records.start = start
+        config = SearchConfig(self.span, trials, sampler=SAMPLERS[word], seed=seed)
         with TemporaryDirectory() as folder:
-            search_widths(records, SearchPlan(self.span, trials, word, seed=seed), Path(folder), silent)
+            follow(search_widths(records, config, Path(folder)), silent)
         return records
 
     def sampled(self, sampler: Sampler, seed: int, evaluations: int) -> Timed:
@@ -155,9 +159,9 @@ class Bench:
         records = Timed(self.net, self.data.holdout, grams=known)
         records.start = start
         starts = [uniform(self.net.space, self.span.low, scores)]
-        options = StudyOptions(evaluations - 1, SAMPLE, seed, sampler=sampler)
+        config = SearchConfig(self.span, evaluations - 1, sampler=sampler, seed=seed)
         with patch.object(fine, "WINDOW", 1.0), patch.object(fine, "MOVED", len(self.net.groups)):
-            list(refine(records, scores, starts, self.span, options))
+            list(refine(records, scores, starts, config))
         return records
 
     def wished(self, seed: int, trials: int) -> Timed:
@@ -166,8 +170,8 @@ class Bench:
         def evaluated(scores: Scores, wish: IntArray) -> Subnetwork:
             return top_channels(scores, fit_to_budget(self.net.space, self.span.low, wish))
 
-        as_it_is = patch.object(fine, "fit", lambda space, budget, wish: np.asarray(wish, np.int64))
-        with as_it_is, patch.object(fine, "strongest", evaluated):
+        as_it_is = patch.object(fine, "fit_to_budget", lambda space, budget, wish: np.asarray(wish, np.int64))
+        with as_it_is, patch.object(fine, "top_channels", evaluated):
             return self.searched(Timed, seed, trials)
 
     def greedy(self) -> Timed:
@@ -175,7 +179,7 @@ class Bench:
         start = time.perf_counter()
         records = Timed(self.net, self.data.holdout, grams=grams(self.net, self.data.train))
         records.start = start
-        for _ in greedy(records, taylor, self.span.low, GreedyOptions(SAMPLE, GREEDY)):
+        for _ in greedy(records, taylor, self.span.low, images=SAMPLE, evaluations=GREEDY):
             pass
         return records
 

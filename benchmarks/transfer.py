@@ -137,7 +137,7 @@ def prepare(cifar: str, images: int, folder: Path, trials: int, jobs: Sequence[A
     uniform = top_channels(l1(net, data.holdout), widths)
     (folder / "searched.json").write_text(found.best().to_json())
     (folder / "uniform.json").write_text(uniform.to_json())
-    records = Records(net, data.holdout, folder / "bank" / "records.jsonl", known)
+    records = Records(net, data.holdout, folder / "bank" / "records.jsonl", grams=known)
     sample = min(SAMPLE, len(data.holdout))
     records.evaluate(uniform, "uniform", sample)
     interims = [each for each in records.all if each.n == sample]

@@ -29,9 +29,11 @@ from secateur.data.images import Images
 from secateur.models.costs.budget_range import BudgetRange
 from secateur.models.subnetwork import Subnetwork
 from secateur.search.allocation import uniform
-from secateur.search.importance.registry import l1
+from secateur.search.config import SearchConfig
+from secateur.search.importance.magnitude import l1
 from secateur.search.records import Interim, Records
-from secateur.search.refine import SAMPLERS, StudyOptions, refine
+from secateur.search.refine.fine_search import refine
+from secateur.search.refine.samplers import SAMPLERS
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES, GROUPS = 1000, 40
@@ -69,8 +71,9 @@ def searched(records: Records, url: str | None, trials: int, sampler: str) -> li
     net, budget = records.net, records.net.budget("50%")
     scores = l1(net, records.split)
     starts = [uniform(net.space, budget, scores)]
-    options = StudyOptions(trials, IMAGES, storage=url, sampler=SAMPLERS[sampler])
-    return [time.perf_counter() for _ in refine(records, scores, starts, BudgetRange(budget, budget), options)]
+    span = BudgetRange(budget, budget)
+    config = SearchConfig(span, trials, images=IMAGES, storage=url, sampler=SAMPLERS[sampler])
+    return [time.perf_counter() for _ in refine(records, scores, starts, config)]
 
 
 def worker(url: str, trials: int, ready: "multiprocessing.synchronize.Barrier") -> None:

@@ -19,7 +19,7 @@ from ..models.tracing.atoms import IntArray
 from ..models.zoo.registry import constructor
 from ..models.zoo.weights import load_weights
 from ..rundir.front import Costs, ReusedCosts
-from ..search.importance.registry import l1
+from ..search.importance.magnitude import l1
 
 KEPT = {"architecture.json", "weights.safetensors"}  # what a reused architecture is kept as
 

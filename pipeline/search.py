@@ -1,7 +1,7 @@
 """Search the widths of a network under a budget."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..data.dataset import Data
@@ -11,8 +11,11 @@ from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..progress import Progress, silent
 from ..rundir.options import SearchOptions, TransferOptions
-from ..search.coarse_to_fine import SearchPlan
-from ..search.refine import Sampler
+from ..search.allocation import ALLOCATION_RULES, AllocationRule
+from ..search.config import SearchConfig, sampler_called
+from ..search.evaluation import Evaluation, cross_entropy
+from ..search.importance.scores import Importance
+from ..search.refine.samplers import Sampler
 from ..transfer.bank.fill import BankConfig
 from .found import Found
 from .session import Session
@@ -25,6 +28,9 @@ def find(
     *,
     trials: int = SearchOptions.trials,
     sampler: str | Sampler = SearchOptions.sampler,
+    scores: Mapping[str, Importance] | None = None,
+    rules: Mapping[str, AllocationRule] = ALLOCATION_RULES,
+    evaluation: Evaluation = cross_entropy,
     start: Sequence[Subnetwork] = (),
     seed: int = 0,
     storage: Path | str | None = None,
@@ -44,6 +50,10 @@ def find(
         budget: ``"50%"`` or ``"62M"`` of the MACs, a range ``"25%..80%"``, or the result of ``net.budget``.
         trials: subnetworks that the fine search evaluates.
         sampler: a name from ``SAMPLERS``, or a function from a seed to an Optuna sampler.
+        scores: importance scores by name, functions (net, split) → one array a channel group, which rank the channels;
+            by default second-order scores and L1. ``sc.SCORES`` has the usual ones.
+        rules: allocation rules by name, functions (space, budget, scores) → widths, for the coarse search.
+        evaluation: what the search minimises: (network, holdout, images) → a number, or the losses of each batch.
         start: subnetworks found before, at any budget, whose widths warm-start the fine search.
         seed: the same seed gives the same result on the same machine.
         storage: the run folder, resumed where it was left; a temporary one by default.
@@ -65,11 +75,19 @@ def find(
     """
     span = _range(net, budget)
     net.space.require(span.low)
-    plan = SearchPlan(span, trials, sampler, [each.widths / net.space.dense for each in start], seed, database)
+    config = SearchConfig(
+        span,
+        trials,
+        sampler=sampler_called(sampler) if isinstance(sampler, str) else sampler,
+        seed=seed,
+        storage=database,
+        start_shares=[each.widths / net.space.dense for each in start],
+        scores=scores,
+        rules=rules,
+    )
     session = Session(net, data, Path(storage or tempfile.mkdtemp(prefix="secateur-")), precision, progress)
-    searched = session.search(plan)
-    config = BankConfig(views, bfloat16=session.bfloat16)
-    bank = session.fill_bank(searched, searched.winner.subnetwork, config)
+    searched = session.search(config, evaluation)
+    bank = session.fill_bank(searched, searched.winner.subnetwork, BankConfig(views, bfloat16=session.bfloat16))
     return Found(net, searched.winner, searched.start, tuple(searched.front), bank)
 
 

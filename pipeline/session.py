@@ -17,8 +17,10 @@ from ..models.files.architecture import architecture, with_architecture
 from ..models.precision import in_bfloat16
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
-from ..progress import Progress, silent
-from ..search.coarse_to_fine import Searched, SearchPlan, search_widths
+from ..progress import Progress, follow, silent
+from ..search.coarse_to_fine import Searched, search_widths
+from ..search.config import SearchConfig
+from ..search.evaluation import Evaluation, cross_entropy
 from ..search.records import Records
 from ..transfer.bank.bank import MemoryBank, choose_teachers, manifest_name, open_bank
 from ..transfer.bank.fill import BankConfig, fill_bank
@@ -57,12 +59,13 @@ class Session:
         """Second moments of what each layer of the dense network reads on training images."""
         return grams(self.net, self.data.train)
 
-    def search(self, plan: SearchPlan) -> Searched:
+    def search(self, config: SearchConfig, evaluation: Evaluation = cross_entropy) -> Searched:
         """Search the widths on the holdout; evaluations go to bank/records.jsonl, and a repeated one costs nothing."""
         (self.folder / "bank").mkdir(parents=True, exist_ok=True)
         path = self.folder / "bank" / "records.jsonl"
-        records = Records(self.net, self.data.holdout, path, self.grams, self.bfloat16)
-        return search_widths(records, plan, self.folder, self.progress)
+        how: dict[str, Any] = {"grams": self.grams, "bfloat16": self.bfloat16, "evaluation": evaluation}
+        records = Records(self.net, self.data.holdout, path, **how)
+        return follow(search_widths(records, config, self.folder), self.progress)
 
     def fill_bank(self, searched: Searched, point: Subnetwork, config: BankConfig) -> MemoryBank:
         """The memory bank for a point of a search, in ``folder``/bank; what it lacks is added.

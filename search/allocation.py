@@ -1,8 +1,8 @@
 """Allocation rules: how wide each channel group stays at a budget.
 
-A rule reads one array for each group. Those of ``RULES`` read scores, (width,): what each channel is worth. Those of
-``CURVE_RULES`` read error curves, (width + 1,): ``curve[w]`` is the rise of the loss, or any error that adds up over
-groups, when w channels of the group stay. Every rule meets the budget to the last step.
+A rule reads one array for each group. Those of ``ALLOCATION_RULES`` read scores, (width,): the worth of each channel.
+Those of ``CURVE_RULES`` read error curves, (width + 1,): ``curve[w]`` is the rise of the loss, or any error that adds
+up over groups, when w channels of the group stay. Every rule meets the budget to the last step.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ import numpy as np
 from ..models.costs.budget import Budget
 from ..models.costs.widths import Space, fill, uniform_widths
 from ..models.tracing.atoms import FloatArray, IntArray
-from .importance.scores import per_group
+from .importance.scores import Normalisation, per_group
 
 AllocationRule: TypeAlias = Callable[[Space, Budget, Sequence[FloatArray]], IntArray]
 
 STEPS = 64  # of a group's way down; wider groups lose several channels a step
-TINY = 1e-15  # of a limit, in place of nothing saved
+TINY = 1e-15  # of a limit, where a step saves nothing
 
 
 def uniform(space: Space, budget: Budget, scores: Sequence[FloatArray]) -> IntArray:
@@ -27,13 +27,15 @@ def uniform(space: Space, budget: Budget, scores: Sequence[FloatArray]) -> IntAr
     return uniform_widths(space, budget)
 
 
-def threshold(space: Space, budget: Budget, scores: Sequence[FloatArray]) -> IntArray:
+def threshold(
+    space: Space, budget: Budget, scores: Sequence[FloatArray], normalise: Normalisation = per_group
+) -> IntArray:
     """One threshold over all groups' normalised scores, bisected to the budget.
 
-    A channel stays where its score reaches the threshold; what fits beyond is filled with the channels that
-    come next.
+    A channel stays where its score reaches the threshold; the room that is left is filled with the channels that
+    come next. ``partial(threshold, normalise=lamp)`` is another rule.
     """
-    scores = per_group(scores)
+    scores = normalise(scores)
     levels = np.unique(np.concatenate(scores))  # ascending: a higher threshold keeps less
 
     def widths(level: int) -> IntArray:
@@ -44,9 +46,9 @@ def threshold(space: Space, budget: Budget, scores: Sequence[FloatArray]) -> Int
 
 
 def common_degradation(space: Space, budget: Budget, curves: Sequence[FloatArray]) -> IntArray:
-    """Each group as narrow as its own error rises by no more than one bound, the same for all, bisected to the budget.
+    """Each group as narrow as one bound on the rise of its own error allows, the same for all, bisected to the budget.
 
-    What ModelOpt's FastNAS does with a sensitivity map: a group's cost has no say but through the budget.
+    As ModelOpt's FastNAS does with a sensitivity map: a group's cost matters only through the budget.
 
     Shape: curves (width + 1,) each → (G,)
     """
@@ -64,7 +66,7 @@ def error_per_mac(space: Space, budget: Budget, curves: Sequence[FloatArray]) ->
 
     Errors are read off the lower convex hull of each curve. Where the MACs are a sum over groups, the widths met on
     the way down are then those of least error at their cost. Elsewhere a step's saving depends on the
-    widths of its neighbours and is priced anew. A budget that limits other costs has these saved in place of MACs.
+    widths of its neighbours and is computed again. Where a budget limits other costs, these replace MACs.
 
     Shape: curves (width + 1,) each → (G,)
     """
@@ -74,15 +76,15 @@ def error_per_mac(space: Space, budget: Budget, curves: Sequence[FloatArray]) ->
     widths = space.dense
     while not budget.holds(space.costs, widths):
         narrower = widths + np.diag(space.round_down(widths - stride) - widths)
-        price = _error_per_cost(space, budget, errors, widths, narrower)
-        widths = narrower[int(np.where(np.diag(narrower) < widths, price, np.inf).argmin())]
+        rate = _error_per_cost(space, budget, errors, widths, changed=narrower)
+        widths = narrower[int(np.where(np.diag(narrower) < widths, rate, np.inf).argmin())]
     while True:
         wider = space.wider(widths)
         fits = budget.holds(space.costs, wider) & (np.diag(wider) > widths)
         if not fits.any():
             return widths
-        price = _error_per_cost(space, budget, errors, widths, wider)
-        widths = wider[int(np.where(fits, price, -np.inf).argmax())]
+        rate = _error_per_cost(space, budget, errors, widths, changed=wider)
+        widths = wider[int(np.where(fits, rate, -np.inf).argmax())]
 
 
 ALLOCATION_RULES: dict[str, AllocationRule] = {"uniform": uniform, "threshold": threshold}
@@ -92,7 +94,7 @@ CURVE_RULES: dict[str, AllocationRule] = {"error_per_mac": error_per_mac, "commo
 def _first_that_fits(space: Space, budget: Budget, widths: Callable[[int], IntArray], count: int) -> IntArray:
     """Of ``count`` vectors, each within the one before, the first that meets the budget; then filled towards that.
 
-    Where none does, the least widths are filled.
+    Where none does, the minimal widths are filled.
     """
     space.require(budget)
     low, high = -1, count - 1  # low does not fit (or is before all), high does
@@ -135,7 +137,7 @@ def _padded(curves: Sequence[FloatArray]) -> FloatArray:
 
 
 def _error_per_cost(
-    space: Space, budget: Budget, errors: FloatArray, widths: IntArray, changed: IntArray
+    space: Space, budget: Budget, errors: FloatArray, widths: IntArray, *, changed: IntArray
 ) -> FloatArray:
     """The error that each row trades for its cost; row g differs in group g alone.
 
@@ -147,5 +149,5 @@ def _error_per_cost(
     error = np.abs(errors[groups, np.diag(changed)] - errors[groups, widths])
     costs = [(budget.cost(n, space.costs, np.vstack([widths, changed])) / limit) for n, limit in budget.limits.items()]
     exceeded = [cost for cost in costs if cost[0] > 1] or costs
-    price: FloatArray = error / np.maximum(np.abs(np.sum([cost[1:] - cost[0] for cost in exceeded], 0)), TINY)
-    return price
+    rates: FloatArray = error / np.maximum(np.abs(np.sum([cost[1:] - cost[0] for cost in exceeded], 0)), TINY)
+    return rates

@@ -1,20 +1,20 @@
-"""Stopping an evaluation early: a subnetwork that is surely worse than a rival needs no more images."""
+"""Stopping an evaluation early: a subnetwork that is significantly worse than a rival needs no more images."""
 
 import numpy as np
 
 from ..models.tracing.atoms import FloatArray
 
-LOOK = 250  # images between two looks; batches of it, so that batch statistics are those of a whole evaluation
-ERRORS = 2.33  # standard errors: of equal subnetworks, one look in a hundred stops one
+LOOK = 250  # images between two looks; also the batch size, so that batch statistics are those of a whole evaluation
+ERRORS = 2.33  # standard errors: one look in a hundred stops a subnetwork that equals its rival
 
 
 def significantly_worse(losses: FloatArray, rival: FloatArray) -> bool:
-    """Whether the loss is higher than a rival's on the same images by more than chance.
+    """Whether the loss is significantly higher than a rival's on the same images.
 
     A paired one-sided z-test: with d_i = losses_i - rival_i over the n images seen, mean d > ``ERRORS`` · sd d / √n.
-    Images differ far more from each other than subnetworks do on one image, so half of them often
-    tell. (Optuna's Wilcoxon pruner tests the same pairs by ranks; it serves one objective alone and stores
-    every pair in the study.) A loss that is no number is hopeless. False where the rival's losses are not known.
+    Images differ far more from each other than subnetworks do on one image, so half of them are often
+    enough. (Optuna's Wilcoxon pruner tests the same pairs by ranks; it serves one objective alone and stores
+    every pair in the study.) A NaN loss is significantly worse. False where the rival's losses are not known.
 
     Shape: losses (n,), rival (N,), N ≥ n → ()
     """
@@ -25,7 +25,7 @@ def significantly_worse(losses: FloatArray, rival: FloatArray) -> bool:
 
 
 def extrapolated_loss(losses: FloatArray, rival: FloatArray) -> float:
-    """The loss on all images of one that was stopped: the rival's, and the mean difference on those seen.
+    """The expected loss on all images of one that was stopped: the rival's plus the mean difference on those seen.
 
     Shape: losses (n,), rival (N,), N ≥ n → ()
     """

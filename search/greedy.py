@@ -15,8 +15,8 @@ from ..models.subnetwork import Subnetwork, top_channels
 from ..models.supernet import Supernet
 from ..models.surgery.slim import masked
 from ..models.tracing.atoms import FloatArray, IntArray
-from .importance.registry import Importance, Scores
-from .importance.scores import readers
+from .importance.scores import Importance, Scores, readers
+from .importance.taylor import taylor
 from .records import Interim, Records
 
 STEP = 0.2  # of a group, divided by the number of weights that read it
@@ -24,47 +24,50 @@ TRIM = 0.2  # of the groups, left out at both ends before they are split in two
 
 
 @dataclass(frozen=True)
-class GreedyOptions:
-    """``images`` score a subnetwork; there are at most ``evaluations``, spread evenly over the steps to the budget."""
+class Greedy:
+    """The greedy search, where a sampler could stand; ``importance`` scores the channels at every step."""
 
-    images: int = 1000
-    evaluations: int = 500
-
-    def __post_init__(self) -> None:
-        if self.evaluations < 1:
-            raise SecateurError(f"evaluations={self.evaluations}; give 1 or more")
+    importance: Importance = taylor
 
 
-def greedy(records: Records, importance: Importance, budget: Budget, options: GreedyOptions) -> Iterator[Interim]:
-    """Subnetworks from near dense down to the budget, each a part of the one before.
+def greedy(
+    records: Records, importance: Importance, budget: Budget, *, images: int, evaluations: int
+) -> Iterator[Interim]:
+    """Subnetworks from near dense down to the budget, each a part of the one before, scored on ``images``.
 
-    Every step scores the filters of the present subnetwork anew. The filters that a group's next step would remove
-    sum to its predicted damage; the groups up to the trimmed Otsu threshold of all damages are tried, and the
-    one whose step leaves the lowest holdout loss is narrowed. All that is tried stays in ``records``. A step that
-    no evaluation is left for takes the least predicted damage and yields nothing.
+    There are at most ``evaluations``, spread evenly over the steps to the budget.
+
+    Every step scores the filters of the present subnetwork again. The scores of the filters that a group's next step
+    would remove add up to its predicted damage. The groups up to the trimmed Otsu threshold of all damages are tried,
+    and the one whose step leaves the lowest holdout loss is narrowed. All that is tried stays in ``records``. A step
+    for which no evaluation is left takes the least predicted damage and yields nothing.
 
     The loop of EKG (https://github.com/sseung0703/EKG), but on the loss alone, without its term towards the mean
     logits of the subnetworks so far, and with no training before. Its end may leave room for channels of other
-    groups than the last; then that room is filled, and only this last subnetwork is no part of those before.
+    groups than the last; then that room is filled, and only this last subnetwork is not a part of those before.
+    Raises SecateurError where ``evaluations`` is below 1 or the budget cannot be met.
     """
+    if evaluations < 1:
+        raise SecateurError(f"evaluations={evaluations}; pass 1 or more")
     net, space = records.net, records.net.space
     space.require(budget)
     strides = _strides(net)
-    present, left, yielded = net.dense, options.evaluations - 1, None
+    present, left, yielded = net.dense, evaluations - 1, None
     dense = scores = rescore(net, records.split, importance, net.dense)
     while not budget.holds(space.costs, present.widths):
-        tried = candidate_steps(space, budget, scores, present.widths, strides)
+        tried = candidate_steps(space, budget, scores, present.widths, strides=strides)
         share = min(len(tried), left // _steps_to(space, budget, present.widths, strides))
         left -= share
         present = tried[0]
         if share:
-            best = min((records.evaluate(each, "greedy", options.images) for each in tried[:share]), key=_loss)
+            evaluated = [records.evaluate(each, "greedy", images) for each in tried[:share]]
+            best = min(evaluated, key=lambda each: each.sort_loss)
             yield best
             present = yielded = best.subnetwork
         scores = rescore(net, records.split, importance, present)
     last = _filled(space, budget, dense, present)
     if last != yielded:
-        yield records.evaluate(last, "greedy", options.images)
+        yield records.evaluate(last, "greedy", images)
 
 
 def rescore(net: Supernet, split: Split, importance: Importance, present: Subnetwork) -> Scores:
@@ -78,11 +81,11 @@ def rescore(net: Supernet, split: Split, importance: Importance, present: Subnet
 
 
 def candidate_steps(
-    space: Space, budget: Budget, scores: Scores, widths: IntArray, strides: IntArray
+    space: Space, budget: Budget, scores: Scores, widths: IntArray, *, strides: IntArray
 ) -> list[Subnetwork]:
-    """What one step of one group leads to, for the groups that seem to matter least; the least damage first.
+    """The subnetworks one step away, for the groups that seem to matter least; the least damage first.
 
-    A step that goes below the budget is taken back as far as it can be.
+    A step that goes below the budget is undone as far as the budget allows.
 
     Shape: widths (G,), strides (G,)
     """
@@ -124,7 +127,7 @@ def _strides(net: Supernet) -> IntArray:
 
 
 def _widened(space: Space, budget: Budget, widths: IntArray, group: int) -> IntArray:
-    """One group as wide as the budget lets it be, where the budget is met at all. Shape: (G,) → (G,)"""
+    """One group as wide as the budget allows, where the budget is met at all. Shape: (G,) → (G,)"""
     while budget.holds(space.costs, widths) and budget.holds(space.costs, space.wider(widths)[group]):
         widths = space.wider(widths)[group]
     return widths
@@ -137,12 +140,8 @@ def _steps_to(space: Space, budget: Budget, widths: IntArray, strides: IntArray)
 
 
 def _filled(space: Space, budget: Budget, scores: Scores, present: Subnetwork) -> Subnetwork:
-    """The subnetwork with its strongest lost channels back, as far as the budget goes."""
+    """The subnetwork with its strongest lost channels back, as far as the budget allows."""
     order = [score.copy() for score in scores]
     for score, kept in zip(order, present.kept, strict=True):
         score[list(kept)] = np.inf
     return top_channels(order, fill(space, budget, present.widths, space.dense.astype(np.float64)))
-
-
-def _loss(interim: Interim) -> float:
-    return interim.loss if interim.loss == interim.loss else math.inf

@@ -1,4 +1,8 @@
-"""Sensitivity: what the holdout loss rises by when one channel group alone is narrowed."""
+"""Sensitivity: by how much the holdout loss rises when one channel group alone is narrowed.
+
+A source of error curves for the coarse search, not a default one: ``curves={"sensitivity": sensitivity}``. It costs up
+to four evaluations a group, where the default curves cost one backward pass.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,10 +11,18 @@ import numpy as np
 from ..models.costs.widths import Space
 from ..models.subnetwork import top_channels
 from ..models.tracing.atoms import FloatArray, IntArray
-from .importance.registry import Scores
+from .config import SAMPLE
+from .importance.scores import Importance, Scores
+from .importance.taylor import taylor
 from .records import Interim, Records
 
 SHARES = (0.75, 0.5, 0.25, 0.0)  # of a group's way from its least width to dense
+
+
+def sensitivity(records: Records, importance: Importance = taylor, images: int = SAMPLE) -> list[FloatArray]:
+    """Error curves of the groups, each narrowed alone, in the order of ``importance``. Shape: → (width + 1,) each"""
+    scores = importance(records.net, records.split)
+    return sensitivity_curves(records.net.space, list(probe(records, scores, images)))
 
 
 def probes(space: Space) -> list[IntArray]:
@@ -19,25 +31,23 @@ def probes(space: Space) -> list[IntArray]:
     At most 1 + 4 G of them. Shape: → (G,) each
     """
     found = [space.dense]
+    steps = space.round_down(space.min_widths + np.array(SHARES)[:, None] * (space.dense - space.min_widths))
     for group, dense in enumerate(space.dense):
-        ways = space.round_down(space.min_widths + np.array(SHARES)[:, None] * (space.dense - space.min_widths))[
-            :, group
-        ]
-        narrower = dict.fromkeys(width for width in ways.tolist() if width < dense)
+        narrower = dict.fromkeys(width for width in steps[:, group].tolist() if width < dense)
         found += [np.where(np.arange(len(space.dense)) == group, width, space.dense) for width in narrower]
     return found
 
 
-def probed(records: Records, scores: Scores, images: int) -> Iterator[Interim]:
-    """Each of the ``probes``, evaluated with its strongest channels; known ones are not evaluated again."""
+def probe(records: Records, scores: Scores, images: int) -> Iterator[Interim]:
+    """Evaluate each of the ``probes`` with its strongest channels; known ones are not evaluated again."""
     for widths in probes(records.net.space):
         yield records.evaluate(top_channels(scores, widths), "sensitivity", images)
 
 
-def sensitivity(space: Space, interims: Sequence[Interim]) -> list[FloatArray]:
-    """Error curves out of ``probed``: the loss above the dense one's, straight lines between the widths probed.
+def sensitivity_curves(space: Space, interims: Sequence[Interim]) -> list[FloatArray]:
+    """Error curves from probes: the loss above the dense one's, linear between the probed widths.
 
-    A loss that is no number counts as the highest that is one.
+    A NaN or infinite loss counts as the highest finite one.
 
     Shape: → (width + 1,) each
     """

@@ -1,6 +1,7 @@
 """Everything that the stages of a run share, and what is wrong with it, before anything is trained or written."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,8 +24,8 @@ from ..progress import Progress
 from ..rundir.config import RunConfig
 from ..rundir.manifest import Manifest, require_same, sha256
 from ..rundir.options import JOINT_METHODS
-from ..search.coarse_to_fine import SearchPlan
-from ..search.refine import require_database
+from ..search.config import SearchConfig, sampler_called
+from ..search.refine.database import require_database
 from ..transfer.methods import require_method
 from .joint_run import JointRun
 from .search_run import SearchRun
@@ -44,7 +45,7 @@ def prepare_run(
     if config.learns_widths:
         work: SearchRun | JointRun = _joint_run(config, session)
     else:
-        work = SearchRun(config, session, _plan(config, net, timed))
+        work = SearchRun(config, session, _search_config(config, net, timed))
     manifest = Manifest(out, config)
     if timed:
         (out / LATENCY_FILE).write_text(timed.to_json(net))
@@ -87,10 +88,11 @@ def _session(config: RunConfig, out: Path, device: str | None, progress: Progres
     return Session(net, data, out, config.precision, progress)
 
 
-def _plan(config: RunConfig, net: Supernet, timed: Latency | None) -> SearchPlan:
+def _search_config(config: RunConfig, net: Supernet, timed: Latency | None) -> SearchConfig:
     search, span = config.search, net.span(config.budget.spec, timed=timed)
     starts = _start_shares(Path(search.start), net, span) if search.start else []
-    return SearchPlan(span, search.trials, search.sampler, starts, config.seed, search.storage)
+    how: dict[str, Any] = {"sampler": sampler_called(search.sampler), "seed": config.seed}
+    return SearchConfig(span, search.trials, storage=search.storage, start_shares=starts, **how)
 
 
 def _joint_run(config: RunConfig, session: Session) -> JointRun:

@@ -22,7 +22,8 @@ from ..rundir.outcomes import (
     TransferStage,
 )
 from ..rundir.results import Results
-from ..search.coarse_to_fine import Searched, SearchPlan
+from ..search.coarse_to_fine import Searched
+from ..search.config import SearchConfig
 from ..transfer.bank.bank import MANIFEST, TEACHERS, MemoryBank
 from ..transfer.bank.fill import BankConfig
 from ..transfer.methods import BANKED, METHODS
@@ -40,7 +41,7 @@ class SearchRun:
 
     config: RunConfig
     session: Session
-    plan: SearchPlan
+    search_config: SearchConfig
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -66,7 +67,7 @@ class SearchRun:
     @cached_property
     def searched(self) -> Searched:
         """The search's result; a run that resumes repeats no evaluation, so there it costs little."""
-        return self.session.search(self.plan)
+        return self.session.search(self.search_config)
 
     @property
     def winner(self) -> Subnetwork:
@@ -126,9 +127,9 @@ class SearchRun:
 
     def _budget(self) -> dict[str, Any]:
         """Where on the axis of MACs the budget lies; ``mark`` says what is there."""
-        net, low = self.session.net, self.plan.span.low
+        net, low = self.session.net, self.search_config.span.low
         if "macs" in low.limits:
-            return {"macs": low.macs, "mark": "budget" if self.plan.span.is_single else "smallest budget"}
+            return {"macs": low.macs, "mark": "budget" if self.search_config.span.is_single else "smallest budget"}
         macs = int(net.space.costs.macs(uniform_widths(net.space, low)))  # other costs have limits
         return {"macs": macs, "mark": "uniform widths at the budget"}
 

@@ -24,7 +24,7 @@ from secateur.search.allocation import (
     threshold,
     uniform,
 )
-from secateur.search.importance.registry import Scores
+from secateur.search.importance.scores import Scores
 
 WIDTHS = (16, 24, 12, 20)
 

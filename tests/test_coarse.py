@@ -1,5 +1,6 @@
-"""The pool of candidates, and its evaluation from near dense down to the budget and beyond."""
+"""The proposals of the coarse search, from near dense down to the budget and beyond."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -10,10 +11,11 @@ from secateur.models.costs.budget import Budget
 from secateur.models.costs.budget_range import BudgetRange
 from secateur.models.costs.widths import Space, fills_budget
 from secateur.models.supernet import Supernet
-from secateur.models.tracing.atoms import IntArray
+from secateur.models.tracing.atoms import FloatArray, IntArray
 from secateur.search.allocation import ALLOCATION_RULES, CURVE_RULES
-from secateur.search.coarse import NEAR, Proposal, levels, pool
-from secateur.search.importance.registry import Scores
+from secateur.search.coarse import NEAR, Proposal, levels, propose
+from secateur.search.evidence import Evidence
+from secateur.search.importance.scores import Scores
 
 
 def random_scores(net: Supernet, seed: int = 0) -> Scores:
@@ -42,11 +44,11 @@ def alone(budget: Budget) -> BudgetRange:
 
 def proposals(net: Supernet, budget: Budget) -> list[Proposal]:
     scores = {"one": random_scores(net, 1), "two": random_scores(net, 2)}
-    return pool(net.space, scores, levels(net.space, alone(budget)), {"one": summed(scores["one"])})
+    return propose(net.space, levels(net.space, alone(budget)), Evidence(scores, {"one": summed(scores["one"])}))
 
 
 def pooled(net: Supernet, *budgets: Budget) -> list[Proposal]:
-    return pool(net.space, SCORES, budgets, CURVES)
+    return propose(net.space, budgets, Evidence(SCORES, CURVES))
 
 
 @pytest.mark.parametrize("divisor", [1, 4])
@@ -121,20 +123,20 @@ def distance(a: IntArray, b: IntArray) -> float:
     return float(np.abs(a - b).sum() / a.sum())
 
 
-def test_of_candidates_that_are_nearly_the_same_the_first_alone_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_candidates_that_are_nearly_the_same_the_first_alone_stays() -> None:
     net = plain((160, 240, 120, 200))
-    scores, budget = {"one": random_scores(net)}, keeping(net, 0.5)
-    (first,) = (c.subnetwork.widths for c in pool(net.space, scores, [budget], {}) if c.rule == "uniform")
+    evidence, budgets = Evidence({"one": random_scores(net)}), [keeping(net, 0.5)]
+    (first,) = (c.subnetwork.widths for c in propose(net.space, budgets, evidence) if c.rule == "uniform")
 
     def moved(channels: int) -> list[tuple[str, list[int]]]:
         """What stays of the first, and of one whose first two widths are other by this many channels."""
 
-        def rule(space: Space, budget: Budget, scores: Scores) -> IntArray:
+        def rule(space: Space, budget: Budget, scores: Sequence[FloatArray]) -> IntArray:
             widths: IntArray = first + np.array([channels, -channels, 0, 0])
             return widths
 
-        monkeypatch.setattr("secateur.search.coarse.RULES", {"uniform": ALLOCATION_RULES["uniform"], "moved": rule})
-        return [(c.rule, c.subnetwork.widths.tolist()) for c in pool(net.space, scores, [budget], {})]
+        rules = {"uniform": ALLOCATION_RULES["uniform"], "moved": rule}
+        return [(c.rule, c.subnetwork.widths.tolist()) for c in propose(net.space, budgets, evidence, rules=rules)]
 
     limit = int(NEAR * first.sum() / 2)
     assert moved(limit - 1) == [("uniform", first.tolist())]
@@ -166,5 +168,5 @@ def test_the_same_evidence_gives_the_same_pool() -> None:
 
 def test_without_curves_there_are_the_rules_on_scores_alone() -> None:
     net = NETS[1]
-    found = pool(net.space, SCORES, levels(net.space, alone(keeping(net, 0.5))), {})
+    found = propose(net.space, levels(net.space, alone(keeping(net, 0.5))), Evidence(SCORES))
     assert {candidate.rule for candidate in found} == set(ALLOCATION_RULES)

@@ -12,24 +12,29 @@ from torch import Tensor, nn
 
 from secateur.data.dataset import Data
 from secateur.data.images import Images
-from secateur.errors import SecateurError
 from secateur.models.costs.budget import Budget
 from secateur.models.costs.budget_range import BudgetRange
-from secateur.models.costs.widths import fills_budget, fit_to_budget
-from secateur.models.evaluate import image_losses
+from secateur.models.costs.widths import Space, fills_budget, fit_to_budget
+from secateur.models.split import Split
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
-from secateur.progress import silent
+from secateur.models.tracing.atoms import FloatArray, IntArray
+from secateur.progress import follow, silent
 from secateur.search import coarse_to_fine as module
-from secateur.search.coarse_to_fine import FINALISTS, Searched, SearchPlan, search_widths
-from secateur.search.records import Interim, Records, pareto_front
+from secateur.search.coarse_to_fine import FINALISTS, Searched, search_widths
+from secateur.search.config import SearchConfig
+from secateur.search.evaluation import cross_entropy
+from secateur.search.greedy import Greedy
+from secateur.search.importance.magnitude import l1
+from secateur.search.importance.scores import Scores
+from secateur.search.pareto import pareto_front
+from secateur.search.records import Interim, Records
 
 HOLDOUT, SAMPLE, TRIALS = 48, 32, 3
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(module, "SAMPLE", SAMPLE)
+def _quiet() -> Iterator[None]:
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     yield
@@ -57,6 +62,14 @@ def unreadable(count: int = 10) -> Images:
     return Images(read, torch.arange(count) % 4, (3, 8, 8))
 
 
+def asked(span: BudgetRange, trials: int, **other: Any) -> SearchConfig:
+    return SearchConfig(span, trials, images=SAMPLE, **other)
+
+
+def searched(records: Records, config: SearchConfig, folder: Path) -> Searched:
+    return follow(search_widths(records, config, folder), silent)
+
+
 @dataclass(frozen=True)
 class Run:
     found: Searched
@@ -69,8 +82,8 @@ def run(folder: Path, trials: int = TRIALS, budget: str = "50%", records: Record
     net, told = toy(), list[tuple[str, int, int]]()
     records = records or Records(net, noise(), folder / "records.jsonl")
     limit = net.budget(budget)
-    plan = SearchPlan(BudgetRange(limit, limit), trials)
-    found = search_widths(records, plan, folder, lambda *what: told.append(what))
+    config = asked(BudgetRange(limit, limit), trials)
+    found = follow(search_widths(records, config, folder), lambda *what: told.append(what))
     return Run(found, records, limit, told)
 
 
@@ -143,8 +156,9 @@ def test_a_search_that_was_stopped_and_taken_up_finds_the_same(tmp_path: Path) -
 
     for _ in range(2):
         records = Records(toy(), noise(), folders[1] / "records.jsonl")
+        config = asked(BudgetRange(whole.budget, whole.budget), TRIALS)
         with pytest.raises(KeyboardInterrupt):
-            search_widths(records, SearchPlan(BudgetRange(whole.budget, whole.budget), TRIALS), folders[1], stop)
+            follow(search_widths(records, config, folders[1]), stop)
     again = run(folders[1])
     assert again.found.winner == whole.found.winner
     assert again.found.interims == whole.found.interims
@@ -154,7 +168,7 @@ def test_training_and_test_data_are_never_read(tmp_path: Path) -> None:
     data = Data("toy", unreadable(), noise(), unreadable(), ("a", "b", "c", "d"))
     net = toy()
     limit = net.budget("50%")
-    search_widths(Records(net, data.holdout), SearchPlan(BudgetRange(limit, limit), 1), tmp_path, silent)
+    searched(Records(net, data.holdout), asked(BudgetRange(limit, limit), 1), tmp_path)
 
 
 def test_no_weight_is_trained(tmp_path: Path) -> None:
@@ -164,15 +178,15 @@ def test_no_weight_is_trained(tmp_path: Path) -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in net.model.state_dict().items())
 
 
-def test_a_subnetwork_whose_loss_is_no_number_never_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def overflowing(model: nn.Module, *given: Any) -> Iterator[tuple[Tensor, Tensor]]:
+def test_a_subnetwork_whose_loss_is_no_number_never_wins(tmp_path: Path) -> None:
+    def overflowing(model: nn.Module, split: Split, images: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Of every subnetwork whose first width is even, but for the dense one."""
         width = len(model.get_parameter("0.weight"))
-        for losses, right in image_losses(model, *given):
+        for losses, right in cross_entropy(model, split, images):
             yield losses if width % 2 or width == 10 else losses * math.nan, right
 
-    monkeypatch.setattr("secateur.search.records.judged", overflowing)
-    one = run(tmp_path, trials=6)
+    records = Records(toy(), noise(), tmp_path / "records.jsonl", evaluation=overflowing)
+    one = run(tmp_path, trials=6, records=records)
     assert any(math.isnan(interim.loss) for interim in one.found.interims)
     assert one.found.winner.loss == one.found.winner.loss
     assert all(interim.loss == interim.loss for interim in one.found.front)
@@ -194,7 +208,7 @@ def test_the_winner_is_no_worse_than_the_best_coarse_proposal_on_the_whole_holdo
 ) -> None:
     monkeypatch.setattr(module, "FINALISTS", 1)
     net = toy()
-    found = search_widths(Misled(net, noise()), SearchPlan(net.span("50%"), 12), tmp_path, silent)
+    found = searched(Misled(net, noise()), asked(net.span("50%"), 12), tmp_path)
     start = Records(net, noise()).evaluate(found.start.subnetwork, "start", HOLDOUT)
     assert found.winner.loss <= start.loss
 
@@ -202,7 +216,7 @@ def test_the_winner_is_no_worse_than_the_best_coarse_proposal_on_the_whole_holdo
 def test_a_span_is_searched_at_once_and_its_winner_is_at_the_lower_end(tmp_path: Path) -> None:
     net = toy()
     records, span = Records(net, noise()), net.span("40%..80%")
-    found = search_widths(records, SearchPlan(span, 4), tmp_path, silent)
+    found = searched(records, asked(span, 4), tmp_path)
     assert fills_budget(net.space, span.low, found.winner.subnetwork.widths)
     assert fills_budget(net.space, span.low, found.start.subnetwork.widths)
     refined = [each.macs for each in found.interims if each.source == "refine"]
@@ -213,25 +227,90 @@ def test_a_span_is_searched_at_once_and_its_winner_is_at_the_lower_end(tmp_path:
 def test_the_greedy_loop_can_stand_in_for_a_sampler(tmp_path: Path) -> None:
     net = toy()
     records, span = Records(net, noise()), net.span("50%")
-    found = search_widths(records, SearchPlan(span, 6, "greedy"), tmp_path, silent)
+    found = searched(records, asked(span, 6, sampler=Greedy()), tmp_path)
     assert 1 <= sum(each.source == "greedy" for each in found.interims) <= 6
     assert fills_budget(net.space, span.low, found.winner.subnetwork.widths)
 
 
-def test_a_sampler_of_no_known_name_is_refused() -> None:
-    with pytest.raises(
-        SecateurError, match="no sampler is called 'bohb'; give tpe, cmaes, gp, nsga2, random or greedy"
-    ):
-        SearchPlan(toy().span("50%"), sampler="bohb")
+def test_the_greedy_loop_reads_the_importance_that_it_is_passed(tmp_path: Path) -> None:
+    def first(net: Supernet, split: Split) -> Scores:
+        """The first channels matter most."""
+        return [-np.arange(float(group.width)) for group in net.groups]
+
+    found = searched(Records(toy(), noise()), asked(toy().span("50%"), 4, sampler=Greedy(first)), tmp_path)
+    tried = [each.subnetwork for each in found.interims if each.source == "greedy"]
+    assert tried
+    assert all(each == Subnetwork.first(each.widths) for each in tried)
 
 
 def test_known_widths_are_fitted_to_the_budget_and_are_starts(tmp_path: Path) -> None:
     net = toy()
     span, shares = net.span("50%"), np.array([1.0, 0.2, 0.6])
     (tmp_path / "cold").mkdir()
-    found = search_widths(Records(net, noise()), SearchPlan(span, 0, start_shares=[shares]), tmp_path, silent)
+    found = searched(Records(net, noise()), asked(span, 0, start_shares=[shares]), tmp_path)
     wanted = fit_to_budget(net.space, span.low, shares * net.space.dense)
     evaluated = [each.subnetwork.widths.tolist() for each in found.interims]
     assert wanted.tolist() in evaluated
-    cold = search_widths(Records(net, noise()), SearchPlan(span, 0), tmp_path / "cold", silent)
+    cold = searched(Records(net, noise()), asked(span, 0), tmp_path / "cold")
     assert wanted.tolist() not in [each.subnetwork.widths.tolist() for each in cold.interims]
+
+
+def test_a_users_scores_rules_and_curves_propose_the_subnetworks(tmp_path: Path) -> None:
+    net = toy()
+
+    def last(net: Supernet, split: Split) -> Scores:
+        """The last channels matter most."""
+        return [np.arange(float(group.width)) for group in net.groups]
+
+    def widest_first(space: Space, budget: Budget, scores: Sequence[FloatArray]) -> IntArray:
+        return fit_to_budget(space, budget, np.array([100, 1, 1]))
+
+    def flat(records: Records) -> list[FloatArray]:
+        return [np.zeros(group.width + 1) for group in records.net.groups]
+
+    records, span = Records(net, noise()), net.span("50%")
+    config = asked(span, 2, scores={"last": last}, rules={"mine": widest_first}, curves={"flat": flat})
+    found = searched(records, config, tmp_path)
+    sources = {each.source for each in found.interims}
+    assert sources == {"dense", "last mine", "last flat error_per_mac", "last flat common_degradation", "refine"}
+    for interim in found.interims:
+        first = [kept[0] for kept in interim.subnetwork.kept]
+        assert first == (net.space.dense - interim.subnetwork.widths).tolist()
+    mine = [each for each in found.interims if each.source == "last mine"]
+    assert all(each.subnetwork.widths[0] == net.space.dense[0] for each in mine)
+
+
+def narrowness(model: nn.Module, split: Split, images: int) -> float:
+    """Not a loss at all: the width of the last group."""
+    return float(len(model.get_parameter("6.weight")))
+
+
+def test_a_users_score_of_one_number_is_what_the_search_minimises(tmp_path: Path) -> None:
+    records, span = Records(toy(), noise(), evaluation=narrowness), toy().span("50%")
+    found = searched(records, asked(span, 12), tmp_path)
+    assert found.winner.loss == found.winner.subnetwork.widths[2]
+    assert found.winner.loss < found.interims[0].loss == 8
+    assert (found.stopped, math.isnan(found.winner.accuracy)) == ((), True)
+
+
+def test_a_users_score_of_each_image_ends_the_evaluations_of_worse_trials_early(tmp_path: Path) -> None:
+    def brier(model: nn.Module, split: Split, images: int) -> Iterator[Tensor]:
+        """Above 0 for subnetworks whose first width is even; a little noise over the images."""
+        worse = float(len(model.get_parameter("0.weight")) % 2 == 0)
+        for batch in split.batches(50, images):
+            yield worse + 1e-3 * batch.images.flatten(1).mean(1)
+
+    records = Records(toy(), noise(600), evaluation=brier)
+    found = searched(records, replace(asked(toy().span("50%"), 12), images=600), tmp_path)
+    assert found.winner.subnetwork.widths[0] % 2 == 1
+    assert found.stopped
+    assert {each.n for each in found.stopped} == {250}
+
+
+def test_the_studies_of_other_scores_have_other_names(tmp_path: Path) -> None:
+    net = toy()
+    for scores in (None, {"mine": l1}):
+        searched(Records(net, noise()), asked(net.span("50%"), 1, scores=scores), tmp_path)
+    names = optuna.get_all_study_names(f"sqlite:///{tmp_path / 'study.db'}")
+    assert len(set(names)) == 6
+    assert sum(", scores mine" in name for name in names) == 3

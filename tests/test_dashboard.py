@@ -16,9 +16,10 @@ from chains import plain
 
 from secateur.data.images import Images
 from secateur.models.supernet import Supernet
-from secateur.search.importance.registry import l1
+from secateur.search.config import SearchConfig
+from secateur.search.importance.magnitude import l1
 from secateur.search.records import Records
-from secateur.search.refine import StudyOptions, refine
+from secateur.search.refine.fine_search import refine
 
 TRIALS, PATIENCE = 2, 120.0  # seconds until it answers
 NET: Supernet = plain((8, 12))
@@ -31,7 +32,8 @@ def site(tmp_path: Path) -> Iterator[str]:
         lambda chunks: (torch.zeros(len(c), 3, 8, 8).byte() for c in chunks), torch.arange(8) % 4, (3, 8, 8)
     )
     starts, storage = [NET.space.min_widths], f"sqlite:///{tmp_path / 'study.db'}"
-    list(refine(Records(NET, images), l1(NET), starts, NET.span("30%..70%"), StudyOptions(TRIALS, 8, storage=storage)))
+    config = SearchConfig(NET.span("30%..70%"), TRIALS, images=8, storage=storage)
+    list(refine(Records(NET, images), l1(NET), starts, config))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

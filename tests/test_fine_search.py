@@ -21,12 +21,15 @@ from secateur.models.costs.widths import Space
 from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.supernet import Supernet
 from secateur.models.tracing.atoms import IntArray
-from secateur.search.coarse import threshold, uniform
-from secateur.search.importance.registry import Scores, l1
+from secateur.search.allocation import threshold, uniform
+from secateur.search.config import SearchConfig
+from secateur.search.importance.magnitude import l1
+from secateur.search.importance.scores import Scores
 from secateur.search.records import Interim, Records
-from secateur.search.refine import GOLDEN, MOVED, SAMPLERS, WINDOW, StudyOptions, refine
 from secateur.search.refine import fine_search as fine
+from secateur.search.refine.fine_search import GOLDEN, MOVED, WINDOW, refine
 from secateur.search.refine.incumbent import Incumbent
+from secateur.search.refine.samplers import SAMPLERS
 
 IMAGES = 16
 
@@ -63,15 +66,15 @@ def starts(net: Supernet = NET, scores: Scores = SCORES, budget: Budget = BUDGET
     return [rule(net.space, budget, scores) for rule in (uniform, threshold)]
 
 
-def options(trials: int, storage: Path | None = None, **other: object) -> StudyOptions:
+def asked(trials: int, storage: Path | None = None, span: BudgetRange = SPAN, **other: object) -> SearchConfig:
     url = f"sqlite:///{storage}" if storage else None
-    return StudyOptions(trials, IMAGES, storage=url, **other)  # type: ignore[arg-type]
+    return SearchConfig(span, trials, images=IMAGES, storage=url, **other)  # type: ignore[arg-type]
 
 
 def search(
     trials: int, storage: Path | None = None, records: Records | None = None, **other: object
 ) -> Generator[Interim]:
-    yield from refine(records or Counted(), SCORES, starts(), SPAN, options(trials, storage, **other))
+    yield from refine(records or Counted(), SCORES, starts(), asked(trials, storage, SPAN, **other))
 
 
 def widths(interims: Iterator[Interim]) -> list[list[int]]:
@@ -145,8 +148,7 @@ def test_the_starts_enter_once_as_finished_trials(tmp_path: Path) -> None:
 
 def test_starts_of_the_same_widths_are_one(tmp_path: Path) -> None:
     chosen = starts()[0]
-    settings = options(2, tmp_path / "study.db")
-    list(refine(Counted(), SCORES, [chosen, chosen.copy()], SPAN, settings))
+    list(refine(Counted(), SCORES, [chosen, chosen.copy()], asked(2, tmp_path / "study.db")))
     assert [bool(trial.user_attrs.get("start")) for trial in trials_of(tmp_path / "study.db")] == [True, False, False]
 
 
@@ -213,7 +215,7 @@ def test_a_trial_that_was_stopped_counts_with_the_loss_that_its_rival_lets_expec
 
 def over(span: BudgetRange, trials: int, storage: Path, records: Records | None = None) -> list[Interim]:
     chosen = [uniform(NET.space, span.at(share), SCORES) for share in (0.0, 0.5, 1.0)]
-    return list(refine(records or Counted(), SCORES, chosen, span, options(trials, storage)))
+    return list(refine(records or Counted(), SCORES, chosen, asked(trials, storage, span)))
 
 
 def test_over_a_span_every_trial_fills_a_budget_of_its_own(tmp_path: Path) -> None:
@@ -295,7 +297,7 @@ def test_the_same_widths_are_evaluated_once() -> None:
     net = records.net
     scores, budget = l1(net, records.split), net.budget("50%")
     chosen = starts(net, scores, budget)
-    found = list(refine(records, scores, chosen, BudgetRange(budget, budget), options(25)))
+    found = list(refine(records, scores, chosen, asked(25, span=BudgetRange(budget, budget))))
     different = {tuple(w.tolist()) for w in [*(i.subnetwork.widths for i in found), *chosen]}
     assert len(different) < len(found)
     assert records.forwards == len(different) == len(records.all)
@@ -305,7 +307,8 @@ def test_a_group_that_has_only_one_width_is_no_obstacle() -> None:
     net = plain((8, 16, 24), divisor=8)
     records = Counted(net)
     scores, budget = l1(net, records.split), net.budget("60%")
-    found = list(refine(records, scores, starts(net, scores, budget), BudgetRange(budget, budget), options(5)))
+    config = asked(5, span=BudgetRange(budget, budget))
+    found = list(refine(records, scores, starts(net, scores, budget), config))
     assert [interim.subnetwork.widths[0] for interim in found] == [8] * 5
     assert all(tight(net.space, budget, interim.subnetwork.widths) for interim in found)
 

@@ -22,8 +22,9 @@ from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.supernet import Supernet
 from secateur.models.surgery.slim import slim
 from secateur.models.tracing.atoms import IntArray
-from secateur.search.greedy import GreedyOptions, candidate_steps, greedy, rescore, trimmed_otsu
-from secateur.search.importance.registry import Scores, taylor
+from secateur.search.greedy import candidate_steps, greedy, rescore, trimmed_otsu
+from secateur.search.importance.scores import Scores
+from secateur.search.importance.taylor import taylor
 from secateur.search.records import Interim, Records
 
 WIDTHS = (16, 24, 12, 20, 16, 16)
@@ -80,7 +81,8 @@ def test_kept_sets_are_nested(divisor: int, evaluations: int, seed: int) -> None
     net = NETS[divisor]
     budget = keeping(net, 0.4)
     chain = [
-        i.subnetwork for i in greedy(Known(narrowness, net), drawn_scores(seed), budget, GreedyOptions(4, evaluations))
+        i.subnetwork
+        for i in greedy(Known(narrowness, net), drawn_scores(seed), budget, images=4, evaluations=evaluations)
     ]
     way = [each for each in chain[:-1] if not budget.holds(net.space.costs, each.widths)]
     for wide, narrow in pairwise([net.dense, *way]):
@@ -99,14 +101,14 @@ def test_kept_sets_are_nested(divisor: int, evaluations: int, seed: int) -> None
 def test_the_last_meets_the_budget_to_the_last_channel(divisor: int, share: float, evaluations: int) -> None:
     net = NETS[divisor]
     budget = keeping(net, share)
-    *_, last = greedy(Known(narrowness, net), drawn_scores(0), budget, GreedyOptions(4, evaluations))
+    *_, last = greedy(Known(narrowness, net), drawn_scores(0), budget, images=4, evaluations=evaluations)
     assert fills_budget(net.space, budget, last.subnetwork.widths)
 
 
 @given(st.integers(1, 60), st.integers(0, 100))
 def test_there_are_no_more_evaluations_than_allowed(evaluations: int, seed: int) -> None:
     records = Known(narrowness)
-    found = list(greedy(records, drawn_scores(seed), keeping(NETS[1], 0.4), GreedyOptions(4, evaluations)))
+    found = list(greedy(records, drawn_scores(seed), keeping(NETS[1], 0.4), images=4, evaluations=evaluations))
     assert 1 <= len(records.asked) <= evaluations
     assert {interim.subnetwork for interim in found} <= set(records.asked)
 
@@ -114,7 +116,7 @@ def test_there_are_no_more_evaluations_than_allowed(evaluations: int, seed: int)
 def test_many_evaluations_are_spent_along_the_whole_way() -> None:
     """With enough for two a step, no step goes without."""
     records = Known(narrowness)
-    found = list(greedy(records, drawn_scores(0), keeping(NETS[1], 0.4), GreedyOptions(4, 60)))
+    found = list(greedy(records, drawn_scores(0), keeping(NETS[1], 0.4), images=4, evaluations=60))
     removed = [NETS[1].dense.widths - i.subnetwork.widths for i in found]
     assert max((b - a).sum() for a, b in pairwise([np.zeros(6, np.int64), *removed[:-1]])) <= 4
 
@@ -125,7 +127,7 @@ def test_the_filter_spares_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     for threshold in (trimmed_otsu, lambda values: math.inf):
         monkeypatch.setattr("secateur.search.greedy.trimmed_otsu", threshold)
         records = Known(lambda widths: float((1 / widths).sum()), net)
-        list(greedy(records, drawn_scores(1), keeping(net, 0.4), GreedyOptions(4, 10**6)))
+        list(greedy(records, drawn_scores(1), keeping(net, 0.4), images=4, evaluations=10**6))
         asked.append(len(records.asked))
     assert asked[0] < 0.8 * asked[1]
 
@@ -133,7 +135,7 @@ def test_the_filter_spares_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_step_takes_the_lowest_loss_of_all_that_it_tried() -> None:
     records = Known(narrowness)
     way = []
-    for interim in greedy(records, drawn_scores(0), keeping(NETS[1], 0.4), GreedyOptions(4, 500)):
+    for interim in greedy(records, drawn_scores(0), keeping(NETS[1], 0.4), images=4, evaluations=500):
         tried, records.asked = records.asked, []
         assert interim.loss == min(narrowness(each.widths) for each in tried)
         way.append(len(tried))
@@ -142,20 +144,20 @@ def test_each_step_takes_the_lowest_loss_of_all_that_it_tried() -> None:
 
 def test_a_group_that_costs_no_loss_goes_first() -> None:
     records = Known(lambda widths: float((np.array(WIDTHS) - widths)[[0, 1, 3, 4, 5]].sum()))
-    first = next(greedy(records, even, keeping(NETS[1], 0.5), GreedyOptions(4, 500)))
+    first = next(greedy(records, even, keeping(NETS[1], 0.5), images=4, evaluations=500))
     assert np.flatnonzero(first.subnetwork.widths < WIDTHS).tolist() == [2]
 
 
 def test_a_loss_that_is_no_number_is_never_preferred() -> None:
     records = Known(lambda widths: math.nan if widths[2] < WIDTHS[2] else 1.0)
-    first = next(greedy(records, even, keeping(NETS[1], 0.9), GreedyOptions(4, 500)))
+    first = next(greedy(records, even, keeping(NETS[1], 0.9), images=4, evaluations=500))
     assert first.loss == 1
 
 
 def first_tries(net: Supernet) -> list[tuple[str, int]]:
     """The groups that the first step tries, and how many channels it takes from each."""
     records = Known(lambda widths: 1.0, net)
-    next(greedy(records, even, keeping(net, 0.5), GreedyOptions(4, 10**6)))
+    next(greedy(records, even, keeping(net, 0.5), images=4, evaluations=10**6))
     gone = [net.dense.widths - each.widths for each in records.asked]
     return [(net.groups[int(each.argmax())].name, int(each.sum())) for each in gone]
 
@@ -190,25 +192,25 @@ def shared(outer: int, inner: int) -> Supernet:
 
 @pytest.mark.parametrize("evaluations", [0, -1])
 def test_no_evaluation_at_all_is_refused(evaluations: int) -> None:
-    with pytest.raises(SecateurError, match=f"evaluations={evaluations}; give 1 or more"):
-        GreedyOptions(evaluations=evaluations)
+    with pytest.raises(SecateurError, match=f"evaluations={evaluations}; pass 1 or more"):
+        next(greedy(Known(narrowness), even, keeping(NETS[1], 0.5), images=4, evaluations=evaluations))
 
 
 def test_a_budget_that_cannot_be_met_is_refused() -> None:
     with pytest.raises(SecateurError, match="cannot be met"):
-        next(greedy(Known(narrowness), even, Budget(100), GreedyOptions()))
+        next(greedy(Known(narrowness), even, Budget(100), images=4, evaluations=500))
 
 
 def test_the_dense_cost_as_a_budget_gives_the_dense_network() -> None:
-    (only,) = greedy(Known(narrowness), even, keeping(NETS[1], 1), GreedyOptions())
+    (only,) = greedy(Known(narrowness), even, keeping(NETS[1], 1), images=4, evaluations=500)
     assert only.subnetwork == NETS[1].dense
 
 
 def test_run_again_it_evaluates_nothing_and_finds_the_same() -> None:
     records, budget = Records(NETS[1], noise(8)), keeping(NETS[1], 0.7)
-    first = list(greedy(records, taylor, budget, GreedyOptions(8, 20)))
+    first = list(greedy(records, taylor, budget, images=8, evaluations=20))
     count = len(records.all)
-    assert list(greedy(records, taylor, budget, GreedyOptions(8, 20))) == first
+    assert list(greedy(records, taylor, budget, images=8, evaluations=20)) == first
     assert len(records.all) == count <= 20
     assert NETS[1].model.training == plain(WIDTHS).model.training
 
@@ -220,7 +222,7 @@ def test_only_groups_up_to_the_threshold_are_promising(seed: int) -> None:
     strides = np.array([3, 4, 2, 4, 3, 3])
     damage = np.array([np.sort(score)[:stride].sum() for score, stride in zip(scores, strides, strict=True)])
     passing = [g for g in np.argsort(damage) if damage[g] <= trimmed_otsu(damage)]
-    found = candidate_steps(net.space, keeping(net, 0.1), scores, net.space.dense, strides)
+    found = candidate_steps(net.space, keeping(net, 0.1), scores, net.space.dense, strides=strides)
     assert [int((each.widths != net.space.dense).argmax()) for each in found] == passing
     for g, each in zip(passing, found, strict=True):
         gone = np.setdiff1d(np.arange(WIDTHS[g]), each.kept[g])

@@ -6,7 +6,7 @@ from secateur.data.images import Images
 from secateur.models.subnetwork import Subnetwork
 from secateur.search.records import Interim, Records
 from secateur.search.refine.incumbent import find_incumbent
-from secateur.search.refine.study import _learn, publish
+from secateur.search.refine.study import learn, publish
 
 NET = plain((12, 16, 10, 14))
 SAMPLE, ALL = 8, 40
@@ -84,6 +84,6 @@ def test_where_the_sample_is_all_of_the_holdout_nothing_is_scored_twice() -> Non
 def test_other_processes_learn_what_was_scored_on_all() -> None:
     one, other, study = Given({4: (1.0, 1.1)}), Given({4: (1.0, 1.1)}), optuna.create_study()
     find_incumbent(one, BUDGET, SAMPLE, lambda interim: publish(study, interim))
-    _learn(study, other, set())
+    learn(study, other, set())
     assert best(other) == 4
     assert (one.whole, other.whole) == ([4], [])

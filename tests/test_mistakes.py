@@ -47,8 +47,8 @@ MISTAKES = [
     (line(out="nets.py"), "nets.py exists and is not a run of secateur", "pass a different --out"),
     (line(out="nets.py/run"), "nets.py/run cannot be made", "pass a different one"),
     (line(epochs="0"), "epochs=0", "pass 1 or more"),
-    (line(sampler="cmaes", flops="30%..80%"), "cmaes has one objective", "give one budget"),
-    (line(storage="foo"), "no study can be kept at foo", "give --storage sqlite:///FILE"),
+    (line(sampler="cmaes", flops="30%..80%"), "cmaes has one objective", "pass one budget"),
+    (line(storage="foo"), "no study can be kept at foo", "pass --storage sqlite:///FILE"),
     (line(data="nets.py:gone"), "nets.py:gone failed (OSError: disk gone)", "mend it, or give other data"),
     (
         line(data="nets.py:words"),

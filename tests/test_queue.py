@@ -7,8 +7,8 @@ from optuna.trial import TrialState
 from working import IMAGES, NET, Slow
 
 from secateur.models.subnetwork import Subnetwork, top_channels
-from secateur.search.importance.registry import l1
-from secateur.search.refine import StudyOptions, evaluate_jointly
+from secateur.search.importance.magnitude import l1
+from secateur.search.refine.queue import evaluate_jointly
 
 SCORES = l1(NET, Slow().split)
 GIVEN = [(top_channels(SCORES, NET.space.dense - n), f"number {n}") for n in range(1, 5)]
@@ -16,7 +16,7 @@ GIVEN = [(top_channels(SCORES, NET.space.dense - n), f"number {n}") for n in ran
 
 def queued(records: Slow, given: list[tuple[Subnetwork, str]], storage: Path | None = None) -> list[str]:
     url = f"sqlite:///{storage}" if storage else None
-    return [each.source for each in evaluate_jointly(records, given, "queue", StudyOptions(images=IMAGES, storage=url))]
+    return [each.source for each in evaluate_jointly(records, given, "queue", images=IMAGES, storage=url)]
 
 
 def test_each_is_evaluated_once_in_its_order() -> None:

@@ -1,23 +1,25 @@
 import json
 import math
+from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateur.data.images import Images
 from secateur.errors import SecateurError
 from secateur.models.evaluate import batch_statistics, evaluate_as_is
+from secateur.models.split import Split
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 from secateur.models.surgery.slim import slim
 from secateur.search.early_stopping import LOOK
-from secateur.search.records import Interim, Records, hypervolume, pareto_front
+from secateur.search.records import Interim, Records
 
 
 def toy() -> Supernet:
@@ -134,7 +136,7 @@ def test_records_of_other_weights_or_other_data_are_refused(tmp_path: Path) -> N
     other = toy()
     with torch.no_grad():
         next(other.model.parameters()).add_(1)
-    with pytest.raises(SecateurError, match="evaluations of other weights or other data; give another folder"):
+    with pytest.raises(SecateurError, match="evaluations of other weights or other data; pass a different folder"):
         Records(other, noise(), path)
 
 
@@ -157,35 +159,6 @@ def test_without_a_path_nothing_is_written(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     Records(toy(), noise()).evaluate(A, "a", 60)
     assert list(tmp_path.iterdir()) == []
-
-
-COSTS = st.integers(1, 6)
-LOSSES = st.sampled_from([0.1, 0.2, 0.3, 0.4, math.nan])
-
-
-@given(st.lists(st.tuples(COSTS, LOSSES), max_size=12))
-@example([(2, 0.3), (2, math.nan), (2, 0.2)])
-def test_the_front_is_what_no_other_beats(points: list[tuple[int, float]]) -> None:
-    def beaten(macs: int, loss: float) -> bool:
-        return any(m <= macs and x <= loss and (m, x) != (macs, loss) for m, x in points)
-
-    expected = sorted({(macs, loss) for macs, loss in points if loss == loss and not beaten(macs, loss)})
-    assert [(i.macs, i.loss) for i in pareto_front(point(macs, loss) for macs, loss in points)] == expected
-
-
-def test_a_loss_that_is_no_number_is_on_no_front() -> None:
-    assert pareto_front([point(1, math.nan)]) == []
-    assert [i.loss for i in pareto_front([point(1, math.nan), point(2, 0.5), point(2, math.nan), point(2, 0.4)])] == [
-        0.4
-    ]
-
-
-@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=8))
-def test_the_hypervolume_is_the_share_of_unit_squares_that_some_point_beats(points: list[tuple[int, int]]) -> None:
-    squares = [(macs, loss) for macs in range(10) for loss in range(10)]
-    beaten = sum(any(a <= macs and b <= loss for a, b in points) for macs, loss in squares)
-    found = hypervolume([point(macs, loss) for macs, loss in points], 10, 10)
-    assert found == pytest.approx(beaten / 100)
 
 
 def worse(interim: Interim, by: float) -> Interim:
@@ -214,3 +187,45 @@ def test_the_losses_of_the_images_are_kept(tmp_path: Path) -> None:
     interim = Records(toy(), noise(), tmp_path / "records.jsonl").evaluate(A, "a", 60)
     assert interim.image_losses.mean() == pytest.approx(interim.loss, rel=1e-3)
     assert len(Records(toy(), noise(), tmp_path / "records.jsonl").all[0].image_losses) == 60
+
+
+def test_records_of_another_evaluation_are_refused(tmp_path: Path) -> None:
+    def mine(model: nn.Module, split: Split, images: int) -> float:
+        return 0.5
+
+    path = tmp_path / "records.jsonl"
+    Records(toy(), noise(), path).evaluate(A, "a", 60)
+    with pytest.raises(SecateurError, match="pass a different folder"):
+        Records(toy(), noise(), path, evaluation=mine)
+
+
+def test_an_evaluation_of_one_number_keeps_it_and_survives_the_file(tmp_path: Path) -> None:
+    def parameters(model: nn.Module, split: Split, images: int) -> float:
+        return float(sum(p.numel() for p in model.parameters()))
+
+    def loaded() -> Records:
+        return Records(toy(), noise(), tmp_path / "records.jsonl", evaluation=parameters)
+
+    interim = loaded().evaluate(A, "a", 60)
+    assert (interim.loss, interim.n, interim.losses) == (interim.parameters, 60, b"")
+    assert [each.to_json() for each in loaded().all] == [interim.to_json()]
+    assert loaded().chance_loss is None
+    assert Records(toy(), noise()).chance_loss == math.log(4)
+
+
+def test_rank_is_by_loss_then_by_channels_and_nan_is_last() -> None:
+    ordered = [replace(point(1, 0.1), subnetwork=B), point(1, 0.1), point(1, 0.2), point(1, math.inf)]
+    nan = replace(point(1, math.nan), subnetwork=Subnetwork(((3,),)))
+    assert sorted([nan, *reversed(ordered)], key=lambda each: each.rank) == [*ordered, nan]
+
+
+def test_the_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """Format 2, as it was first written."""
+    records, path = Records(toy(), noise()), tmp_path / "records.jsonl"
+    interim = records.evaluate(A, "a", 60)
+    head = json.dumps({"format": "secateur/records/2", "of": records.fingerprint})
+    fields = {"source": "a", "loss": interim.loss, "accuracy": interim.accuracy, "n": 60, "macs": interim.macs}
+    long = {"parameters": interim.parameters, "subnetwork": A.kept, "losses": b64encode(interim.losses).decode()}
+    path.write_text(f"{head}\n{json.dumps({**fields, **long}, separators=(',', ':'))}\n")
+    assert Records(toy(), noise(), path).all == [interim]
+    assert path.read_text().splitlines()[1] == interim.to_json()

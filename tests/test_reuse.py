@@ -12,7 +12,7 @@ from secateur.__main__ import main
 from secateur.deploy.reuse import reused
 from secateur.models.files.architecture import build, save
 from secateur.models.zoo.registry import NETS
-from secateur.search.importance.registry import l1
+from secateur.search.importance.magnitude import l1
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
 

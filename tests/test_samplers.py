@@ -6,7 +6,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
 from secateur.models.tracing.atoms import IntArray
-from secateur.search.refine.samplers import SAMPLERS, BudgetSampler, Fit
+from secateur.search.refine.samplers import SAMPLERS, BudgetSampler, Fit, sampler_name, study_name
 
 WIDTHS = {"a": IntDistribution(1, 20), "b": IntDistribution(1, 20), "c": IntDistribution(4, 4)}
 BEFORE = optuna.logging.get_verbosity()
@@ -46,3 +46,14 @@ def test_every_trial_has_the_sampler_and_the_fit_that_were_prepared_for_it() -> 
     study = optuna.create_study(sampler=BudgetSampler(WIDTHS | {"c": IntDistribution(1, 20)}, prepare))
     study.optimize(lambda trial: float(trial.suggest_int("a", 1, 20)), n_trials=4)
     assert [trial.params["a"] for trial in study.trials] == [1, 2, 3, 4]
+
+
+def test_the_names_of_samplers_in_studies_are_those_of_earlier_versions() -> None:
+    assert [study_name(each) for each in SAMPLERS.values()] == ["tpe", "Evolution", "gp", "nsga2", "random"]
+
+
+def test_a_users_sampler_goes_by_its_own_name() -> None:
+    def mine(seed: int) -> BaseSampler:
+        return RandomSampler(seed)
+
+    assert (sampler_name(mine), study_name(mine)) == ("mine", "mine")

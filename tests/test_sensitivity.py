@@ -12,7 +12,7 @@ from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 from secateur.models.tracing.atoms import IntArray
 from secateur.search.records import Interim, Records
-from secateur.search.sensitivity import SHARES, probed, probes, sensitivity
+from secateur.search.sensitivity import SHARES, probe, probes, sensitivity_curves
 
 WIDTHS = (16, 24, 12)
 
@@ -33,7 +33,7 @@ class Known(Records):
 
 
 def curves(loss: Callable[[IntArray], float]) -> list[Sequence[float]]:
-    return [curve.tolist() for curve in sensitivity(NET.space, list(probed(Known(loss), SCORES, 4)))]
+    return [curve.tolist() for curve in sensitivity_curves(NET.space, list(probe(Known(loss), SCORES, 4)))]
 
 
 @pytest.mark.parametrize("divisor", [1, 4])
@@ -83,12 +83,12 @@ def test_a_loss_that_is_no_number_counts_as_the_highest(bad: float) -> None:
 
 def test_probes_are_of_the_strongest_channels_and_known_ones_are_not_evaluated_again() -> None:
     records = Records(NET, noise(8))
-    first = list(probed(records, SCORES, 8))
+    first = list(probe(records, SCORES, 8))
     assert first[0].subnetwork == NET.dense
     for interim in first:
         assert interim.subnetwork.kept == tuple(
             tuple(range(width - len(kept), width)) for width, kept in zip(WIDTHS, interim.subnetwork.kept, strict=True)
         )
     count = len(records.all)
-    assert list(probed(records, SCORES, 8)) == first
+    assert list(probe(records, SCORES, 8)) == first
     assert len(records.all) == count == len(probes(NET.space))

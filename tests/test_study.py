@@ -17,9 +17,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from working import work
 
-from secateur.errors import SecateurError
-from secateur.search.refine import study as module
-from secateur.search.refine.study import opened
+from secateur.search.refine import retries
+from secateur.search.refine.database import driver, open_study
 
 # Optuna's heartbeat threads leave their connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -68,9 +67,9 @@ def _collected() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HEARTBEAT", 1)
-    monkeypatch.setattr(module, "GRACE", 3)
-    monkeypatch.setattr(module, "WAIT", 0.05)
+    monkeypatch.setattr(retries, "HEARTBEAT", 1)
+    monkeypatch.setattr(retries, "GRACE", 3)
+    monkeypatch.setattr(retries, "WAIT", 0.05)
 
 
 def started(url: str, trials: int, seconds: float, *host: str) -> subprocess.Popen[str]:
@@ -86,8 +85,8 @@ def line(process: subprocess.Popen[str]) -> tuple[str, list[int]]:
 
 
 def trials_of(url: str) -> list[FrozenTrial]:
-    (name,) = optuna.get_all_study_names(module.driver(url))
-    with opened(url, name, ["loss"]) as study:
+    (name,) = optuna.get_all_study_names(driver(url))
+    with open_study(url, name, ["loss"]) as study:
         return [trial for trial in study.get_trials() if not trial.user_attrs.get("start")]
 
 
@@ -120,28 +119,3 @@ def test_workers_share_the_trials_and_each_knows_all(url: str) -> None:
     assert len(done) == 10
     widths = {tuple(interim.subnetwork.widths) for interim in mine.all}
     assert {tuple(trial.params.values()) for trial in done} <= widths
-
-
-def test_a_study_is_taken_up_with_its_objectives(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'study.db'}"
-    with opened(url, "name", ["macs", "loss"]) as first:
-        first.enqueue_trial({"x": 1})
-    with opened(url, "name", ["macs", "loss"]) as again:
-        assert [trial.state for trial in again.trials] == [TrialState.WAITING]
-        assert again.metric_names == ["macs", "loss"]
-
-
-@pytest.mark.parametrize("url", ["sqlite:////nowhere/at/all.db", "postgresql://nobody@127.0.0.1:1/none", "words"])
-def test_a_database_that_is_not_there_is_said_in_one_line(url: str) -> None:
-    with (
-        pytest.raises(SecateurError, match=r"no study can be kept at .*; give --storage") as error,
-        opened(url, "name", ["loss"]),
-    ):
-        pass
-    assert "\n" not in str(error.value)
-
-
-def test_opening_a_study_leaves_optunas_words_to_others(tmp_path: Path) -> None:
-    before = optuna.logging.get_verbosity()
-    with opened(f"sqlite:///{tmp_path / 'study.db'}", "name", ["loss"]):
-        assert optuna.logging.get_verbosity() == before

@@ -15,9 +15,11 @@ from secateur.data.images import Images
 from secateur.models.costs.budget_range import BudgetRange
 from secateur.models.subnetwork import Subnetwork
 from secateur.search.allocation import threshold, uniform
-from secateur.search.importance.registry import l1
+from secateur.search.config import SearchConfig
+from secateur.search.importance.magnitude import l1
 from secateur.search.records import Interim, Records
-from secateur.search.refine import StudyOptions, refine, study
+from secateur.search.refine import retries
+from secateur.search.refine.fine_search import refine
 
 NET = plain((12, 16, 10, 14))
 IMAGES = 16
@@ -45,15 +47,14 @@ def work(url: str, trials: int, seconds: float) -> Records:
     records.seconds = seconds
     scores = l1(NET, records.split)
     starts = [rule(NET.space, budget, scores) for rule in (uniform, threshold)]
-    for interim in refine(
-        records, scores, starts, BudgetRange(budget, budget), StudyOptions(trials, IMAGES, storage=url)
-    ):
+    config = SearchConfig(BudgetRange(budget, budget), trials, images=IMAGES, storage=url)
+    for interim in refine(records, scores, starts, config):
         print("ends", *interim.subnetwork.widths, flush=True)
     return records
 
 
 if __name__ == "__main__":
-    study.HEARTBEAT, study.GRACE = 1, 3
+    retries.HEARTBEAT, retries.GRACE = 1, 3
     if sys.argv[4:]:
-        study.HOST = sys.argv[4]
+        retries.HOST = sys.argv[4]
     work(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))

@@ -1,8 +1,8 @@
-"""Filter importance from feature maps: what the channels hold, whatever the loss makes of it.
+"""Filter importance from feature maps: the content of the channels, whatever the loss makes of it.
 
-Both scores take a channel's map where a weight READS it (after batch norm, activation and residual sum, where the
-published code looks too), averaged over images and over all layers that read it. They run the dense network
-with its running statistics on the first images of the split that they are given (the search gives the holdout).
+Both scores take a channel's map where a weight READS it (after batch norm, activation and residual sum, as in the
+published code), averaged over images and over all layers that read it. They run the dense network
+with its running statistics on the first images of the split that they are passed (in a search the holdout).
 """
 
 from collections.abc import Callable, Sequence
@@ -37,16 +37,16 @@ def hrank(net: Supernet, split: Split) -> Scores:
     Lin et al. 2020, https://arxiv.org/abs/2002.10179 (there 640 images). Small maps tie: behind global pooling a
     map is one number, and its rank says how often the channel is not zero.
     """
-    return _averaged(net, split, net.groups, HRANK_IMAGES, _ranks)
+    return _averaged(net, split, net.groups, images=HRANK_IMAGES, statistic=_ranks)
 
 
 def chip(net: Supernet, split: Split) -> Scores:
     """‖A‖_* − ‖A without channel c‖_*, A the maps of all channels that a layer reads, a row each; on 20 images.
 
     The nuclear norm falls least with the channel that the others come nearest to replacing. Sui et al. 2021,
-    https://arxiv.org/abs/2110.13981 (there 640 images). Exact: one eigenvalue problem a channel and image.
+    https://arxiv.org/abs/2110.13981 (there 640 images). Exact: one eigenvalue problem for each channel and image.
     """
-    return _averaged(net, split, (*net.groups, *net.frozen), CHIP_IMAGES, _nuclear_losses)
+    return _averaged(net, split, (*net.groups, *net.frozen), images=CHIP_IMAGES, statistic=_nuclear_losses)
 
 
 def _ranks(maps: list[Tensor]) -> list[Tensor]:
@@ -90,10 +90,12 @@ def _nuclear(gram: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _averaged(net: Supernet, split: Split, groups: Sequence[ChannelGroup], images: int, statistic: Statistic) -> Scores:
+def _averaged(
+    net: Supernet, split: Split, groups: Sequence[ChannelGroup], *, images: int, statistic: Statistic
+) -> Scores:
     """``statistic`` of the maps of these groups, averaged over images and over the weights that read them."""
     tensors = named_tensors(net.model)
-    read: dict[str, list[tuple[int, Member]]] = {}  # weight → whom it reads
+    read: dict[str, list[tuple[int, Member]]] = {}  # weight → the groups it reads
     for g, group in enumerate(groups):
         for member in group.members:
             if member.reads:

@@ -1,4 +1,4 @@
-"""Filter importance from the weights alone: no image is read. And random scores, the control.
+"""Filter importance from the weights alone, which reads no image; and random scores, the control.
 
 W_c are all weights of the filters that make channel c in one layer: several filters where a grouped convolution
 keeps its groups equal. A batch norm that follows is not folded in. Scores are averaged over the layers that make
@@ -41,7 +41,7 @@ def l2(net: Supernet, split: Split) -> Scores:
 def fpgm(net: Supernet, split: Split) -> Scores:
     """Σ_j ‖W_c − W_j‖₂ over all filters j of the layer; data-free.
 
-    The filters with the least sum lie nearest to the layer's geometric median, so the others can stand in for
+    The filters with the smallest sum lie nearest to the layer's geometric median, so the others can replace
     them. He et al. 2019, https://arxiv.org/abs/1811.00250; no small filters are dropped beforehand. Filters of
     other groups in the same layer count among the j.
     """

@@ -1,4 +1,4 @@
-"""What a filter importance is, which weights it looks at, and how scores of different layers are made comparable."""
+"""The type of a filter importance, the weights it reads, and normalisations that make layers comparable."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -43,7 +43,7 @@ def average(net: Supernet, members: Sequence[Sequence[Member]], score: Callable[
 
 
 def per_place(tensor: torch.Tensor, dim: int) -> torch.Tensor:
-    """A row of everything that lies at each place of a dimension, float64. Shape: → (size of dim, rest)"""
+    """One row for each place of a dimension, with everything that lies there; float64. Shape: → (size of dim, rest)"""
     return tensor.detach().double().movedim(dim, 0).reshape(tensor.shape[dim], -1)
 
 
@@ -62,11 +62,11 @@ def per_group(scores: Sequence[FloatArray]) -> Scores:
 
 
 def lamp(scores: Sequence[FloatArray]) -> Scores:
-    """s_c² / Σ s_j² over the j of the group with s_j ≥ s_c: what a channel is worth beside those that outlive it.
+    """s_c² / Σ s_j² over the j of the group with s_j ≥ s_c: a channel's share among those that outlive it.
 
     Layer-adaptive magnitude pruning (Lee et al. 2021, https://arxiv.org/abs/2010.07611), for filters in place of
     single weights; s is meant to be a norm, as l2 is. The strongest channel of every group gets 1, so one
-    threshold over all groups empties none. The order within a group stays.
+    threshold over all groups empties none. The order within a group stays. For ``threshold(..., normalise=lamp)``.
 
     Shape: (width of the group,) each, not negative → the same, in [0, 1]
     """
@@ -79,6 +79,3 @@ def _lamp(score: FloatArray) -> FloatArray:
     outliving = np.cumsum(ascending[::-1])[::-1]  # each and all after it
     worth: FloatArray = squares / np.maximum(outliving[np.searchsorted(ascending, squares)], TINY)
     return worth
-
-
-NORMALISATIONS: dict[str, Normalisation] = {"mean": per_group, "lamp": lamp}

@@ -1,4 +1,4 @@
-"""Second-order importance: what the loss rises by when channels go and all that read them is refitted.
+"""Second-order importance: the rise of the loss when channels are removed and their readers are refitted.
 
 Block optimal brain surgeon (Hassibi and Stork 1992; Kurtic et al. 2022, https://arxiv.org/abs/2203.07259) on the Grams
 of closed-form compensation. With H = G⁻¹ of a layer's input and w_o its current weights, removing the columns c
@@ -22,7 +22,7 @@ from ...models.evaluate import device_of
 from ...models.split import Split
 from ...models.supernet import Supernet
 from ...models.tracing.atoms import FloatArray, IntArray
-from ...models.tracing.groups import ChannelGroup
+from ...models.tracing.groups import ChannelGroup, Member
 from ...models.tracing.trace import evaluating
 from ...models.tracing.weight_reads import as_matrix
 from .scores import Scores
@@ -35,11 +35,11 @@ CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 
 @dataclass(frozen=True, eq=False)
 class Elimination:
-    """One group's channels, worst last to go, and what they cost.
+    """One group's channels in the order of their removal, the best last, and the rise of the loss.
 
-    ``order``: the channels as they go. ``curve[w]``: the rise of the loss (nats, to second order) when the best w
-    channels stay, the rest of the network dense; curve[width] = 0. ``left_out``: layers that read the group
-    and count nothing, since no Gram or no gradient of theirs is known.
+    ``order``: the channels as they are removed. ``curve[w]``: the rise of the loss (nats, to second order) when the
+    best w channels stay, the rest of the network dense; curve[width] = 0. ``left_out``: layers that read the group
+    and are not counted, since their Gram or their gradient is not known.
 
     Shape: order (width,), curve (width + 1,)
     """
@@ -50,7 +50,7 @@ class Elimination:
 
     @property
     def scores(self) -> FloatArray:
-        """The error at which each channel goes. Shape: → (width,)"""
+        """The rise of the loss at which each channel is removed. Shape: → (width,)"""
         score = np.empty(len(self.order))
         score[self.order] = self.curve[:-1][::-1]
         return score
@@ -58,7 +58,7 @@ class Elimination:
 
 @dataclass(eq=False)
 class _Block:
-    """The state of one reading layer, or of one block of its columns, while channels go.
+    """The state of one reading layer, or of one block of its columns, while channels are removed.
 
     Shape: inverse H (groups, d, d), weights (groups, made, d), fisher (groups, made), columns of each channel and
     which of them are meant (channels, m)
@@ -70,46 +70,47 @@ class _Block:
     columns: Tensor
     meant: Tensor
 
-    def prices(self, alive: Tensor) -> Tensor:
-        """The error that each channel's going would add. Shape: alive (channels,) → (channels,)"""
+    def errors(self, alive: Tensor) -> Tensor:
+        """The error that the removal of each channel would add. Shape: alive (channels,) → (channels,)"""
         meant = self.meant & alive[:, None]
         both = meant[:, :, None] & meant[:, None]
         among = self.inverse[:, self.columns[:, :, None], self.columns[:, None]]  # (groups, channels, m, m)
         among = torch.where(both, among, torch.eye(meant.shape[1]).to(among))
         weights = torch.where(meant, self.weights[:, :, self.columns], 0).permute(0, 2, 3, 1)  # (groups, C, m, made)
-        errors: Tensor = (torch.linalg.solve(among, weights) * weights).sum(2)  # (groups, channels, made)
-        return (errors * self.fisher[:, None]).sum((0, 2))
+        squares: Tensor = (torch.linalg.solve(among, weights) * weights).sum(2)  # (groups, channels, made)
+        return (squares * self.fisher[:, None]).sum((0, 2))
 
     def remove(self, channels: Tensor) -> float:
-        """Take these channels out together and refit. Returns the error that adds."""
+        """Remove these channels together and refit. Returns the error that this adds."""
         at = self.columns[channels][self.meant[channels]]
         weights = self.weights[:, :, at]
         change = torch.linalg.solve(self.inverse[:, at][:, :, at], self.inverse[:, at])  # (groups, |at|, d)
-        answer = torch.linalg.solve(self.inverse[:, at][:, :, at], weights.mT)  # (groups, |at|, made)
+        solved = torch.linalg.solve(self.inverse[:, at][:, :, at], weights.mT)  # (groups, |at|, made)
         self.weights = self.weights - weights @ change
         self.inverse = self.inverse - self.inverse[:, :, at] @ change
         self.inverse[:, at], self.inverse[:, :, at], self.weights[:, :, at] = 0, 0, 0
-        return float(((answer.mT * weights).sum(-1) * self.fisher).sum())
+        return float(((solved.mT * weights).sum(-1) * self.fisher).sum())
 
 
 def obs(net: Supernet, split: Split) -> Scores:
-    """The rise of the loss at which a channel goes, when the channels of its group go one after the other."""
+    """The rise of the loss at which a channel is removed, when its group loses one channel after the other."""
     return [each.scores for each in eliminations(net, grams(net, split), fisher(net, split))]
 
 
 def eliminations(
     net: Supernet, known: Mapping[str, Gram], gradients: Mapping[str, Tensor], ridge: float = RIDGE
 ) -> list[Elimination]:
-    """Every group's elimination by itself; a group that several layers read pays for all of them."""
-    return [_eliminate(net, group, known, gradients, ridge) for group in net.groups]
+    """Every group's elimination by itself; where several layers read a group, their errors add up."""
+    statistics = _Statistics(known, gradients, ridge)
+    return [_eliminate(net, group, statistics) for group in net.groups]
 
 
 def fisher(net: Supernet, split: Split, images: int = IMAGES) -> dict[str, Tensor]:
     """Of each output channel of each weight: its gradient summed over places, squared; the mean over images.
 
     Of the cross-entropy, with the dense network's running statistics. Half of it times the squared error of an
-    output is what the loss rises by, to second order, where the errors at an image's places are alike. (Squares
-    summed over places, for errors that are not, gave far worse widths: the last layers seem to be free.)
+    output is the rise of the loss, to second order, where the errors at an image's places are alike. (Squares
+    summed over places, for errors that are not, gave far worse widths: the last layers seem to cost nothing.)
 
     Shape: weight → (made,)
     """
@@ -148,50 +149,61 @@ class _Outputs(TorchFunctionMode):
         return output
 
 
-def _eliminate(
-    net: Supernet, group: ChannelGroup, known: Mapping[str, Gram], gradients: Mapping[str, Tensor], ridge: float
-) -> Elimination:
-    blocks, left_out = _blocks(net, group, known, gradients, ridge)
+@dataclass(frozen=True, eq=False)
+class _Statistics:
+    """Of each weight, by name: the Gram of its input and the Fisher information of its outputs; and the ridge."""
+
+    grams: Mapping[str, Gram]
+    gradients: Mapping[str, Tensor]
+    ridge: float
+
+
+def _eliminate(net: Supernet, group: ChannelGroup, statistics: _Statistics) -> Elimination:
+    blocks, left_out = _blocks(net, group, statistics)
     alive = torch.ones(group.width, dtype=torch.bool, device=device_of(net.model))
     order: list[int] = []
     errors = [0.0]
     step = -(-group.width // STEPS)
     while len(order) < group.width:
-        prices = sum((block.prices(alive) for block in blocks), torch.zeros(group.width).to(alive.device).double())
-        going = torch.where(alive, prices, torch.inf).argsort(stable=True)[: min(step, group.width - len(order))]
+        rises = sum((block.errors(alive) for block in blocks), torch.zeros(group.width).to(alive.device).double())
+        going = torch.where(alive, rises, torch.inf).argsort(stable=True)[: min(step, group.width - len(order))]
         added = sum(block.remove(going) for block in blocks)
         alive[going] = False
         order += going.tolist()
-        shares = prices[going].cumsum(0) / prices[going].sum().clamp(min=1e-30)
+        shares = rises[going].cumsum(0) / rises[going].sum().clamp(min=1e-30)
         errors += [errors[-1] + added * float(share) for share in shares]
     return Elimination(np.array(order), np.array(errors[::-1]) / 2, left_out)
 
 
-def _blocks(
-    net: Supernet, group: ChannelGroup, known: Mapping[str, Gram], gradients: Mapping[str, Tensor], ridge: float
-) -> tuple[list[_Block], tuple[str, ...]]:
-    """The reading layers of a group, ready for elimination, and those that can't be counted."""
+def _blocks(net: Supernet, group: ChannelGroup, statistics: _Statistics) -> tuple[list[_Block], tuple[str, ...]]:
+    """The reading layers of a group, ready for elimination, and the names of those that cannot be counted."""
     weights = dict(net.model.named_parameters())
     readers = [member for member in group.members if member.reads]
-    counted = [m for m in readers if m.tensor in known and m.tensor in gradients and m.tensor in weights]
+    known = weights.keys() & statistics.grams.keys() & statistics.gradients.keys()
+    counted = [member for member in readers if member.tensor in known]
+    blocks = [b for m in counted for b in _blocks_of(m, weights[m.tensor].detach(), group.width, statistics)]
+    return blocks, tuple(member.tensor for member in readers if member not in counted)
+
+
+def _blocks_of(member: Member, weight: Tensor, width: int, statistics: _Statistics) -> list[_Block]:
+    """The blocks of the columns of one reading layer."""
+    gram = statistics.grams[member.tensor]
+    matrix = as_matrix(weight, gram.order, gram.groups).double()
+    fisher = statistics.gradients[member.tensor].reshape(matrix.shape[:2])
+    channel = torch.full((weight.shape[member.dim],), -1)
+    channel[torch.from_numpy(member.places)] = torch.from_numpy(member.channels)
+    owners = channel.repeat(matrix.shape[-1] // len(channel))  # the channel of each column
     blocks = []
-    for member in counted:
-        gram, weight = known[member.tensor], weights[member.tensor].detach()
-        matrix = as_matrix(weight, gram.order, gram.groups).double()
-        slopes = gradients[member.tensor].reshape(matrix.shape[:2])
-        channel = torch.full((weight.shape[member.dim],), -1)
-        channel[torch.from_numpy(member.places)] = torch.from_numpy(member.channels)
-        owners = channel.repeat(matrix.shape[-1] // len(channel))  # the channel of each column
-        parts = zip(torch.split(matrix, gram.widths, -1), gram.blocks, torch.split(owners, gram.widths), strict=True)
-        for part, block, owner in parts:
-            columns, meant = (each.to(weight.device) for each in _columns(owner, group.width))
-            padded = F.pad(part, (0, int(gram.frees_means)))
-            blocks.append(_Block(_inverse(block, gram.frees_means, ridge), padded, slopes, columns, meant))
-    return blocks, tuple(m.tensor for m in readers if m not in counted)
+    parts = zip(torch.split(matrix, gram.widths, -1), gram.blocks, torch.split(owners, gram.widths), strict=True)
+    for part, block, owner in parts:
+        columns, meant = (each.to(weight.device) for each in _columns(owner, width))
+        padded = F.pad(part, (0, int(gram.frees_means)))
+        blocks.append(_Block(_inverse(block, gram.frees_means, statistics.ridge), padded, fisher, columns, meant))
+    return blocks
 
 
 def _columns(owner: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """The columns of each channel, and which of them are no padding. Shape: owner (d,) → (width, m), (width, m)"""
+    """The columns of each channel, and which of them are not padding. Shape: owner (d,) → (width, m), (width, m)"""
     lists = [(owner == channel).nonzero()[:, 0] for channel in range(width)]
     most = max(1, *(len(each) for each in lists))
     columns = torch.stack([F.pad(each, (0, most - len(each))) for each in lists])
@@ -199,7 +211,7 @@ def _columns(owner: Tensor, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _inverse(block: Tensor, with_mean: bool, ridge: float) -> Tensor:
-    """(G + r I)⁻¹ in double precision, the mean's row and column among them or not."""
+    """(G + r I)⁻¹ in double precision, with or without the row and column of the mean."""
     used = slice(None if with_mean else -1)
     moments = block[:, used, used].double().clone()
     size = block.diagonal(0, 1, 2)[:, :-1].double().mean()

@@ -1,7 +1,7 @@
-"""Filter importance from the gradient of the loss: what the loss would change by, to first order.
+"""Filter importance from the gradient of the loss: the change of the loss, to first order.
 
 J is the summed cross-entropy of a batch, with the dense network's running statistics. Both scores read the first
-2,000 images of the split that they are given (the search gives the holdout) in 8 batches of 250.
+2,000 images of the split that they are passed (in a search the holdout) in 8 batches of 250.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,12 +29,12 @@ TAYLOR_BATCH = 250
 
 
 def taylor(net: Supernet, split: Split) -> Scores:
-    """|∂J/∂gate_c|, a gate on the channel where a weight reads it: what J loses to first order without it.
+    """|∂J/∂gate_c|, a gate on the channel where a weight reads it: the change of J to first order without it.
 
     A gate on the input channel of a weight scales that slice of the weight, so the gradient is Σ W·∂J/∂W over
     the slice: one backward pass gives all gates. The absolute value is taken for each batch and each reading
-    layer, then summed over batches (EKG's rule, but at the readers: a channel of a residual stage is judged by
-    all the layers that read it, not by the sum it is passed on in) and averaged over the readers.
+    layer, then summed over batches (EKG's rule, but at the readers: a channel of a residual stage is scored by
+    all the layers that read it, not by the sum that it is part of) and averaged over the readers.
     """
 
     def gate(product: Tensor, member: Member, width: int) -> FloatArray:
@@ -46,7 +46,7 @@ def taylor(net: Supernet, split: Split) -> Scores:
 def taylor_weight(net: Supernet, split: Split) -> Scores:
     """Σ_w (w·∂J/∂w)² over the weights w of the filters that make a channel, summed over batches.
 
-    Each weight is judged as if it went alone, eq. (8) of Molchanov et al. 2019, https://arxiv.org/abs/1906.10771.
+    Each weight is scored as if it were removed alone, eq. (8) of Molchanov et al. 2019, https://arxiv.org/abs/1906.10771.
     Averaged over the layers that make a channel.
     """
 

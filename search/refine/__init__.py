@@ -1,25 +1,5 @@
-"""The fine search: Optuna refines the widths under the budget. The only part that knows Optuna.
+"""The fine search: Optuna refines the widths under the budget. The only room that knows Optuna.
 
-``samplers`` propose widths, ``study`` lets any number of processes share the trials, ``queue`` evaluates what the
-coarse search proposes, ``fine`` goes on from the best of it.
+``samplers`` propose widths, ``study`` lets any number of processes share the trials, ``retries`` runs a lost trial
+again, ``queue`` evaluates the proposals of the coarse search, ``fine_search`` continues from the best of them.
 """
-
-from .cmaes_sampler import ONE_OBJECTIVE
-from .fine_search import GOLDEN, MOVED, WINDOW, refine
-from .queue import evaluate_jointly
-from .samplers import SAMPLERS, Sampler, sampler_name
-from .study import StudyOptions, require_database
-
-__all__ = [
-    "GOLDEN",
-    "MOVED",
-    "ONE_OBJECTIVE",
-    "SAMPLERS",
-    "WINDOW",
-    "Sampler",
-    "StudyOptions",
-    "evaluate_jointly",
-    "refine",
-    "require_database",
-    "sampler_name",
-]

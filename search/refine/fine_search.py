@@ -1,7 +1,7 @@
 """Trials at the budget: widths around the best so far, proposed by a sampler that learns from what was evaluated."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -14,58 +14,92 @@ from ...models.costs.widths import Space, fit_to_budget
 from ...models.subnetwork import top_channels
 from ...models.tracing.atoms import BoolArray, IntArray
 from ...seeds import derive_seed
+from ..config import SearchConfig
 from ..early_stopping import extrapolated_loss
-from ..importance.registry import Scores
+from ..greedy import Greedy
+from ..importance.scores import Scores
 from ..records import Interim, Records
+from .database import open_study
 from .incumbent import Incumbent, find_incumbent
-from .samplers import BudgetSampler, Fit, sampler_name
-from .study import StudyOptions, attributes, distributions, opened, publish, run_trials
+from .retries import repeated
+from .samplers import BudgetSampler, Fit, Sampler, study_name
+from .study import attributes, distributions, publish, run_trials
 
-GOLDEN = 0.6180339887498949  # its multiples, less their whole part, fill a span evenly, however many there are
+GOLDEN = 0.6180339887498949  # the fractional parts of its multiples fill a span evenly, however many there are
 WINDOW = 0.3  # of a group: how far from the best so far a width may move
 MOVED = 4  # groups that a trial moves, on average; where all of 30 move at once, hardly one trial is better
+START = "start"  # the attribute of trials that were evaluated before the search began
 
 
-def refine(
-    records: Records, scores: Scores, starts: Sequence[IntArray], span: BudgetRange, options: StudyOptions
-) -> Iterator[Interim]:
+def refine(records: Records, scores: Scores, starts: Sequence[IntArray], config: SearchConfig) -> Iterator[Interim]:
     """Interim subnetworks at the budget, as this process evaluates them; over a span, each at a budget of its own.
 
-    A search over a span is one of two objectives, MACs and loss: trial after trial draws its budget, evenly over the
-    span. At a single budget it is the loss alone. A trial looks around the best subnetwork so far that meets its
-    budget: the sampler's wish counts in a few groups, drawn by chance, and the others follow by what the budget
-    leaves. It ends early once it is surely worse, and then counts with the loss that it could be expected to have. One
-    that is better is scored on all of the holdout before it is the best.
+    A search over a span has two objectives, MACs and loss: each trial draws its budget, evenly over the span. At a
+    single budget it is the loss alone. A trial looks around the best subnetwork so far that meets its budget: the
+    sampler chooses the widths of a few groups, drawn at random, and the others follow from what the budget leaves. It
+    ends early once it is significantly worse, and then counts with an extrapolated loss. One that is better is scored
+    on the whole holdout before it is the best.
 
-    The widths in ``starts`` enter the study as finished trials. A stored study is taken up where it stopped: the
-    sampler is seeded anew for each trial from (seed, its turn), so an interrupted search of one process goes on exactly
+    The widths in ``starts`` enter the study as finished trials. A stored study is resumed where it stopped: the
+    sampler of each trial is seeded from (seed, its turn), so an interrupted search of one process continues exactly
     as if it had not been.
 
     Shape: starts (G,) each
     """
-    widths, aims = distributions(records.net), dict[int, Incumbent]()
+    sampler = config.sampler
+    assert not isinstance(sampler, Greedy)
+    trials = _Trials(records, scores, config, sampler)
+    name = f"{config.span}, {study_name(sampler)}, seed {config.seed}{config.extensions}, {records.fingerprint}"
+    with open_study(config.storage, name, ["loss"] if config.span.is_single else ["macs", "loss"]) as study:
+        study.sampler = BudgetSampler(distributions(records.net), trials.prepare)
+        entered = trials.enter_starts(study, starts)
+        yield from run_trials(study, records, entered + config.trials, trials.judge)
 
-    def prepare(study: optuna.Study, trial: FrozenTrial) -> tuple[BaseSampler, Fit]:
+
+@dataclass(frozen=True, eq=False)
+class _Trials:
+    """How a trial of the search is prepared and judged; each has its incumbent in ``incumbents``, by number."""
+
+    records: Records
+    scores: Scores
+    config: SearchConfig
+    sampler: Sampler
+    incumbents: dict[int, Incumbent] = field(default_factory=dict)
+
+    def prepare(self, study: optuna.Study, trial: FrozenTrial) -> tuple[BaseSampler, Fit]:
+        """The sampler of this trial, and the fit of its proposal."""
         turn = _trial_index(study, trial)
-        budget, seed = span.at((turn * GOLDEN + 0.5) % 1), derive_seed(options.seed, turn)
-        aims[trial.number] = found = find_incumbent(records, budget, options.images, partial(publish, study))
-        return options.sampler(seed), partial(_fitted, records.net.space, found, _groups_to_move(len(widths), seed))
+        budget, seed = self.config.span.at((turn * GOLDEN + 0.5) % 1), derive_seed(self.config.seed, turn)
+        found = find_incumbent(self.records, budget, self.config.images, partial(publish, study))
+        self.incumbents[trial.number] = found
+        moved = _groups_to_move(len(self.records.net.groups), seed)
+        return self.sampler(seed), partial(_fitted, self.records.net.space, found, moved)
 
-    def judge(trial: optuna.Trial) -> tuple[Interim, list[float]]:
+    def judge(self, trial: optuna.Trial) -> tuple[Interim, list[float]]:
+        """The evaluation of this trial's widths, and its objectives."""
+        widths = distributions(self.records.net)
         chosen = np.array([trial.suggest_int(name, each.low, each.high) for name, each in widths.items()])
-        rival = aims[trial.number].incumbent
-        interim = records.evaluate(top_channels(scores, chosen), "refine", options.images, rival)
-        stopped = interim.n < rival.n
-        likely = (
-            replace(interim, loss=extrapolated_loss(interim.image_losses, rival.image_losses)) if stopped else interim
-        )
-        return interim, _values(likely, span)
+        rival = self.incumbents[trial.number].incumbent
+        interim = self.records.evaluate(top_channels(self.scores, chosen), "refine", self.config.images, rival)
+        likely = interim
+        if interim.n < rival.n:  # it was stopped
+            likely = replace(interim, loss=extrapolated_loss(interim.image_losses, rival.image_losses))
+        return interim, _objectives(likely, self.config.span)
 
-    name = f"{span}, {sampler_name(options.sampler)}, seed {options.seed}, {records.fingerprint}"
-    with opened(options.storage, name, _objectives(span)) as study:
-        study.sampler = BudgetSampler(widths, prepare)
-        entered = _enqueue_starts(study, records, scores, starts, span, options.images)
-        yield from run_trials(study, records, entered + options.trials, judge)
+    def enter_starts(self, study: optuna.Study, starts: Sequence[IntArray]) -> int:
+        """Enter the starts as finished trials, once. Returns how many there are."""
+        widths = distributions(self.records.net)
+        known = [trial.params for trial in study.get_trials(deepcopy=False) if _is_start(trial)]
+        for start in starts:
+            interim = self.records.evaluate(top_channels(self.scores, start), "start", self.config.images)
+            params = dict(zip(widths, start.tolist(), strict=True))
+            if params not in known:
+                known.append(params)
+                about = {START: True, **attributes(interim, self.records)}
+                values = _objectives(interim, self.config.span)
+                trial = create_trial(params=params, distributions=dict(widths), values=values, user_attrs=about)
+                study.add_trial(trial)
+        return len(known)
 
 
 def _groups_to_move(groups: int, seed: int) -> BoolArray:
@@ -76,53 +110,35 @@ def _groups_to_move(groups: int, seed: int) -> BoolArray:
     return moved
 
 
-def _fitted(space: Space, aimed: Incumbent, moved: BoolArray, wish: IntArray) -> IntArray:
-    """A wish for some groups within a window around the rival, as wide as the budget lets it be. Shape: (G,) → (G,)"""
-    centre, reach = aimed.incumbent.subnetwork.widths, np.maximum(1, np.ceil(WINDOW * space.dense))
+def _fitted(space: Space, target: Incumbent, moved: BoolArray, preferred: IntArray) -> IntArray:
+    """The preferred widths of some groups, within a window around the incumbent, as wide as the budget allows.
+
+    Shape: moved (G,), preferred (G,) → (G,)
+    """
+    centre, reach = target.incumbent.subnetwork.widths, np.maximum(1, np.ceil(WINDOW * space.dense))
     low, high = np.maximum(space.min_widths, centre - reach), np.minimum(space.dense, centre + reach)
-    return fit_to_budget(space, aimed.budget, np.where(moved, np.clip(wish, low, high), centre))
-
-
-def _enqueue_starts(
-    study: optuna.Study, records: Records, scores: Scores, starts: Sequence[IntArray], span: BudgetRange, images: int
-) -> int:
-    """Enter the starts as finished trials, once. Returns how many there are."""
-    widths = distributions(records.net)
-    known = [trial.params for trial in study.get_trials(deepcopy=False) if _is_start(trial)]
-    for start in starts:
-        interim = records.evaluate(top_channels(scores, start), "start", images)
-        params = dict(zip(widths, start.tolist(), strict=True))
-        if params not in known:
-            known.append(params)
-            about = {"start": True, **attributes(interim, records)}
-            values = _values(interim, span)
-            study.add_trial(create_trial(params=params, distributions=dict(widths), values=values, user_attrs=about))
-    return len(known)
+    return fit_to_budget(space, target.budget, np.where(moved, np.clip(preferred, low, high), centre))
 
 
 def _trial_index(study: optuna.Study, trial: FrozenTrial) -> int:
-    """Which trial of the search this is, from 0: starts don't count, and one that was lost has its first turn."""
+    """The turn of a trial in the search, from 0: starts don't count, and one that was lost keeps its first turn."""
     before = study.get_trials(deepcopy=False)
-    again = {other.system_attrs["failed_trial"] for other in before if "failed_trial" in other.system_attrs}
-    number = trial.system_attrs.get("failed_trial", trial.number)
+    again = {repeated(other) for other in before}
+    first = repeated(trial)
+    number = trial.number if first is None else first
     return sum(
         other.number < number
         and not _is_start(other)
-        and "failed_trial" not in other.system_attrs
+        and repeated(other) is None
         and (other.state is not TrialState.FAIL or other.number in again)
         for other in before
     )
 
 
 def _is_start(trial: FrozenTrial) -> bool:
-    return "start" in trial.user_attrs
+    return START in trial.user_attrs
 
 
-def _objectives(span: BudgetRange) -> list[str]:
-    """What is minimised."""
-    return ["loss"] if span.is_single else ["macs", "loss"]
-
-
-def _values(interim: Interim, span: BudgetRange) -> list[float]:
-    """The objectives as Optuna takes them: NaN it refuses, which would leave the trial uncounted and asked again."""
+def _objectives(interim: Interim, span: BudgetRange) -> list[float]:
+    """What is minimised. Infinity for NaN, which Optuna refuses: the trial would fail, and be run again for ever."""
     return [interim.sort_loss] if span.is_single else [interim.macs, interim.sort_loss]

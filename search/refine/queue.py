@@ -7,26 +7,28 @@ from optuna.trial import TrialState
 
 from ...models.subnetwork import Subnetwork
 from ..records import Interim, Records
-from .study import StudyOptions, opened, run_trials
+from .database import open_study
+from .retries import enqueued
+from .study import run_trials
 
-NUMBER = "number"  # the one parameter: which of them it is
+NUMBER = "number"  # the one parameter: the subnetwork's place in the sequence
 
 
 def evaluate_jointly(
-    records: Records, given: Sequence[tuple[Subnetwork, str]], name: str, options: StudyOptions
+    records: Records, given: Sequence[tuple[Subnetwork, str]], name: str, *, images: int, storage: str | None
 ) -> Iterator[Interim]:
-    """Evaluate each of the subnetworks, with the source it has, in one process; yields those of this one.
+    """Evaluate each of the subnetworks, with its source, in one process; yields those of this process.
 
     They wait in a study of their own: most lie beside the budget, and would mislead a sampler there.
     """
 
     def judge(trial: optuna.Trial) -> tuple[Interim, list[float]]:
         subnetwork, source = given[trial.suggest_int(NUMBER, 0, len(given) - 1)]
-        interim = records.evaluate(subnetwork, source, options.images)
+        interim = records.evaluate(subnetwork, source, images)
         return interim, [interim.macs, interim.sort_loss]
 
-    with opened(options.storage, f"{name}, {records.fingerprint}", ["macs", "loss"]) as study:
-        queued = {trial.system_attrs["fixed_params"][NUMBER] for trial in study.get_trials(deepcopy=False)}
+    with open_study(storage, f"{name}, {records.fingerprint}", ["macs", "loss"]) as study:
+        queued = {enqueued(trial)[NUMBER] for trial in study.get_trials(deepcopy=False)}
         for number in sorted({*range(len(given))} - queued):
             study.enqueue_trial({NUMBER: number}, {"source": given[number][1]})
         total = sum(trial.state is not TrialState.FAIL for trial in study.get_trials(deepcopy=False))

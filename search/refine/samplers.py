@@ -1,4 +1,4 @@
-"""What proposes widths: Optuna's samplers, their proposals fitted to the budget."""
+"""Samplers that propose widths: Optuna's, their proposals fitted to the budget."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -10,18 +10,19 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from ...models.tracing.atoms import IntArray
+from ..evaluation import name_of
 from .cmaes_sampler import CmaEsSampler
 
 Sampler: TypeAlias = Callable[[int], BaseSampler]  # seed → sampler
-Fit: TypeAlias = Callable[[IntArray], IntArray]  # wish → widths at the budget, (G,) each
+Fit: TypeAlias = Callable[[IntArray], IntArray]  # preferred widths → widths at the budget, (G,) each
 
 
 class BudgetSampler(BaseSampler):
     """Any sampler, its proposals fitted to the budget before Optuna records them.
 
     So a trial's parameters are the widths that were evaluated: every trial is feasible and counts, and the
-    sampler learns from what was measured rather than from what it had wished. ``prepare`` gives each trial its sampler
-    and its fit.
+    sampler learns from what was measured rather than from what it proposed. ``prepare`` returns the sampler and the
+    fit of a trial.
     """
 
     def __init__(
@@ -30,10 +31,10 @@ class BudgetSampler(BaseSampler):
         prepare: Callable[[optuna.Study, FrozenTrial], tuple[BaseSampler, Fit]],
     ):
         self._widths, self._prepare = widths, prepare
-        self._inner: BaseSampler = RandomSampler()  # of trials that end without having begun here
+        self._inner: BaseSampler = RandomSampler()  # for trials that end without having begun here
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Prepare, and pass on."""
+        """Prepare the trial, and pass it on."""
         self._inner, self._fit = self._prepare(study, trial)
         self._inner.before_trial(study, trial)
 
@@ -44,12 +45,12 @@ class BudgetSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """What the inner sampler proposes, fitted."""
-        wish = self._inner.sample_relative(study, trial, search_space)
+        """The proposal of the inner sampler, fitted."""
+        preferred = self._inner.sample_relative(study, trial, search_space)
         for name, distribution in search_space.items():
-            if name not in wish:
-                wish[name] = self._inner.sample_independent(study, trial, name, distribution)
-        fitted = self._fit(np.array([wish[name] for name in search_space]))
+            if name not in preferred:
+                preferred[name] = self._inner.sample_independent(study, trial, name, distribution)
+        fitted = self._fit(np.array([preferred[name] for name in search_space]))
         return dict(zip(search_space, fitted.tolist(), strict=True))
 
     def sample_independent(
@@ -65,11 +66,6 @@ class BudgetSampler(BaseSampler):
         self._inner.after_trial(study, trial, state, values)
 
 
-def sampler_name(sampler: Sampler) -> str:
-    """A name that is the same in every process."""
-    return str(getattr(sampler, "__name__", type(sampler).__name__))
-
-
 def tpe(seed: int) -> BaseSampler:
     """Tree-structured Parzen estimator over all widths jointly; the coarse points stand in for its start-up."""
     return TPESampler(seed=seed, multivariate=True, n_startup_trials=0, n_ei_candidates=64)
@@ -81,7 +77,7 @@ def gp(seed: int) -> BaseSampler:
 
 
 def nsga2(seed: int) -> BaseSampler:
-    """Genetic search with crossover; it begins at random, the coarse points are none of its parents."""
+    """Genetic search with crossover; it begins at random: the coarse points are not among its parents."""
     return NSGAIISampler(seed=seed, population_size=20)
 
 
@@ -90,5 +86,17 @@ def random_sampler(seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-# The words of --sampler.
+# By their names on the command line.
 SAMPLERS: dict[str, Sampler] = {"tpe": tpe, "cmaes": CmaEsSampler, "gp": gp, "nsga2": nsga2, "random": random_sampler}
+# In the names of studies, so that a study of an earlier version is found again.
+_STUDY_NAMES = {"cmaes": "Evolution"}
+
+
+def sampler_name(sampler: Sampler) -> str:
+    """Its name in ``SAMPLERS``; of any other its own name, the same in every process."""
+    return next((name for name, each in SAMPLERS.items() if each is sampler), name_of(sampler))
+
+
+def study_name(sampler: Sampler) -> str:
+    """The name of a sampler in the name of its study."""
+    return _STUDY_NAMES.get(sampler_name(sampler), sampler_name(sampler))

@@ -1,0 +1,111 @@
+"""The states of a lost trial, one by one; tests of the study lose real processes."""
+
+import os
+import subprocess
+import sys
+
+import optuna
+import pytest
+from optuna.distributions import IntDistribution
+from optuna.samplers import RandomSampler
+from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial
+
+from secateur.search.refine import retries
+from secateur.search.refine.quiet import quiet
+from secateur.search.refine.retries import WORKER, enqueued, heartbeat, is_alive, release_lost, repeated, requeue, sign
+from secateur.search.refine.samplers import BudgetSampler
+
+WIDTHS = {"a": IntDistribution(1, 20), "b": IntDistribution(1, 20)}
+
+
+@pytest.fixture
+def study() -> optuna.Study:
+    """Of widths that a sampler draws."""
+    with quiet():
+        return optuna.create_study(sampler=BudgetSampler(WIDTHS, lambda *_: (RandomSampler(0), lambda widths: widths)))
+
+
+@pytest.fixture(scope="module")
+def ended() -> int:
+    """The number of a process of this machine that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def running(study: optuna.Study, worker: str, widths: int = 2) -> FrozenTrial:
+    """A trial that this worker runs, with so many of its widths chosen."""
+    trial = study.ask()
+    for name, each in list(WIDTHS.items())[:widths]:
+        trial.suggest_int(name, each.low, each.high)
+    trial.set_user_attr(WORKER, worker)
+    return study.trials[trial.number]
+
+
+def states(study: optuna.Study) -> list[str]:
+    return [trial.state.name for trial in study.trials]
+
+
+def test_a_trial_whose_process_is_gone_fails_and_is_queued_again_with_its_widths(
+    study: optuna.Study, ended: int
+) -> None:
+    lost = running(study, f"{retries.HOST}:{ended}")
+    release_lost(study)
+    assert states(study) == ["FAIL", "WAITING"]
+    assert (repeated(study.trials[1]), enqueued(study.trials[1])) == (lost.number, {})
+    again = study.ask()
+    assert {name: again.suggest_int(name, each.low, each.high) for name, each in WIDTHS.items()} == lost.params
+    assert states(study) == ["FAIL", "RUNNING"]
+
+
+@pytest.mark.parametrize("worker", [f"{retries.HOST}:{os.getpid()}", "elsewhere:1", ""], ids=["here", "there", "none"])
+def test_a_trial_whose_process_may_be_alive_is_left_alone(study: optuna.Study, worker: str) -> None:
+    running(study, worker)
+    release_lost(study)
+    assert states(study) == ["RUNNING"]
+
+
+def test_a_trial_without_all_of_its_widths_is_not_queued_again(study: optuna.Study, ended: int) -> None:
+    running(study, f"{retries.HOST}:{ended}", widths=0)
+    release_lost(study)
+    assert states(study) == ["FAIL"]
+
+
+def test_a_queued_trial_is_queued_again_before_it_has_its_widths(study: optuna.Study, ended: int) -> None:
+    study.enqueue_trial({"a": 3, "b": 4})
+    running(study, f"{retries.HOST}:{ended}", widths=0)
+    release_lost(study)
+    assert states(study) == ["FAIL", "WAITING"]
+    assert enqueued(study.trials[1]) == {"a": 3, "b": 4}
+
+
+def test_a_trial_that_is_lost_twice_repeats_the_first(study: optuna.Study, ended: int) -> None:
+    first = running(study, f"{retries.HOST}:{ended}")
+    for _ in range(2):
+        release_lost(study)
+        running(study, f"{retries.HOST}:{ended}")
+    assert [repeated(trial) for trial in study.trials] == [None, first.number, first.number]
+    with quiet():
+        theirs = [RetryHeartbeatStaleTrialCallback.retried_trial_number(trial) for trial in study.trials]
+    assert theirs == [repeated(trial) for trial in study.trials]
+
+
+def test_a_trial_names_the_process_that_runs_it(study: optuna.Study) -> None:
+    trial = study.ask()
+    sign(trial)
+    assert study.trials[0].user_attrs[WORKER] == f"{retries.HOST}:{os.getpid()}"
+    assert is_alive(os.getpid())
+
+
+def test_a_process_that_has_ended_is_not_alive_and_one_of_another_user_is(ended: int) -> None:
+    assert not is_alive(ended)
+    assert is_alive(1)
+
+
+def test_a_storage_queues_a_trial_again_whose_heartbeat_is_a_minute_old() -> None:
+    assert heartbeat() == {
+        "heartbeat_interval": 15,
+        "grace_period": 60,
+        "heartbeat_stale_trial_callback": requeue,
+    }
