@@ -244,6 +244,15 @@ def test_modules_that_share_a_weight_still_share_it() -> None:
     assert slimmed.get_submodule("again").weight is slimmed.get_submodule("other").weight
 
 
+def test_hooks_of_a_slimmed_network_are_its_own() -> None:
+    net = supernet(NoNorm)
+    net.model.get_submodule("conv").register_forward_hook(lambda *_: None)
+    slimmed = slim(net, net.dense)
+    slimmed.get_submodule("conv").register_forward_hook(lambda *_: None)
+    hooks = [len(model.get_submodule("conv")._forward_hooks) for model in (net.model, slimmed)]
+    assert hooks == [1, 2]
+
+
 @pytest.mark.parametrize("make", [Grouped, Shared, resnet20])
 def test_the_state_of_a_slimmed_network_loads_into_another_of_the_same_subnetwork(
     make: Callable[[], nn.Module],

@@ -1,10 +1,12 @@
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import secateur as sc
 from secateur.errors import SecateurError
 from secateur.models.tracing.groups import grouping
 from secateur.models.tracing.trace import evaluating, tensors_in, trace
@@ -213,3 +215,34 @@ def test_what_costs_leave_out_is_listed_and_moves_are_not() -> None:
         "aten.relu": 1,
         "aten.max_pool2d_with_indices": 1,
     }
+
+
+class Tutored(nn.Module):
+    """A second head that only training runs, on a sum that only training makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.trunk, self.beside = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 6, 3, padding=1), nn.Conv2d(8, 6, 1)
+        self.head, self.second = nn.Linear(6, 4), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        stem = self.stem(x)
+        trunk = self.trunk(stem)
+        logits: Tensor = self.head(trunk.mean((2, 3)))
+        return (logits, self.second((trunk + self.beside(stem)).mean((2, 3)))) if self.training else logits
+
+
+def test_ties_of_a_training_pass_are_found() -> None:
+    net = sc.Supernet.of(Tutored(), torch.zeros(1, 3, 8, 8))
+    (summed,) = (group for group in net.groups if group.name == "trunk")
+    assert {m.tensor for m in summed.members if m.reads} == {"head.weight", "second.weight"}
+    assert {m.tensor for m in summed.members if not m.reads} == {
+        "trunk.weight", "trunk.bias", "beside.weight", "beside.bias",
+    }  # fmt: skip
+    assert {group.name for group in net.frozen} == {"head", "second"}
+
+
+def test_costs_are_those_of_one_image_in_evaluation() -> None:
+    net = sc.Supernet.of(Tutored(), torch.zeros(1, 3, 8, 8))
+    (macs,) = net.space.costs.macs(np.array([net.space.dense]))
+    assert macs == 64 * (3 * 8 + 9 * 8 * 6) + 6 * 4

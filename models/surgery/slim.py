@@ -1,5 +1,6 @@
 """Build a subnetwork: a smaller plain network, or the dense one with the removed channels unread."""
 
+import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +12,6 @@ from ..supernet import Supernet
 from ..tracing.atoms import BoolArray, IntArray
 from ..tracing.groups import Member
 from ..tracing.trace import named_tensors, own_tensors
-from .fast_copy import copied
 
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -27,7 +27,7 @@ def slim(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
     for name, old in own.parameters.items():
         narrowed[id(old)] = nn.Parameter(_selected(old, kept.get(name, {}), indices), old.requires_grad)
     # what is in the memo is taken for the copy: wide tensors are never copied, shared ones stay shared
-    model = copied(net.model, narrowed)
+    model = copy.deepcopy(net.model, narrowed)
     _describe(model)
     return model
 
@@ -35,7 +35,7 @@ def slim(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
 def masked(net: Supernet, subnetwork: Subnetwork) -> nn.Module:
     """The dense network with the weights that read removed channels set to zero: what ``slim`` must equal."""
     net.check(subnetwork)
-    model = copied(net.model, {})
+    model = copy.deepcopy(net.model)
     tensors = named_tensors(model)
     with torch.no_grad():
         for group, channels in zip(net.groups, subnetwork.kept, strict=True):

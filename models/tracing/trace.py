@@ -21,7 +21,6 @@ from .atoms import Atoms
 from .liveness import Lifetimes
 from .meta import empty_meta_like, meta_call
 from .op_call import Call
-from .replay import Made, noted, replayed
 from .rules import AVERAGES, computes, is_product, rule_of
 
 # What a forward pass raises on an input that is not for it.
@@ -52,9 +51,8 @@ def trace(model: nn.Module, *examples: Tensor) -> Atoms:
     light = {name: empty_meta_like(tensor) for name, tensor in own.all().items()}
     try:
         light_examples = [example.to("meta") for example in examples]
-        with noted(model) as made:
-            atoms = _follow(model, own, light, light_examples)
-        return (_trained(atoms, model, own, light, light_examples, made) if atoms.idle else atoms).without_labels()
+        atoms = _follow(model, own, light, light_examples)
+        return (_trained(atoms, model, own, light, light_examples) if atoms.idle else atoms).without_labels()
     except ERRORS:
         real = {name: tensor.detach().clone() for name, tensor in own.all().items()}  # forward may write to buffers
     try:
@@ -153,18 +151,13 @@ def _trained(
     own: NamedTensors,
     others: dict[str, Tensor],
     examples: Sequence[Tensor],
-    made: Made,
 ) -> Atoms:
-    """The same with what a training pass ties and freezes; costs stay those of evaluation.
-
-    Only children of the network that hold a layer which evaluation left out are followed again.
-    """
+    """The same with what a training pass ties and freezes; costs stay those of evaluation."""
     costs = {name: copy(getattr(atoms, name)) for name in ("products", "uncounted", "averages", "statistics")}
-    idle = {id(own.parameters[name]) for name in atoms.idle}
-    spared = [name for name, child in model.named_children() if idle.isdisjoint(map(id, child.parameters()))]
-    alone, follower = replayed(model, spared, atoms, made), _Follower(atoms, Lifetimes(others.values()))
-    with evaluating(model, training=True), with_tensors(model, own, others), alone as doubled, suppress(*ERRORS):
-        _run(model, doubled(examples), follower)  # two images, since one has no variance
+    follower = _Follower(atoms, Lifetimes(others.values()))
+    pairs = [torch.cat([each, each]) for each in examples]  # two images, since one has no variance
+    with evaluating(model, training=True), with_tensors(model, own, others), suppress(*ERRORS):
+        _run(model, pairs, follower)
     return replace(atoms, **costs)
 
 
