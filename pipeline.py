@@ -13,7 +13,7 @@ from .data.dataset import Data, open_data
 from .data.images import MEAN, STD
 from .errors import SecateurError
 from .models.compensation.gram import Gram, grams
-from .models.compensation.halfway import initial_student
+from .models.compensation.initial import initial_student
 from .models.costs.budget import Budget
 from .models.costs.budget_range import BudgetRange
 from .models.evaluate import recalibrate_as_trained

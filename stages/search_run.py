@@ -11,7 +11,7 @@ from torch import nn
 
 from ..data.dataset import Data
 from ..models.compensation.gram import Gram, grams
-from ..models.compensation.halfway import initial_student
+from ..models.compensation.initial import initial_student
 from ..models.compensation.sequential import refit_sequentially
 from ..models.costs.budget import uniform_widths
 from ..models.evaluate import device_of, evaluate, recalibrate

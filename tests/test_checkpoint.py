@@ -38,7 +38,9 @@ def test_a_training_that_was_stopped_ends_in_the_same_weights(
 
 @pytest.mark.parametrize("stop", [7, 12])
 def test_so_does_one_with_everything_that_a_recipe_has(stop: int, tmp_path: Path) -> None:
-    rich = replace(RECIPE, optimizer="adamw", learning_rate=0.01, micro_batches=2, clip=0.5, ema_decay=0.7, fixed_views=3)
+    rich = replace(
+        RECIPE, optimizer="adamw", learning_rate=0.01, micro_batches=2, clip=0.5, ema_decay=0.7, fixed_views=3
+    )
     model, objective = toy(), contrastive(tmp_path)
     list(train_toy(model, objective, rich))
     going = train_toy(toy(), contrastive(tmp_path), rich, tmp_path / "run")

@@ -20,7 +20,9 @@ from secateur.transfer.training.train import Recipe, learning_rate, train
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"batch": 1}, {"micro_batches": 65}, {"learning_rate": 0.0}, {"learning_rate": -0.1}], ids=str
+    "wrong",
+    [{"epochs": 0}, {"batch": 1}, {"micro_batches": 65}, {"learning_rate": 0.0}, {"learning_rate": -0.1}],
+    ids=str,
 )
 def test_a_recipe_that_cannot_train_is_refused(wrong: dict[str, float]) -> None:
     name, value = next(iter(wrong.items()))
@@ -165,9 +167,7 @@ def sum_of(model: nn.Module) -> Tensor:
 def test_what_is_narrowed_has_no_average() -> None:
     with pytest.raises(SecateurError, match="by one process, without average"):
         list(
-            train(
-                flat(), None, coloured(), CrossEntropy(), replace(RECIPE, ema_decay=0.5), on_epoch_end=lambda _: None
-            )
+            train(flat(), None, coloured(), CrossEntropy(), replace(RECIPE, ema_decay=0.5), on_epoch_end=lambda _: None)
         )
 
 

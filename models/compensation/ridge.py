@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..subnetwork import Subnetwork
 from ..supernet import Supernet
 from ..surgery.slim import kept_places, slim
-from ..tracing.weight_reads import as_matrix, write
+from ..tracing.weight_reads import as_matrix, write_matrix
 from .gram import Gram
 
 RIDGE = 1e-3  # of the mean of a Gram's diagonal
@@ -37,7 +37,7 @@ def refit(net: Supernet, subnetwork: Subnetwork, grams: Mapping[str, Gram], ridg
             narrow = weight.index_select(made, kept[made]) if made in kept else weight
             matrix = as_matrix(narrow, gram.order, gram.groups).to(gram.blocks[0].dtype)
             fitted, shift = ridge_fit(matrix, gram, _stays(gram, weight, kept[read]), ridge)
-            write(tensors[name], gram.order, fitted)
+            write_matrix(tensors[name], gram.order, fitted)
             if gram.bias:
                 tensors[gram.bias].add_(shift.flatten())
     return model

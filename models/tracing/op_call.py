@@ -11,6 +11,13 @@ from .atoms import Atoms, Labels
 
 aten = torch.ops.aten
 
+MATRIX_PRODUCTS = frozenset({aten.mm, aten.addmm, aten.bmm, aten.baddbmm})
+PRODUCTS = frozenset({aten.convolution, *MATRIX_PRODUCTS})  # operations that multiply and accumulate
+BATCH_NORMS = frozenset({aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm})
+REARRANGEMENTS = frozenset(  # a weight behind one of them is still that weight
+    {aten.t, aten.transpose, aten.permute, aten.view, aten._unsafe_view, aten.expand, aten.detach, aten.alias}
+)
+
 
 class Call(NamedTuple):
     """One operation as it ran: what was called, with what, and what came out; ``tensors``: those that it was given."""
