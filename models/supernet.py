@@ -17,8 +17,9 @@ from .costs.profile import Profile, profile
 from .costs.units import parse_range
 from .evaluate import device_of
 from .subnetwork import Subnetwork
-from .tracing.atoms import Atoms, IntArray
+from .tracing.atoms import IntArray, Trace
 from .tracing.groups import ChannelGroup, Grouping, grouping
+from .tracing.op_call import OpRule
 from .tracing.trace import trace
 
 LEAST_SHARE = 0.1  # of a group: single-channel layers are what users of other tools complain about
@@ -53,7 +54,7 @@ class Supernet:
     """A trained network, never changed, and what pruning needs to know of it.
 
     ``grouping`` sorts its channels into groups. ``shapes`` are those of all parameters and buffers. ``head`` names the
-    module that makes the network's output, if one does. ``atoms`` is the trace that all of it was sorted from, under
+    module that makes the network's output, if one does. ``trace`` is what all of it was sorted from, under
     the user's ``wishes``.
     """
 
@@ -62,7 +63,7 @@ class Supernet:
     grouping: Grouping
     shapes: dict[str, tuple[int, ...]]
     head: str | None
-    atoms: Atoms
+    trace: Trace
     constraints: Constraints
 
     def __repr__(self) -> str:
@@ -79,6 +80,7 @@ class Supernet:
         freeze: Sequence[str] = (),
         tie: Sequence[tuple[str, str]] = (),
         check: bool = True,
+        rules: Mapping[Any, OpRule] | None = None,
     ) -> "Supernet":
         """Trace ``model`` once on ``example`` (1, channels, height, width); its values don't matter.
 
@@ -86,14 +88,15 @@ class Supernet:
         what stays of each group at least: a share, or for groups by name a share or a whole number of channels
         (``{"stem": 16, "layer1.*": 0.5}``; others keep a tenth). ``freeze`` names groups that shall stay whole;
         all names may hold wildcards. ``tie`` names pairs of groups that shall keep the same channels.
-        ``check`` builds random subnetworks and freezes what does not run or gives other outputs. Raises
+        ``check`` builds random subnetworks and freezes what does not run or gives other outputs. ``rules`` tell what
+        operations of your own do to channels, which else freeze what they touch (``models/tracing/rules.py``). Raises
         SecateurError where the network does not run on such an input.
         """
         examples = tuple(
             each[:1].to(device_of(model)) for each in (example if isinstance(example, tuple) else (example,))
         )
         wishes = Constraints(divisor, least, tuple(tie))
-        net = cls._sorted(model, examples, trace(model, *examples), wishes)
+        net = cls._sorted(model, examples, trace(model, *examples, rules=rules), wishes)
         freeze = [freeze] if isinstance(freeze, str) else freeze
         for name in least if isinstance(least, Mapping) else ():
             net.matching([name])
@@ -105,12 +108,12 @@ class Supernet:
         return verified(net)
 
     @classmethod
-    def _sorted(cls, model: nn.Module, examples: tuple[Tensor, ...], atoms: Atoms, wishes: Constraints) -> "Supernet":
-        found = grouping(atoms)
-        shapes = {name: tuple(map(len, along)) for name, along in atoms.tensors.items()}
-        heads = [g.name for g in found.frozen if g.frozen == "is an output of the network"]
+    def _sorted(cls, model: nn.Module, examples: tuple[Tensor, ...], found: Trace, wishes: Constraints) -> "Supernet":
+        groups = grouping(found)
+        shapes = {name: tuple(map(len, along)) for name, along in found.tensors.items()}
+        heads = [g.name for g in groups.frozen if g.frozen == "is an output of the network"]
         head = heads[0] if len(heads) == 1 else None
-        return cls(model, examples, found, shapes, head, atoms, wishes)
+        return cls(model, examples, groups, shapes, head, found, wishes)
 
     @property
     def groups(self) -> tuple[ChannelGroup, ...]:
@@ -127,12 +130,12 @@ class Supernet:
         """The widths that a search may choose, and what they cost; worked out when it is first asked for."""
         dense = np.array([group.width for group in self.groups])
         return Space(
-            Costs.of(self.atoms, self.grouping), dense, _floor(self.groups, self.constraints), self.constraints.divisor
+            Costs.of(self.trace, self.grouping), dense, _floor(self.groups, self.constraints), self.constraints.divisor
         )
 
     def _with(self, **ledgers: Any) -> "Supernet":
         """The same network after more was found out about its atoms."""
-        return self._sorted(self.model, self.examples, replace(self.atoms, **ledgers), self.constraints)
+        return self._sorted(self.model, self.examples, replace(self.trace, **ledgers), self.constraints)
 
     def matching(self, patterns: Sequence[str]) -> list[ChannelGroup]:
         """The prunable groups whose names match one of the patterns. Raises SecateurError on one without a match."""
@@ -154,8 +157,8 @@ class Supernet:
         groups = [group for group in self.groups if group.name in reasons]
         if not groups:
             return self
-        more = [(np.unique(group.atoms(self.atoms.tensors)), reasons[group.name]) for group in groups]
-        return self._with(frozen=[*self.atoms.frozen, *more])
+        more = [(np.unique(group.atoms(self.trace.tensors)), reasons[group.name]) for group in groups]
+        return self._with(frozen=[*self.trace.frozen, *more])
 
     def _tied(self) -> "Supernet":
         """The same supernet with the groups tied that the user wished to be: channel i of both stays or goes."""
@@ -166,8 +169,8 @@ class Supernet:
                 raise SecateurError(
                     f"{one.name} has {one.width} channels and {other.name} {other.width}; tie groups of one width"
                 )
-            more.append((one.atoms(self.atoms.tensors), other.atoms(self.atoms.tensors)))
-        return self._with(ties=[*self.atoms.ties, *more]) if more else self
+            more.append((one.atoms(self.trace.tensors), other.atoms(self.trace.tensors)))
+        return self._with(ties=[*self.trace.ties, *more]) if more else self
 
     @property
     def dense(self) -> Subnetwork:

@@ -28,7 +28,7 @@ def reference(net: Supernet, subnetwork: Subnetwork, *images: Tensor) -> list[Te
     removed = _removed(net, places)
     averages = {
         k: [(dim, torch.from_numpy(np.flatnonzero(~removed[along]))) for dim, along in statistics]
-        for k, statistics in net.atoms.statistics.items()
+        for k, statistics in net.trace.statistics.items()
     }
     statistics = _KeptStatistics({each: torch.from_numpy(stays) for each, stays in kept.items()}, averages)
     with torch.no_grad(), statistics:
@@ -37,10 +37,10 @@ def reference(net: Supernet, subnetwork: Subnetwork, *images: Tensor) -> list[Te
 
 def _removed(net: Supernet, places: Mapping[str, Mapping[int, IntArray]]) -> BoolArray:
     """The atoms that go, given the places that stay. Shape: → (atoms,)"""
-    removed = np.zeros(net.atoms.count, np.bool_)
+    removed = np.zeros(net.trace.count, np.bool_)
     for tensor, dims in places.items():
         for dim, stays in dims.items():
-            along = net.atoms.tensors[tensor][dim]
+            along = net.trace.tensors[tensor][dim]
             removed[along] = True
             removed[along[stays]] = False
     return removed

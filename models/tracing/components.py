@@ -1,12 +1,12 @@
 """Channels: atoms that ties make one, where they lie, and which are alike."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from .atoms import Atoms, BoolArray, IntArray
+from .atoms import BoolArray, IntArray
 
 
 def connected_components(count: int, ties: Sequence[tuple[IntArray, IntArray]]) -> IntArray:
@@ -45,13 +45,13 @@ class Places:
     place: IntArray
 
     @classmethod
-    def of(cls, atoms: Atoms, channel: IntArray, alive: IntArray) -> "Places":
+    def of(cls, tensors: Mapping[str, Sequence[IntArray]], channel: IntArray, alive: IntArray) -> "Places":
         """The places of these channels, which are numbered in their order. Shape: channel (atoms,), alive (C,)"""
         numbers = np.full(len(channel), -1)
         numbers[alive] = np.arange(len(alive))
         numbers = numbers[channel]
         lines: dict[bytes, list[tuple[str, int]]] = {}
-        for tensor, dims in atoms.tensors.items():
+        for tensor, dims in tensors.items():
             for dim, along in enumerate(dims):
                 if len(along):
                     same = numbers[along[0] : along[-1] + 1].tobytes()  # atoms along a dimension are neighbours

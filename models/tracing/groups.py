@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .atoms import NOTHING, Atoms, BoolArray, FloatArray, IntArray
+from .atoms import NOTHING, BoolArray, FloatArray, IntArray, Trace
 from .components import Places, connected_components, has_member
 
 
@@ -69,7 +69,7 @@ class Grouping:
     group_of: IntArray  # (atoms,)
 
 
-def grouping(atoms: Atoms) -> Grouping:
+def grouping(trace: Trace) -> Grouping:
     """Sort the channels of a trace into groups.
 
     Ties make channels out of atoms (connected components). Channels that lie in exactly the same dimensions
@@ -78,16 +78,16 @@ def grouping(atoms: Atoms) -> Grouping:
     group, the 16 that the second stage adds another. A channel can be pruned where some layer makes it,
     some weight reads it, and nothing froze it; the only channel of its kind can't.
     """
-    channel = connected_components(atoms.count, atoms.ties)
-    alive = has_member(channel, atoms.made)
+    channel = connected_components(trace.count, trace.ties)
+    alive = has_member(channel, trace.made)
     alive[channel[NOTHING]] = False
-    fate, reasons = _fates(atoms, channel, alive)
-    normed = has_member(channel, atoms.normed)
+    fate, reasons = _fates(trace, channel, alive)
+    normed = has_member(channel, trace.normed)
     prunable: list[ChannelGroup] = []
     frozen: list[ChannelGroup] = []
     names: Counter[str] = Counter()
-    group_of = np.full(atoms.count, -1)
-    for channels, members in _alike(atoms, channel, np.flatnonzero(alive), fate):
+    group_of = np.full(trace.count, -1)
+    for channels, members in _alike(trace, channel, np.flatnonzero(alive), fate):
         maker = next((m.tensor for m in members if not m.reads), members[0].tensor)
         name = maker.rpartition(".")[0] or maker
         names[name] += 1
@@ -101,17 +101,17 @@ def grouping(atoms: Atoms) -> Grouping:
     return Grouping(tuple(prunable), tuple(frozen), group_of[channel])
 
 
-def _fates(atoms: Atoms, channel: IntArray, alive: BoolArray) -> tuple[IntArray, list[str | None]]:
+def _fates(trace: Trace, channel: IntArray, alive: BoolArray) -> tuple[IntArray, list[str | None]]:
     """What holds each channel, as a number, and what the numbers mean; 0 is free. Shape: (atoms,) → (atoms,)"""
     meaning: dict[str | None, int] = {None: 0, "is read by no layer": 1}
-    fate = np.where(alive & ~has_member(channel, atoms.read), 1, 0)
-    for labels, why in reversed(atoms.frozen):  # the first reason met counts
+    fate = np.where(alive & ~has_member(channel, trace.read), 1, 0)
+    for labels, why in reversed(trace.frozen):  # the first reason met counts
         fate[channel[labels]] = meaning.setdefault(why, len(meaning))
     return fate, list(meaning)
 
 
 def _alike(
-    atoms: Atoms, channel: IntArray, alive: IntArray, fate: IntArray
+    trace: Trace, channel: IntArray, alive: IntArray, fate: IntArray
 ) -> Iterator[tuple[IntArray, tuple[Member, ...]]]:
     """Channels that lie in the same dimensions and share their fate, with their members, in order of the network.
 
@@ -120,9 +120,9 @@ def _alike(
     """
     if not len(alive):
         return
-    places = Places.of(atoms, channel, alive)
-    consumed = has_member(np.arange(atoms.count), atoms.read)
-    counted = atoms.parameters | {product.tensor for product in atoms.products}
+    places = Places.of(trace.tensors, channel, alive)
+    consumed = has_member(np.arange(trace.count), trace.read)
+    counted = trace.parameters | {product.tensor for product in trace.products}
     kind = places.equivalence_classes(
         np.array([any(tensor in counted for tensor, _ in same) for same in places.dims]), fate[alive]
     )
@@ -134,9 +134,9 @@ def _alike(
     for k, part in places.parts(kind):
         channels, at = within[places.number[part]], places.place[part]
         for tensor, dim in places.dims[places.line[part[0]]]:
-            reads = bool(consumed[atoms.tensors[tensor][dim][at[0]]])
+            reads = bool(consumed[trace.tensors[tensor][dim][at[0]]])
             members[k].append(Member(tensor, dim, reads, channels, at))
-    order = {tensor: position for position, tensor in enumerate(atoms.tensors)}
+    order = {tensor: position for position, tensor in enumerate(trace.tensors)}
     for found in members:
         found.sort(key=lambda member: (order[member.tensor], member.dim))
     for each, found in zip(numbers, members, strict=True):

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from .atoms import Atoms, Labels
+from .atoms import Labels
+from .ledger import Ledger
 
 aten = torch.ops.aten
 
@@ -57,4 +58,4 @@ def tensors_among(arguments: Sequence[Any]) -> list[Tensor]:
     return found
 
 
-OpRule: TypeAlias = Callable[[Atoms, Call], list[Labels]]  # -> the labels of each result
+OpRule: TypeAlias = Callable[[Ledger, Call], list[Labels]]  # → the labels of each result

@@ -4,9 +4,9 @@ The forward pass runs on tensors without storage, in milliseconds; each operatio
 hands its labels on by its rule. Whatever runs can be followed: functions, shared modules, concatenations.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from copy import copy
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,11 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ...errors import SecateurError
-from .atoms import Atoms
+from .atoms import Trace
+from .ledger import TracerLedger
 from .liveness import Lifetimes
 from .meta import empty_meta_like, meta_call
-from .op_call import Call
-from .rules import AVERAGES, computes, is_product, rule_of
+from .op_call import Call, OpRule
+from .rules import AVERAGES, OP_RULES, computes, is_product, rule_of
 
 # What a forward pass raises on an input that is not for it.
 ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError, NameError)
@@ -38,35 +39,35 @@ class NamedTensors(NamedTuple):
         return {**self.parameters, **self.buffers}
 
 
-def trace(model: nn.Module, *examples: Tensor) -> Atoms:
+def trace(model: nn.Module, *examples: Tensor, rules: Mapping[Any, OpRule] | None = None) -> Trace:
     """Follow the channels of ``model`` through one forward pass on ``examples`` (only their shapes matter).
 
     A forward that looks at values runs a second time on the real tensors; what it did there is what counts, and
     where it left layers out, everything is frozen: they may read any channel. Layers that only training runs
-    are followed there. Raises SecateurError where the network does not run on such inputs.
+    are followed there. ``rules``: operation → rule, beside those of ``OP_RULES`` or in place of them; ``rules.py``
+    says what a rule is. Raises SecateurError where the network does not run on such inputs.
+
+    >>> found = trace(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 5, 1)), torch.zeros(1, 3, 8, 8))
+    >>> [(product.tensor, len(product.rows), len(product.columns)) for product in found.products]
+    [('0.weight', 8, 3), ('1.weight', 5, 8)]
     """
     if any(map(is_lazy, model.parameters())):
         raise SecateurError("the network has layers of yet unknown size (lazy ones); call it once before")
-    own = own_tensors(model)
+    own, known = own_tensors(model), _with_custom(rules or {})
     light = {name: empty_meta_like(tensor) for name, tensor in own.all().items()}
     try:
         light_examples = [example.to("meta") for example in examples]
-        atoms = _follow(model, own, light, light_examples)
-        return (_trained(atoms, model, own, light, light_examples) if atoms.idle else atoms).without_labels()
+        follower = _follow(model, own, light, light_examples, known)
+        return _trained(model, own, light, light_examples, follower) if follower.idle else follower.trace()
     except ERRORS:
         real = {name: tensor.detach().clone() for name, tensor in own.all().items()}  # forward may write to buffers
     try:
-        atoms = _follow(model, own, real, examples)
+        return _wary(_follow(model, own, real, examples, known))
     except ERRORS as error:
         shape = " and ".join("x".join(map(str, example.shape[1:])) for example in examples)
         raise SecateurError(
             f"the network does not run on an input of {shape} ({first_line(error)}); give --input"
         ) from error
-    for name in atoms.idle[:1]:
-        atoms.frozen += [
-            (made, f"may be read by {name}: forward looks at values and left it out") for made in atoms.made
-        ]
-    return atoms.without_labels()
 
 
 def first_line(error: Exception) -> str:
@@ -131,63 +132,88 @@ def tensors_in(output: object) -> list[Tensor]:
     return found
 
 
-def _follow(model: nn.Module, own: NamedTensors, others: dict[str, Tensor], examples: Sequence[Tensor]) -> Atoms:
-    """One evaluating pass, with ``others`` for the network's own tensors."""
-    atoms = Atoms()
-    for name, tensor in others.items():
-        atoms.enter(name, tensor, is_parameter=name in own.parameters)
-    lifetimes = Lifetimes(others.values())
-    lifetimes.step(atoms, [], examples)
-    with evaluating(model), with_tensors(model, own, others):
-        outputs = _run(model, examples, _Follower(atoms, lifetimes))
-    lifetimes.step(atoms, outputs, [])
-    atoms.activations = lifetimes.all()
-    return atoms
+def _with_custom(rules: Mapping[Any, OpRule]) -> Mapping[Any, OpRule]:
+    """The rules of all operations; one of the user's may be named by an overload of it."""
+    return {**OP_RULES, **{getattr(operation, "overloadpacket", operation): rule for operation, rule in rules.items()}}
 
 
-def _trained(
-    atoms: Atoms,
+class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """Sees every operation of a forward pass, and labels its results.
+
+    ``idle``: the parameters that no operation has read yet, by id. ``uncounted``: operations that compute something
+    which costs do not count.
+    """
+
+    def __init__(self, own: NamedTensors, others: Mapping[str, Tensor], rules: Mapping[Any, OpRule]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.rules = rules
+        self.ledger, self.lifetimes = TracerLedger(), Lifetimes(others.values())
+        self.idle = {id(others[name]): name for name in own.parameters}
+        self.uncounted = Counter[str]()
+        for name, tensor in others.items():
+            self.ledger.enter(name, tensor, is_parameter=name in own.parameters)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = meta_call(func, args, kwargs)
+        call = Call.of(func, args, kwargs, output)
+        for x in call.tensors:
+            self.idle.pop(id(x), None)
+        if is_product(func) or any(self.ledger.labels(x) for x in call.tensors):
+            for result, labels in zip(call.results, rule_of(func, self.rules)(self.ledger, call), strict=True):
+                self.ledger.put(result, labels)
+        if func.overloadpacket in AVERAGES:
+            self.ledger.count_average()
+        if call.tensors and computes(func):
+            self.uncounted[call.name] += 1
+        self.lifetimes.step(self.ledger, call.tensors, [x for x in call.results if isinstance(x, Tensor)])
+        return output
+
+    def run(self, model: nn.Module, examples: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs of one pass, which can't be narrowed."""
+        with torch.no_grad(), self:
+            output = model(*examples)
+        outputs = tensors_in(output)
+        for each in outputs:
+            self.ledger.freeze(self.ledger.labels(each), "is an output of the network")
+        return outputs
+
+    def trace(self) -> Trace:
+        """What the passes have shown so far."""
+        return replace(self.ledger.close(), activations=tuple(self.lifetimes.all()), uncounted=dict(self.uncounted))
+
+
+def _follow(
     model: nn.Module,
     own: NamedTensors,
     others: dict[str, Tensor],
     examples: Sequence[Tensor],
-) -> Atoms:
-    """The same with what a training pass ties and freezes; costs stay those of evaluation."""
-    costs = {name: copy(getattr(atoms, name)) for name in ("products", "uncounted", "averages", "statistics")}
-    follower = _Follower(atoms, Lifetimes(others.values()))
+    rules: Mapping[Any, OpRule],
+) -> _Follower:
+    """One evaluating pass, with ``others`` for the network's own tensors."""
+    follower = _Follower(own, others, rules)
+    follower.lifetimes.step(follower.ledger, [], examples)
+    with evaluating(model), with_tensors(model, own, others):
+        outputs = follower.run(model, examples)
+    follower.lifetimes.step(follower.ledger, outputs, [])
+    return follower
+
+
+def _trained(
+    model: nn.Module, own: NamedTensors, others: dict[str, Tensor], examples: Sequence[Tensor], follower: _Follower
+) -> Trace:
+    """The trace with what a training pass ties and freezes; costs stay those of evaluation."""
+    before = follower.trace()
     pairs = [torch.cat([each, each]) for each in examples]  # two images, since one has no variance
     with evaluating(model, training=True), with_tensors(model, own, others), suppress(*ERRORS):
-        _run(model, pairs, follower)
-    return replace(atoms, **costs)
+        follower.run(model, pairs)
+    costs = {name: getattr(before, name) for name in ("products", "statistics", "activations", "uncounted")}
+    return replace(follower.trace(), **costs)
 
 
-def _run(model: nn.Module, examples: Sequence[Tensor], follower: "_Follower") -> list[Tensor]:
-    """The outputs of one pass, which can't be narrowed."""
-    with torch.no_grad(), follower:
-        output = model(*examples)
-    outputs = tensors_in(output)
-    for each in outputs:
-        follower.atoms.freeze(follower.atoms.of(each), "is an output of the network")
-    return outputs
-
-
-class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """Sees every operation of a forward pass, and labels what comes out of it."""
-
-    def __init__(self, atoms: Atoms, lifetimes: Lifetimes) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.atoms, self.lifetimes = atoms, lifetimes
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = meta_call(func, args, kwargs)
-        call, atoms = Call.of(func, args, kwargs, output), self.atoms
-        for x in call.tensors:
-            atoms.touch(x)
-        if is_product(func) or any(atoms.of(x) for x in call.tensors):
-            for result, labels in zip(call.results, rule_of(func)(atoms, call), strict=True):
-                atoms.put(result, labels)
-        atoms.averages += func.overloadpacket in AVERAGES
-        if call.tensors and computes(func):
-            atoms.uncounted[call.name] = atoms.uncounted.get(call.name, 0) + 1
-        self.lifetimes.step(atoms, call.tensors, [x for x in call.results if isinstance(x, Tensor)])
-        return output
+def _wary(follower: _Follower) -> Trace:
+    """The trace of a forward that looks at values: a layer that it left out may read any channel."""
+    found = follower.trace()
+    for name in list(follower.idle.values())[:1]:
+        reason = f"may be read by {name}: forward looks at values and left it out"
+        found = replace(found, frozen=(*found.frozen, *((made, reason) for made in found.made)))
+    return found
