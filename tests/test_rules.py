@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from secateur.errors import SecateurError
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 from secateur.models.surgery.slim import masked, slim
@@ -190,6 +191,11 @@ def test_a_rule_of_the_user_replaces_the_one_that_is_there() -> None:
     image = torch.zeros(1, 3, 8, 8)
     assert reason(grouping(trace(model, image, rules={torch.ops.aten.relu: freezes})), "0") == "is rectified"
     assert [group.name for group in grouping(trace(model, image)).groups] == ["0"]
+
+
+def test_a_rule_that_forgets_a_result_is_named() -> None:
+    with pytest.raises(SecateurError, match=r"rule of secateur_tests.halve returned labels for 0 results of 1; return"):
+        trace(Custom(), torch.zeros(1, 3, 8, 8), rules={torch.ops.secateur_tests.halve: lambda ledger, call: []})
 
 
 def test_a_wrong_rule_is_found_by_the_check() -> None:

@@ -13,9 +13,9 @@ from .components import connected_components
 class Ledger:
     """What the rule of an operation may look up, and write.
 
-    To look up: ``labels``, ``along``, ``is_weight``, ``tied``. To write: ``tie``, ``meet`` and ``freeze`` limit what can be
-    removed; ``produce``, ``read``, ``normalise`` and ``average`` say what is done with channels; ``product`` counts
-    what is multiplied; ``alias`` makes a weight known under another view.
+    To look up: ``labels``, ``along``, ``is_weight``, ``tied``. To write: ``tie``, ``meet`` and ``freeze`` limit which
+    channels can be removed; ``produce``, ``read``, ``normalise`` and ``average`` say what is done with them;
+    ``product`` counts what is multiplied; ``alias`` makes a weight known under another view.
     """
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ def convolution(ledger: Ledger, call: Call) -> list[Labels]:
     ledger.product(weight, pixels * weight.shape[2:].numel(), makes, reads)
     if transposed:
         makes, reads = reads, makes
-    makes = _connect(ledger, ledger.along(x, 1), reads, makes, groups, transposed)
+    makes = _connect(ledger, ledger.along(x, 1), reads, makes, groups=groups, transposed=transposed)
     if bias is not None and len(bias) > 1:
         belongs(ledger, makes, bias)
     ledger.produce(makes)
@@ -28,7 +28,7 @@ def convolution(ledger: Ledger, call: Call) -> list[Labels]:
 
 
 def _connect(
-    ledger: Ledger, arriving: IntArray | None, reads: IntArray, makes: IntArray, groups: int, transposed: bool
+    ledger: Ledger, arriving: IntArray | None, reads: IntArray, makes: IntArray, *, groups: int, transposed: bool
 ) -> IntArray:
     """Tie a convolution's input to what reads it. Returns the labels of its output channels.
 

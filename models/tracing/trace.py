@@ -5,9 +5,10 @@ hands its labels on by its rule. Whatever runs can be followed: functions, share
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ...errors import SecateurError
-from .atoms import Trace
+from .atoms import Labels, Trace
 from .ledger import TracerLedger
 from .liveness import Lifetimes
 from .meta import empty_meta_like, meta_call
@@ -57,16 +58,20 @@ def trace(model: nn.Module, *examples: Tensor, rules: Mapping[Any, OpRule] | Non
     light = {name: empty_meta_like(tensor) for name, tensor in own.all().items()}
     try:
         light_examples = [example.to("meta") for example in examples]
-        follower = _follow(model, own, light, light_examples, known)
-        return _trained(model, own, light, light_examples, follower) if follower.idle else follower.trace()
+        follower = _Follower(model, own, light, known)
+        found = follower.evaluate(light_examples)
+        return follower.train(light_examples) if follower.idle else found
+    except SecateurError:
+        raise
     except ERRORS:
         real = {name: tensor.detach().clone() for name, tensor in own.all().items()}  # forward may write to buffers
     try:
-        return _wary(_follow(model, own, real, examples, known))
+        follower = _Follower(model, own, real, known)
+        return _frozen_where_left_out(follower.evaluate(examples), follower.idle.values())
     except ERRORS as error:
         shape = " and ".join("x".join(map(str, example.shape[1:])) for example in examples)
         raise SecateurError(
-            f"the network does not run on an input of {shape} ({first_line(error)}); give --input"
+            f"the network does not run on an input of {shape} ({first_line(error)}); pass another --input"
         ) from error
 
 
@@ -138,15 +143,17 @@ def _with_custom(rules: Mapping[Any, OpRule]) -> Mapping[Any, OpRule]:
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """Sees every operation of a forward pass, and labels its results.
+    """Sees every operation of a network's forward passes, and labels its results.
 
-    ``idle``: the parameters that no operation has read yet, by id. ``uncounted``: operations that compute something
-    which costs do not count.
+    ``others`` stand in for the network's ``own`` tensors. ``idle``: the parameters that no operation has read yet, by
+    id. ``uncounted``: how often operations ran that compute something which costs do not count.
     """
 
-    def __init__(self, own: NamedTensors, others: Mapping[str, Tensor], rules: Mapping[Any, OpRule]) -> None:
+    def __init__(
+        self, model: nn.Module, own: NamedTensors, others: Mapping[str, Tensor], rules: Mapping[Any, OpRule]
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.rules = rules
+        self.model, self.own, self.others, self.rules = model, own, others, rules
         self.ledger, self.lifetimes = TracerLedger(), Lifetimes(others.values())
         self.idle = {id(others[name]): name for name in own.parameters}
         self.uncounted = Counter[str]()
@@ -159,8 +166,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         for x in call.tensors:
             self.idle.pop(id(x), None)
         if is_product(func) or any(self.ledger.labels(x) for x in call.tensors):
-            for result, labels in zip(call.results, rule_of(func, self.rules)(self.ledger, call), strict=True):
-                self.ledger.put(result, labels)
+            self._label(call, rule_of(func, self.rules)(self.ledger, call))
         if func.overloadpacket in AVERAGES:
             self.ledger.count_average()
         if call.tensors and computes(func):
@@ -168,52 +174,48 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         self.lifetimes.step(self.ledger, call.tensors, [x for x in call.results if isinstance(x, Tensor)])
         return output
 
-    def run(self, model: nn.Module, examples: Sequence[Tensor]) -> list[Tensor]:
+    def _label(self, call: Call, labels: Sequence[Labels]) -> None:
+        if len(labels) != len(call.results):
+            raise SecateurError(
+                f"the rule of {call.name} returned labels for {len(labels)} results of {len(call.results)}; "
+                "return a list of labels for each result"
+            )
+        for result, each in zip(call.results, labels, strict=True):
+            self.ledger.put(result, each)
+
+    def evaluate(self, examples: Sequence[Tensor]) -> Trace:
+        """What an evaluating pass shows."""
+        self.lifetimes.step(self.ledger, [], examples)
+        with evaluating(self.model), with_tensors(self.model, self.own, self.others):
+            outputs = self._run(examples)
+        self.lifetimes.step(self.ledger, outputs, [])
+        return self._trace()
+
+    def train(self, examples: Sequence[Tensor]) -> Trace:
+        """The same, with what a training pass ties and freezes besides; costs stay those of evaluation."""
+        before = self._trace()
+        pairs = [torch.cat([each, each]) for each in examples]  # two images, since one has no variance
+        with evaluating(self.model, training=True), with_tensors(self.model, self.own, self.others), suppress(*ERRORS):
+            self._run(pairs)
+        costs = {name: getattr(before, name) for name in ("products", "statistics", "activations", "uncounted")}
+        return replace(self._trace(), **costs)
+
+    def _run(self, examples: Sequence[Tensor]) -> list[Tensor]:
         """The outputs of one pass, which can't be narrowed."""
         with torch.no_grad(), self:
-            output = model(*examples)
+            output = self.model(*examples)
         outputs = tensors_in(output)
         for each in outputs:
             self.ledger.freeze(self.ledger.labels(each), "is an output of the network")
         return outputs
 
-    def trace(self) -> Trace:
-        """What the passes have shown so far."""
+    def _trace(self) -> Trace:
         return replace(self.ledger.close(), activations=tuple(self.lifetimes.all()), uncounted=dict(self.uncounted))
 
 
-def _follow(
-    model: nn.Module,
-    own: NamedTensors,
-    others: dict[str, Tensor],
-    examples: Sequence[Tensor],
-    rules: Mapping[Any, OpRule],
-) -> _Follower:
-    """One evaluating pass, with ``others`` for the network's own tensors."""
-    follower = _Follower(own, others, rules)
-    follower.lifetimes.step(follower.ledger, [], examples)
-    with evaluating(model), with_tensors(model, own, others):
-        outputs = follower.run(model, examples)
-    follower.lifetimes.step(follower.ledger, outputs, [])
-    return follower
-
-
-def _trained(
-    model: nn.Module, own: NamedTensors, others: dict[str, Tensor], examples: Sequence[Tensor], follower: _Follower
-) -> Trace:
-    """The trace with what a training pass ties and freezes; costs stay those of evaluation."""
-    before = follower.trace()
-    pairs = [torch.cat([each, each]) for each in examples]  # two images, since one has no variance
-    with evaluating(model, training=True), with_tensors(model, own, others), suppress(*ERRORS):
-        follower.run(model, pairs)
-    costs = {name: getattr(before, name) for name in ("products", "statistics", "activations", "uncounted")}
-    return replace(follower.trace(), **costs)
-
-
-def _wary(follower: _Follower) -> Trace:
+def _frozen_where_left_out(found: Trace, idle: Iterable[str]) -> Trace:
     """The trace of a forward that looks at values: a layer that it left out may read any channel."""
-    found = follower.trace()
-    for name in list(follower.idle.values())[:1]:
+    for name in islice(idle, 1):
         reason = f"may be read by {name}: forward looks at values and left it out"
         found = replace(found, frozen=(*found.frozen, *((made, reason) for made in found.made)))
     return found
