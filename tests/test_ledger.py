@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from secateur.models.tracing.atoms import NOTHING
-from secateur.models.tracing.ledger import Ledger, TracerLedger
+from secateur.models.tracing.ledger import TracerLedger
 
 
 def entered() -> tuple[TracerLedger, torch.Tensor, torch.Tensor]:
@@ -93,12 +93,11 @@ def test_tied_asks_for_every_place_through_other_ties_too() -> None:
 
 
 def test_labels_that_meet_a_tensor_of_a_fixed_size_are_frozen_but_not_by_one_that_is_expanded() -> None:
-    ledger, labels = Ledger(), np.array([[1], [2], [3]])
+    ledger, labels = TracerLedger(), np.array([[1], [2], [3]])
     assert ledger.meet([labels], [torch.zeros(1, 4), torch.zeros(1, 1).expand(3, 4)]) == [labels]
-    assert TracerLedger().close().frozen == ()
-    wary = TracerLedger()
-    wary.meet([labels], [torch.zeros(3, 4)])
-    assert [reason for _, reason in wary.close().frozen] == ["meets a tensor of a fixed size that forward makes"]
+    assert ledger.close().frozen == ()
+    ledger.meet([labels], [torch.zeros(3, 4)])
+    assert [reason for _, reason in ledger.close().frozen] == ["meets a tensor of a fixed size that forward makes"]
 
 
 def test_averages_are_numbered_in_the_order_in_which_they_run() -> None:

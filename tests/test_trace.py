@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import pytest
@@ -242,7 +243,30 @@ def test_ties_of_a_training_pass_are_found() -> None:
     assert {group.name for group in net.frozen} == {"head", "second"}
 
 
+class TutoredBehindPooling(Tutored):
+    """Batch norm of one number an image, which training can't take over one image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(6)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        stem = self.stem(x)
+        pooled = self.trunk(stem).mean((2, 3))
+        logits: Tensor = self.head(pooled)
+        return (logits, self.second(self.norm(self.beside(stem).mean((2, 3))))) if self.training else logits
+
+
+def test_a_training_pass_has_images_enough_for_batch_norm() -> None:
+    net = sc.Supernet.of(TutoredBehindPooling(), torch.zeros(1, 3, 8, 8))
+    (beside,) = (group for group in net.groups if group.name == "beside")
+    assert {m.tensor for m in beside.members if m.reads} == {"second.weight"}
+
+
 def test_costs_are_those_of_one_image_in_evaluation() -> None:
     net = sc.Supernet.of(Tutored(), torch.zeros(1, 3, 8, 8))
     (macs,) = net.space.costs.macs(np.array([net.space.dense]))
     assert macs == 64 * (3 * 8 + 9 * 8 * 6) + 6 * 4
+    assert net.trace.uncounted == {"aten.mean": 1}
+    dense = [activation.scale * prod(map(len, activation.lines)) for activation in net.trace.activations]
+    assert dense == [4 * n for n in (3 * 64, 8 * 64, 6 * 64, 6, 4)]  # the image, stem, trunk, mean and head

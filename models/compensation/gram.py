@@ -1,4 +1,4 @@
-"""Second moments of what the layers of a dense network read, gathered in one pass over a split."""
+"""Second moments of the inputs of a dense network's layers, gathered in one pass over a split."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -22,11 +22,11 @@ WIDEST = 4608  # columns of a block: 512 channels under a 3x3 kernel
 
 @dataclass(frozen=True, eq=False)
 class Gram:
-    """E[p pᵀ] of what a weight reads: p is a row of its input, and a one behind it.
+    """E[p pᵀ] of a weight's input: p is a row of it, and a one behind it.
 
-    ``order`` and ``groups`` are those of its ``Reading``; ``bias`` names the vector that is added to its output,
-    ``normed`` says that the output goes into batch norm. A matrix of more than ``WIDEST`` columns is
-    cut into blocks of columns, and what two blocks have in common is left out: memory grows with the
+    ``order`` and ``groups`` are those of its ``MatrixRead``; ``bias`` names the vector that is added to its output,
+    ``normed``: the output goes into batch norm. A matrix of more than ``WIDEST`` columns is
+    cut into blocks of columns, and products between blocks are left out: memory grows with the
     columns, not with their square.
 
     Shape: blocks (groups, d + 1, d + 1) each; their d add up to the columns of the weight's matrix
@@ -80,7 +80,7 @@ class _Sums:
 
 @torch.no_grad()
 def grams(net: Supernet, split: Split, images: int = IMAGES, seed: int = 0) -> dict[str, Gram]:
-    """The Gram of every parameter that reads a group of ``net``, by name, if ``Readings`` hears of it.
+    """The Gram of every parameter that reads a group of ``net``, by name, as far as it has a matrix form.
 
     Of the dense network with its running statistics, on ``images`` of the split as they are; at most ``ROWS``
     rows a column, at places drawn by ``seed``, which bounds the cost to a few forward passes. A weight that is

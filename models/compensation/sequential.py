@@ -1,7 +1,7 @@
 """Closed-form compensation in sequence: each layer is refitted to its input in the slimmed network itself.
 
 Two forward passes over one batch. The dense one records a ``Target`` for every weight. The slimmed one stops before
-each weight that is read, refits it to its target, and goes on with the new weight, so that all layers behind see it.
+each weight that is read, refits it to its target, and continues with the new weight, so that all layers behind see it.
 """
 
 from collections import Counter

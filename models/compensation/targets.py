@@ -1,4 +1,4 @@
-"""What the weights of a slimmed network are refitted to: targets, recorded in one pass of the dense network."""
+"""Targets that the weights of a slimmed network are refitted to, recorded in one pass of the dense network."""
 
 from collections import Counter
 from collections.abc import Mapping, MutableMapping
@@ -41,7 +41,7 @@ class Steps:
         self._makers: MutableMapping[Tensor, Step] = WeakIdKeyDictionary()
 
     def add(self, call: Call) -> Step:
-        """The step that an operation is, which has just run; what it wrote in place is its result as well."""
+        """The step of an operation that has just run; a tensor that it wrote in place is its result, too."""
         operation = call.func.overloadpacket
         step = Step(self._count, aten.native_batch_norm if operation in BATCH_NORMS else operation)
         self._count += 1
@@ -82,7 +82,7 @@ def dense_targets(net: Supernet, subnetwork: Subnetwork, batch: Tensor, seed: in
 
 
 class _DensePass:
-    """What a pass of the dense network has shown so far: outputs of weights, and the sums that they enter."""
+    """The targets found in a pass of the dense network so far: outputs of weights, and the sums that they enter."""
 
     def __init__(
         self, model: nn.Module, places: Mapping[str, Mapping[int, IntArray]], generator: torch.Generator
@@ -116,7 +116,7 @@ class _DensePass:
             self.targets[name] = replace(target, total=rows, summand=summand)
 
     def targets_of_weights_read_once(self) -> dict[str, Target]:
-        """What was recorded, each with the batch norm behind it."""
+        """The recorded targets, each with the batch norm behind it."""
         norms, names = self.recorder.norms, self.recorder.names
         once = {name: target for name, target in self.targets.items() if self.calls[name] == 1}
         known = {name: norms[name] for name in once if name in norms}

@@ -1,4 +1,4 @@
-"""What a slimmed network must compute: the dense one with the removed channels unread."""
+"""The outputs that a slimmed network must have: those of the dense one with the removed channels unread."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,7 +50,7 @@ class _KeptStatistics(TorchDispatchMode):  # type: ignore[no-untyped-call]  # to
     """Takes statistics over the channels that stay.
 
     Layer and group norms run on those that their weight keeps (``kept``, by its id) and leave zeros elsewhere;
-    the k-th average that forward takes leaves out what ``averages[k]`` does: dimension and places that stay.
+    the k-th average that forward takes is over ``averages[k]``: pairs of a dimension and the places that stay.
     """
 
     def __init__(self, kept: Mapping[int, Tensor], averages: Mapping[int, Sequence[tuple[int, Tensor]]]) -> None:

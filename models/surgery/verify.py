@@ -88,7 +88,7 @@ def _written_down(error: Exception) -> str:
 
 
 def _without_storage(model: nn.Module) -> nn.Module:
-    """A copy on the meta device, in evaluation mode; what modules share stays shared."""
+    """A copy on the meta device, in evaluation mode; tensors that modules share stay shared."""
     memo: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         light = empty_meta_like(tensor)

@@ -1,12 +1,12 @@
 """Follow every channel through one forward pass, and sort channels into groups.
 
-``trace`` runs a network once; every operation hands labels on by its rule; ``grouping`` sorts what was found. The
+``trace`` runs a network once; each operation passes labels on by its rule; ``grouping`` sorts what was found. The
 terms, by the example of ``stem = Conv2d(3, 8, 3)``, ``norm = BatchNorm2d(8)`` and ``head = Conv2d(8, 5, 1)`` in a row:
 
 =========  ========================================================================================================
 atom       One place along one dimension of one parameter or buffer, a number from 1: filter 2 of ``stem.weight`` is
            atom 3, place 2 of ``norm.bias`` another atom.
-label      The atom that a place of a tensor belongs to: an activation of shape (1, 8, 6, 6) behind ``stem`` bears
+label      The atom that a place of a tensor belongs to: an activation of shape (1, 8, 6, 6) behind ``stem`` has
            labels of shape (1, 8, 1, 1), the atoms 1 to 8 of the filters that made it.
 tie        Two atoms that live or die together: filter 2 of ``stem.weight`` and place 2 of ``norm.bias``.
 channel    All atoms that ties join: filter 2 of ``stem``, place 2 of ``norm``'s four vectors, column 2 of ``head``.

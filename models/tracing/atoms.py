@@ -1,7 +1,7 @@
 """Atoms and labels, and the record of them that a trace is.
 
-An *atom* is one place along one dimension of one parameter or buffer, a number. The *labels* of a tensor say
-which atom lives where: integer arrays with as many dimensions as the tensor, of size 1 where they do not
+An *atom* is one place along one dimension of one parameter or buffer, a number. The *labels* of a tensor are
+the atoms at its places: integer arrays with as many dimensions as the tensor, of size 1 where they do not
 vary. An activation usually has one such array, along its channels; a convolution's weight has two that
 matter, along its filters and along the channels that they read.
 """
@@ -57,8 +57,8 @@ class Trace:
     together. ``made``: atoms that a convolution or linear layer produces; ``read``: atoms of a weight that it sums
     over; ``normed``: atoms that a norm takes its statistics over, and ``statistics`` where forward does so itself: the
     dimension and the atoms along it at the k-th average that it takes. ``frozen``: atoms that can't be removed,
-    with the reason. ``products``, ``activations``: what costs count; ``uncounted``: how often each other operation
-    computes something.
+    with the reason. ``products`` and ``activations`` are counted as costs; ``uncounted``: how often each other
+    operation computes something.
     """
 
     count: int

@@ -1,4 +1,4 @@
-"""The ledger of a trace: which labels each tensor bears, and what ties, freezes, makes and reads channels."""
+"""The ledger of a trace: the labels of each tensor, and all that is known about channels."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from .components import connected_components
 
 
 class Ledger:
-    """What the rule of an operation may look up, and write.
+    """The part of a trace that the rule of an operation may look up and write.
 
     To look up: ``labels``, ``along``, ``is_weight``, ``tied``. To write: ``tie``, ``meet`` and ``freeze`` limit which
     channels can be removed; ``produce``, ``read``, ``normalise`` and ``average`` say what is done with them;
@@ -53,7 +53,7 @@ class Ledger:
         return id(value) in self._weights
 
     def tied(self, a: IntArray, b: IntArray) -> bool:
-        """Whether what meets is tied already, place by place."""
+        """Whether atoms at the same places are already tied, also through others."""
         root = connected_components(self._count, self._ties)
         return bool((root[a] == root[b]).all())
 
@@ -73,7 +73,7 @@ class Ledger:
     def meet(self, labels: Iterable[IntArray], fixed: Sequence[Tensor]) -> Labels:
         """Tie labels that vary along the same dimension; freeze those that meet a tensor of a fixed size.
 
-        A tensor that forward expands has no size of its own: it is most likely expanded to the size of what it meets.
+        A tensor that forward expands has no size of its own: it most likely takes that of the tensor that it meets.
         Returns the labels of the result.
         """
         kept: Labels = []
@@ -89,7 +89,7 @@ class Ledger:
         return kept
 
     def freeze(self, labels: Labels, reason: str) -> None:
-        """None of these atoms can be removed; ``reason`` goes on behind the name of their layer."""
+        """None of these atoms can be removed; ``reason`` follows the name of their layer."""
         self._frozen += [(each.reshape(-1), reason) for each in labels]
 
     def produce(self, atoms: IntArray) -> None:
@@ -126,7 +126,7 @@ class Ledger:
 
 
 class TracerLedger(Ledger):
-    """The ledger as the tracer keeps it, who also enters tensors, labels results and closes the account."""
+    """The ledger as the tracer keeps it, who also enters tensors, labels results and closes it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class TracerLedger(Ledger):
         self._averages += 1
 
     def close(self) -> Trace:
-        """What is written so far; the tensors of the forward pass are not in it."""
+        """The trace so far; it holds no tensor of the forward pass."""
         return Trace(
             count=self._count,
             tensors=dict(self._tensors),

@@ -20,7 +20,7 @@ class Lifetimes:
         self._born: dict[int, tuple[Any, int, int, tuple[IntArray, ...]]] = {}  # held, so that its key stays its own
 
     def step(self, ledger: Ledger, reads: Iterable[Tensor], makes: Iterable[Tensor]) -> None:
-        """One operation: what it reads is still needed, what it makes is new (or written in place)."""
+        """One operation: its inputs are still needed, its results are new (or written in place)."""
         for tensor in (*reads, *makes):
             if id(tensor) in self._weights:
                 continue

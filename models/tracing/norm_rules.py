@@ -92,14 +92,14 @@ def moments(ledger: Ledger, call: Call) -> list[Labels]:
 
 
 def _dims(call: Call, at: int) -> list[int]:
-    """The dimensions that a reduction works on, given at this place of its arguments; by default all."""
-    given = call.args[at] if len(call.args) > at else call.kwargs.get("dim")
+    """The dimensions that a reduction works on, from this place of its arguments; by default all."""
+    dims = call.args[at] if len(call.args) > at else call.kwargs.get("dim")
     ndim = call.args[0].ndim
-    return [d % ndim for d in ([given] if isinstance(given, int) else given or range(ndim))]
+    return [d % ndim for d in ([dims] if isinstance(dims, int) else dims or range(ndim))]
 
 
 def _reduced(call: Call, labels: Labels, dims: Sequence[int]) -> list[Labels]:
-    """What is left of labels behind a reduction."""
+    """The labels behind a reduction."""
     x = call.args[0]
     kept = [each for each in labels if all(each.shape[d] == 1 for d in dims)]
     if call.results[0].ndim < x.ndim:

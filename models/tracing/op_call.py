@@ -1,4 +1,4 @@
-"""One operation as torch ran it, which is what rules read."""
+"""One operation as torch ran it: the input of rules."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -21,7 +21,7 @@ REARRANGEMENTS = frozenset(  # a weight behind one of them is still that weight
 
 
 class Call(NamedTuple):
-    """One operation as it ran: what was called, with what, and what came out; ``tensors``: those that it was given."""
+    """One operation as it ran, with its arguments and results; ``tensors``: those among its arguments."""
 
     func: Any
     args: tuple[Any, ...]
@@ -31,14 +31,14 @@ class Call(NamedTuple):
 
     @classmethod
     def of(cls, func: Any, args: Any, kwargs: Any, output: Any) -> "Call":
-        """A call as torch dispatches it, and what it returned."""
-        given = kwargs or {}
+        """The call that torch dispatches, with its output."""
+        named = kwargs or {}
         results = list(output) if isinstance(output, (tuple, list)) else [output]
-        return cls(func, args, given, results, tensors_among((*args, *given.values()) if given else args))
+        return cls(func, args, named, results, tensors_among((*args, *named.values()) if named else args))
 
     @property
     def name(self) -> str:
-        """What torch calls the operation."""
+        """Torch's name of the operation."""
         return _named(self.func.overloadpacket)
 
 

@@ -10,14 +10,14 @@ from .op_call import Call
 
 
 def unknown(ledger: Ledger, call: Call) -> list[Labels]:
-    """Not understood: nothing that goes in can be narrowed."""
+    """Not understood: none of its inputs can be narrowed."""
     for x in call.tensors:
         ledger.freeze(ledger.labels(x), f"goes through {call.name}, which is not understood")
     return [[] for _ in call.results]
 
 
 def factory(ledger: Ledger, call: Call) -> list[Labels]:
-    """A tensor of the kind of another, of a size that forward gives: nothing of the other is in it."""
+    """A tensor of the kind of another, of a size that forward chooses: it has none of the other's values."""
     return [[]]
 
 

@@ -30,7 +30,7 @@ def convolution(ledger: Ledger, call: Call) -> list[Labels]:
 def _connect(
     ledger: Ledger, arriving: IntArray | None, reads: IntArray, makes: IntArray, *, groups: int, transposed: bool
 ) -> IntArray:
-    """Tie a convolution's input to what reads it. Returns the labels of its output channels.
+    """Tie a convolution's input to the places that read it. Returns the labels of its output channels.
 
     Every group of a grouped convolution keeps the same positions, so that the groups stay equal. A
     depthwise one mixes no channels: each of its outputs lives or dies with the one input that it reads.

@@ -1,9 +1,9 @@
 """The rule of every operation that the tracer knows: how its results get their labels.
 
-A rule takes the ledger and the call, as it ran, and returns the labels of each result, a list for each. What it writes
-into the ledger is what the operation does to channels: it ties those that meet, says which ones a layer makes and
-which a weight reads, and freezes those that can't be removed from its input or output. An operation that has no rule
-freezes what it touches. A rule for an operation of your own is passed to ``trace`` or ``Supernet.of``:
+A rule takes the ledger and the call, as it ran, and returns the labels of each result, a list for each. It writes
+into the ledger how the operation treats channels: it ties those that meet, notes which ones a layer makes and
+which a weight reads, and freezes those that can't be removed. An operation without a rule freezes its inputs.
+A rule for an operation of your own is passed to ``trace`` or ``Supernet.of``:
 
 >>> import torch, secateur as sc
 >>> @torch.library.custom_op("secateur_doc::halve", mutates_args=())
@@ -17,7 +17,7 @@ freezes what it touches. A rule for an operation of your own is passed to ``trac
 ...     def forward(self, x):
 ...         return self.head(halve(self.stem(x)))
 >>> image = torch.zeros(1, 3, 8, 8)
->>> sc.Supernet.of(Net(), image).groups  # nobody knows what halve does to channels
+>>> sc.Supernet.of(Net(), image).groups  # halve has no rule
 ()
 >>> def keeps_channels_apart(ledger, call):
 ...     return [ledger.labels(call.args[0])]  # the channels of the result are those of the input
@@ -76,7 +76,7 @@ def rule_of(func: Any, rules: Mapping[Any, OpRule] = OP_RULES) -> OpRule:
 
 
 def is_product(func: Any) -> bool:
-    """Whether an operation multiplies and accumulates: what costs count."""
+    """Whether an operation multiplies and accumulates, which costs count."""
     return func.overloadpacket in PRODUCTS
 
 

@@ -1,7 +1,7 @@
 """Run a network once and follow every channel through it.
 
 The forward pass runs on tensors without storage, in milliseconds; each operation, as torch dispatches it,
-hands its labels on by its rule. Whatever runs can be followed: functions, shared modules, concatenations.
+passes labels on by its rule. Whatever runs can be followed: functions, shared modules, concatenations.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ from .meta import empty_meta_like, meta_call
 from .op_call import Call, OpRule
 from .rules import AVERAGES, OP_RULES, computes, is_product, rule_of
 
-# What a forward pass raises on an input that is not for it.
+# Raised by a forward pass on an input that does not fit.
 ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError, NameError)
 
 
@@ -43,17 +43,17 @@ class NamedTensors(NamedTuple):
 def trace(model: nn.Module, *examples: Tensor, rules: Mapping[Any, OpRule] | None = None) -> Trace:
     """Follow the channels of ``model`` through one forward pass on ``examples`` (only their shapes matter).
 
-    A forward that looks at values runs a second time on the real tensors; what it did there is what counts, and
+    A forward that looks at values runs a second time, on the real tensors, and is followed there;
     where it left layers out, everything is frozen: they may read any channel. Layers that only training runs
-    are followed there. ``rules``: operation → rule, beside those of ``OP_RULES`` or in place of them; ``rules.py``
-    says what a rule is. Raises SecateurError where the network does not run on such inputs.
+    are followed there. ``rules``: operation → rule, beside those of ``OP_RULES`` or in place of them; see
+    ``rules.py``. Raises SecateurError where the network does not run on such inputs.
 
     >>> found = trace(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 5, 1)), torch.zeros(1, 3, 8, 8))
     >>> [(product.tensor, len(product.rows), len(product.columns)) for product in found.products]
     [('0.weight', 8, 3), ('1.weight', 5, 8)]
     """
     if any(map(is_lazy, model.parameters())):
-        raise SecateurError("the network has layers of yet unknown size (lazy ones); call it once before")
+        raise SecateurError("the network has layers whose size is not known yet (lazy ones); run it once before")
     own, known = own_tensors(model), _with_custom(rules or {})
     light = {name: empty_meta_like(tensor) for name, tensor in own.all().items()}
     try:
@@ -76,7 +76,7 @@ def trace(model: nn.Module, *examples: Tensor, rules: Mapping[Any, OpRule] | Non
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line; torch writes many."""
+    """The message of an error, in one line; torch writes many."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
@@ -115,7 +115,7 @@ def named_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def own_tensors(model: nn.Module) -> NamedTensors:
-    """The same, told apart, in one walk through the modules."""
+    """The same, parameters apart from buffers, in one walk through the modules."""
     own, seen = NamedTensors({}, {}), set[int]()
     for path, module in model.named_modules():
         for found, table in zip(own, (module._parameters, module._buffers), strict=True):
@@ -127,7 +127,7 @@ def own_tensors(model: nn.Module) -> NamedTensors:
 
 
 def tensors_in(output: object) -> list[Tensor]:
-    """The tensors in whatever a network returns: a tensor, lists, dictionaries, objects that hold some."""
+    """The tensors in a network's output: a tensor, lists, dictionaries, objects that hold some."""
     found: list[Tensor] = []
     for leaf in tree_leaves(output):
         if isinstance(leaf, Tensor):
@@ -184,7 +184,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
             self.ledger.put(result, each)
 
     def evaluate(self, examples: Sequence[Tensor]) -> Trace:
-        """What an evaluating pass shows."""
+        """The trace of an evaluating pass."""
         self.lifetimes.step(self.ledger, [], examples)
         with evaluating(self.model), with_tensors(self.model, self.own, self.others):
             outputs = self._run(examples)
@@ -192,7 +192,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         return self._trace()
 
     def train(self, examples: Sequence[Tensor]) -> Trace:
-        """The same, with what a training pass ties and freezes besides; costs stay those of evaluation."""
+        """The same with the ties and frozen channels of a training pass; costs stay those of evaluation."""
         before = self._trace()
         pairs = [torch.cat([each, each]) for each in examples]  # two images, since one has no variance
         with evaluating(self.model, training=True), with_tensors(self.model, self.own, self.others), suppress(*ERRORS):

@@ -1,6 +1,6 @@
 """Rules for operations that move elements without changing any.
 
-Torch runs the same operation on the labels, so index maps are right by construction. What is left to decide is
+Torch runs the same operation on the labels, so index maps are right by construction. Rules only decide
 which channels a move couples: parts that must stay equal, places that can't change.
 """
 
@@ -40,8 +40,8 @@ def view(ledger: Ledger, call: Call) -> list[Labels]:
 def _spread(ledger: Ledger, before: IntArray, after: IntArray) -> None:
     """A reshape that lays channels out as (parts, channels of a part) keeps the parts equal.
 
-    That the number of parts stays and not the size of one is what forward most likely means (channel shuffle,
-    heads of attention); the self-check freezes the channels where it means the other.
+    Forward most likely means the number of parts to stay, not their size (channel shuffle, heads of attention);
+    the self-check freezes the channels where it means the other.
     """
     varies = [d for d, n in enumerate(after.shape) if n > 1]
     if len(varies) > sum(n > 1 for n in before.shape):
@@ -119,7 +119,7 @@ def as_strided(ledger: Ledger, call: Call) -> list[Labels]:
     """Other strides for the same shape, as pooling does to a channels-last result, move nothing."""
     x, size = call.args[:2]
     if list(size) != list(x.shape):
-        ledger.freeze(ledger.labels(x), f"is laid out anew by {call.name}")
+        ledger.freeze(ledger.labels(x), f"gets other strides from {call.name}")
         return [[]]
     return [ledger.labels(x)]
 

@@ -24,7 +24,7 @@ class Kernel(NamedTuple):
     dilation: list[int]
 
     def windows(self, x: Tensor) -> Tensor:
-        """What the kernel is multiplied with. Shape: (N, C, size...) → (N, space..., C, kernel...), a view"""
+        """The inputs under each place of the kernel. Shape: (N, C, size...) → (N, space..., C, kernel...), a view"""
         ndim = len(self.size)
         stride, padding, dilation = (each * ndim if len(each) == 1 else each for each in self[1:])
         if any(padding):
