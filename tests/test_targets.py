@@ -62,7 +62,7 @@ def norm(**other: Tensor | None) -> BatchNorm:
         "mean": torch.randn(5),
         "variance": torch.rand(5) + 0.5,
     }
-    return BatchNorm(**(vectors | other), epsilon=1e-5)  # type: ignore[arg-type]
+    return BatchNorm(**(vectors | other), epsilon=1e-5)
 
 
 def test_a_sum_cannot_be_met_without_a_summand_of_its_width_or_through_a_norm_without_weights() -> None:
