@@ -34,7 +34,6 @@ from zoo_nets import build
 import secateur as sc
 from secateur.allocator import keep_freed
 from secateur.models.subnetwork import Subnetwork, top_channels
-from secateur.models.surgery.fast_copy import copied
 from secateur.models.surgery.slim import slim
 from secateur.models.tracing.meta import MetaShapes
 
@@ -77,7 +76,7 @@ def floor(model: nn.Module, example: Tensor, narrow: nn.Module) -> nn.Module:
     """The least that must happen; ``model`` is without storage, ``narrow`` has half the widths."""
     with torch.no_grad(), MetaShapes():  # type: ignore[no-untyped-call]
         model(example.to("meta"))
-    return copied(narrow, {})
+    return copy.deepcopy(narrow)
 
 
 def raced(arms: dict[str, Callable[[], Callable[[], object]]], repeats: int) -> dict[str, list[float]]:

@@ -41,7 +41,7 @@ import secateur as sc
 from secateur.allocator import keep_freed
 from secateur.data.dataset import Data
 from secateur.models.compensation.gram import Gram, grams
-from secateur.models.compensation.halfway import initial_student
+from secateur.models.compensation.initial import initial_student
 from secateur.models.compensation.sequential import refit_sequentially
 from secateur.models.costs.widths import uniform_widths
 from secateur.models.evaluate import evaluate, recalibrate_as_trained

@@ -1,7 +1,7 @@
 """Loss and accuracy of a network over a split, with batch norm handled on purpose.
 
 A narrowed network's running statistics are those of the dense one and mean nothing. The search uses batch
-statistics (no extra pass, but batches must mix the classes); what ships gets recalibrated running statistics.
+statistics (no extra pass, but batches must mix the classes); networks that ship get recalibrated running statistics.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def recalibrate(model: nn.Module, split: Split, images: int = CALIBRATION) -> No
     """Set running statistics to the average over about ``images`` images as they are; weights don't change.
 
     EagleEye's adaptive batch norm with a cumulative average in place of a decaying one. For subnetworks that were not
-    trained; what was trained wants ``recalibrate_as_trained``, and the dense network has its own.
+    trained; use ``recalibrate_as_trained`` for those that were, and leave the dense network its own.
     """
     _averaged(model, (batch.images for batch in split.batches(BATCH, images)))
 
@@ -81,7 +81,7 @@ def outputs(
 def image_losses(
     model: nn.Module, split: Split, limit: int | None = None, batch: int = BATCH
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of every image the cross-entropy (nats) and whether the network is right, batch by batch. Yields (B,), (B,)"""
+    """The cross-entropy (nats) of every image and whether its label is predicted, batch by batch. Yields (B,), (B,)"""
     for logits, labels, _ in outputs(model, split, limit, batch):
         yield F.cross_entropy(logits.float(), labels, reduction="none"), logits.argmax(1) == labels
 
@@ -97,7 +97,7 @@ def evaluate_as_is(model: nn.Module, split: Split, limit: int | None = None) -> 
 
 
 def evaluate(model: nn.Module, split: Split, limit: int | None = None) -> Score:
-    """Score with the running statistics: what the network does in use."""
+    """Score with the running statistics, as the network is used."""
     with evaluating(model):
         return evaluate_as_is(model, split, limit)
 
@@ -108,7 +108,7 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def embed(model: nn.Module, head: str | None, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits, and what the module ``head`` reads to make them; without a head the logits stand for both.
+    """Logits and embeddings: the input of the module ``head``; without a head the logits stand for both.
 
     Where the head reads many places of an image, as a convolution does, the mean over them.
 

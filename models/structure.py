@@ -13,7 +13,7 @@ from . import patterns
 from .costs.cost import Costs
 from .costs.widths import Space
 from .subnetwork import Subnetwork
-from .tracing.atoms import Atoms, IntArray
+from .tracing.atoms import IntArray, Trace
 from .tracing.groups import ChannelGroup, Grouping, grouping
 
 LEAST_SHARE = 0.1  # of a group: single-channel layers are what users of other tools complain about
@@ -56,7 +56,7 @@ class Constraints:
 class Structure:
     """A trained network, never changed, and its channels sorted into groups.
 
-    ``grouping`` holds the groups, sorted from the trace ``atoms``. ``shapes`` are those of all parameters and buffers.
+    ``grouping`` holds the groups, sorted from the ``trace``. ``shapes`` are those of all parameters and buffers.
     ``head`` names the module that makes the network's output, if a single one does. ``constraints`` are the user's.
     """
 
@@ -65,7 +65,7 @@ class Structure:
     grouping: Grouping
     shapes: dict[str, tuple[int, ...]]
     head: str | None
-    atoms: Atoms
+    trace: Trace
     constraints: Constraints
 
     def __repr__(self) -> str:
@@ -74,14 +74,14 @@ class Structure:
 
     @classmethod
     def from_trace(
-        cls: type[Net], model: nn.Module, examples: tuple[Tensor, ...], atoms: Atoms, constraints: Constraints
+        cls: type[Net], model: nn.Module, examples: tuple[Tensor, ...], trace: Trace, constraints: Constraints
     ) -> Net:
         """The structure of a traced network; ties are not applied yet, see ``tied``."""
-        found = grouping(atoms)
-        shapes = {name: tuple(map(len, along)) for name, along in atoms.tensors.items()}
+        found = grouping(trace)
+        shapes = {name: tuple(map(len, along)) for name, along in trace.tensors.items()}
         heads = [g.name for g in found.frozen if g.frozen == "is an output of the network"]
         head = heads[0] if len(heads) == 1 else None
-        return cls(model, examples, found, shapes, head, atoms, constraints)
+        return cls(model, examples, found, shapes, head, trace, constraints)
 
     @property
     def groups(self) -> tuple[ChannelGroup, ...]:
@@ -97,7 +97,7 @@ class Structure:
     def space(self) -> Space:
         """The widths that a search may choose, and their costs; computed on first use."""
         dense = np.array([group.width for group in self.groups])
-        costs = Costs.of(self.atoms, self.grouping)
+        costs = Costs.of(self.trace, self.grouping)
         return Space(costs, dense, self.constraints.min_widths(self.groups), self.constraints.divisor)
 
     @property
@@ -130,8 +130,8 @@ class Structure:
         groups = [group for group in self.groups if group.name in reasons]
         if not groups:
             return self
-        more = [(np.unique(group.atoms(self.atoms.tensors)), reasons[group.name]) for group in groups]
-        return self._with(frozen=[*self.atoms.frozen, *more])
+        more = [(np.unique(group.atoms(self.trace.tensors)), reasons[group.name]) for group in groups]
+        return self._with(frozen=[*self.trace.frozen, *more])
 
     def tied(self: Net) -> Net:
         """The same structure with the pairs of ``constraints.tie`` tied: channel i of both stays or goes.
@@ -145,8 +145,8 @@ class Structure:
                 raise SecateurError(
                     f"{one.name} has {one.width} channels and {other.name} {other.width}; tie groups of one width"
                 )
-            more.append((one.atoms(self.atoms.tensors), other.atoms(self.atoms.tensors)))
-        return self._with(ties=[*self.atoms.ties, *more]) if more else self
+            more.append((one.atoms(self.trace.tensors), other.atoms(self.trace.tensors)))
+        return self._with(ties=[*self.trace.ties, *more]) if more else self
 
     def check(self, subnetwork: Subnetwork) -> None:
         """Raise SecateurError unless the subnetwork is one of this network."""
@@ -171,4 +171,4 @@ class Structure:
 
     def _with(self: Net, **ledgers: Any) -> Net:
         """The same network after more was found out about its atoms."""
-        return self.from_trace(self.model, self.examples, replace(self.atoms, **ledgers), self.constraints)
+        return self.from_trace(self.model, self.examples, replace(self.trace, **ledgers), self.constraints)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from .evaluate import device_of
 from .structure import LEAST_SHARE, Constraints, Least, Structure
 from .surgery.verify import verified
 from .timing.latency import measure
+from .tracing.op_call import OpRule
 from .tracing.trace import trace
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Supernet(Structure):
         freeze: Sequence[str] = (),
         tie: Sequence[tuple[str, str]] = (),
         check: bool = True,
+        rules: Mapping[Any, OpRule] | None = None,
     ) -> Supernet:
         """The supernet of ``model``, found in one forward pass.
 
@@ -61,6 +63,8 @@ class Supernet(Structure):
             freeze: Names of groups that stay whole.
             tie: Pairs of names of groups that keep the same channels.
             check: Build random subnetworks, and freeze the groups whose narrowing fails or changes the outputs.
+            rules: What operations of your own do to channels, which else freeze what they touch, by operation; see
+                ``secateur.models.tracing.rules``.
 
         >>> import torch, secateur as sc
         >>> model = sc.constructor("resnet20", classes=10)()
@@ -70,7 +74,9 @@ class Supernet(Structure):
         """
         given = example if isinstance(example, tuple) else (example,)
         examples = tuple(each[:1].to(device_of(model)) for each in given)
-        net = cls.from_trace(model, examples, trace(model, *examples), Constraints(divisor, least, tuple(tie)))
+        net = cls.from_trace(
+            model, examples, trace(model, *examples, rules=rules), Constraints(divisor, least, tuple(tie))
+        )
         freeze = [freeze] if isinstance(freeze, str) else freeze
         for name in least if isinstance(least, Mapping) else ():
             net.matching([name])

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..data.dataset import Data
 from ..models.compensation.gram import Gram, grams
-from ..models.compensation.halfway import initial_student
+from ..models.compensation.initial import initial_student
 from ..models.compensation.sequential import refit_sequentially
 from ..models.evaluate import recalibrate, recalibrate_as_trained
 from ..models.files.architecture import architecture, with_architecture

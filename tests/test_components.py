@@ -2,7 +2,6 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secateur.models.tracing.atoms import Atoms
 from secateur.models.tracing.components import Places, connected_components, has_member
 
 
@@ -30,9 +29,9 @@ def test_a_channel_is_among_parts_that_hold_one_of_its_atoms() -> None:
 
 def table() -> Places:
     """Tensor ``a`` of 2 x 3, ``b`` of 2; atoms 1 2 | 3 4 5 | 6 7, where 1 and 6, and 2 and 7, are one channel."""
-    atoms = Atoms(count=8, tensors={"a": [np.array([1, 2]), np.array([3, 4, 5])], "b": [np.array([6, 7])]})
+    tensors = {"a": [np.array([1, 2]), np.array([3, 4, 5])], "b": [np.array([6, 7])]}
     channel = connected_components(8, [(np.array([1, 2]), np.array([6, 7]))])
-    return Places.of(atoms, channel, np.array([1, 2, 4]))
+    return Places.of(tensors, channel, np.array([1, 2, 4]))
 
 
 def test_places_name_the_line_and_the_place_of_every_channel_once() -> None:

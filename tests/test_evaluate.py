@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from math import exp, log
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from secateur.data.dataset import Data
 from secateur.models.evaluate import (
     batch_statistics,
     device_of,
+    embed,
     evaluate,
     evaluate_as_is,
     outputs,
@@ -218,6 +220,32 @@ def test_scores_come_from_the_device_of_the_model(device: torch.device) -> None:
     assert device_of(model).type == device.type
     recalibrate(model, images(20))
     assert evaluate(model, images(20)).n == 20
+
+
+@pytest.mark.parametrize(
+    ("head", "read", "embedding"),
+    [
+        (nn.Conv2d(2, 3, 1), [[[[1.0, 3.0]], [[0.0, 10.0]]]], [[2.0, 5.0]]),  # two places of two channels
+        (nn.Linear(2, 3), [[[1.0, 0.0], [3.0, 10.0]]], [[2.0, 5.0]]),  # two tokens of two features
+        (nn.Linear(2, 3), [[1.0, 0.0], [3.0, 10.0]], [[1.0, 0.0], [3.0, 10.0]]),  # two images
+    ],
+)
+def test_an_embedding_is_the_mean_over_the_places_that_the_head_reads(
+    head: nn.Module, read: Any, embedding: list[list[float]]
+) -> None:
+    model = nn.Sequential(nn.Identity(), head)
+    with torch.no_grad():
+        logits, features = embed(model, "1", torch.tensor(read))
+        assert torch.equal(logits, head(torch.tensor(read)))
+    assert features.tolist() == embedding
+    assert not head._forward_pre_hooks
+
+
+def test_logits_stand_for_the_embedding_of_a_network_without_a_head() -> None:
+    images = torch.randn(4, 3, 2, 2)
+    logits, features = embed(nn.Identity(), None, images)
+    assert torch.equal(logits, images)
+    assert torch.equal(features, images.flatten(1))
 
 
 def test_a_model_without_tensors_is_on_the_cpu() -> None:

@@ -13,7 +13,8 @@ from toys import Flatten, Functional, Grouped
 from secateur.errors import SecateurError
 from secateur.models.supernet import Supernet
 from secateur.models.tracing.atoms import FloatArray
-from secateur.search.importance.feature_maps import CHIP_IMAGES, HRANK_IMAGES, chip, hrank, nuclear_losses
+from secateur.models.tracing.groups import Member
+from secateur.search.importance.feature_maps import CHIP_IMAGES, HRANK_IMAGES, channel_maps, chip, hrank, nuclear_losses
 from secateur.search.importance.scores import Importance
 
 BOTH: list[Importance] = [hrank, chip]
@@ -173,3 +174,44 @@ def test_features_are_the_same_on_every_device(importance: Importance, device: t
     moved = Supernet.of(deepcopy(net.model).to(device), torch.zeros(1, 3, 8, 8))
     for here, there in zip(importance(net, split), importance(moved, split), strict=True):
         np.testing.assert_allclose(there, here, rtol=0.02, atol=0.02 * here.max())
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def member(channels: list[int], places: list[int]) -> Member:
+    return Member("weight", 1, True, np.array(channels), np.array(places))
+
+
+def test_maps_come_in_the_order_of_the_channels() -> None:
+    x = draw(2, 3, 5, 4)
+    maps = channel_maps(x, member([1, 0], [0, 2]), 2, 3)
+    assert torch.equal(maps, x[:, [2, 0]][:, :, None])
+
+
+def test_a_channel_of_a_grouped_convolution_has_a_map_in_each_group() -> None:
+    x = draw(2, 6, 5, 4)  # two groups of three channels
+    maps = channel_maps(x, member([0, 1], [1, 2]), 2, 3)
+    assert torch.equal(maps, torch.stack([x[:, [1, 4]], x[:, [2, 5]]], 1))
+
+
+def test_a_channel_twice_in_a_concatenation_has_two_maps() -> None:
+    x = draw(2, 4, 5, 5)
+    maps = channel_maps(x, member([0, 0, 1, 1], [0, 2, 1, 3]), 2, 4)
+    assert torch.equal(maps, torch.stack([x[:, [0, 2]], x[:, [1, 3]]], 1))
+
+
+@pytest.mark.parametrize(("pixels", "shape"), [(16, (4, 4)), (6, (1, 6)), (1, (1, 1))])
+def test_a_flattened_map_is_taken_for_square_where_it_can_be(pixels: int, shape: tuple[int, int]) -> None:
+    image = draw(2, 3, *shape)
+    places = list(range(3 * pixels))
+    flat = channel_maps(image.flatten(1)[:, :, None], member([p // pixels for p in places], places), 3, len(places))
+    assert torch.equal(flat, image[:, :, None])
+    tokens = channel_maps(image.flatten(2), member([0, 1, 2], [0, 1, 2]), 3, 3)
+    assert torch.equal(tokens, image[:, :, None])
+
+
+def test_planes_of_a_volume_are_maps() -> None:
+    x = draw(2, 3, 5, 4, 4)
+    assert torch.equal(channel_maps(x, member([0, 1, 2], [0, 1, 2]), 3, 3), x)

@@ -1,5 +1,7 @@
 """Grams against moments of inputs that torch unfolds."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,8 @@ from torch import Tensor, nn
 from toys import Concat, Grouped, NoNorm, Shared, SqueezeExcite, Toy, Transposed, conv
 
 from secateur.models.compensation import gram as gram_module
-from secateur.models.compensation.gram import block_widths, grams
+from secateur.models.compensation.gram import block_widths, grams, sample_rows
+from secateur.models.tracing.weight_reads import MatrixRead
 
 
 def moments(rows: Tensor) -> Tensor:
@@ -82,3 +85,20 @@ def test_blocks_hold_all_columns_and_their_memory_grows_with_the_columns(kernel:
     assert max(widths) <= gram_module.WIDEST
     assert read > gram_module.WIDEST or all(width % read == 0 for width in widths)
     assert sum(np.square(widths)) <= gram_module.WIDEST * kernel * read
+
+
+def test_rows_are_shared_out_among_the_batches_by_their_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gram_module, "ROWS", 2)
+    monkeypatch.setattr(gram_module, "BATCH", 5)
+    drawn: Counter[str] = Counter()
+
+    def counted(read: MatrixRead, share: float, generator: torch.Generator) -> Tensor:
+        positions = sample_rows(read, share, generator)
+        drawn[read.name] += len(positions)
+        return positions
+
+    monkeypatch.setattr(gram_module, "sample_rows", counted)
+    net = supernet(NoNorm)
+    grams(net, Noise(20))
+    columns = {name: net.model.get_parameter(name)[0].numel() for name in drawn}
+    assert drawn == {name: 4 * (2 * count // 4 + 1) for name, count in columns.items()}

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import secateur as sc
 from secateur.models.compensation.gram import grams
-from secateur.models.compensation.halfway import initial_student
+from secateur.models.compensation.initial import initial_student
 from secateur.models.files.architecture import architecture_of
 from secateur.models.surgery.slim import slim
 from secateur.transfer.objectives.base import CrossEntropy

@@ -25,14 +25,16 @@ from toys import (
 
 from secateur.models.compensation import gram as gram_module
 from secateur.models.compensation.gram import grams
-from secateur.models.compensation.ridge import refit
+from secateur.models.compensation.ridge import RIDGE, refit, solve
 from secateur.models.compensation.sequential import refit_sequentially
+from secateur.models.compensation.targets import FAINT
 from secateur.models.split import Batch, Views
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 from secateur.models.surgery.slim import kept_places, slim
 from secateur.models.zoo.mobilenetv2 import InvertedResidual
 
+ROWS = gram_module.ROWS
 EXACT = 1e-12  # a ridge that leaves float64 the plain least-squares solution
 
 
@@ -239,12 +241,43 @@ def test_an_inverted_residual_block_loses_less_with_batch_norm_taking_up_the_mea
     assert torch.allclose(model.get_parameter(name).flatten(1), expected, atol=1e-5)
 
 
-def test_a_channel_that_never_changes_goes_into_the_bias() -> None:
+def test_the_defaults_are_those_of_the_benchmarks() -> None:
+    assert {
+        "ridge, of the mean diagonal": RIDGE,
+        "rows a column": ROWS,
+        "images of the Grams": gram_module.IMAGES,
+        "columns of a block": gram_module.WIDEST,
+        "faint batch norm, of the largest weight": FAINT,
+    } == {
+        "ridge, of the mean diagonal": 1e-3,
+        "rows a column": 32,
+        "images of the Grams": 1000,
+        "columns of a block": 4608,
+        "faint batch norm, of the largest weight": 1e-2,
+    }
+
+
+def test_the_ridge_is_a_share_of_the_mean_diagonal_and_spares_what_lies_behind_the_columns() -> None:
+    among = torch.diag(torch.tensor([2.0, 4.0, 1.0], dtype=torch.float64))[None]  # two columns, and the mean's row
+    across = torch.tensor([[[6.0, 8.0, 5.0]]], dtype=torch.float64)
+    padded = torch.tensor([2 + 0.1 * 3, 4 + 0.1 * 3, 1], dtype=torch.float64)
+    assert torch.allclose(solve(across, among, 2, ridge=0.1), across / padded)
+
+
+def test_the_ridge_grows_until_the_moments_are_positive_definite() -> None:
+    among = torch.tensor([[[1.0, 1.0], [1.0, 1.0]]], dtype=torch.float64)
+    across = torch.tensor([[[1.0, 1.0]]], dtype=torch.float64)
+    assert torch.allclose(solve(across, among, 2, ridge=0.0), across / 2.01)  # none is too little: 1e-2 is taken
+    assert torch.equal(solve(across, 0 * among, 2, ridge=0.1), 0 * across)
+
+
+@pytest.mark.parametrize("ridge", [EXACT, RIDGE, 1.0])
+def test_a_channel_that_never_changes_goes_into_the_bias(ridge: float) -> None:
     net, noise = supernet(lambda: Twins(lambda: nn.Conv2d(8, 5, 1))), Noise(50)
     with torch.no_grad():
         net.model.get_parameter("depthwise.weight")[3] = 0
         net.model.get_parameter("depthwise.bias")[3] = 2
-    model = refit(net, without(net, 0, {3}), grams(net, noise), EXACT)
+    model = refit(net, without(net, 0, {3}), grams(net, noise), ridge)
     gained = model.get_parameter("middle.bias") - net.model.get_parameter("middle.bias")
     assert torch.allclose(gained, 2 * net.model.get_parameter("middle.weight")[:, 3, 0, 0])
 

@@ -2,13 +2,19 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from secateur.errors import SecateurError
+from secateur.models.subnetwork import Subnetwork
+from secateur.models.supernet import Supernet
+from secateur.models.surgery.slim import masked, slim
+from secateur.models.tracing.atoms import Labels
 from secateur.models.tracing.groups import Grouping, grouping
+from secateur.models.tracing.ledger import Ledger
+from secateur.models.tracing.op_call import Call
 from secateur.models.tracing.trace import trace
 
 POINTWISE: list[nn.Module] = [
@@ -123,72 +129,6 @@ def test_channels_go_through_expressions_that_treat_them_alike(between: Callable
     assert [(group.name, group.width) for group in result.groups] == [("stem", 8)]
 
 
-@pytest.mark.parametrize(
-    "norm",
-    [
-        lambda x: x - x.mean(1, keepdim=True),
-        lambda x: x / x.std(1, keepdim=True),
-        lambda x: F.normalize(x),
-        lambda x: (x - x.mean((1, 2, 3), keepdim=True)) * torch.rsqrt(x.var((1, 2, 3), keepdim=True)),
-    ],
-)
-def test_a_norm_that_forward_writes_out_is_marked(norm: Callable[[Tensor], Tensor]) -> None:
-    result = found(Net(norm))
-    assert [(group.name, group.width, group.normed) for group in result.groups] == [("stem", 8, True)]
-    assert not found(Net(lambda x: x - x.mean((2, 3), keepdim=True))).groups[0].normed
-
-
-def test_channels_that_meet_are_tied_and_a_repeated_channel_is_one() -> None:
-    twice = found(Net(lambda x: torch.cat([x, x], 1), 16))
-    (group,) = twice.groups
-    head = next(member for member in group.members if member.tensor == "head.weight")
-    assert head.where(np.array([2, 5])).tolist() == [2, 5, 10, 13]
-
-
-def test_a_gated_linear_unit_keeps_its_halves_equal() -> None:
-    (group,) = found(Net(lambda x: F.glu(x, 1), 4)).groups
-    stem, head = (next(m for m in group.members if m.tensor == f"{name}.weight") for name in ("stem", "head"))
-    assert group.width == 4
-    assert [stem.where(np.array([1])).tolist(), head.where(np.array([1])).tolist()] == [[1, 5], [1]]
-
-
-def test_stacked_tensors_are_tied_channel_by_channel() -> None:
-    net = Net(lambda x: torch.stack([x, net.extra(x)], 1).sum(1))
-    net.extra = nn.Conv2d(8, 8, 1)
-    assert [(group.name, group.width) for group in found(net).groups] == [("stem", 8)]
-
-
-def test_parts_of_channels_that_are_summed_stay_equal() -> None:
-    net = Net(lambda x: x.view(1, 2, 4, 8, 8).sum(1), 4)
-    (group,) = found(net).groups
-    assert group.width == 4
-    apart = found(Net(lambda x: torch.cat(x.view(1, 2, 4, 8, 8).unbind(1)[::-1], 1)))
-    assert [group.width for group in apart.groups] == [4]
-
-
-def test_unfolded_patches_are_neighbouring_places_of_their_channel() -> None:
-    (group,) = found(Net(lambda x: F.unfold(x, 3, padding=1).view(1, 72, 8, 8), 72)).groups
-    head = next(member for member in group.members if member.tensor == "head.weight")
-    assert head.where(np.array([2])).tolist() == list(range(18, 27))
-
-
-def test_the_products_of_a_part_that_is_not_understood_are_counted_all_the_same() -> None:
-    net = Net(lambda x: net.extra(x.cumsum(1).flatten(2) @ x.new_ones(64, 64)).view(1, 8, 8, 8))
-    net.extra = nn.Identity()
-    atoms = trace(net, torch.zeros(1, 3, 8, 8))
-    assert [product.scale * len(product.rows) * len(product.columns) for product in atoms.products] == [
-        64 * 9 * 3 * 8,
-        8 * 64 * 64,
-        64 * 8 * 5,
-    ]
-
-
-def test_padding_among_channels_shifts_the_places() -> None:
-    (group,) = found(Net(lambda x: F.pad(x, (0, 0, 0, 0, 3, 1)), 12)).groups
-    head = next(member for member in group.members if member.tensor == "head.weight")
-    assert head.places.tolist() == list(range(3, 11))
-
-
 def test_a_layer_whose_channels_are_read_by_nobody_is_frozen() -> None:
     net = Net(lambda x: x)
     net.between = lambda x: (x, net.extra(x))[0]
@@ -196,45 +136,72 @@ def test_a_layer_whose_channels_are_read_by_nobody_is_frozen() -> None:
     assert reason(found(net), "extra") == "is read by no layer"
 
 
-def test_linear_layers_over_the_last_dimension_are_followed() -> None:
-    net = Net(lambda x: net.extra(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), 6)
-    net.extra = nn.Linear(8, 6, bias=False)
-    assert [(group.name, group.width) for group in found(net).groups] == [("stem", 8), ("extra", 6)]
+class Custom(nn.Module):
+    """A stem, an operation that the tracer does not know, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(halve(self.stem(x)))
+        return out
 
 
-@pytest.mark.parametrize("groups", [2, 4])
-def test_a_grouped_convolution_keeps_the_same_positions_in_every_group(groups: int) -> None:
-    net = Net(lambda x: net.extra(x), 12)
-    net.extra = nn.Conv2d(8, 12, 1, groups=groups)
-    stem, made = found(net).groups
-    assert (stem.width, made.width) == (8 // groups, 12 // groups)
-    filters = next(member for member in stem.members if member.tensor == "stem.weight")
-    assert filters.where(np.array([0])).tolist() == list(range(0, 8, 8 // groups))
+@torch.library.custom_op("secateur_tests::halve", mutates_args=())
+def halve(x: Tensor) -> Tensor:
+    """Half of everything, by a kernel of the user's own."""
+    return x / 2
 
 
-def test_a_depthwise_convolution_makes_no_group_of_its_own() -> None:
-    net = Net(lambda x: net.extra(x), 16)
-    net.extra = nn.Conv2d(8, 16, 3, groups=8)
-    (group,) = found(net).groups
-    head = next(member for member in group.members if member.tensor == "head.weight")
-    assert head.where(np.array([3])).tolist() == [6, 7]
+@halve.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
 
 
-@pytest.mark.parametrize("groups", [3, 1])
-def test_filters_of_a_grouped_convolution_over_the_image_stay(groups: int) -> None:
-    net = Net(lambda x: x, 8)
-    net.stem = nn.Conv2d(3, 9, 1, groups=groups)
-    net.head = nn.Conv2d(9, 5, 1)
-    result = found(net)
-    if groups == 1:
-        assert [group.width for group in result.groups] == [9]
-    else:
-        assert reason(result, "stem") == "goes through a grouped convolution of channels that stay"
+def keeps_channels_apart(ledger: Ledger, call: Call) -> list[Labels]:
+    return [ledger.labels(call.args[0])]
 
 
-def test_a_grouped_transposed_convolution_freezes_what_it_reads_and_makes() -> None:
-    net = Net(lambda x: net.extra(x), 6)
-    net.extra = nn.Sequential(nn.ConvTranspose2d(8, 12, 2, 2, groups=2), nn.Conv2d(12, 6, 1))
-    result = found(net)
-    assert [group.name for group in result.groups] == ["extra.1"]
-    assert {reason(result, "stem"), reason(result, "extra.0")} == {"goes through a grouped transposed convolution"}
+def test_an_operation_without_a_rule_freezes_its_input_and_is_named() -> None:
+    net = Supernet.of(Custom(), torch.zeros(1, 3, 8, 8))
+    assert net.groups == ()
+    assert {group.name: group.frozen for group in net.frozen}["stem"] == (
+        "goes through secateur_tests.halve, which is not understood"
+    )
+
+
+@pytest.mark.parametrize("overload", [False, True])
+def test_a_rule_of_the_user_makes_its_operation_prunable(overload: bool) -> None:
+    operation = torch.ops.secateur_tests.halve
+    rules = {operation.default if overload else operation: keeps_channels_apart}
+    net = Supernet.of(Custom(), torch.zeros(1, 3, 8, 8), rules=rules)
+    assert [(group.name, group.width) for group in net.groups] == [("stem", 8)]
+    subnetwork, images = Subnetwork(((1, 4, 6),)), torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(slim(net, subnetwork)(images), masked(net, subnetwork)(images))
+
+
+def test_a_rule_of_the_user_replaces_the_one_that_is_there() -> None:
+    def freezes(ledger: Ledger, call: Call) -> list[Labels]:
+        ledger.freeze(ledger.labels(call.args[0]), "is rectified")
+        return [ledger.labels(call.args[0])]
+
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 5, 1))
+    image = torch.zeros(1, 3, 8, 8)
+    assert reason(grouping(trace(model, image, rules={torch.ops.aten.relu: freezes})), "0") == "is rectified"
+    assert [group.name for group in grouping(trace(model, image)).groups] == ["0"]
+
+
+def test_a_rule_that_forgets_a_result_is_named() -> None:
+    with pytest.raises(SecateurError, match=r"rule of secateur_tests.halve returned labels for 0 results of 1; return"):
+        trace(Custom(), torch.zeros(1, 3, 8, 8), rules={torch.ops.secateur_tests.halve: lambda ledger, call: []})
+
+
+def test_a_wrong_rule_is_found_by_the_check() -> None:
+    def nothing_passes(ledger: Ledger, call: Call) -> list[Labels]:
+        return [[]]  # and yet the channels that the head reads are those of the stem
+
+    rules = {torch.ops.secateur_tests.halve: nothing_passes}
+    net = Supernet.of(Custom(), torch.zeros(1, 3, 8, 8), rules=rules)
+    assert net.groups == ()

@@ -28,7 +28,7 @@ from secateur.errors import SecateurError
 from secateur.models.evaluate import batch_statistics
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
-from secateur.models.surgery.slim import masked, slim
+from secateur.models.surgery.slim import masked, narrow, slim
 from secateur.models.zoo.mobilenetv2 import mobilenetv2
 from secateur.models.zoo.resnet import resnet20, resnet56
 from secateur.models.zoo.vgg import vgg11_bn
@@ -242,6 +242,29 @@ def test_a_flattened_channel_takes_all_its_pixels_along() -> None:
 def test_modules_that_share_a_weight_still_share_it() -> None:
     slimmed = slim(supernet(Shared), Subnetwork(((0, 2, 3),)))
     assert slimmed.get_submodule("again").weight is slimmed.get_submodule("other").weight
+
+
+def test_narrowing_in_place_gives_the_tensors_of_the_smaller_network_and_drops_gradients() -> None:
+    net = supernet(NoNorm)
+    now, then = Subnetwork(((0, 1, 4, 7), (0, 2, 5))), Subnetwork(((1, 7), (0, 5)))
+    model = slim(net, now)
+    ids = [id(parameter) for parameter in model.parameters()]
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    narrow(net, model, now, then)
+    for (name, got), expected in zip(model.state_dict().items(), slim(net, then).state_dict().values(), strict=True):
+        assert torch.equal(got, expected), name
+    assert [id(parameter) for parameter in model.parameters()] == ids
+    assert all(model.get_parameter(name).grad is None for name in ("stem.weight", "conv.weight", "head.weight"))
+
+
+def test_hooks_of_a_slimmed_network_are_its_own() -> None:
+    net = supernet(NoNorm)
+    net.model.get_submodule("conv").register_forward_hook(lambda *_: None)
+    slimmed = slim(net, net.dense)
+    slimmed.get_submodule("conv").register_forward_hook(lambda *_: None)
+    hooks = [len(model.get_submodule("conv")._forward_hooks) for model in (net.model, slimmed)]
+    assert hooks == [1, 2]
 
 
 @pytest.mark.parametrize("make", [Grouped, Shared, resnet20])

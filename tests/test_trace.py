@@ -1,10 +1,13 @@
 from dataclasses import dataclass
+from math import prod
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import secateur as sc
 from secateur.errors import SecateurError
 from secateur.models.tracing.groups import grouping
 from secateur.models.tracing.trace import evaluating, tensors_in, trace
@@ -137,7 +140,7 @@ def test_an_operation_nobody_understands_freezes_what_it_touches_alone(model: ty
     ],
 )
 def test_a_wrong_input_shape_is_named(model: type[Net], shape: tuple[int, ...], said: str) -> None:
-    with pytest.raises(SecateurError, match=f"does not run on an input of {said}.*give --input"):
+    with pytest.raises(SecateurError, match=f"does not run on an input of {said}.*pass another --input"):
         trace(model(), torch.zeros(1, *shape))
 
 
@@ -213,3 +216,57 @@ def test_what_costs_leave_out_is_listed_and_moves_are_not() -> None:
         "aten.relu": 1,
         "aten.max_pool2d_with_indices": 1,
     }
+
+
+class Tutored(nn.Module):
+    """A second head that only training runs, on a sum that only training makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.trunk, self.beside = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 6, 3, padding=1), nn.Conv2d(8, 6, 1)
+        self.head, self.second = nn.Linear(6, 4), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        stem = self.stem(x)
+        trunk = self.trunk(stem)
+        logits: Tensor = self.head(trunk.mean((2, 3)))
+        return (logits, self.second((trunk + self.beside(stem)).mean((2, 3)))) if self.training else logits
+
+
+def test_ties_of_a_training_pass_are_found() -> None:
+    net = sc.Supernet.of(Tutored(), torch.zeros(1, 3, 8, 8))
+    (summed,) = (group for group in net.groups if group.name == "trunk")
+    assert {m.tensor for m in summed.members if m.reads} == {"head.weight", "second.weight"}
+    assert {m.tensor for m in summed.members if not m.reads} == {
+        "trunk.weight", "trunk.bias", "beside.weight", "beside.bias",
+    }  # fmt: skip
+    assert {group.name for group in net.frozen} == {"head", "second"}
+
+
+class TutoredBehindPooling(Tutored):
+    """Batch norm of one number an image, which training can't take over one image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(6)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        stem = self.stem(x)
+        pooled = self.trunk(stem).mean((2, 3))
+        logits: Tensor = self.head(pooled)
+        return (logits, self.second(self.norm(self.beside(stem).mean((2, 3))))) if self.training else logits
+
+
+def test_a_training_pass_has_images_enough_for_batch_norm() -> None:
+    net = sc.Supernet.of(TutoredBehindPooling(), torch.zeros(1, 3, 8, 8))
+    (beside,) = (group for group in net.groups if group.name == "beside")
+    assert {m.tensor for m in beside.members if m.reads} == {"second.weight"}
+
+
+def test_costs_are_those_of_one_image_in_evaluation() -> None:
+    net = sc.Supernet.of(Tutored(), torch.zeros(1, 3, 8, 8))
+    (macs,) = net.space.costs.macs(np.array([net.space.dense]))
+    assert macs == 64 * (3 * 8 + 9 * 8 * 6) + 6 * 4
+    assert net.trace.uncounted == {"aten.mean": 1}
+    dense = [activation.scale * prod(map(len, activation.lines)) for activation in net.trace.activations]
+    assert dense == [4 * n for n in (3 * 64, 8 * 64, 6 * 64, 6, 4)]  # the image, stem, trunk, mean and head

@@ -1,1 +1,1 @@
-"""Refit, in closed form, what reads a narrowed group."""
+"""Refit, in closed form, the weights that read a narrowed group."""

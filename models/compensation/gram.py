@@ -1,4 +1,4 @@
-"""Second moments of what the layers of a dense network read, gathered in one pass over a split."""
+"""Second moments of the inputs of a dense network's layers, gathered in one pass over a split."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from ..evaluate import BATCH, device_of
 from ..split import Split
 from ..supernet import Supernet
 from ..tracing.trace import evaluating
-from ..tracing.weight_reads import Reading, Readings
+from ..tracing.weight_reads import MatrixRead, WeightRead, WeightReadRecorder
 
 IMAGES = 1000
 ROWS = 32  # rows for each column of a matrix
@@ -22,11 +22,11 @@ WIDEST = 4608  # columns of a block: 512 channels under a 3x3 kernel
 
 @dataclass(frozen=True, eq=False)
 class Gram:
-    """E[p pᵀ] of what a weight reads: p is a row of its input, and a one behind it.
+    """E[p pᵀ] of a weight's input: p is a row of it, and a one behind it.
 
-    ``order`` and ``groups`` are those of its ``Reading``; ``bias`` names the vector that is added to its output,
-    ``normed`` says that the output goes into batch norm. A matrix of more than ``WIDEST`` columns is
-    cut into blocks of columns, and what two blocks have in common is left out: memory grows with the
+    ``order`` and ``groups`` are those of its ``MatrixRead``; ``bias`` names the vector that is added to its output,
+    ``normed``: the output goes into batch norm. A matrix of more than ``WIDEST`` columns is
+    cut into blocks of columns, and products between blocks are left out: memory grows with the
     columns, not with their square.
 
     Shape: blocks (groups, d + 1, d + 1) each; their d add up to the columns of the weight's matrix
@@ -61,14 +61,14 @@ class _Sums:
     rows: int = 0
     blocks: list[Tensor] = field(default_factory=list)
 
-    def add(self, reading: Reading, positions: Tensor) -> None:
-        self.ways.add((reading.order, reading.groups))
-        self.biases.add(reading.bias)
+    def add(self, read: MatrixRead, positions: Tensor) -> None:
+        self.ways.add((read.order, read.groups))
+        self.biases.add(read.bias)
         if len(self.ways) > 1:
             return
-        widths = block_widths(reading.columns, reading.read)
+        widths = block_widths(read.columns, read.read)
         for some in torch.split(positions, CHUNK):
-            parts = [moment(with_ones(part)) for part in torch.split(reading.rows(some), widths, -1)]
+            parts = [moment(with_ones(part)) for part in torch.split(read.rows(some), widths, -1)]
             self.blocks = [a + b for a, b in zip(self.blocks, parts, strict=True)] if self.blocks else parts
         self.rows += len(positions)
 
@@ -80,7 +80,7 @@ class _Sums:
 
 @torch.no_grad()
 def grams(net: Supernet, split: Split, images: int = IMAGES, seed: int = 0) -> dict[str, Gram]:
-    """The Gram of every parameter that reads a group of ``net``, by name, if ``Readings`` hears of it.
+    """The Gram of every parameter that reads a group of ``net``, by name, as far as it has a matrix form.
 
     Of the dense network with its running statistics, on ``images`` of the split as they are; at most ``ROWS``
     rows a column, at places drawn by ``seed``, which bounds the cost to a few forward passes. A weight that is
@@ -91,28 +91,28 @@ def grams(net: Supernet, split: Split, images: int = IMAGES, seed: int = 0) -> d
     wanted = {member.tensor for group in net.groups for member in group.members if member.reads}
     sums: dict[str, _Sums] = defaultdict(_Sums)
 
-    def add(reading: Reading) -> None:
-        if reading.name in wanted:
-            sums[reading.name].add(reading, sample_rows(reading, len(batch) / images, generator))
+    def add(read: WeightRead) -> None:
+        if isinstance(read, MatrixRead) and read.name in wanted:
+            sums[read.name].add(read, sample_rows(read, len(batch) / images, generator))
 
-    readings = Readings(net.model, before=add)
+    recorder = WeightReadRecorder(dict(net.model.named_parameters()), before=add)
     with evaluating(net.model):
         for batch, _, _ in split.batches(BATCH, images):
-            with readings:
+            with recorder:
                 net.model(batch.to(device_of(net.model)))
-    return {name: each.mean(name in readings.normed) for name, each in sums.items() if len(each.ways) == 1}
+    return {name: each.mean(name in recorder.norms) for name, each in sums.items() if len(each.ways) == 1}
 
 
-def sample_rows(reading: Reading, share: float, generator: torch.Generator) -> Tensor:
+def sample_rows(read: MatrixRead, share: float, generator: torch.Generator) -> Tensor:
     """The positions of all rows of a call or, where they are fewer, of its ``share`` of ``ROWS`` a column.
 
     Shape: → (n,)
     """
-    wanted = int(ROWS * reading.columns * share) + 1
-    device = reading.windows.device
-    if reading.count <= wanted:
-        return torch.arange(reading.count, device=device)
-    return torch.randint(reading.count, (wanted,), generator=generator).to(device)
+    wanted = int(ROWS * read.columns * share) + 1
+    device = read.windows.device
+    if read.count <= wanted:
+        return torch.arange(read.count, device=device)
+    return torch.randint(read.count, (wanted,), generator=generator).to(device)
 
 
 def block_widths(columns: int, read: int) -> list[int]:

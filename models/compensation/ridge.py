@@ -1,4 +1,4 @@
-"""Closed-form weight compensation: what reads a narrowed group is refitted to answer as it did before.
+"""Closed-form weight compensation: weights that read a narrowed group are refitted to their dense outputs.
 
 With p a row of the dense layer's input, W its weights, K the kept columns and R the removed ones, the ridge
 regression of W p on p_K, shrunk towards the inherited weights, is W_K' = W_K + W_R G_RK (G_KK + r I)⁻¹, where
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..subnetwork import Subnetwork
 from ..supernet import Supernet
 from ..surgery.slim import kept_places, slim
-from ..tracing.weight_reads import as_matrix, write
+from ..tracing.weight_reads import as_matrix, write_matrix
 from .gram import Gram
 
 RIDGE = 1e-3  # of the mean of a Gram's diagonal
@@ -23,7 +23,7 @@ RIDGE = 1e-3  # of the mean of a Gram's diagonal
 def refit(net: Supernet, subnetwork: Subnetwork, grams: Mapping[str, Gram], ridge: float = RIDGE) -> nn.Module:
     """``slim``, with every weight that reads a narrowed group refitted to the dense inputs; no forward pass.
 
-    What changes in the mean goes into the bias or, where batch norm follows, into its statistics: score with those
+    A change of the mean goes into the bias or, where batch norm follows, into its statistics: evaluate with those
     of the batch, or recalibrate.
     """
     model = slim(net, subnetwork)
@@ -37,14 +37,14 @@ def refit(net: Supernet, subnetwork: Subnetwork, grams: Mapping[str, Gram], ridg
             narrow = weight.index_select(made, kept[made]) if made in kept else weight
             matrix = as_matrix(narrow, gram.order, gram.groups).to(gram.blocks[0].dtype)
             fitted, shift = ridge_fit(matrix, gram, _stays(gram, weight, kept[read]), ridge)
-            write(tensors[name], gram.order, fitted)
+            write_matrix(tensors[name], gram.order, fitted)
             if gram.bias:
                 tensors[gram.bias].add_(shift.flatten())
     return model
 
 
 def ridge_fit(matrix: Tensor, gram: Gram, stays: Tensor, ridge: float = RIDGE) -> tuple[Tensor, Tensor]:
-    """The refitted kept columns, and what to add to the bias.
+    """The refitted kept columns, and the change of the bias.
 
     Shape: matrix (groups, made, columns), stays (columns,) bool → (groups, made, kept), (groups, made)
     """
@@ -53,7 +53,7 @@ def ridge_fit(matrix: Tensor, gram: Gram, stays: Tensor, ridge: float = RIDGE) -
     for part, block, stay in parts:
         inside, outside = stay.nonzero()[:, 0], (~stay).nonzero()[:, 0]
         known = torch.cat([inside, inside.new_tensor([len(stay)] if gram.frees_means else [])])
-        lost = part[..., outside] @ block[:, outside][:, :, known]  # E[what the removed columns made x what is known]
+        lost = part[..., outside] @ block[:, outside][:, :, known]  # E[lost output x known input]
         change = solve(lost, block[:, known][:, :, known], len(inside), ridge)
         kept.append(part[..., inside] + change[..., : len(inside)])
         shift += change[..., len(inside) :].sum(-1)

@@ -27,9 +27,9 @@ def frozen_shares(net: Structure, budget: Budget, name: str) -> list[tuple[float
     each, lines = _terms(net, budget, name)
     found = []
     for group in net.frozen:
-        mine = np.zeros(net.atoms.count, np.bool_)
+        mine = np.zeros(net.trace.count, np.bool_)
         for member in group.members:
-            mine[net.atoms.tensors[member.tensor][member.dim][member.places]] = True
+            mine[net.trace.tensors[member.tensor][member.dim][member.places]] = True
         here = [any(mine[line].any() for line in of) for of in lines]
         found.append((float(each[here].sum() / each.sum()), group))
     return sorted(found, key=lambda pair: -pair[0])
@@ -37,15 +37,15 @@ def frozen_shares(net: Structure, budget: Budget, name: str) -> list[tuple[float
 
 def _terms(net: Structure, budget: Budget, name: str) -> tuple[FloatArray, list[Sequence[IntArray]]]:
     """The terms that add up to a cost at the least widths, and the atoms along each term's dimensions."""
-    costs, least, atoms = net.space.costs, net.space.min_widths, net.atoms
-    products = [(product.rows, product.columns) for product in atoms.products]
+    costs, least, trace = net.space.costs, net.space.min_widths, net.trace
+    products = [(product.rows, product.columns) for product in trace.products]
     if name == "parameters":
-        trainable = [atoms.tensors[each] for each, _ in net.model.named_parameters()]
+        trainable = [trace.tensors[each] for each, _ in net.model.named_parameters()]
         return costs.parameters.scale * costs.parameters.factors(least), list(trainable)
     if name == "memory":
         sizes = costs.memory.sizes.scale * costs.memory.sizes.factors(least)
         worst = int((sizes @ costs.memory.liveness).argmax())
-        return sizes * costs.memory.liveness[:, worst], [activation.lines for activation in atoms.activations]
+        return sizes * costs.memory.liveness[:, worst], [activation.lines for activation in trace.activations]
     if name == "latency":
         assert budget.timed is not None  # Budget sees to it
         return budget.timed.layers(least)[1:], list(products)

@@ -14,7 +14,7 @@ from math import prod
 
 import numpy as np
 
-from ..tracing.atoms import Activation, Atoms, FloatArray, IntArray
+from ..tracing.atoms import Activation, FloatArray, IntArray, Trace
 from ..tracing.groups import Grouping
 
 
@@ -92,17 +92,17 @@ class Costs:
         return f"Costs(macs={self.macs}, parameters={self.parameters}, memory={self.memory})"
 
     @classmethod
-    def of(cls, atoms: Atoms, grouping: Grouping) -> "Costs":
+    def of(cls, trace: Trace, grouping: Grouping) -> "Costs":
         """Closed forms from a trace."""
-        macs = [(p.scale, (p.rows, p.columns)) for p in atoms.products]
-        sizes = [(1, along) for name, along in atoms.tensors.items() if name in atoms.parameters]
-        bytes_ = [(a.scale, a.lines) for a in atoms.activations]
+        macs = [(p.scale, (p.rows, p.columns)) for p in trace.products]
+        sizes = [(1, along) for name, along in trace.tensors.items() if name in trace.parameters]
+        bytes_ = [(a.scale, a.lines) for a in trace.activations]
         return cls(
             _bilinear(macs, grouping),
             _bilinear(sizes, grouping),
-            Peak(_bilinear(bytes_, grouping), _live(atoms.activations)),
-            tuple(p.tensor for p in atoms.products),
-            tuple(sorted({name.removeprefix("aten.").strip("_") for name in atoms.uncounted})),
+            Peak(_bilinear(bytes_, grouping), _live(trace.activations)),
+            tuple(p.tensor for p in trace.products),
+            tuple(sorted({name.removeprefix("aten.").strip("_") for name in trace.uncounted})),
         )
 
 

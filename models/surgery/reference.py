@@ -1,4 +1,4 @@
-"""What a slimmed network must compute: the dense one with the removed channels unread."""
+"""The outputs that a slimmed network must have: those of the dense one with the removed channels unread."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ def reference(net: Structure, subnetwork: Subnetwork, *images: Tensor) -> list[T
     removed = _removed(net, places)
     averages = {
         k: [(dim, torch.from_numpy(np.flatnonzero(~removed[along]))) for dim, along in statistics]
-        for k, statistics in net.atoms.statistics.items()
+        for k, statistics in net.trace.statistics.items()
     }
     statistics = _KeptStatistics({each: torch.from_numpy(stays) for each, stays in kept.items()}, averages)
     with torch.no_grad(), statistics:
@@ -37,10 +37,10 @@ def reference(net: Structure, subnetwork: Subnetwork, *images: Tensor) -> list[T
 
 def _removed(net: Structure, places: Mapping[str, Mapping[int, IntArray]]) -> BoolArray:
     """The atoms that go, given the places that stay. Shape: → (atoms,)"""
-    removed = np.zeros(net.atoms.count, np.bool_)
+    removed = np.zeros(net.trace.count, np.bool_)
     for tensor, dims in places.items():
         for dim, stays in dims.items():
-            along = net.atoms.tensors[tensor][dim]
+            along = net.trace.tensors[tensor][dim]
             removed[along] = True
             removed[along[stays]] = False
     return removed
@@ -50,7 +50,7 @@ class _KeptStatistics(TorchDispatchMode):  # type: ignore[no-untyped-call]  # to
     """Takes statistics over the channels that stay.
 
     Layer and group norms run on those that their weight keeps (``kept``, by its id) and leave zeros elsewhere;
-    the k-th average that forward takes leaves out what ``averages[k]`` does: dimension and places that stay.
+    the k-th average that forward takes is over ``averages[k]``: pairs of a dimension and the places that stay.
     """
 
     def __init__(self, kept: Mapping[int, Tensor], averages: Mapping[int, Sequence[tuple[int, Tensor]]]) -> None:

@@ -1,5 +1,6 @@
 """Build a subnetwork: a smaller plain network, or the dense one with the removed channels unread."""
 
+import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +12,6 @@ from ..subnetwork import Subnetwork
 from ..tracing.atoms import BoolArray, IntArray
 from ..tracing.groups import Member
 from ..tracing.trace import named_tensors, own_tensors
-from .fast_copy import copied
 
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -26,16 +26,16 @@ def slim(net: Structure, subnetwork: Subnetwork) -> nn.Module:
     narrowed = {id(old): _selected(old, kept.get(name, {}), indices) for name, old in own.buffers.items()}
     for name, old in own.parameters.items():
         narrowed[id(old)] = nn.Parameter(_selected(old, kept.get(name, {}), indices), old.requires_grad)
-    # what is in the memo is taken for the copy: wide tensors are never copied, shared ones stay shared
-    model = copied(net.model, narrowed)
+    # deepcopy takes copies from its memo: wide tensors are never copied, shared ones stay shared
+    model = copy.deepcopy(net.model, narrowed)
     _describe(model)
     return model
 
 
 def masked(net: Structure, subnetwork: Subnetwork) -> nn.Module:
-    """The dense network with the weights that read removed channels set to zero: what ``slim`` must equal."""
+    """The dense network with the weights that read removed channels set to zero; ``slim`` must equal it."""
     net.check(subnetwork)
-    model = copied(net.model, {})
+    model = copy.deepcopy(net.model)
     tensors = named_tensors(model)
     with torch.no_grad():
         for group, channels in zip(net.groups, subnetwork.kept, strict=True):
@@ -49,11 +49,16 @@ def masked(net: Structure, subnetwork: Subnetwork) -> nn.Module:
 
 @torch.no_grad()
 def narrow(
-    net: Structure, model: nn.Module, now: Subnetwork, then: Subnetwork, optimizer: torch.optim.Optimizer | None = None
+    net: Structure,
+    model: nn.Module,
+    now: Subnetwork,
+    then: Subnetwork,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
     """Narrow a slimmed network further, in place: from the channels of ``now`` to those of ``then``, some of them.
 
-    Its parameters stay the same objects, so an optimiser goes on with them; what it keeps of each, as momentum, is
+    Its parameters stay the same objects, so an optimiser continues with them; its state of each, such as momentum, is
     narrowed alike. Gradients are dropped, and no graph of an earlier pass may be left.
     """
     before, tensors = kept_places(net, now), named_tensors(model)
@@ -95,7 +100,7 @@ def kept_places(net: Structure, subnetwork: Subnetwork) -> dict[str, dict[int, I
 
 
 def _selected(tensor: Tensor, dims: Mapping[int, IntArray], indices: dict[int, Tensor]) -> Tensor:
-    """What stays of a tensor, no view of it; ``indices``: places by the id of their array, as torch takes them."""
+    """The part of a tensor that stays, no view of it; ``indices``: places as tensors, by the id of their array."""
     selected = tensor.detach()
     for places in dims.values():
         if id(places) not in indices or indices[id(places)].device != tensor.device:
@@ -109,7 +114,7 @@ def _selected(tensor: Tensor, dims: Mapping[int, IntArray], indices: dict[int, T
 
 
 def _along(tensor: Tensor, dim: int, at: Tensor) -> Tensor:
-    """What ``index_select`` returns, faster along the innermost dimension."""
+    """The result of ``index_select``, faster along the innermost dimension."""
     if dim == 0 or tensor.shape[dim + 1 :].numel() > 1:
         return tensor.index_select(dim, at)
     shape = [*tensor.shape[:dim], len(at), *tensor.shape[dim + 1 :]]
@@ -117,7 +122,7 @@ def _along(tensor: Tensor, dim: int, at: Tensor) -> Tensor:
 
 
 def _describe(model: nn.Module) -> None:
-    """Make the attributes of all modules say what their tensors are."""
+    """Set the attributes of all modules to the sizes of their tensors."""
     for module in model.modules():
         if module._parameters or module._buffers:
             _describe_one(module)

@@ -6,6 +6,7 @@ does not run, or whose outputs are not those of the dense network without the re
 apart until the guilty groups are found.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -18,7 +19,6 @@ from ..structure import Net, Structure
 from ..subnetwork import Subnetwork
 from ..tracing.meta import MetaShapes, empty_meta_like
 from ..tracing.trace import ERRORS, evaluating, first_line, tensors_in
-from .fast_copy import copied
 from .reference import reference
 from .slim import slim
 
@@ -88,12 +88,12 @@ def _written_down(error: Exception) -> str:
 
 
 def _without_storage(model: nn.Module) -> nn.Module:
-    """A copy on the meta device, in evaluation mode; what modules share stays shared."""
+    """A copy on the meta device, in evaluation mode; tensors that modules share stay shared."""
     memo: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         light = empty_meta_like(tensor)
         memo[id(tensor)] = nn.Parameter(light, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else light
-    return copied(model, memo).eval()
+    return copy.deepcopy(model, memo).eval()
 
 
 def _shapes_of(model: nn.Module, examples: Sequence[Tensor]) -> list[tuple[int, ...]]:

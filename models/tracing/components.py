@@ -1,19 +1,19 @@
 """Channels: atoms that ties make one, where they lie, and which are alike."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from .atoms import Atoms, BoolArray, IntArray
+from .atoms import BoolArray, IntArray
 
 
 def connected_components(count: int, ties: Sequence[tuple[IntArray, IntArray]]) -> IntArray:
     """The smallest atom of every atom's connected component. Shape: → (count,)"""
     parent = np.arange(count)
     one, other = (np.concatenate(side) for side in zip(*ties, strict=True)) if ties else (parent[:0], parent[:0])
-    while len(one):  # pairs of the smallest atoms of what is still to be joined
+    while len(one):  # pairs of the smallest atoms of components still to be joined
         np.minimum.at(parent, np.maximum(one, other), np.minimum(one, other))
         while (parent[parent] != parent).any():
             parent = parent[parent]
@@ -36,7 +36,7 @@ class Places:
     """Where channels lie: the ``number`` of a channel, a ``line`` and a place in it, N of them.
 
     A line stands for all ``dims``, of tensors by name, that have the same channels at the same places: a convolution's
-    filters, and what batch norm keeps of them. Shape: number, line, place (N,)
+    filters, and the vectors of the batch norm behind it. Shape: number, line, place (N,)
     """
 
     dims: tuple[tuple[tuple[str, int], ...], ...]  # of each line
@@ -45,13 +45,13 @@ class Places:
     place: IntArray
 
     @classmethod
-    def of(cls, atoms: Atoms, channel: IntArray, alive: IntArray) -> "Places":
+    def of(cls, tensors: Mapping[str, Sequence[IntArray]], channel: IntArray, alive: IntArray) -> "Places":
         """The places of these channels, which are numbered in their order. Shape: channel (atoms,), alive (C,)"""
         numbers = np.full(len(channel), -1)
         numbers[alive] = np.arange(len(alive))
         numbers = numbers[channel]
         lines: dict[bytes, list[tuple[str, int]]] = {}
-        for tensor, dims in atoms.tensors.items():
+        for tensor, dims in tensors.items():
             for dim, along in enumerate(dims):
                 if len(along):
                     same = numbers[along[0] : along[-1] + 1].tobytes()  # atoms along a dimension are neighbours
@@ -63,13 +63,13 @@ class Places:
         here = np.flatnonzero(number >= 0)
         return cls(tuple(map(tuple, lines.values())), number[here], line[here], place[here])
 
-    def equivalence_classes(self, tells: BoolArray, fate: IntArray) -> IntArray:
-        """Numbers channels by their fate and the set of lines that they lie in, of those that tell them apart.
+    def equivalence_classes(self, distinguishing: BoolArray, fate: IntArray) -> IntArray:
+        """The kind of each channel, a number: channels of a kind share their fate and all ``distinguishing`` lines.
 
-        Shape: tells (lines,), fate (C,) → (C,)
+        Shape: distinguishing (lines,) bool, fate (C,) → (C,)
         """
         span = len(self.dims)
-        pairs = np.sort((self.number * span + self.line)[tells[self.line]])
+        pairs = np.sort((self.number * span + self.line)[distinguishing[self.line]])
         number, line = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], span)
         sizes = np.bincount(number, minlength=len(fate))
         # neighbours are mostly alike: only those that differ from the channel before them are looked up

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .atoms import NOTHING, Atoms, BoolArray, FloatArray, IntArray
+from .atoms import NOTHING, BoolArray, FloatArray, IntArray, Trace
 from .components import Places, connected_components, has_member
 
 
@@ -40,7 +40,7 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class ChannelGroup:
-    """``width`` channels that can be removed one by one; ``frozen`` says why they can't, if they can't.
+    """``width`` channels that can be removed one by one; ``frozen``: the reason why they can't, if there is one.
 
     ``normed``: a layer or group norm takes its statistics over them, so that removing some changes what the
     norm does to the others.
@@ -53,7 +53,7 @@ class ChannelGroup:
     normed: bool = False
 
     def atoms(self, tensors: Mapping[str, Sequence[IntArray]]) -> IntArray:
-        """One atom of each channel, given those of all tensors. Shape: → (width,)"""
+        """One atom of each channel, out of those of all tensors. Shape: → (width,)"""
         found = np.full(self.width, NOTHING)
         for member in self.members:
             found[member.channels] = tensors[member.tensor][member.dim][member.places]
@@ -69,8 +69,8 @@ class Grouping:
     group_of: IntArray  # (atoms,)
 
 
-def grouping(atoms: Atoms) -> Grouping:
-    """Sort the channels of a trace into groups.
+def grouping(trace: Trace) -> Grouping:
+    """The channel groups of a trace.
 
     Ties make channels out of atoms (connected components). Channels that lie in exactly the same dimensions
     of the same tensors form one group: removing any of them changes the same shapes by the same amounts. In
@@ -78,20 +78,17 @@ def grouping(atoms: Atoms) -> Grouping:
     group, the 16 that the second stage adds another. A channel can be pruned where some layer makes it,
     some weight reads it, and nothing froze it; the only channel of its kind can't.
     """
-    channel = connected_components(atoms.count, atoms.ties)
-    alive = has_member(channel, atoms.made)
+    channel = connected_components(trace.count, trace.ties)
+    alive = has_member(channel, trace.made)
     alive[channel[NOTHING]] = False
-    fate, reasons = _fates(atoms, channel, alive)
-    normed = has_member(channel, atoms.normed)
+    fate, reasons = _fates(trace, channel, alive)
+    normed = has_member(channel, trace.normed)
     prunable: list[ChannelGroup] = []
     frozen: list[ChannelGroup] = []
-    names: Counter[str] = Counter()
-    group_of = np.full(atoms.count, -1)
-    for channels, members in _alike(atoms, channel, np.flatnonzero(alive), fate):
-        maker = next((m.tensor for m in members if not m.reads), members[0].tensor)
-        name = maker.rpartition(".")[0] or maker
-        names[name] += 1
-        name = f"{name}#{names[name]}" if names[name] > 1 else name
+    taken: Counter[str] = Counter()
+    group_of = np.full(trace.count, -1)
+    for channels, members in _alike(trace, channel, np.flatnonzero(alive), fate):
+        name = _name(members, taken)
         why = reasons[fate[channels[0]]]
         if why is None and len(channels) == 1:
             why = f"is one channel of {len(members[0].places)} places, all tied together"
@@ -101,43 +98,58 @@ def grouping(atoms: Atoms) -> Grouping:
     return Grouping(tuple(prunable), tuple(frozen), group_of[channel])
 
 
-def _fates(atoms: Atoms, channel: IntArray, alive: BoolArray) -> tuple[IntArray, list[str | None]]:
-    """What holds each channel, as a number, and what the numbers mean; 0 is free. Shape: (atoms,) → (atoms,)"""
+def _name(members: Sequence[Member], taken: Counter[str]) -> str:
+    """The layer that makes a group first, with the number of such groups from the second on."""
+    maker = next((m.tensor for m in members if not m.reads), members[0].tensor)
+    name = maker.rpartition(".")[0] or maker
+    taken[name] += 1
+    return f"{name}#{taken[name]}" if taken[name] > 1 else name
+
+
+def _fates(trace: Trace, channel: IntArray, alive: BoolArray) -> tuple[IntArray, list[str | None]]:
+    """The fate of each channel, a number, and the reason that each number stands for; 0 is free.
+
+    Shape: channel, alive (atoms,) → (atoms,)
+    """
     meaning: dict[str | None, int] = {None: 0, "is read by no layer": 1}
-    fate = np.where(alive & ~has_member(channel, atoms.read), 1, 0)
-    for labels, why in reversed(atoms.frozen):  # the first reason met counts
+    fate = np.where(alive & ~has_member(channel, trace.read), 1, 0)
+    for labels, why in reversed(trace.frozen):  # the first reason met counts
         fate[channel[labels]] = meaning.setdefault(why, len(meaning))
     return fate, list(meaning)
 
 
 def _alike(
-    atoms: Atoms, channel: IntArray, alive: IntArray, fate: IntArray
+    trace: Trace, channel: IntArray, alive: IntArray, fate: IntArray
 ) -> Iterator[tuple[IntArray, tuple[Member, ...]]]:
     """Channels that lie in the same dimensions and share their fate, with their members, in order of the network.
 
-    Buffers that no product reads (the zeros of a padding shortcut) don't tell channels apart: their sizes
+    Buffers that no product reads (the zeros of a padding shortcut) don't distinguish channels: their sizes
     enter no cost.
     """
     if not len(alive):
         return
-    places = Places.of(atoms, channel, alive)
-    consumed = has_member(np.arange(atoms.count), atoms.read)
-    counted = atoms.parameters | {product.tensor for product in atoms.products}
+    places = Places.of(trace.tensors, channel, alive)
+    counted = trace.parameters | {product.tensor for product in trace.products}
     kind = places.equivalence_classes(
         np.array([any(tensor in counted for tensor, _ in same) for same in places.dims]), fate[alive]
     )
     numbers = np.split(np.argsort(kind, kind="stable"), np.cumsum(np.bincount(kind))[:-1])
-    members: list[list[Member]] = [[] for _ in numbers]
+    for each, members in zip(numbers, _members(trace, places, kind, numbers), strict=True):
+        yield alive[each], members
+
+
+def _members(trace: Trace, places: Places, kind: IntArray, numbers: Sequence[IntArray]) -> Iterator[tuple[Member, ...]]:
+    """The members of every kind of channels, in order of the network. Shape: kind (C,), numbers of each kind's (n,)"""
+    consumed = has_member(np.arange(trace.count), trace.read)
     within = np.empty_like(kind)  # the number of a channel among those of its kind
     for each in numbers:
         within[each] = np.arange(len(each))
+    members: list[list[Member]] = [[] for _ in numbers]
     for k, part in places.parts(kind):
         channels, at = within[places.number[part]], places.place[part]
         for tensor, dim in places.dims[places.line[part[0]]]:
-            reads = bool(consumed[atoms.tensors[tensor][dim][at[0]]])
+            reads = bool(consumed[trace.tensors[tensor][dim][at[0]]])
             members[k].append(Member(tensor, dim, reads, channels, at))
-    order = {tensor: position for position, tensor in enumerate(atoms.tensors)}
+    order = {tensor: position for position, tensor in enumerate(trace.tensors)}
     for found in members:
-        found.sort(key=lambda member: (order[member.tensor], member.dim))
-    for each, found in zip(numbers, members, strict=True):
-        yield alive[each], tuple(found)
+        yield tuple(sorted(found, key=lambda member: (order[member.tensor], member.dim)))

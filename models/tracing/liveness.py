@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .atoms import Activation, Atoms, IntArray
+from .atoms import Activation, IntArray
+from .ledger import Ledger
 
 
 class Lifetimes:
@@ -18,14 +19,14 @@ class Lifetimes:
         self._last = {tensor.untyped_storage()._cdata: 0 for tensor in weights}  # for views of them
         self._born: dict[int, tuple[Any, int, int, tuple[IntArray, ...]]] = {}  # held, so that its key stays its own
 
-    def step(self, atoms: Atoms, reads: Iterable[Tensor], makes: Iterable[Tensor]) -> None:
-        """One operation: what it reads is still needed, what it makes is new (or written in place)."""
+    def step(self, ledger: Ledger, reads: Iterable[Tensor], makes: Iterable[Tensor]) -> None:
+        """One operation: its inputs are still needed, its results are new (or written in place)."""
         for tensor in (*reads, *makes):
             if id(tensor) in self._weights:
                 continue
             storage = tensor.untyped_storage()
             if storage._cdata not in self._last:
-                self._born[storage._cdata] = storage, self._now, *_sized(atoms, tensor)
+                self._born[storage._cdata] = storage, self._now, *_sized(ledger, tensor)
             self._last[storage._cdata] = self._now
         self._now += 1
 
@@ -34,9 +35,9 @@ class Lifetimes:
         return [Activation(scale, lines, born, self._last[key]) for key, (_, born, scale, lines) in self._born.items()]
 
 
-def _sized(atoms: Atoms, tensor: Tensor) -> tuple[int, tuple[IntArray, ...]]:
+def _sized(ledger: Ledger, tensor: Tensor) -> tuple[int, tuple[IntArray, ...]]:
     """The bytes of the tensor's whole storage; of a view into a larger one nothing is known to shrink."""
     size = tensor.untyped_storage().nbytes()
     whole = size == tensor.numel() * tensor.itemsize
-    lines = [each.reshape(-1) for each in atoms.of(tensor) if each.size > 1] if whole else []
+    lines = [each.reshape(-1) for each in ledger.labels(tensor) if each.size > 1] if whole else []
     return size // prod(map(len, lines)), tuple(lines)

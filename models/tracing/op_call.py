@@ -1,4 +1,4 @@
-"""One operation as torch ran it, which is what rules read."""
+"""One operation as torch ran it: the input of rules."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -7,13 +7,21 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from .atoms import Atoms, Labels
+from .atoms import Labels
+from .ledger import Ledger
 
 aten = torch.ops.aten
 
+MATRIX_PRODUCTS = frozenset({aten.mm, aten.addmm, aten.bmm, aten.baddbmm})
+PRODUCTS = frozenset({aten.convolution, *MATRIX_PRODUCTS})  # operations that multiply and accumulate
+BATCH_NORMS = frozenset({aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm})
+REARRANGEMENTS = frozenset(  # a weight behind one of them is still that weight
+    {aten.t, aten.transpose, aten.permute, aten.view, aten._unsafe_view, aten.expand, aten.detach, aten.alias}
+)
+
 
 class Call(NamedTuple):
-    """One operation as it ran: what was called, with what, and what came out; ``tensors``: those that it was given."""
+    """One operation as it ran, with its arguments and results; ``tensors``: those among its arguments."""
 
     func: Any
     args: tuple[Any, ...]
@@ -23,14 +31,14 @@ class Call(NamedTuple):
 
     @classmethod
     def of(cls, func: Any, args: Any, kwargs: Any, output: Any) -> "Call":
-        """A call as torch dispatches it, and what it returned."""
-        given = kwargs or {}
+        """The call that torch dispatches, with its output."""
+        named = kwargs or {}
         results = list(output) if isinstance(output, (tuple, list)) else [output]
-        return cls(func, args, given, results, tensors_among((*args, *given.values()) if given else args))
+        return cls(func, args, named, results, tensors_among((*args, *named.values()) if named else args))
 
     @property
     def name(self) -> str:
-        """What torch calls the operation."""
+        """Torch's name of the operation."""
         return _named(self.func.overloadpacket)
 
 
@@ -50,4 +58,4 @@ def tensors_among(arguments: Sequence[Any]) -> list[Tensor]:
     return found
 
 
-OpRule: TypeAlias = Callable[[Atoms, Call], list[Labels]]  # -> the labels of each result
+OpRule: TypeAlias = Callable[[Ledger, Call], list[Labels]]  # → the labels of each result

@@ -1,13 +1,14 @@
 """Run a network once and follow every channel through it.
 
 The forward pass runs on tensors without storage, in milliseconds; each operation, as torch dispatches it,
-hands its labels on by its rule. Whatever runs can be followed: functions, shared modules, concatenations.
+passes labels on by its rule. Whatever runs can be followed: functions, shared modules, concatenations.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from copy import copy
 from dataclasses import replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -17,14 +18,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ...errors import SecateurError
-from .atoms import Atoms
+from .atoms import Labels, Trace
+from .ledger import TracerLedger
 from .liveness import Lifetimes
 from .meta import empty_meta_like, meta_call
-from .op_call import Call
-from .replay import Made, noted, replayed
-from .rules import AVERAGES, computes, is_product, rule_of
+from .op_call import Call, OpRule
+from .rules import AVERAGES, OP_RULES, computes, is_product, rule_of
 
-# What a forward pass raises on an input that is not for it.
+# Raised by a forward pass on an input that does not fit.
 ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError, NameError)
 
 
@@ -39,40 +40,43 @@ class NamedTensors(NamedTuple):
         return {**self.parameters, **self.buffers}
 
 
-def trace(model: nn.Module, *examples: Tensor) -> Atoms:
+def trace(model: nn.Module, *examples: Tensor, rules: Mapping[Any, OpRule] | None = None) -> Trace:
     """Follow the channels of ``model`` through one forward pass on ``examples`` (only their shapes matter).
 
-    A forward that looks at values runs a second time on the real tensors; what it did there is what counts, and
+    A forward that looks at values runs a second time, on the real tensors, and is followed there;
     where it left layers out, everything is frozen: they may read any channel. Layers that only training runs
-    are followed there. Raises SecateurError where the network does not run on such inputs.
+    are followed there. ``rules``: operation → rule, beside those of ``OP_RULES`` or in place of them; see
+    ``rules.py``. Raises SecateurError where the network does not run on such inputs.
+
+    >>> found = trace(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 5, 1)), torch.zeros(1, 3, 8, 8))
+    >>> [(product.tensor, len(product.rows), len(product.columns)) for product in found.products]
+    [('0.weight', 8, 3), ('1.weight', 5, 8)]
     """
     if any(map(is_lazy, model.parameters())):
-        raise SecateurError("the network has layers of yet unknown size (lazy ones); call it once before")
-    own = own_tensors(model)
+        raise SecateurError("the network has layers whose size is not known yet (lazy ones); run it once before")
+    own, known = own_tensors(model), _with_custom(rules or {})
     light = {name: empty_meta_like(tensor) for name, tensor in own.all().items()}
     try:
         light_examples = [example.to("meta") for example in examples]
-        with noted(model) as made:
-            atoms = _follow(model, own, light, light_examples)
-        return (_trained(atoms, model, own, light, light_examples, made) if atoms.idle else atoms).without_labels()
+        follower = _Follower(model, own, light, known)
+        found = follower.evaluate(light_examples)
+        return follower.train(light_examples) if follower.idle else found
+    except SecateurError:
+        raise
     except ERRORS:
         real = {name: tensor.detach().clone() for name, tensor in own.all().items()}  # forward may write to buffers
     try:
-        atoms = _follow(model, own, real, examples)
+        follower = _Follower(model, own, real, known)
+        return _frozen_where_left_out(follower.evaluate(examples), follower.idle.values())
     except ERRORS as error:
         shape = " and ".join("x".join(map(str, example.shape[1:])) for example in examples)
         raise SecateurError(
-            f"the network does not run on an input of {shape} ({first_line(error)}); give --input"
+            f"the network does not run on an input of {shape} ({first_line(error)}); pass another --input"
         ) from error
-    for name in atoms.idle[:1]:
-        atoms.frozen += [
-            (made, f"may be read by {name}: forward looks at values and left it out") for made in atoms.made
-        ]
-    return atoms.without_labels()
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line; torch writes many."""
+    """The message of an error, in one line; torch writes many."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
@@ -111,7 +115,7 @@ def named_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def own_tensors(model: nn.Module) -> NamedTensors:
-    """The same, told apart, in one walk through the modules."""
+    """The same, parameters apart from buffers, in one walk through the modules."""
     own, seen = NamedTensors({}, {}), set[int]()
     for path, module in model.named_modules():
         for found, table in zip(own, (module._parameters, module._buffers), strict=True):
@@ -123,7 +127,7 @@ def own_tensors(model: nn.Module) -> NamedTensors:
 
 
 def tensors_in(output: object) -> list[Tensor]:
-    """The tensors in whatever a network returns: a tensor, lists, dictionaries, objects that hold some."""
+    """The tensors in a network's output: a tensor, lists, dictionaries, objects that hold some."""
     found: list[Tensor] = []
     for leaf in tree_leaves(output):
         if isinstance(leaf, Tensor):
@@ -133,68 +137,85 @@ def tensors_in(output: object) -> list[Tensor]:
     return found
 
 
-def _follow(model: nn.Module, own: NamedTensors, others: dict[str, Tensor], examples: Sequence[Tensor]) -> Atoms:
-    """One evaluating pass, with ``others`` for the network's own tensors."""
-    atoms = Atoms()
-    for name, tensor in others.items():
-        atoms.enter(name, tensor, is_parameter=name in own.parameters)
-    lifetimes = Lifetimes(others.values())
-    lifetimes.step(atoms, [], examples)
-    with evaluating(model), with_tensors(model, own, others):
-        outputs = _run(model, examples, _Follower(atoms, lifetimes))
-    lifetimes.step(atoms, outputs, [])
-    atoms.activations = lifetimes.all()
-    return atoms
-
-
-def _trained(
-    atoms: Atoms,
-    model: nn.Module,
-    own: NamedTensors,
-    others: dict[str, Tensor],
-    examples: Sequence[Tensor],
-    made: Made,
-) -> Atoms:
-    """The same with what a training pass ties and freezes; costs stay those of evaluation.
-
-    Only children of the network that hold a layer which evaluation left out are followed again.
-    """
-    costs = {name: copy(getattr(atoms, name)) for name in ("products", "uncounted", "averages", "statistics")}
-    idle = {id(own.parameters[name]) for name in atoms.idle}
-    spared = [name for name, child in model.named_children() if idle.isdisjoint(map(id, child.parameters()))]
-    alone, follower = replayed(model, spared, atoms, made), _Follower(atoms, Lifetimes(others.values()))
-    with evaluating(model, training=True), with_tensors(model, own, others), alone as doubled, suppress(*ERRORS):
-        _run(model, doubled(examples), follower)  # two images, since one has no variance
-    return replace(atoms, **costs)
-
-
-def _run(model: nn.Module, examples: Sequence[Tensor], follower: "_Follower") -> list[Tensor]:
-    """The outputs of one pass, which can't be narrowed."""
-    with torch.no_grad(), follower:
-        output = model(*examples)
-    outputs = tensors_in(output)
-    for each in outputs:
-        follower.atoms.freeze(follower.atoms.of(each), "is an output of the network")
-    return outputs
+def _with_custom(rules: Mapping[Any, OpRule]) -> Mapping[Any, OpRule]:
+    """The rules of all operations; one of the user's may be named by an overload of it."""
+    return {**OP_RULES, **{getattr(operation, "overloadpacket", operation): rule for operation, rule in rules.items()}}
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """Sees every operation of a forward pass, and labels what comes out of it."""
+    """Sees every operation of a network's forward passes, and labels its results.
 
-    def __init__(self, atoms: Atoms, lifetimes: Lifetimes) -> None:
+    ``others`` stand in for the network's ``own`` tensors. ``idle``: the parameters that no operation has read yet, by
+    id. ``uncounted``: how often operations ran that compute something which costs do not count.
+    """
+
+    def __init__(
+        self, model: nn.Module, own: NamedTensors, others: Mapping[str, Tensor], rules: Mapping[Any, OpRule]
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.atoms, self.lifetimes = atoms, lifetimes
+        self.model, self.own, self.others, self.rules = model, own, others, rules
+        self.ledger, self.lifetimes = TracerLedger(), Lifetimes(others.values())
+        self.idle = {id(others[name]): name for name in own.parameters}
+        self.uncounted = Counter[str]()
+        for name, tensor in others.items():
+            self.ledger.enter(name, tensor, is_parameter=name in own.parameters)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = meta_call(func, args, kwargs)
-        call, atoms = Call.of(func, args, kwargs, output), self.atoms
+        call = Call.of(func, args, kwargs, output)
         for x in call.tensors:
-            atoms.touch(x)
-        if is_product(func) or any(atoms.of(x) for x in call.tensors):
-            for result, labels in zip(call.results, rule_of(func)(atoms, call), strict=True):
-                atoms.put(result, labels)
-        atoms.averages += func.overloadpacket in AVERAGES
+            self.idle.pop(id(x), None)
+        if is_product(func) or any(self.ledger.labels(x) for x in call.tensors):
+            self._label(call, rule_of(func, self.rules)(self.ledger, call))
+        if func.overloadpacket in AVERAGES:
+            self.ledger.count_average()
         if call.tensors and computes(func):
-            atoms.uncounted[call.name] = atoms.uncounted.get(call.name, 0) + 1
-        self.lifetimes.step(atoms, call.tensors, [x for x in call.results if isinstance(x, Tensor)])
+            self.uncounted[call.name] += 1
+        self.lifetimes.step(self.ledger, call.tensors, [x for x in call.results if isinstance(x, Tensor)])
         return output
+
+    def _label(self, call: Call, labels: Sequence[Labels]) -> None:
+        if len(labels) != len(call.results):
+            raise SecateurError(
+                f"the rule of {call.name} returned labels for {len(labels)} results of {len(call.results)}; "
+                "return a list of labels for each result"
+            )
+        for result, each in zip(call.results, labels, strict=True):
+            self.ledger.put(result, each)
+
+    def evaluate(self, examples: Sequence[Tensor]) -> Trace:
+        """The trace of an evaluating pass."""
+        self.lifetimes.step(self.ledger, [], examples)
+        with evaluating(self.model), with_tensors(self.model, self.own, self.others):
+            outputs = self._run(examples)
+        self.lifetimes.step(self.ledger, outputs, [])
+        return self._trace()
+
+    def train(self, examples: Sequence[Tensor]) -> Trace:
+        """The same with the ties and frozen channels of a training pass; costs stay those of evaluation."""
+        before = self._trace()
+        pairs = [torch.cat([each, each]) for each in examples]  # two images, since one has no variance
+        with evaluating(self.model, training=True), with_tensors(self.model, self.own, self.others), suppress(*ERRORS):
+            self._run(pairs)
+        costs = {name: getattr(before, name) for name in ("products", "statistics", "activations", "uncounted")}
+        return replace(self._trace(), **costs)
+
+    def _run(self, examples: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs of one pass, which can't be narrowed."""
+        with torch.no_grad(), self:
+            output = self.model(*examples)
+        outputs = tensors_in(output)
+        for each in outputs:
+            self.ledger.freeze(self.ledger.labels(each), "is an output of the network")
+        return outputs
+
+    def _trace(self) -> Trace:
+        return replace(self.ledger.close(), activations=tuple(self.lifetimes.all()), uncounted=dict(self.uncounted))
+
+
+def _frozen_where_left_out(found: Trace, idle: Iterable[str]) -> Trace:
+    """The trace of a forward that looks at values: a layer that it left out may read any channel."""
+    for name in islice(idle, 1):
+        reason = f"may be read by {name}: forward looks at values and left it out"
+        found = replace(found, frozen=(*found.frozen, *((made, reason) for made in found.made)))
+    return found

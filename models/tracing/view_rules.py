@@ -1,6 +1,6 @@
 """Rules for operations that move elements without changing any.
 
-Torch runs the same operation on the labels, so index maps are right by construction. What is left to decide is
+Torch runs the same operation on the labels, so index maps are right by construction. Rules only decide
 which channels a move couples: parts that must stay equal, places that can't change.
 """
 
@@ -13,51 +13,50 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .atoms import NOBODY, NOTHING, Atoms, IntArray, Labels, compact, lay, meet, something
-from .components import connected_components
+from .atoms import NOBODY, NOTHING, IntArray, Labels, compact, lay, something
+from .ledger import Ledger
 from .op_call import Call, OpRule, aten
 
 
-def view(atoms: Atoms, call: Call) -> list[Labels]:
+def view(ledger: Ledger, call: Call) -> list[Labels]:
     """Elements move and none changes: the same is done to the labels."""
     x, *rest = call.args
     moved: list[Labels] = [[] for _ in call.results]
     # labels are expanded, not contiguous: torch can reshape them but not view them
     move = torch.reshape if call.func.overloadpacket in (aten.view, aten._unsafe_view) else call.func
-    for each in atoms.of(x):
+    for each in ledger.labels(x):
         after = move(torch.from_numpy(each).expand(x.shape), *rest, **call.kwargs)
         for labels, part in zip(moved, after if isinstance(after, (tuple, list)) else [after], strict=True):
             labels.append(compact(part.numpy()))
-            _spread(atoms, each, labels[-1])
+            _spread(ledger, each, labels[-1])
     for labels in moved:
         met = [e for i, e in enumerate(labels) for o in labels[:i] if _share(e, o)]
-        atoms.freeze([o for e in met for o in labels if _share(e, o)], "shares a dimension with others by a reshape")
+        ledger.freeze([o for e in met for o in labels if _share(e, o)], "shares a dimension with others by a reshape")
     for result in call.results:
-        atoms.move(x, result)
+        ledger.alias(x, result)
     return [something(labels) for labels in moved]
 
 
-def _spread(atoms: Atoms, before: IntArray, after: IntArray) -> None:
+def _spread(ledger: Ledger, before: IntArray, after: IntArray) -> None:
     """A reshape that lays channels out as (parts, channels of a part) keeps the parts equal.
 
-    That the number of parts stays and not the size of one is what forward most likely means (channel shuffle,
-    heads of attention); the self-check freezes the channels where it means the other.
+    Forward most likely means the number of parts to stay, not their size (channel shuffle, heads of attention);
+    the self-check freezes the channels where it means the other.
     """
     varies = [d for d, n in enumerate(after.shape) if n > 1]
     if len(varies) > sum(n > 1 for n in before.shape):
         for dim in varies[:-1]:
-            atoms.tie(after.take([0], dim), after)
+            ledger.tie(after.take([0], dim), after)
 
 
-def one_part(atoms: Atoms, each: IntArray, dims: Sequence[int]) -> IntArray:
+def one_part(ledger: Ledger, each: IntArray, dims: Sequence[int]) -> IntArray:
     """The labels of the first part, where parts that stay equal are laid along ``dims``; else all of them."""
     first = each
     for dim in dims:
         first = first.take([0], dim)
     if first.size in (1, each.size):
         return each
-    root = connected_components(atoms.count, atoms.ties)
-    return first if (root[each] == root[first]).all() else each
+    return first if ledger.tied(each, first) else each
 
 
 def _share(a: IntArray, b: IntArray) -> bool:
@@ -65,7 +64,7 @@ def _share(a: IntArray, b: IntArray) -> bool:
     return any(n > 1 and m > 1 for n, m in zip(a.shape, b.shape, strict=True))
 
 
-def split(atoms: Atoms, call: Call) -> list[Labels]:
+def split(ledger: Ledger, call: Call) -> list[Labels]:
     """A part along one dimension. In space channels go through; channels cut into equal parts keep them equal.
 
     Any other cut among channels is at a fixed place and freezes them. Whether forward computes the place from
@@ -75,16 +74,16 @@ def split(atoms: Atoms, call: Call) -> list[Labels]:
     named = call.args[1 if call.func.overloadpacket in (aten.slice, aten.select, aten.unbind) else 2 :]
     dim = (named[0] if named else call.kwargs.get("dim", 0)) % x.ndim
     sizes = {part.shape[dim] if part.ndim == x.ndim else 1 for part in call.results}
-    for each in atoms.of(x):
-        if one_part(atoms, each, [dim]).shape[dim] > 1 and sizes != {x.shape[dim]}:
+    for each in ledger.labels(x):
+        if one_part(ledger, each, [dim]).shape[dim] > 1 and sizes != {x.shape[dim]}:
             size = min(sizes)
             if len(sizes) == 1 and x.shape[dim] % size == 0 and size > 1 and _aligned(call, size):
                 laid = np.moveaxis(each, dim, 0)
                 parts = laid.reshape(-1, size, *laid.shape[1:])
-                atoms.tie(parts[:1], parts)
+                ledger.tie(parts[:1], parts)
             else:
-                atoms.freeze([each], "is cut at a fixed place")
-    return view(atoms, call)
+                ledger.freeze([each], "is cut at a fixed place")
+    return view(ledger, call)
 
 
 def _aligned(call: Call, size: int) -> bool:
@@ -95,93 +94,93 @@ def _aligned(call: Call, size: int) -> bool:
     return (given.get("start") or 0) % size == 0 and given.get("step", 1) == 1
 
 
-def concatenates(atoms: Atoms, call: Call) -> list[Labels]:
+def cat(ledger: Ledger, call: Call) -> list[Labels]:
     """Labels along the dimension are laid end to end; along the others the parts meet."""
     parts: list[Tensor] = [part for part in call.args[0] if part.ndim == call.results[0].ndim]
     dim = (call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", 0)) % parts[0].ndim
-    along = [next((e for e in atoms.of(p) if e.shape[dim] > 1), NOBODY) for p in parts]
-    across = [e for p in parts for e in atoms.of(p) if e.shape[dim] == 1]
-    fixed = [p for p in parts if not atoms.of(p)]
+    along = [next((e for e in ledger.labels(p) if e.shape[dim] > 1), NOBODY) for p in parts]
+    across = [e for p in parts for e in ledger.labels(p) if e.shape[dim] == 1]
+    fixed = [p for p in parts if not ledger.labels(p)]
     varies = {dim, *(d for e in along for d, n in enumerate(e.shape) if n > 1)}
     sizes = [[n if d in varies else 1 for d, n in enumerate(p.shape)] for p in parts]
     laid = np.concatenate([np.broadcast_to(e, size) for e, size in zip(along, sizes, strict=True)], dim)
-    return [something([*meet(atoms, across, fixed), laid])]
+    return [something([*ledger.meet(across, fixed), laid])]
 
 
-def stacks(atoms: Atoms, call: Call) -> list[Labels]:
+def stack(ledger: Ledger, call: Call) -> list[Labels]:
     """Tensors of equal shapes, one behind the other along a new dimension: their channels meet."""
     parts, given = call.args[0], call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", 0)
     dim = given % call.results[0].ndim
-    labels = [np.expand_dims(each, dim) for part in parts for each in atoms.of(part)]
-    return [meet(atoms, labels, [part.unsqueeze(dim) for part in parts if not atoms.of(part)])]
+    labels = [np.expand_dims(each, dim) for part in parts for each in ledger.labels(part)]
+    return [ledger.meet(labels, [part.unsqueeze(dim) for part in parts if not ledger.labels(part)])]
 
 
-def as_strided(atoms: Atoms, call: Call) -> list[Labels]:
+def as_strided(ledger: Ledger, call: Call) -> list[Labels]:
     """Other strides for the same shape, as pooling does to a channels-last result, move nothing."""
     x, size = call.args[:2]
     if list(size) != list(x.shape):
-        atoms.freeze(atoms.of(x), f"is laid out anew by {call.name}")
+        ledger.freeze(ledger.labels(x), f"gets other strides from {call.name}")
         return [[]]
-    return [atoms.of(x)]
+    return [ledger.labels(x)]
 
 
-def pad(atoms: Atoms, call: Call) -> list[Labels]:
+def pad(ledger: Ledger, call: Call) -> list[Labels]:
     """Padding in space changes nothing; new places among channels belong to nobody."""
     x, pad = call.args[0], call.args[1]
     padded = []
-    for each in atoms.of(x):
+    for each in ledger.labels(x):
         varies = [each.shape[x.ndim - 1 - i // 2] > 1 for i in range(len(pad))]
         places = [n if v else 0 for n, v in zip(pad, varies, strict=True)]  # below 0 where it crops
         padded.append(F.pad(torch.from_numpy(each), places, value=NOTHING).numpy())
     return [padded]
 
 
-def roll_flip(atoms: Atoms, call: Call) -> list[Labels]:
+def roll_flip(ledger: Ledger, call: Call) -> list[Labels]:
     """Roll or flip: in space channels go through, among channels they freeze."""
     x, dims = call.args[0], [d % call.args[0].ndim for d in call.args[-1]]
-    over = [each for each in atoms.of(x) if any(one_part(atoms, each, dims).shape[d] > 1 for d in dims)]
-    atoms.freeze(over, f"changes places by {call.name}")
-    return [atoms.of(x)]
+    over = [each for each in ledger.labels(x) if any(one_part(ledger, each, dims).shape[d] > 1 for d in dims)]
+    ledger.freeze(over, f"changes places by {call.name}")
+    return [ledger.labels(x)]
 
 
-def pixel_shuffle(atoms: Atoms, call: Call) -> list[Labels]:
+def pixel_shuffle(ledger: Ledger, call: Call) -> list[Labels]:
     """Pixel shuffle by r: r² neighbouring channels become one channel, so they live and die together."""
     x, factor = call.args
-    channels = atoms.along(x, 1)
+    channels = ledger.along(x, 1)
     if channels is None:
         return [[]]
     blocks = channels.reshape(-1, factor**2)
-    atoms.tie(blocks[:, :1], blocks)
+    ledger.tie(blocks[:, :1], blocks)
     return [something([lay(blocks[:, 0], 1, x.ndim)])]
 
 
-def unshuffles_pixels(atoms: Atoms, call: Call) -> list[Labels]:
+def pixel_unshuffle(ledger: Ledger, call: Call) -> list[Labels]:
     """Pixel unshuffle by r: one channel becomes r² neighbouring ones."""
-    return [_multiplied(atoms, call, call.args[1] ** 2)]
+    return [_multiplied(ledger, call, call.args[1] ** 2)]
 
 
-def im2col(atoms: Atoms, call: Call) -> list[Labels]:
+def im2col(ledger: Ledger, call: Call) -> list[Labels]:
     """Patches of a x b pixels laid out as channels: one channel becomes a·b neighbouring ones."""
-    return [_multiplied(atoms, call, prod(call.args[1]))]
+    return [_multiplied(ledger, call, prod(call.args[1]))]
 
 
-def _multiplied(atoms: Atoms, call: Call, times: int) -> Labels:
-    channels = atoms.along(call.args[0], 1)
+def _multiplied(ledger: Ledger, call: Call, times: int) -> Labels:
+    channels = ledger.along(call.args[0], 1)
     return [] if channels is None else [lay(channels.repeat(times), 1, call.results[0].ndim)]
 
 
-def shuffles_channels(atoms: Atoms, call: Call) -> list[Labels]:
+def channel_shuffle(ledger: Ledger, call: Call) -> list[Labels]:
     """Channel shuffle: the groups stay equal; place i of every group becomes neighbours."""
     x, groups = call.args
-    channels = atoms.along(x, 1)
+    channels = ledger.along(x, 1)
     if channels is None:
         return [[]]
     parts = channels.reshape(groups, -1)
-    atoms.tie(parts[:1], parts)
+    ledger.tie(parts[:1], parts)
     return [[lay(parts.T.reshape(-1), 1, x.ndim)]]
 
 
-MOVES: dict[Any, OpRule] = {
+VIEW_RULES: dict[Any, OpRule] = {
     **dict.fromkeys(
         [
             aten.view, aten._unsafe_view, aten.t, aten.transpose, aten.permute, aten.squeeze, aten.unsqueeze,
@@ -190,13 +189,13 @@ MOVES: dict[Any, OpRule] = {
         view,
     ),
     **dict.fromkeys([aten.slice, aten.select, aten.split, aten.split_with_sizes, aten.unbind], split),
-    aten.cat: concatenates,
-    aten.stack: stacks,
+    aten.cat: cat,
+    aten.stack: stack,
     **dict.fromkeys([aten.as_strided, aten.as_strided_], as_strided),
     aten.constant_pad_nd: pad,
     **dict.fromkeys([aten.roll, aten.flip], roll_flip),
     aten.pixel_shuffle: pixel_shuffle,
-    aten.pixel_unshuffle: unshuffles_pixels,
+    aten.pixel_unshuffle: pixel_unshuffle,
     aten.im2col: im2col,
-    aten.channel_shuffle: shuffles_channels,
+    aten.channel_shuffle: channel_shuffle,
 }  # fmt: skip

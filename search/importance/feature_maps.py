@@ -5,6 +5,7 @@ published code), averaged over images and over all layers that read it. They run
 with its running statistics on the first images of the split that they are passed (in a search the holdout).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -20,7 +21,7 @@ from ...models.supernet import Supernet
 from ...models.tracing.atoms import FloatArray
 from ...models.tracing.groups import ChannelGroup, Member
 from ...models.tracing.trace import evaluating, named_tensors
-from .readings import Readings, channel_maps
+from ...models.tracing.weight_reads import WeightRead, WeightReadRecorder
 from .scores import Scores
 
 HRANK_IMAGES = 100
@@ -103,7 +104,8 @@ def _averaged(
     total: dict[int, dict[str, FloatArray]] = {g: {} for g in range(len(groups))}
     seen = dict.fromkeys(read, 0)
 
-    def saw(name: str, x: Tensor) -> None:
+    def add(weight: WeightRead) -> None:
+        name, x = weight.name, weight.by_image(count)
         maps = [channel_maps(x, m, groups[g].width, net.shapes[name][m.dim]) for g, m in read[name]]
         for (g, _), found in zip(read[name], statistic(maps), strict=True):
             total[g][name] = total[g].get(name, 0) + found.cpu().numpy()
@@ -111,7 +113,8 @@ def _averaged(
 
     with evaluating(net.model):
         for batch, _, _ in split.batches(BATCH, images):
-            with Readings({name: tensors[name] for name in read}, len(batch), saw):
+            count = len(batch)
+            with WeightReadRecorder({name: tensors[name] for name in read}, before=add):
                 net.model(batch.to(device_of(net.model)))
     return [_mean(group, [total[g][name] / seen[name] for name in total[g]]) for g, group in enumerate(net.groups)]
 
@@ -123,3 +126,30 @@ def _mean(group: ChannelGroup, found: Sequence[FloatArray]) -> FloatArray:
         )
     mean: FloatArray = np.mean(found, axis=0)
     return mean
+
+
+def channel_maps(x: Tensor, member: Member, width: int, size: int) -> Tensor:
+    """The maps of a group's channels, out of what a weight reads whose dimension has ``size`` places.
+
+    A channel has several maps where it fills several places: in a grouped convolution, or twice in a
+    concatenation. Where places have no extent, as behind a flatten, a channel's places are its map.
+
+    Shape: x (B, channels, places...) → (B, width, M, H, W)
+    """
+    order = np.lexsort((member.places, member.channels))
+    places = torch.from_numpy(member.places[order]).to(x.device)
+    space = x.shape[2:]
+    parts = x.reshape(len(x), -1, size, *space).index_select(2, places)  # (B, parts of a grouped convolution, n, ...)
+    maps = parts.reshape(len(x), parts.shape[1], width, -1, *space).movedim(2, 1).flatten(2, 3)  # (B, width, M, ...)
+    if space.numel() == 1:
+        maps = maps.flatten(2)[:, :, None]
+    return _as_matrices(maps)
+
+
+def _as_matrices(maps: Tensor) -> Tensor:
+    """One row becomes a square where its length is one; planes of a volume become maps. Shape: (B, width, M, H, W)"""
+    if maps.ndim > 4:
+        return maps.flatten(2, -3)
+    length = maps.shape[3]
+    side = math.isqrt(length)
+    return maps.reshape(*maps.shape[:3], *((side, side) if side**2 == length else (1, length)))

@@ -20,7 +20,7 @@ TINY = 1e-30  # in place of a sum of scores that are all zero
 
 def makers(net: Supernet) -> list[list[Member]]:
     """For each group, the weights whose filters make its channels; depthwise ones count."""
-    made, tensors = np.unique(np.concatenate(net.atoms.made)), net.atoms.tensors
+    made, tensors = np.unique(np.concatenate(net.trace.made)), net.trace.tensors
 
     def makes(member: Member) -> bool:
         return not member.reads and bool(np.isin(tensors[member.tensor][member.dim][member.places], made).all())

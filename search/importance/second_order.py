@@ -6,15 +6,13 @@ and refitting the others raises the squared error of output o by w_oc (H_cc)⁻�
 weights are then updated with rank |c|.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from ...models.compensation.gram import Gram, grams
 from ...models.compensation.ridge import RIDGE
@@ -23,14 +21,14 @@ from ...models.split import Split
 from ...models.supernet import Supernet
 from ...models.tracing.atoms import FloatArray, IntArray
 from ...models.tracing.groups import ChannelGroup, Member
+from ...models.tracing.op_call import Call, aten
 from ...models.tracing.trace import evaluating
-from ...models.tracing.weight_reads import as_matrix
+from ...models.tracing.weight_reads import MatrixRead, WeightRead, WeightReadRecorder, as_matrix
 from .scores import Scores
 
 IMAGES = 1000
 BATCH = 250
 STEPS = 64  # of a group's elimination; wider groups lose several channels a step
-CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,39 +112,48 @@ def fisher(net: Supernet, split: Split, images: int = IMAGES) -> dict[str, Tenso
 
     Shape: weight → (made,)
     """
-    names = {id(p): name for name, p in net.model.named_parameters()}
     totals: dict[str, Tensor] = {}
     count = 0
-    with evaluating(net.model), torch.enable_grad():
-        for batch, labels, _ in split.batches(BATCH, images):
-            x = batch.to(device_of(net.model)).requires_grad_()  # so that frozen weights have gradients behind them
-            with _Outputs(names) as outputs:
-                loss = F.cross_entropy(net.model(x), labels.to(x.device), reduction="sum")
-            seen = list(outputs.seen)
-            slopes = torch.autograd.grad(loss, [output for _, output, _ in seen], allow_unused=True)
-            for (name, _, dim), slope in zip(seen, slopes, strict=True):
-                if slope is not None:
-                    part = slope.double().movedim(dim, 1)[..., None].flatten(2).sum(2).square().sum(0)
-                    totals[name] = totals.get(name, torch.zeros_like(part)) + part
-            count += len(labels)
+    for batch, labels, _ in split.batches(BATCH, images):
+        for name, gradient in _output_gradients(net, batch, labels):
+            squares = gradient.double()[..., None].flatten(2).sum(2).square().sum(0)
+            totals[name] = totals.get(name, torch.zeros_like(squares)) + squares
+        count += len(labels)
     return {name: total / count for name, total in totals.items()}
 
 
-class _Outputs(TorchFunctionMode):
-    """Collects what every function makes that is given a named parameter with two dimensions or more."""
+def _output_gradients(net: Supernet, images: Tensor, labels: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Each weight that is read, and the gradient of the summed cross-entropy by its output, channels second."""
+    made = _Outputs()
+    x = images.to(device_of(net.model)).requires_grad_()  # so that frozen weights have gradients behind them
+    with evaluating(net.model), torch.enable_grad():
+        with WeightReadRecorder(dict(net.model.named_parameters()), after=made.add, each=made.restore):
+            loss = F.cross_entropy(net.model(x), labels.to(x.device), reduction="sum")
+        known = [(read, output) for read, output in made.found if output.requires_grad]
+        gradients = torch.autograd.grad(loss, [output for _, output in known], allow_unused=True)
+    for (read, _), gradient in zip(known, gradients, strict=True):
+        if gradient is not None:
+            yield read.name, gradient.movedim(1 if read.convolves else -1, 1)
 
-    def __init__(self, names: Mapping[int, str]) -> None:
-        super().__init__()
-        self.names = names
-        self.seen: list[tuple[str, Tensor, int]] = []
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        if isinstance(output, Tensor) and output.requires_grad:
-            for each in (*args, *(kwargs or {}).values()):
-                if isinstance(each, Tensor) and each.ndim > 1 and id(each) in self.names and output.ndim > 1:
-                    self.seen.append((self.names[id(each)], output, 1 if func in CONVOLUTIONS else -1))
-        return output
+class _Outputs:
+    """The outputs of weights, in the order of a forward pass."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[MatrixRead, Tensor]] = []
+
+    def add(self, read: WeightRead, output: Tensor) -> None:
+        """One call of a weight."""
+        if isinstance(read, MatrixRead):
+            self.found.append((read, output))
+
+    def restore(self, call: Call) -> None:
+        """A linear layer flattens all dimensions but the last; its output is what the view behind it restores."""
+        if self.found and call.func.overloadpacket in (aten.view, aten._unsafe_view):
+            read, output = self.found[-1]
+            restored = call.results[0]
+            if call.args[0] is output and not read.convolves and restored.shape[-1] == output.shape[-1]:
+                self.found[-1] = read, restored
 
 
 @dataclass(frozen=True, eq=False)

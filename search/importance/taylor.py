@@ -4,6 +4,7 @@ J is the summed cross-entropy of a batch, with the dense network's running stati
 2,000 images of the split that they are passed (in a search the holdout) in 8 batches of 250.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 from ...models.evaluate import device_of
 from ...models.split import Split
 from ...models.supernet import Supernet
-from ...models.surgery.fast_copy import copied
 from ...models.tracing.atoms import FloatArray
 from ...models.tracing.groups import Member
 from ...models.tracing.trace import named_tensors
@@ -72,7 +72,7 @@ def _at(products: Mapping[str, Tensor], score: AtMember, member: Member, width: 
 
 def _products(net: Supernet, split: Split, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """W·∂J/∂W of these weights, batch by batch."""
-    model = copied(net.model, {}).eval().requires_grad_(False)
+    model = copy.deepcopy(net.model).eval().requires_grad_(False)
     tensors = named_tensors(model)
     weights = {name: tensors[name].requires_grad_(True) for name in names}
     for images, labels, _ in split.batches(TAYLOR_BATCH, TAYLOR_IMAGES):

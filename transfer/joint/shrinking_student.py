@@ -44,7 +44,7 @@ class ShrinkingStudent(nn.Module):
     def prune_to(self, subnetwork: Subnetwork, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Leave these channels alone, with the state of the optimiser that trains the student."""
         self.student.captured.clear()  # its graph holds the shapes that parameters had
-        narrow(self.net, self.student.model, self.kept(), subnetwork, optimizer)
+        narrow(self.net, self.student.model, self.kept(), subnetwork, optimizer=optimizer)
         for g, channels in enumerate(subnetwork.kept):
             alive = self.get_buffer(f"alive{g}")
             alive.fill_(False)[list(channels)] = True

@@ -3,7 +3,7 @@ from lessons import Pupil, coloured
 from torch import nn
 
 from secateur.models.compensation.gram import grams
-from secateur.models.compensation.halfway import initial_student
+from secateur.models.compensation.initial import initial_student
 from secateur.models.compensation.sequential import refit_sequentially
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet

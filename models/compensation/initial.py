@@ -1,4 +1,4 @@
-"""What training starts from."""
+"""The student that fine-tuning starts from."""
 
 from collections.abc import Mapping
 
@@ -15,10 +15,10 @@ from .sequential import refit_sequentially
 
 @torch.no_grad()
 def initial_student(net: Supernet, subnetwork: Subnetwork, grams: Mapping[str, Gram], split: Split) -> nn.Module:
-    """The subnetwork with weights half way from those that it inherits to those compensated in sequence.
+    """The subnetwork with weights halfway between those that it inherits and those refitted in sequence.
 
-    Compensated weights are much the better ones untrained, and not the better start of training on CIFAR-10, where
-    half way is as good as inherited ones (benchmarks/transfer.py).
+    Refitted weights are much better before training, but no better to start training from on CIFAR-10, where
+    halfway is as good as inherited (benchmarks/transfer.py).
     """
     model = slim(net, subnetwork)
     others = refit_sequentially(net, subnetwork, grams, split).state_dict()

@@ -1,0 +1,86 @@
+"""Rules of convolutions and matrix products: they read the channels of their input and make those of their output."""
+
+from math import prod
+
+import numpy as np
+from torch import Tensor
+
+from .atoms import NOBODY, NOTHING, IntArray, Labels, lay, something, widened
+from .ledger import Ledger
+from .norm_rules import belongs
+from .op_call import Call
+
+
+def convolution(ledger: Ledger, call: Call) -> list[Labels]:
+    """Convolution, also transposed or grouped: reads its input's channels and makes its filters' ones."""
+    x, weight, bias, _stride, _padding, _dilation, transposed, _, groups = call.args
+    makes, reads = (_places(ledger, weight, dim) for dim in (0, 1))
+    ledger.freeze([each for each in ledger.labels(x) if each.shape[1] == 1], f"lies in space where {call.name} works")
+    pixels = x.shape[0] * (x if transposed else call.results[0]).shape[2:].numel()
+    ledger.product(weight, pixels * weight.shape[2:].numel(), makes, reads)
+    if transposed:
+        makes, reads = reads, makes
+    makes = _connect(ledger, ledger.along(x, 1), reads, makes, groups=groups, transposed=transposed)
+    if bias is not None and len(bias) > 1:
+        belongs(ledger, makes, bias)
+    ledger.produce(makes)
+    return [something([lay(makes, 1, x.ndim)])]
+
+
+def _connect(
+    ledger: Ledger, arriving: IntArray | None, reads: IntArray, makes: IntArray, *, groups: int, transposed: bool
+) -> IntArray:
+    """Tie a convolution's input to the places that read it. Returns the labels of its output channels.
+
+    Every group of a grouped convolution keeps the same positions, so that the groups stay equal. A
+    depthwise one mixes no channels: each of its outputs lives or dies with the one input that it reads.
+    """
+    if arriving is None:
+        if groups > 1 and not transposed:
+            ledger.freeze([makes], "goes through a grouped convolution of channels that stay")
+        return np.tile(makes, groups) if transposed else makes
+    if transposed and groups > 1:
+        ledger.tie(arriving, reads)
+        ledger.freeze([reads, makes], "goes through a grouped transposed convolution")
+        return np.tile(makes, groups)
+    if groups > 1 and len(reads) == 1:
+        ledger.tie(arriving[:, None], makes.reshape(groups, -1))
+        return makes
+    if groups > 1:
+        ledger.tie(makes.reshape(groups, -1)[:1], makes.reshape(groups, -1))
+    ledger.tie(arriving.reshape(groups, -1), reads[None])
+    ledger.read(reads)
+    return makes
+
+
+def matmul(ledger: Ledger, call: Call) -> list[Labels]:
+    """Matrix product (..., m, k) x (..., k, n), perhaps added to a bias: sums over k.
+
+    With a weight on the right it makes n, with one on the left m.
+    """
+    *bias, a, b = call.args
+    m, n = ledger.along(a, a.ndim - 2), ledger.along(b, b.ndim - 1)
+    left, right = ledger.along(a, a.ndim - 1), ledger.along(b, b.ndim - 2)
+    weight, made, read = (b, n, right) if ledger.is_weight(b) else (a, m, left)
+    if left is not None and right is not None and read is not None and ledger.is_weight(weight):
+        ledger.tie(left, right)
+        ledger.read(read)
+    else:
+        ledger.freeze([e for e in (left, right) if e is not None], "is summed over in a product of activations")
+    sizes = [(right, a.shape[-1]), (n, b.shape[-1]), (m, a.shape[-2])]
+    sizes = sizes if weight is b else [sizes[0], *sizes[:0:-1]]  # the third is nobody's channels: places in space
+    rows, columns, *more = [e for e, _ in sizes if e is not None] + [NOBODY[None]] * 2
+    ledger.freeze(something(more), "is one of three sizes of a product")
+    fixed = prod(size for each, size in sizes if each is None or any(each is e for e in more))
+    ledger.product(weight, prod(a.shape[:-2]) * fixed, rows, columns)
+    ndim = call.results[0].ndim
+    out = [lay(e, d, ndim) for e, d in ((m, ndim - 2), (n, ndim - 1)) if e is not None]
+    if made is not None and ledger.is_weight(weight):
+        ledger.produce(made)
+    return [something(ledger.meet([*out, *(widened(e, ndim) for e in ledger.labels(bias[0]))], []) if bias else out)]
+
+
+def _places(ledger: Ledger, weight: Tensor, dim: int) -> IntArray:
+    """The labels of a weight along one dimension, whatever its size."""
+    labels = ledger.along(weight, dim)
+    return labels if labels is not None else np.full(weight.shape[dim], NOTHING)
