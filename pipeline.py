@@ -21,19 +21,21 @@ from .models.files.architecture import architecture, with_architecture
 from .models.precision import in_bfloat16
 from .models.subnetwork import Subnetwork
 from .models.supernet import Supernet
-from .progress import Progress, silent
+from .progress import Progress, follow, silent
 from .rundir.config import RunConfig
 from .search.coarse_to_fine import Searched, SearchPlan, search_widths
 from .search.records import Interim, Records
 from .search.refine import Sampler
-from .transfer.bank.bank import MemoryBank, choose_teachers, manifest_name, open_bank
+from .transfer.bank.bank import MemoryBank, open_bank
 from .transfer.bank.fill import BankConfig, fill_bank
+from .transfer.bank.manifest import BankLocation, manifest_name
+from .transfer.bank.teachers import choose_teachers
 from .transfer.joint.learner import Learner
-from .transfer.joint.pdd import pdd_learner as pdd_learner
-from .transfer.joint.train import blockwise_learner_for, kddp_learner_for, learn_widths, split_recipe
-from .transfer.methods import BANKED, METHODS, MethodContext, embedding_width, require_method
-from .transfer.training.train import Recipe
-from .transfer.training.train import train as train
+from .transfer.joint.methods import Blockwise, JointMethod, Kddp, Pdd
+from .transfer.joint.train import Training, learn_widths
+from .transfer.methods import METHODS, MethodContext, embedding_width, require_method
+from .transfer.training.recipe import Recipe
+from .transfer.training.train import train
 
 
 def open_run_data(ask: RunConfig, progress: Progress, shape: tuple[int, int, int] | None = None) -> Data:
@@ -141,23 +143,22 @@ def finetune(
     architecture.
     """
     require_method(method)
-    views = views if method in BANKED else 0
+    views = views if METHODS[method].bank_teachers else 0
     if bank and views > len(bank.fixed):
         raise SecateurError(f"views={views}, and the bank holds {len(bank.fixed)} of each image; give at most as many")
     data = data.in_memory_format_of(net.model)
     model = initial_student(net, subnetwork, grams(net, data.train), data.train) if start is None else start
     classes = len(data.classes)
     width = embedding_width(model, net.head, classes)
-    objective = METHODS[method](MethodContext(net, bank, data.train.labels, classes, width, seed))
+    objective = METHODS[method].objective(MethodContext(net, bank, data.train.labels, classes, width, seed))
     usual = recipe or Recipe(bfloat16=in_bfloat16(RunConfig.precision, net))
-    recipe = replace(usual, epochs=epochs, seed=seed, fixed_views=views, identity=method)
-    for step in train(model, net.head, data.train, objective, recipe, folder):
+    recipe = replace(usual, epochs=epochs, seed=seed, fixed_views=views, identity={"method": method})
+    for step in train(model, data.train, objective, recipe, head=net.head, folder=folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
-    gates = objective.gates()
-    heard = zip(bank.teachers if bank else (), gates, strict=False)
-    teachers = [{"macs": t.macs, "loss": t.loss, "open": share} for t, share in heard]
-    training = {"method": method, "epochs": epochs, "seed": seed, "precision": recipe.precision, "gates_open": gates}
-    training["teachers"] = teachers
+    training: dict[str, Any] = {"method": method, "epochs": epochs, "seed": seed, "precision": recipe.precision}
+    training |= {"gates_open": []} | objective.metrics()
+    shares = zip(bank.teachers if bank else (), training["gates_open"], strict=False)
+    training["teachers"] = [{"macs": t.macs, "loss": t.loss, "open": share} for t, share in shares]
     return finalise(model, net, subnetwork, data, training)
 
 
@@ -207,11 +208,11 @@ def bank_for(
     )
     fewer = f", {len(teachers)} teachers" if len(teachers) < extent.teachers else ""
     what = f"memory bank, {size / 1e6:.3g} MB{fewer}"
-    plan = manifest_name(point, searched.winner.subnetwork)
-    bank, total = folder / "bank", len(teachers) * (1 + extent.views) * len(train)
-    for done in fill_bank(net, teachers, known, train, bank, data.fingerprint, extent, plan):
+    location = BankLocation(folder / "bank", data.fingerprint, manifest_name(point, searched.winner.subnetwork))
+    total = len(teachers) * (1 + extent.views) * len(train)
+    for done in fill_bank(net, teachers, train, location, grams=known, config=extent):
         progress(what, done, total)
-    return open_bank(bank, len(train), data.fingerprint, plan)
+    return open_bank(location, len(train))
 
 
 def pdd(
@@ -234,10 +235,9 @@ def pdd(
     student and teacher run in ``precision``, a word of ``secateur.models.precision``, and a plain network comes back
     that carries its architecture.
     """
-    limits = net.budget(budget, params=params) if budget or params else None
-    learner = pdd_learner(net, teacher or net.model, budget=limits, seed=seed)
-    recipes = split_recipe(net, epochs, seed, precision, f"pdd {budget} {params}")
-    return prune_and_train(net, data, learner, "pdd", recipes, folder, progress)
+    method = Pdd(budget, params)
+    training = Training(epochs, seed, precision, folder, method.identity)
+    return prune_and_train(net, data, method, training, teacher=teacher, progress=progress)
 
 
 def kddp(
@@ -254,9 +254,9 @@ def kddp(
     progress: Progress = silent,
 ) -> nn.Module:
     """Distillation with dynamic pruning: idle neurons go during half of the ``epochs``, then distillation goes on."""
-    recipes = split_recipe(net, epochs, seed, precision, f"kddp {strength} {neurons}")
-    learner = kddp_learner_for(net, teacher, data.train, recipes[0], strength, neurons)
-    return prune_and_train(net, data, learner, "kddp", recipes, folder, progress)
+    method = Kddp(strength, neurons)
+    training = Training(epochs, seed, precision, folder, method.identity)
+    return prune_and_train(net, data, method, training, teacher=teacher, progress=progress)
 
 
 def blockwise(
@@ -278,17 +278,24 @@ def blockwise(
 
     ``strengths``: what the strength is multiplied by in the groups of these names, with wildcards.
     """
-    recipes = split_recipe(net, epochs, seed, precision, f"blockwise {strength} {strengths} {constraint} {blocks}")
-    learner = blockwise_learner_for(net, teacher, data.train, recipes[0], strength, strengths or {}, constraint, blocks)
-    return prune_and_train(net, data, learner, "blockwise", recipes, folder, progress)
+    method = Blockwise(strength, strengths, constraint, blocks)
+    training = Training(epochs, seed, precision, folder, method.identity)
+    return prune_and_train(net, data, method, training, teacher=teacher, progress=progress)
 
 
 def finish(
-    net: Supernet, data: Data, learner: Learner, method: str, recipe: Recipe, folder: Path | None, progress: Progress
+    net: Supernet,
+    data: Data,
+    learner: Learner,
+    recipe: Recipe,
+    *,
+    method: str,
+    folder: Path | None,
+    progress: Progress,
 ) -> nn.Module:
     """The second half: the slimmed network is trained, recalibrated, and given its architecture."""
     kept, model = learner.kept(), learner.slimmed()
-    for step in train(model, net.head, data.train, learner.second_objective, recipe, folder):
+    for step in train(model, data.train, learner.second_objective, recipe, head=net.head, folder=folder):
         progress(f"fine-tuning ({method})", step.step, step.steps)
     training = {"method": method, "epochs": recipe.epochs, "seed": recipe.seed, "precision": recipe.precision}
     training |= {"form": learner.description, "gates_open": []}
@@ -298,13 +305,16 @@ def finish(
 def prune_and_train(
     net: Supernet,
     data: Data,
-    learner: Learner,
-    method: str,
-    recipes: tuple[Recipe, Recipe],
-    folder: Path | None,
+    method: JointMethod,
+    training: Training,
+    *,
+    teacher: nn.Module | None,
     progress: Progress,
 ) -> nn.Module:
-    first, second = recipes
+    """Both halves of a method that learns widths: find them, then train the network that has them."""
+    first, second = training.recipes(net)
     data = data.in_memory_format_of(net.model)
-    learn_widths(learner, data.train, first, folder / "learn" if folder else None, progress)
-    return finish(net, data, learner, method, second, folder / "transfer" if folder else None, progress)
+    learner = method.learner(net, teacher, data.train, first)
+    follow(learn_widths(learner, data.train, first, folder=training.learn_folder), progress)
+    folder = training.transfer_folder
+    return finish(net, data, learner, second, method=method.name, folder=folder, progress=progress)

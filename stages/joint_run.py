@@ -12,12 +12,13 @@ from ..models.files.architecture import architecture_of, save
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..pipeline import finish
+from ..progress import follow
 from ..rundir.manifest import Outcome
 from ..search.records import Interim, Records
 from ..transfer.joint.learner import Learner
-from ..transfer.joint.pdd import pdd_learner
-from ..transfer.joint.train import blockwise_learner_for, kddp_learner_for, learn_widths, split_recipe, widths_by_epoch
-from ..transfer.training.train import Recipe
+from ..transfer.joint.methods import Blockwise, JointMethod, Kddp, Pdd
+from ..transfer.joint.train import Training, learn_widths, widths_by_epoch
+from ..transfer.training.recipe import Recipe
 from .search_run import Session, write_front
 
 
@@ -49,27 +50,35 @@ class JointRun(Session):
         return self.trained(self.teacher_net.model, "teacher")
 
     @cached_property
+    def training(self) -> Training:
+        """Both halves."""
+        return Training(self.ask.epochs, self.ask.seed, self.ask.precision, self.out)
+
+    @cached_property
     def recipes(self) -> tuple[Recipe, Recipe]:
         """Of the two halves."""
-        return split_recipe(self.net, self.ask.epochs, self.ask.seed, self.ask.precision)
+        return self.training.recipes(self.net)
+
+    @property
+    def method(self) -> JointMethod:
+        """The method that is asked for, with its options."""
+        ask = self.ask
+        if ask.method == "pdd":
+            return Pdd(ask.flops, ask.params)
+        if ask.method == "kddp":
+            return Kddp(ask.strength, ask.neurons)
+        return Blockwise(ask.strength, ask.strengths, ask.constraint, ask.blocks)
 
     def make(self) -> Learner:
         """A learner that has learnt nothing yet."""
-        ask, net, split = self.ask, self.net, self.data.train
         teacher = self.teacher_net.model.eval() if self.teacher_net else None
-        if ask.method == "pdd":
-            budget = net.budget(ask.flops, params=ask.params) if ask.limits else None
-            return pdd_learner(net, teacher or net.model, budget=budget, seed=ask.seed)
-        if ask.method == "kddp":
-            return kddp_learner_for(net, teacher, split, self.recipes[0], ask.strength, ask.neurons)
-        given = (ask.strength, ask.strengths, ask.constraint, ask.blocks)
-        return blockwise_learner_for(net, teacher, split, self.recipes[0], *given)
+        return self.method.learner(self.net, teacher, self.data.train, self.recipes[0])
 
     @cached_property
     def learner(self) -> Learner:
-        """The student after the first half; one that is taken up there costs little."""
-        learner = self.make()
-        learn_widths(learner, self.data.train, self.recipes[0], self.out / "learn", self.progress)
+        """The student after the first half; a checkpoint that is there makes this cheap."""
+        learner, folder = self.make(), self.training.learn_folder
+        follow(learn_widths(learner, self.data.train, self.recipes[0], folder=folder), self.progress)
         return learner
 
     def learn(self) -> Outcome:
@@ -88,8 +97,9 @@ class JointRun(Session):
 
     def transfer(self) -> Outcome:
         """The second half."""
-        ask, learner, folder = self.ask, self.learner, self.out / "transfer"
-        student = finish(self.net, self.data, learner, ask.method, self.recipes[1], folder, self.progress)
+        method, folder = self.ask.method, self.training.transfer_folder
+        net, data, recipe = self.net, self.data, self.recipes[1]
+        student = finish(net, data, self.learner, recipe, method=method, folder=folder, progress=self.progress)
         save(student, self.out / "best")
         return dict(architecture_of(student)["training"])
 

@@ -10,8 +10,8 @@ from ..models.subnetwork import Subnetwork
 from ..pipeline import best_under
 from ..progress import Progress, silent
 from ..rundir.manifest import Outcome, config_of
-from ..transfer.bank.bank import MANIFEST, manifest_name
-from ..transfer.methods import BANKED, require_method
+from ..transfer.bank.manifest import MANIFEST, manifest_name
+from ..transfer.methods import METHODS, require_method
 from ..transfer.training.distributed import world
 from .run import prepare_run
 from .search_run import SearchRun
@@ -67,7 +67,7 @@ def _prepared(
     work = replace(work, ask=wanted)
     searched, winner = work.searched, work.searched.winner.subnetwork
     point = winner if budget is None else best_under(work.net, searched.front, budget).subnetwork
-    if work.ask.method not in BANKED:
+    if not METHODS[work.ask.method].bank_teachers:
         return work, point, MANIFEST
     work.filled(point)
     return work, point, manifest_name(point, winner)

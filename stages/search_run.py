@@ -29,13 +29,14 @@ from ..rundir.manifest import Outcome
 from ..rundir.results import Results
 from ..search.coarse_to_fine import Searched, SearchPlan
 from ..search.records import Interim
-from ..transfer.bank.bank import MANIFEST, TEACHERS, MemoryBank, open_bank
+from ..transfer.bank.bank import TEACHERS, MemoryBank, open_bank
 from ..transfer.bank.fill import BankConfig
-from ..transfer.methods import BANKED
+from ..transfer.bank.manifest import MANIFEST, BankLocation
+from ..transfer.methods import METHODS
 from ..transfer.objectives.base import CrossEntropy
 from ..transfer.training.distributed import world
-from ..transfer.training.train import Recipe
-from ..transfer.training.train import train as train
+from ..transfer.training.recipe import Recipe
+from ..transfer.training.train import train
 
 DENSE = Recipe(epochs=12, batch=64, warmup=1)  # of a digits network that has no weights
 
@@ -70,7 +71,8 @@ class Session:
     def trained(self, model: nn.Module, name: str) -> Outcome:
         """Train a network on labels, and keep it in the folder of that name."""
         folder = self.out / name
-        for step in train(model, None, self.data.train, CrossEntropy(), replace(DENSE, seed=self.ask.seed), folder):
+        recipe = replace(DENSE, seed=self.ask.seed)
+        for step in train(model, self.data.train, CrossEntropy(), recipe, folder=folder):
             self.progress(f"training the {name} network", step.step, step.steps)
         save_model(model, str(folder / "weights.safetensors"))
         return {"epochs": DENSE.epochs}
@@ -140,9 +142,8 @@ class SearchRun(Session):
     @property
     def extent(self) -> BankConfig:
         """Of the bank: what the method listens to; the images as they are, where it has teachers of its own."""
-        method = self.ask.method
-        views, teachers = (self.ask.views, BANKED[method]) if method in BANKED else (0, TEACHERS)
-        return BankConfig(views, bfloat16=self.bfloat16, teachers=teachers)
+        teachers = METHODS[self.ask.method].bank_teachers
+        return BankConfig(self.ask.views if teachers else 0, bfloat16=self.bfloat16, teachers=teachers or TEACHERS)
 
     def bank(self) -> Outcome:
         """What its teachers know of every training image: five, or as many as lie between dense and winner."""
@@ -165,7 +166,7 @@ class SearchRun(Session):
         student = finetune(
             self.net,
             subnetwork,
-            open_bank(self.out / "bank", len(data.train), data.fingerprint, plan),
+            open_bank(BankLocation(self.out / "bank", data.fingerprint, plan), len(data.train)),
             data,
             epochs=ask.epochs,
             method=ask.method,
