@@ -1,5 +1,6 @@
 """Negatives: images of other classes, those most similar to an image, or any."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...files import write_whole
+from ...files import commit
 from ...models.tracing.atoms import BoolArray, IntArray
 
 EXACT = 1_000_000  # keys up to which all are compared
@@ -30,7 +31,9 @@ def write_index(keys: Tensor, path: Path, exact: int = EXACT) -> None:
     index = faiss.index_factory(vectors.shape[1], form, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add(vectors)
-    write_whole(path, lambda partial: faiss.write_index(index, str(partial)))
+    partial = path.with_suffix(f".{os.getpid()}.partial")  # processes of one training may write it at the same time
+    faiss.write_index(index, str(partial))
+    commit(partial, path)
 
 
 def hard_negatives(path: Path, labels: Tensor, count: int) -> Tensor:
