@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .rundir.config import ask as _ask
     from .search.importance.registry import SCORES as SCORES
     from .stages.run import run as run
-    from .transfer.training.train import Recipe as Recipe
+    from .transfer.training.recipe import Recipe as Recipe
 
     Ask, slim = _ask, _build
 
@@ -38,7 +38,7 @@ _HOMES = {
     "Ask": "rundir.config:ask",
     "Data": "data.dataset",
     "Found": "pipeline.found",
-    "Recipe": "transfer.training.train",
+    "Recipe": "transfer.training.recipe",
     "RunConfig": "rundir.config",
     "SCORES": "search.importance.registry",
     "SecateurError": "errors",

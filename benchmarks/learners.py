@@ -12,49 +12,43 @@ Target, written beside the figures, never enforced: at most 10% more.
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import TypeAlias
 
 import torch
 from conditions import conditions
-from torch import Tensor, nn
+from torch import nn
 from workers import noise
 
 import secateur as sc
 from secateur.allocator import keep_freed
 from secateur.models.surgery.slim import slim
-from secateur.transfer.joint.pdd import pdd_learner
-from secateur.transfer.joint.train import blockwise_learner_for, kddp_learner_for
-from secateur.transfer.objectives.base import Distillation, Objective, kd_loss, online_teacher
-from secateur.transfer.training.train import Recipe, Step, train
+from secateur.transfer.joint.methods import Blockwise, Kddp, Pdd
+from secateur.transfer.losses import kd_loss
+from secateur.transfer.objectives.base import Distillation, Objective, online_teacher
+from secateur.transfer.training.recipe import Recipe
+from secateur.transfer.training.train import Step, train
+from secateur.transfer.training.trainer import Hooks
 
 RESULTS = Path(__file__).parent / "results"
 NETS = ("resnet20", "vgg11_bn", "mobilenetv2")
 SHARE = 0.10  # the target
 
 
-Price: TypeAlias = Callable[[], Tensor] | None
-
-
-def made(name: str) -> dict[str, tuple[nn.Module, Objective, Price]]:
+def made(name: str) -> dict[str, tuple[nn.Module, Objective, Hooks]]:
     """What each method trains, and by what."""
     torch.manual_seed(0)
     net = sc.Supernet.of(sc.constructor(name, 10)().eval(), torch.zeros(1, 3, 32, 32))
     split, recipe = noise(1000), Recipe()
-    learners = {
-        "pdd": pdd_learner(net, net.model),
-        "kddp": kddp_learner_for(net, None, split, recipe, None, "hidden"),
-        "blockwise": blockwise_learner_for(net, None, split, recipe, None, {}, "flops", "together"),
-    }
-    plain = slim(net, net.dense), Distillation(online_teacher(net.model), kd_loss, 0.1), None
-    return {"kd": plain, **{name: (each.model, each.objective, each.weight_penalty) for name, each in learners.items()}}
+    learners = {method.name: method.learner(net, None, split, recipe) for method in (Pdd(), Kddp(), Blockwise())}
+    plain = slim(net, net.dense), Distillation(online_teacher(net.model), kd_loss), Hooks()
+    return {"kd": plain, **{name: (each.model, each.objective, each.hooks) for name, each in learners.items()}}
 
 
-def steps_of(model: nn.Module, objective: Objective, price: Price) -> Iterator[Step]:
+def steps_of(model: nn.Module, objective: Objective, hooks: Hooks) -> Iterator[Step]:
     """Training without an end in sight."""
-    return train(model, None, noise(1000), objective, Recipe(epochs=1000), weight_penalty=price)
+    return train(model, noise(1000), objective, Recipe(epochs=1000), hooks=Hooks(hooks.weight_penalty))
 
 
 def timed(name: str, count: int) -> dict[str, dict[str, float]]:

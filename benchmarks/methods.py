@@ -7,8 +7,8 @@ Search time is extra: it is in the seconds of `search`. Test images are read onc
 
     python benchmarks/methods.py [--cifar FOLDER] [--nets resnet20 vgg11_bn mobilenetv2] [--seeds 0 1 2] [--epochs N]
 
-30 epochs on digits, of 8 steps each; 10 on CIFAR-10.
-Results are kept in a .jsonl file as they come, and none is made twice. ``--draw`` makes table and picture of them.
+30 epochs on digits, of 8 steps each; 10 on CIFAR-10. Results are kept in a .jsonl file; none is made twice. ``--draw``
+makes a table and a picture of them.
 """
 
 import argparse
@@ -41,9 +41,11 @@ from secateur.models.precision import in_bfloat16
 from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.surgery.slim import slim
 from secateur.search.importance.magnitude import l1
-from secateur.transfer.joint.pdd import OWN, pdd_kd_loss
-from secateur.transfer.objectives.base import CrossEntropy, Distillation, Objective, kd_loss, online_teacher
-from secateur.transfer.training.train import Recipe, train
+from secateur.transfer.joint.pdd import pdd_objective
+from secateur.transfer.losses import kd_loss
+from secateur.transfer.objectives.base import CrossEntropy, Distillation, Objective, online_teacher
+from secateur.transfer.training.recipe import Recipe
+from secateur.transfer.training.train import train
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = {"resnet20": 16, "vgg11_bn": 32, "mobilenetv2": 16}
@@ -114,15 +116,14 @@ Arm: TypeAlias = Callable[[Class, Path], tuple[nn.Module, Subnetwork]]
 def trained_by(room: Class, model: nn.Module, objective: Objective, epochs: int) -> nn.Module:
     """So many epochs, in place, and batch norm recalibrated."""
     recipe = Recipe(epochs, seed=room.job.seed, bfloat16=in_bfloat16("auto", room.net))
-    for _ in train(model, None, room.data.train, objective, recipe):
-        pass
+    list(train(model, room.data.train, objective, recipe))
     recalibrate_as_trained(model, room.data.train)
     return model.eval()
 
 
 def distillation(room: Class) -> Objective:
     """Plain, under the teacher."""
-    return Distillation(online_teacher(room.teacher or room.net.model), kd_loss, 0.1)
+    return Distillation(online_teacher(room.teacher or room.net.model), kd_loss)
 
 
 def distilled(room: Class, subnetwork: Subnetwork) -> tuple[nn.Module, Subnetwork]:
@@ -165,8 +166,7 @@ def labels(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
 def after(room: Class, path: Path) -> tuple[nn.Module, Subnetwork]:
     """Pruning after distillation: PDD without its masks, its widths by L1 half way, and labels, as PDD ends."""
     half, student = room.job.epochs // 2, slim(room.net, room.net.dense)
-    objective = Distillation(online_teacher(room.teacher or room.net.model), pdd_kd_loss, OWN)
-    net = replace(room.net, model=trained_by(room, student, objective, half))
+    net = replace(room.net, model=trained_by(room, student, pdd_objective(room.teacher or room.net.model), half))
     found = of(room, path, "pdd", net)
     return trained_by(room, slim(net, found), CrossEntropy(), room.job.epochs - half), found
 
@@ -254,7 +254,7 @@ def digits(net: str, seed: int) -> tuple[sc.Supernet, Data]:
     data = sc.open_data("digits", (3, SIZES[net], SIZES[net]))
     torch.manual_seed(seed)
     model = sc.constructor(net, 10)()
-    for _ in train(model, None, data.train, CrossEntropy(), Recipe(epochs=12, batch=64, warmup=1, seed=seed)):
+    for _ in train(model, data.train, CrossEntropy(), Recipe(epochs=12, batch=64, warmup=1, seed=seed)):
         pass
     return sc.Supernet.of(model.eval(), data.example), data.in_memory_format_of(model)
 

@@ -61,7 +61,8 @@ from secateur.search.refine import fine_search as fine
 from secateur.search.refine.fine_search import refine
 from secateur.search.refine.samplers import SAMPLERS, Sampler
 from secateur.transfer.objectives.base import CrossEntropy
-from secateur.transfer.training.train import Recipe, train
+from secateur.transfer.training.recipe import Recipe
+from secateur.transfer.training.train import train
 
 RESULTS = Path(__file__).parent / "results"
 ARMS = ("tpe", "cold", "random", "uniform", "greedy", "raw", "whole", "wished", "gp")
@@ -217,7 +218,7 @@ class Bench:
     def epoch(self, kept: str) -> float:
         """Seconds of one epoch of fine-tuning."""
         model, recipe = slim(self.net, Subnetwork.from_json(kept)), Recipe(1, bfloat16=in_bfloat16("auto", self.net))
-        *_, last = train(model, self.net.head, self.data.train, CrossEntropy(), recipe)
+        *_, last = train(model, self.data.train, CrossEntropy(), recipe, head=self.net.head)
         return last.seconds
 
     def arm(self, name: str, seed: int, trials: int, evaluations: int) -> dict[str, Any]:

@@ -49,11 +49,15 @@ from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.surgery.slim import slim
 from secateur.search.importance.magnitude import l1
 from secateur.search.records import Interim, Records
-from secateur.transfer.bank.bank import MANIFEST, MemoryBank, Teacher, choose_teachers, open_bank
+from secateur.transfer.bank.bank import MemoryBank, open_bank
 from secateur.transfer.bank.fill import BankConfig, fill_bank
-from secateur.transfer.methods import BANKED, METHODS, MethodContext, embedding_width
-from secateur.transfer.objectives.base import ContrastiveTransfer, CrossEntropy, Objective, random_bank_negatives
-from secateur.transfer.training.train import Recipe, Step, train
+from secateur.transfer.bank.manifest import MANIFEST, BankLocation, Teacher
+from secateur.transfer.bank.teachers import choose_teachers
+from secateur.transfer.methods import METHODS, MethodContext, embedding_width
+from secateur.transfer.objectives.base import CrossEntropy, Objective
+from secateur.transfer.objectives.contrastive import ContrastiveConfig, ContrastiveTransfer, random_bank_negatives
+from secateur.transfer.training.recipe import Recipe
+from secateur.transfer.training.train import Step, train
 
 RESULTS = Path(__file__).parent / "results"
 NET, BUDGET, SAMPLE, KEPT = "resnet20", "50%", 1000, 3
@@ -87,26 +91,27 @@ class Arm:
 
 
 REFERENCE = Arm("ce", 10, student="uniform", start="raw")  # whose holdout accuracy is to be reached sooner
+BANKED = [name for name, method in METHODS.items() if method.bank_teachers]
 PACED = [Arm(method, 3, views=3) for method in BANKED] + [Arm(m, 3) for m in ("ce", "kd", "dkd", "ce, two views")]
 
 
-def twice(lesson: MethodContext) -> Objective:
+def twice(context: MethodContext) -> Objective:
     """Cross-entropy on two views: the control of what sees two."""
     return CrossEntropy(2)
 
 
-def bent(lesson: MethodContext, **changes: Any) -> Objective:
+def bent(context: MethodContext, **changes: Any) -> Objective:
     """CKT with some of its parts changed."""
-    return ContrastiveTransfer(lesson.bank, lesson.labels, lesson.width, seed=lesson.seed, **changes)
+    return ContrastiveTransfer(context.bank, context.labels, context.width, seed=context.seed, **changes)
 
 
-PUBLISHED: dict[str, Any] = {"own": 1.0, "pull": 1.0, "contrast": 0.5, "power": 1, "views": 2}
+PUBLISHED = ContrastiveConfig(label_weight=1.0, teacher_weight=1.0, contrast_weight=0.5, power=1, views=2)
 ARMS: dict[str, Callable[[MethodContext], Objective]] = {
-    **METHODS,
+    **{name: method.objective for name, method in METHODS.items()},
     "ce, two views": twice,
-    "ckt, two views": partial(bent, views=2),
+    "ckt, two views": partial(bent, config=ContrastiveConfig(views=2)),
     "ckt, random negatives": partial(bent, choose=random_bank_negatives),
-    "ckt, weighed as published": partial(bent, **PUBLISHED),
+    "ckt, weighed as published": partial(bent, config=PUBLISHED),
 }
 
 
@@ -148,13 +153,14 @@ def prepare(cifar: str, images: int, folder: Path, trials: int, jobs: Sequence[A
     if any(arm.choice == "best" for arm in jobs):
         chosen["best"] = lowest(interims, net.dense, found.best()), BankConfig(bfloat16=True)
     for name, (teachers, extent) in chosen.items():
-        run = partial(fill_bank, net, teachers, known, data.train, data=data.fingerprint)
-        for done in run(folder=folder / "bank", extent=extent, plan=PLANS[name]):
+        location = BankLocation(folder / "bank", data.fingerprint, PLANS[name])
+        for done in fill_bank(net, teachers, data.train, location, grams=known, config=extent):
             print(f"bank of {name}: {done}", end="\r", flush=True)
     if any(arm.kept for arm in jobs):
         few = BankConfig(many=KEPT, kept=KEPT, bfloat16=True)
         made, start = (folder / "few").exists(), time.perf_counter()
-        list(fill_bank(net, searched, known, data.train, folder / "few", data.fingerprint, few))
+        location = BankLocation(folder / "few", data.fingerprint)
+        list(fill_bank(net, searched, data.train, location, grams=known, config=few))
         if not made:
             seconds["bank on no views"] = time.perf_counter() - start
     (folder / SECONDS).write_text(json.dumps(seconds))
@@ -173,7 +179,7 @@ def bank_of(arm: Arm, data: Data, folder: Path, own: Path) -> MemoryBank:
     """The bank that the arm may use, with an index of its own."""
     where = folder / ("few" if arm.kept else "bank")
     plan = PLANS["best" if arm.choice == "best" else "searched" if arm.kept or arm.method == "ce" else arm.student]
-    bank = open_bank(where, len(data.train), data.fingerprint, plan)
+    bank = open_bank(BankLocation(where, data.fingerprint, plan), len(data.train))
     count = min(arm.teachers, len(bank.teachers))
     fixed = tuple(replace(each, logits=each.logits[:count]) for each in bank.fixed[: arm.views])
     return replace(bank, folder=own, teachers=bank.teachers[:count], logits=bank.logits[:count], fixed=fixed)
@@ -200,7 +206,7 @@ def training(arm: Arm, cifar: str, images: int, folder: Path, own: Path) -> tupl
         fixed_views=arm.views,
         bfloat16=arm.bfloat16,
     )
-    return model, objective, train(model, net.head, data.train, objective, recipe)
+    return model, objective, train(model, data.train, objective, recipe, head=net.head)
 
 
 def learn(arm: Arm, cifar: str, images: int, folder: Path) -> dict[str, Any]:
@@ -215,7 +221,7 @@ def learn(arm: Arm, cifar: str, images: int, folder: Path) -> dict[str, Any]:
     recalibrate_as_trained(model, data.train)
     scores = {split: figures(evaluate(model, getattr(data, split))) for split in ("holdout", "test")}
     times = {"seconds": round(last.seconds, 1), "making": round(making, 1), "steps": last.steps}
-    return {**scores, **times, "views": objective.views, "gates": objective.gates()}
+    return {**scores, **times, "views": objective.views, "gates": objective.metrics().get("gates_open", [])}
 
 
 def paced(cifar: str, images: int, folder: Path) -> dict[str, float]:

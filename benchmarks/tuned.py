@@ -24,7 +24,8 @@ from secateur.models.score import Score
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.surgery.slim import slim
 from secateur.transfer.objectives.base import CrossEntropy
-from secateur.transfer.training.train import Recipe, train
+from secateur.transfer.training.recipe import Recipe
+from secateur.transfer.training.train import train
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def tune(job: Tuning, cifar: str) -> dict[str, Any]:
     else:
         model = refit_sequentially(net, subnetwork, known(job.net, job.groups, cifar), data.train)
     recipe = Recipe(epochs=job.epochs, learning_rate=job.learning_rate, seed=job.seed)
-    *_, last = train(model, net.head, part(data.train, job.images), CrossEntropy(), recipe)
+    *_, last = train(model, part(data.train, job.images), CrossEntropy(), recipe, head=net.head)
     recalibrate_as_trained(model, data.train)
     split = "test" if job.test else "holdout"
     return {split: figures(evaluate(model, getattr(data, split))), "seconds": round(last.seconds, 1)}

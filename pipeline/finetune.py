@@ -14,9 +14,9 @@ from ..models.supernet import Supernet
 from ..progress import Progress, silent
 from ..rundir.options import TransferOptions
 from ..transfer.bank.bank import MemoryBank
-from ..transfer.methods import BANKED, METHODS, MethodContext, require_method
+from ..transfer.methods import METHODS, MethodContext, require_method
 from ..transfer.objectives.base import Objective
-from ..transfer.training.train import Recipe
+from ..transfer.training.recipe import Recipe
 from .session import Session
 
 
@@ -68,13 +68,13 @@ def finetune(
     if objective is None:
         require_method(method)
     name = method if objective is None else getattr(objective, "__name__", type(objective).__name__)
-    views = views if objective is None and method in BANKED else 0
+    views = views if objective is None and METHODS[method].bank_teachers else 0
     if bank and views > len(bank.fixed):
         raise SecateurError(f"views={views}, and the bank holds {len(bank.fixed)} of each image; pass at most as many")
     session = Session(net, data, folder or Path(), progress=progress)
-    recipe = replace(recipe or session.recipe(), epochs=epochs, seed=seed, fixed_views=views, identity=name)
+    recipe = replace(recipe or session.recipe(), epochs=epochs, seed=seed, fixed_views=views, identity={"method": name})
     model = session.initial_student(subnetwork) if start is None else start
-    return tuned(session, subnetwork, model, bank, objective or METHODS[method], recipe, folder)
+    return tuned(session, subnetwork, model, bank, objective or METHODS[method].objective, recipe, folder)
 
 
 def tuned(
@@ -88,14 +88,14 @@ def tuned(
 ) -> nn.Module:
     """A network of these widths after its training."""
     objective = make(session.context(model, bank, recipe.seed))
-    session.train(model, objective, recipe, folder, f"fine-tuning ({recipe.identity})")
+    session.train(model, objective, recipe, folder, f"fine-tuning ({recipe.identity['method']})")
     return session.finalise(model, subnetwork, _training(recipe, objective, bank))
 
 
 def _training(recipe: Recipe, objective: Objective, bank: MemoryBank | None) -> dict[str, Any]:
     """What an architecture says about its training."""
-    gates = objective.gates()
-    used = zip(bank.teachers if bank else (), gates, strict=False)
-    teachers = [{"macs": t.macs, "loss": t.loss, "open": share} for t, share in used]
-    how = {"method": recipe.identity, "epochs": recipe.epochs, "seed": recipe.seed, "precision": recipe.precision}
-    return {**how, "gates_open": gates, "teachers": teachers}
+    method = recipe.identity["method"]
+    how = {"method": method, "epochs": recipe.epochs, "seed": recipe.seed, "precision": recipe.precision}
+    metrics: dict[str, Any] = {"gates_open": [], **objective.metrics()}
+    used = zip(bank.teachers if bank else (), metrics["gates_open"], strict=False)
+    return {**how, **metrics, "teachers": [{"macs": t.macs, "loss": t.loss, "open": share} for t, share in used]}

@@ -7,12 +7,12 @@ from torch import nn
 
 from ..data.dataset import Data
 from ..models.supernet import Supernet
-from ..progress import Progress, silent
+from ..progress import Progress, follow, silent
 from ..rundir.options import JointOptions, TransferOptions
 from ..transfer.joint.learner import Learner
-from ..transfer.joint.pdd import pdd_learner
-from ..transfer.joint.train import blockwise_learner_for, kddp_learner_for, learn_widths, split_recipe
-from ..transfer.training.train import Recipe
+from ..transfer.joint.methods import Blockwise, JointMethod, Kddp, Pdd
+from ..transfer.joint.train import Training, learn_widths
+from ..transfer.training.recipe import Recipe
 from .session import Session
 
 
@@ -51,10 +51,9 @@ def pdd(
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> student = sc.pdd(net, data, budget="50%", epochs=2)
     """
-    limits = net.budget(budget, params=params) if budget or params else None
-    learner = pdd_learner(net, teacher or net.model, budget=limits, seed=seed)
-    recipes = split_recipe(net, epochs, seed, precision, f"pdd {budget} {params}")
-    return _prune_and_train(Session(net, data, folder or Path(), precision, progress), learner, "pdd", recipes, folder)
+    method = Pdd(budget, params)
+    training = Training(epochs, seed, precision, folder, method.identity)
+    return _prune_and_train(_session(net, data, training, progress), method, training, teacher)
 
 
 def kddp(
@@ -92,9 +91,9 @@ def kddp(
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> student = sc.kddp(net, data, epochs=2)
     """
-    recipes = split_recipe(net, epochs, seed, precision, f"kddp {strength} {neurons}")
-    learner = kddp_learner_for(net, teacher, data.train, recipes[0], strength, neurons)
-    return _prune_and_train(Session(net, data, folder or Path(), precision, progress), learner, "kddp", recipes, folder)
+    method = Kddp(strength, neurons)
+    training = Training(epochs, seed, precision, folder, method.identity)
+    return _prune_and_train(_session(net, data, training, progress), method, training, teacher)
 
 
 def blockwise(
@@ -136,10 +135,9 @@ def blockwise(
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> student = sc.blockwise(net, data, epochs=2)
     """
-    recipes = split_recipe(net, epochs, seed, precision, f"blockwise {strength} {strengths} {constraint} {blocks}")
-    learner = blockwise_learner_for(net, teacher, data.train, recipes[0], strength, strengths or {}, constraint, blocks)
-    session = Session(net, data, folder or Path(), precision, progress)
-    return _prune_and_train(session, learner, "blockwise", recipes, folder)
+    method = Blockwise(strength, strengths, constraint, blocks)
+    training = Training(epochs, seed, precision, folder, method.identity)
+    return _prune_and_train(_session(net, data, training, progress), method, training, teacher)
 
 
 def finish(session: Session, learner: Learner, method: str, recipe: Recipe, folder: Path | None) -> nn.Module:
@@ -150,9 +148,13 @@ def finish(session: Session, learner: Learner, method: str, recipe: Recipe, fold
     return session.finalise(model, kept, {**training, "form": learner.description, "gates_open": []})
 
 
-def _prune_and_train(
-    session: Session, learner: Learner, method: str, recipes: tuple[Recipe, Recipe], folder: Path | None
-) -> nn.Module:
-    first, second = recipes
-    learn_widths(learner, session.data.train, first, folder / "learn" if folder else None, session.progress)
-    return finish(session, learner, method, second, folder / "transfer" if folder else None)
+def _session(net: Supernet, data: Data, training: Training, progress: Progress) -> Session:
+    return Session(net, data, training.folder or Path(), training.precision, progress)
+
+
+def _prune_and_train(session: Session, method: JointMethod, training: Training, teacher: nn.Module | None) -> nn.Module:
+    """Both halves: find the widths, then train the network that has them."""
+    first, second = training.recipes(session.net)
+    learner = method.learner(session.net, teacher, session.data.train, first)
+    follow(learn_widths(learner, session.data.train, first, folder=training.learn_folder), session.progress)
+    return finish(session, learner, method.name, second, training.transfer_folder)

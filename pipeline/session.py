@@ -22,11 +22,14 @@ from ..search.coarse_to_fine import Searched, search_widths
 from ..search.config import SearchConfig
 from ..search.evaluation import Evaluation, cross_entropy
 from ..search.records import Records
-from ..transfer.bank.bank import MemoryBank, choose_teachers, manifest_name, open_bank
+from ..transfer.bank.bank import MemoryBank, open_bank
 from ..transfer.bank.fill import BankConfig, fill_bank
+from ..transfer.bank.manifest import BankLocation, manifest_name
+from ..transfer.bank.teachers import choose_teachers
 from ..transfer.methods import MethodContext, embedding_width
 from ..transfer.objectives.base import Objective
-from ..transfer.training.train import Recipe, train
+from ..transfer.training.recipe import Recipe
+from ..transfer.training.train import train
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,20 +75,21 @@ class Session:
 
         The winner's is listed in bank.json; another point has a list of its own, and shares the teachers it can.
         """
-        net, data, folder = self.net, self.data, self.folder / "bank"
+        net, data = self.net, self.data
         teachers = choose_teachers(searched.interims, net.dense, point)[: config.teachers]
         width = embedding_width(net.model, net.head, len(data.classes))
         size = config.bytes(len(data.train), len(data.classes), width, len(teachers))
         fewer = f", {len(teachers)} teachers" if len(teachers) < config.teachers else ""
         listed = manifest_name(point, searched.winner.subnetwork)
         total = len(teachers) * (1 + config.views) * len(data.train)
-        for done in fill_bank(net, teachers, self.grams, data.train, folder, data.fingerprint, config, listed):
+        location = BankLocation(self.folder / "bank", data.fingerprint, listed)
+        for done in fill_bank(net, teachers, data.train, location, grams=self.grams, config=config):
             self.progress(f"memory bank, {size / 1e6:.3g} MB{fewer}", done, total)
         return self.open_bank(listed)
 
     def open_bank(self, listed: str) -> MemoryBank:
         """A bank that is filled, by the name of its list of teachers."""
-        return open_bank(self.folder / "bank", len(self.data.train), self.data.fingerprint, listed)
+        return open_bank(BankLocation(self.folder / "bank", self.data.fingerprint, listed), len(self.data.train))
 
     def pruned(self, subnetwork: Subnetwork) -> nn.Module:
         """The best that is known without training: compensated in sequence, batch norm recalibrated."""
@@ -105,7 +109,7 @@ class Session:
 
     def train(self, model: nn.Module, objective: Objective, recipe: Recipe, folder: Path | None, what: str) -> None:
         """Train a network in place, with checkpoints in ``folder``, reporting its steps as ``what``."""
-        for step in train(model, self.net.head, self.data.train, objective, recipe, folder):
+        for step in train(model, self.data.train, objective, recipe, head=self.net.head, folder=folder):
             self.progress(what, step.step, step.steps)
 
     def finalise(self, model: nn.Module, subnetwork: Subnetwork, training: Mapping[str, Any]) -> nn.Module:

@@ -21,7 +21,8 @@ from ..rundir.config import RunConfig
 from ..rundir.outcomes import EvaluationStage, Figures, NetworkStage
 from ..search.records import Interim
 from ..transfer.objectives.base import CrossEntropy
-from ..transfer.training.train import Recipe, train
+from ..transfer.training.recipe import Recipe
+from ..transfer.training.train import train
 
 DIGITS = Recipe(epochs=12, batch=64, warmup=1)  # of a digits network that has no weights
 
@@ -29,7 +30,7 @@ DIGITS = Recipe(epochs=12, batch=64, warmup=1)  # of a digits network that has n
 def train_from_scratch(session: Session, model: nn.Module, name: str, seed: int) -> NetworkStage:
     """Train a network on labels, and keep it in the folder of that name."""
     folder = session.folder / name
-    for step in train(model, None, session.data.train, CrossEntropy(), replace(DIGITS, seed=seed), folder):
+    for step in train(model, session.data.train, CrossEntropy(), replace(DIGITS, seed=seed), folder=folder):
         session.progress(f"training the {name} network", step.step, step.steps)
     save_model(model, str(folder / "weights.safetensors"))
     return NetworkStage(epochs=DIGITS.epochs)

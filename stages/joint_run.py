@@ -11,19 +11,14 @@ from ..models.files.architecture import architecture_of, save
 from ..models.supernet import Supernet
 from ..pipeline.joint import finish
 from ..pipeline.session import Session
+from ..progress import follow
 from ..rundir.config import RunConfig
 from ..rundir.outcomes import EvaluationStage, LearnStage, NetworkStage, TransferStage
 from ..search.records import Interim, Records
 from ..transfer.joint.learner import Learner
-from ..transfer.joint.pdd import pdd_learner
-from ..transfer.joint.train import (
-    blockwise_learner_for,
-    kddp_learner_for,
-    learn_widths,
-    split_recipe,
-    widths_by_epoch,
-)
-from ..transfer.training.train import Recipe
+from ..transfer.joint.methods import Blockwise, JointMethod, Kddp, Pdd
+from ..transfer.joint.train import Training, learn_widths, widths_by_epoch
+from ..transfer.training.recipe import Recipe
 from .common import dense_stage, evaluation_stage, figures, restore_weights, train_from_scratch, write_front
 from .stage import Stage
 
@@ -71,29 +66,36 @@ class JointRun:
             restore_weights(self.session, self.teacher_net.model, "teacher")
 
     @cached_property
+    def training(self) -> Training:
+        """Both halves."""
+        config = self.config
+        return Training(config.transfer.epochs, config.seed, config.precision, self.session.folder)
+
+    @cached_property
     def recipes(self) -> tuple[Recipe, Recipe]:
         """Of the two halves."""
-        config = self.config
-        return split_recipe(self.session.net, config.transfer.epochs, config.seed, config.precision)
+        return self.training.recipes(self.session.net)
+
+    @property
+    def method(self) -> JointMethod:
+        """The configured method, with its options."""
+        joint, limits = self.config.joint, self.config.budget
+        if self.config.transfer.method == "pdd":
+            return Pdd(limits.flops, limits.params)
+        if self.config.transfer.method == "kddp":
+            return Kddp(joint.strength, joint.neurons)
+        return Blockwise(joint.strength, joint.strengths, joint.constraint, joint.blocks)
 
     def make_learner(self) -> Learner:
         """A learner that has learned nothing yet."""
-        net, split, joint = self.session.net, self.session.data.train, self.config.joint
         teacher = self.teacher_net.model.eval() if self.teacher_net else None
-        if self.config.transfer.method == "pdd":
-            limits = self.config.budget.spec
-            budget = net.budget(limits) if limits.limits else None
-            return pdd_learner(net, teacher or net.model, budget=budget, seed=self.config.seed)
-        if self.config.transfer.method == "kddp":
-            return kddp_learner_for(net, teacher, split, self.recipes[0], joint.strength, joint.neurons)
-        options = (joint.strength, joint.strengths, joint.constraint, joint.blocks)
-        return blockwise_learner_for(net, teacher, split, self.recipes[0], *options)
+        return self.method.learner(self.session.net, teacher, self.session.data.train, self.recipes[0])
 
     @cached_property
     def learner(self) -> Learner:
         """The student after the first half; a run that resumes there repeats little."""
-        learner, session = self.make_learner(), self.session
-        learn_widths(learner, session.data.train, self.recipes[0], session.folder / "learn", session.progress)
+        learner, split, folder = self.make_learner(), self.session.data.train, self.training.learn_folder
+        follow(learn_widths(learner, split, self.recipes[0], folder=folder), self.session.progress)
         return learner
 
     def learn(self) -> LearnStage:
@@ -112,7 +114,7 @@ class JointRun:
     def transfer(self) -> TransferStage:
         """The second half."""
         session, method = self.session, self.config.transfer.method
-        student = finish(session, self.learner, method, self.recipes[1], session.folder / "transfer")
+        student = finish(session, self.learner, method, self.recipes[1], self.training.transfer_folder)
         save(student, session.folder / "best")
         training = architecture_of(student)["training"]
         return TransferStage(**{**training, "gates_open": tuple(training["gates_open"])})

@@ -12,8 +12,8 @@ from ..progress import Progress, silent
 from ..rundir.config import RunConfig
 from ..rundir.manifest import config_of
 from ..rundir.outcomes import EvaluationStage, parse
-from ..transfer.bank.bank import MANIFEST, manifest_name
-from ..transfer.methods import BANKED, require_method
+from ..transfer.bank.manifest import MANIFEST, manifest_name
+from ..transfer.methods import METHODS, require_method
 from ..transfer.training.distributed import world
 from .prepare import prepare_run
 from .search_run import SearchRun
@@ -70,7 +70,7 @@ def _prepared(
     work = replace(work, config=wanted)
     winner = work.winner
     point = winner if budget is None else best_under(work.session.net, work.searched.front, budget).subnetwork
-    if wanted.transfer.method not in BANKED:
+    if not METHODS[wanted.transfer.method].bank_teachers:
         return work, point, MANIFEST
     work.filled(point)
     return work, point, manifest_name(point, winner)

@@ -24,9 +24,10 @@ from ..rundir.outcomes import (
 from ..rundir.results import Results
 from ..search.coarse_to_fine import Searched
 from ..search.config import SearchConfig
-from ..transfer.bank.bank import MANIFEST, TEACHERS, MemoryBank
+from ..transfer.bank.bank import TEACHERS, MemoryBank
 from ..transfer.bank.fill import BankConfig
-from ..transfer.methods import BANKED, METHODS
+from ..transfer.bank.manifest import MANIFEST
+from ..transfer.methods import METHODS
 from ..transfer.training.distributed import world
 from .common import dense_stage, evaluation_stage, restore_weights, write_front
 from .stage import Stage
@@ -92,9 +93,9 @@ class SearchRun:
     @property
     def bank_config(self) -> BankConfig:
         """What the method uses; the plain images alone, where it has teachers of its own."""
-        method = self.config.transfer.method
-        views, teachers = (self.config.transfer.views, BANKED[method]) if method in BANKED else (0, TEACHERS)
-        return BankConfig(views, bfloat16=self.session.bfloat16, teachers=teachers)
+        teachers = METHODS[self.config.transfer.method].bank_teachers
+        views = self.config.transfer.views if teachers else 0
+        return BankConfig(views, bfloat16=self.session.bfloat16, teachers=teachers or TEACHERS)
 
     def filled(self, point: Subnetwork) -> MemoryBank:
         """The memory bank for a point of the front, with what it lacked."""
@@ -108,10 +109,13 @@ class SearchRun:
     def tuned(self, subnetwork: Subnetwork, folder: Path, best: Path, listed: str = MANIFEST) -> TransferStage:
         """Fine-tune any subnetwork as configured, with checkpoints in ``folder``, and keep it in ``best``."""
         session, wanted = self.session, self.config.transfer
-        views = wanted.views if wanted.method in BANKED else 0
-        recipe = session.recipe(epochs=wanted.epochs, seed=self.config.seed, fixed_views=views, identity=wanted.method)
+        method = METHODS[wanted.method]
+        views = wanted.views if method.bank_teachers else 0
+        recipe = session.recipe(
+            epochs=wanted.epochs, seed=self.config.seed, fixed_views=views, identity={"method": wanted.method}
+        )
         model, bank = session.initial_student(subnetwork), session.open_bank(listed)
-        student = tuned(session, subnetwork, model, bank, METHODS[wanted.method], recipe, folder)
+        student = tuned(session, subnetwork, model, bank, method.objective, recipe, folder)
         if world().first:
             save(student, best)
         return _transfer_stage(architecture_of(student)["training"])

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from secateur.data.images import Images
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
-from secateur.transfer.bank.bank import MemoryBank, Teacher, open_bank
+from secateur.transfer.bank.bank import MemoryBank, open_bank
 from secateur.transfer.bank.fill import fill_bank
+from secateur.transfer.bank.manifest import BankLocation, Teacher
 
 
 class Toy(nn.Module):
@@ -45,9 +46,9 @@ TEACHERS = (Teacher(DENSE, 0.5, 300), Teacher(HALF, 0.75, 200), Teacher(THIN, 1.
 def fill(
     folder: Path, split: Images | None = None, net: Supernet | None = None, data: str = "abc", **other: Any
 ) -> list[int]:
-    return list(fill_bank(net or toy(), TEACHERS, {}, split or noise(), folder, data, **other))
+    return list(fill_bank(net or toy(), TEACHERS, split or noise(), BankLocation(folder, data), grams={}, **other))
 
 
 def opened(folder: Path, **other: Any) -> MemoryBank:
     fill(folder, **other)
-    return open_bank(folder, 90, "abc")
+    return open_bank(BankLocation(folder, "abc"), 90)

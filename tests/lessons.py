@@ -9,10 +9,11 @@ from secateur.models.split import Split
 from secateur.models.supernet import Supernet
 from secateur.transfer.joint.learner import Learner
 from secateur.transfer.objectives.base import Objective, StudentBatch
-from secateur.transfer.training.train import Recipe, train
+from secateur.transfer.training.recipe import Recipe
+from secateur.transfer.training.train import train
 
 RECIPE = Recipe(epochs=2, batch=10, learning_rate=0.1, checkpoint_every=5)  # 12 steps
-__all__ = ["CLASSES", "IMAGES", "RECIPE", "Pupil", "coloured", "learn", "looked", "pupil", "random_norms"]
+__all__ = ["CLASSES", "IMAGES", "RECIPE", "Pupil", "coloured", "funnel", "learn", "looked", "pupil", "random_norms"]
 
 
 class Pupil(nn.Module):
@@ -37,6 +38,20 @@ def pupil(seed: int = 0) -> Supernet:
     return Supernet.of(Pupil().eval(), torch.zeros(1, 3, 8, 8))
 
 
+def funnel() -> Supernet:
+    """An early block on many pixels and a late wide one."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for reads, writes, stride in ((3, 16, 1), (16, 16, 1), (16, 48, 4), (48, 48, 1)):
+        layers += [nn.Conv2d(reads, writes, 3, stride, 1, bias=False), nn.BatchNorm2d(writes), nn.ReLU()]
+    model = nn.Sequential(
+        nn.Sequential(*layers[:6]), nn.Sequential(*layers[6:]), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 4)
+    )
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.weight.data.uniform_(0.2, 1)
+    return Supernet.of(model.eval(), torch.zeros(1, 3, 8, 8))
+
+
 def random_norms(model: nn.Module, seed: int = 0) -> None:
     """Batch norm as training could have left it."""
     generator = torch.Generator().manual_seed(seed)
@@ -58,6 +73,5 @@ def looked(logits: Tensor, seed: int = 0) -> StudentBatch:
 def learn(learner: Learner, split: Split | None = None, recipe: Recipe = RECIPE) -> list[float]:
     """The losses of the first half."""
     objective: Objective = learner.objective
-    hooks = learner.on_epoch_end, learner.weight_penalty
-    steps = train(learner.model, None, split or coloured(), objective, recipe, None, *hooks)
+    steps = train(learner.model, split or coloured(), objective, recipe, hooks=learner.hooks)
     return [step.loss for step in steps]

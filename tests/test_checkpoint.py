@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
-from trainings import CLASSES, OBJECTIVES, RECIPE, assert_same, contrastive, state, toy, train_toy
+from trainings import CLASSES, OBJECTIVES, RECIPE, assert_same, coloured, contrastive, state, toy, train_toy
 
 from secateur.errors import SecateurError
 from secateur.transfer.objectives.base import CrossEntropy, Objective
+from secateur.transfer.training.trainer import Trainer
 
 
 @OBJECTIVES
@@ -89,7 +92,7 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
 def test_a_checkpoint_of_another_recipe_is_refused(change: dict[str, float], tmp_path: Path) -> None:
     list(train_toy(toy(), CrossEntropy(), folder=tmp_path))
     other = replace(RECIPE, **change)  # type: ignore[arg-type]
-    with pytest.raises(SecateurError, match=r"another recipe .*; give the same options or another --out"):
+    with pytest.raises(SecateurError, match=r"another recipe .*; pass the same options or a different --out"):
         next(train_toy(toy(), CrossEntropy(), other, tmp_path))
 
 
@@ -98,14 +101,52 @@ def test_a_truncated_checkpoint_is_refused(left: int, tmp_path: Path) -> None:
     list(train_toy(toy(), CrossEntropy(), folder=tmp_path))
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:left])
-    with pytest.raises(SecateurError, match=r"cannot be read .*; delete it to start this stage anew"):
+    with pytest.raises(SecateurError, match=r"cannot be read .*; delete it to train from scratch"):
         next(train_toy(toy(), CrossEntropy(), folder=tmp_path))
 
 
 def test_a_checkpoint_of_another_objective_is_refused(tmp_path: Path) -> None:
     list(train_toy(toy(), CrossEntropy(), folder=tmp_path / "run"))
-    with pytest.raises(SecateurError, match=r"another network or method .*; give the same options or another --out"):
+    with pytest.raises(SecateurError, match=r"another network or method .*; pass the same options or a different"):
         next(train_toy(toy(), contrastive(tmp_path), folder=tmp_path / "run"))
+
+
+def test_a_checkpoint_of_the_first_release_is_resumed(tmp_path: Path) -> None:
+    """Its file, written out by hand: the tensors' names, and the recipe under its old names."""
+    recipe = replace(RECIPE, ema_decay=0.7, identity={"method": "ce"})
+    model = toy()
+    list(train_toy(model, CrossEntropy(), recipe))
+    begun = toy()
+    trainer = Trainer(begun, coloured(), CrossEntropy(), recipe, head="head")
+    begun.train()
+    for batch, _ in zip(trainer.rest_of_epoch(), range(4), strict=False):
+        trainer.train_step(batch)
+    assert trainer.ema
+    tensors = {f"state.model.{name}": tensor.clone() for name, tensor in begun.state_dict().items()}
+    tensors |= {f"state.average.{name}": tensor.clone() for name, tensor in trainer.ema.state_dict().items()}
+    for number, parameter in enumerate(begun.parameters()):
+        tensors[f"optimizer.{number}.momentum_buffer"] = trainer.optimizer.state[parameter]["momentum_buffer"]
+    old = {"epochs": 2, "batch": 10, "learning_rate": 0.05, "weight_decay": 0.0005, "warmup": 0.2, "seed": 0}
+    old |= {"keep_every": 5, "optimizer": "sgd", "parts": 1, "clip": 5.0, "average": 0.7}  # type: ignore[dict-item]
+    old |= {"fixed_views": 0, "bfloat16": False, "about": "ce"}  # type: ignore[dict-item]
+    metadata = {"done": "4", "seconds": "1.5", "recipe": json.dumps(old)}
+    save_file(tensors, tmp_path / "checkpoint.safetensors", metadata)
+    again = toy(seed=1)
+    steps = list(train_toy(again, CrossEntropy(), recipe, tmp_path))
+    assert [step.step for step in steps] == list(range(5, 13))
+    assert steps[0].seconds > 1.5
+    assert_same(again.state_dict(), model.state_dict())
+
+
+def test_a_checkpoint_is_what_the_first_release_wrote(tmp_path: Path) -> None:
+    list(train_toy(toy(), CrossEntropy(), replace(RECIPE, optimizer="adamw"), tmp_path))
+    with safe_open(tmp_path / "checkpoint.safetensors", "pt") as file:
+        metadata, names = file.metadata(), set(file.keys())
+    assert metadata.keys() == {"done", "seconds", "recipe"}
+    assert metadata["done"] == "12"
+    weights = {f"state.model.{name}" for name in toy().state_dict()}
+    adam = {f"optimizer.{n}.{key}" for n in range(6) for key in ("step", "exp_avg", "exp_avg_sq")}
+    assert names == weights | adam
 
 
 class Twice(nn.Module):

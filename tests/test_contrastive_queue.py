@@ -8,9 +8,11 @@ from torch import Tensor, nn
 from secateur.models.evaluate import embed
 from secateur.models.split import Batch, Views
 from secateur.transfer.losses import info_nce_from_similarities, kl
-from secateur.transfer.objectives.base import StudentBatch, label_loss
+from secateur.transfer.objectives.base import OnlineTeacher, StudentBatch, label_loss
+from secateur.transfer.objectives.contrastive import ContrastiveConfig
 from secateur.transfer.objectives.contrastive_queue import Queue, QueuedTransfer
-from secateur.transfer.training.train import Recipe, train
+from secateur.transfer.training.recipe import Recipe
+from secateur.transfer.training.train import train
 
 PIXELS, CLASSES = 6, 3
 
@@ -81,7 +83,7 @@ def test_keys_are_standardised_by_what_is_held() -> None:
 def test_the_loss_is_cross_entropy_and_both_terms() -> None:
     dense, student, images = Net(5, 0).eval(), Net(4, 1), torch.randn(8, PIXELS)
     labels = torch.arange(8) % CLASSES
-    objective = QueuedTransfer(dense, "head", (4, 5), size=16, own=0.2, pull=0.7, contrast=0.3, seed=0)
+    objective = QueuedTransfer(OnlineTeacher(dense, "head"), (4, 5), ContrastiveConfig(0.2, 0.7, 0.3), size=16, seed=0)
     logits, embeddings = embed(student, "head", images)
     seen = StudentBatch(logits[None], embeddings[None], labels, torch.full((8,), -1), images[None])
     loss = objective(seen)
@@ -99,8 +101,8 @@ def test_the_loss_is_cross_entropy_and_both_terms() -> None:
 def test_a_stream_of_no_length_trains_and_the_dense_network_stays_as_it_is() -> None:
     dense, student = Net(5, 0), Net(4, 1)
     before = {name: tensor.clone() for name, tensor in dense.state_dict().items()}
-    objective = QueuedTransfer(dense, "head", (4, 5), size=20, seed=0)
-    steps = list(train(student, "head", Stream(), objective, Recipe(epochs=3, batch=8)))
+    objective = QueuedTransfer(OnlineTeacher(dense, "head"), (4, 5), size=20, seed=0)
+    steps = list(train(student, Stream(), objective, Recipe(epochs=3, batch=8), head="head"))
     assert len(steps) == 12
     assert all(step.loss == pytest.approx(step.loss) for step in steps)  # no NaN
     assert int(objective.queue.entered) == 96

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from secateur.models.evaluate import embed
 from secateur.transfer.losses import crd_nce
-from secateur.transfer.objectives.base import StudentBatch, label_loss
+from secateur.transfer.objectives.base import OnlineTeacher, StudentBatch, label_loss
 from secateur.transfer.objectives.crd import SIZE, RepresentationDistillation
 
 IMAGES, CLASSES, PIXELS = 48, 4, 12
@@ -25,7 +25,7 @@ class Net(nn.Module):
 
 
 def objective(dense: nn.Module, negatives: int = 9, seed: int = 0) -> RepresentationDistillation:
-    return RepresentationDistillation(dense, "head", LABELS, (5, 7), negatives=negatives, seed=seed)
+    return RepresentationDistillation(OnlineTeacher(dense, "head"), LABELS, (5, 7), negatives=negatives, seed=seed)
 
 
 def seen(student: nn.Module, indices: Tensor) -> StudentBatch:
@@ -94,4 +94,4 @@ def test_the_seed_decides_and_a_checkpoint_can_carry_everything() -> None:
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["student.memory"], other["student.memory"])
     assert {name.rpartition(".")[2] for name in one} == {"weight", "bias", "memory", "normaliser"}
-    assert (objective(Net(7, 0)).views, objective(Net(7, 0)).gates()) == (1, [])
+    assert (objective(Net(7, 0)).views, objective(Net(7, 0)).metrics()) == (1, {})

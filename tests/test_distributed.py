@@ -14,10 +14,12 @@ from torch.multiprocessing.spawn import spawn
 from secateur.data.images import Images
 from secateur.errors import SecateurError
 from secateur.models.subnetwork import Subnetwork
-from secateur.transfer.bank.bank import MemoryBank, Teacher
-from secateur.transfer.objectives.base import ContrastiveTransfer
+from secateur.transfer.bank.bank import MemoryBank
+from secateur.transfer.bank.manifest import Teacher
+from secateur.transfer.objectives.contrastive import ContrastiveConfig, ContrastiveTransfer
 from secateur.transfer.training.distributed import World, process_group, world
-from secateur.transfer.training.train import Recipe, train
+from secateur.transfer.training.recipe import Recipe
+from secateur.transfer.training.train import train
 
 IMAGES, CLASSES = 80, 4
 RECIPE = Recipe(epochs=2, batch=8, checkpoint_every=5, ema_decay=0.9, clip=5.0)  # 20 steps
@@ -40,10 +42,10 @@ def trained(folder: Path, recipe: Recipe, seed: int = 0) -> dict[str, Tensor]:
     labels, logits = torch.arange(IMAGES) % CLASSES, torch.randn(2, IMAGES, CLASSES, generator=random)
     teachers = (Teacher(Subnetwork(((0,),)), 0.0, 1), Teacher(Subnetwork(((1,),)), 1.0, 1))
     bank = MemoryBank(folder, teachers, tuple(logits.half()), tuple(torch.randn(2, IMAGES, 7, generator=random).half()))
-    objective = ContrastiveTransfer(bank, labels, 6, own=1.0, pull=1.0, contrast=0.5, power=1, views=2, seed=seed)
+    objective = ContrastiveTransfer(bank, labels, 6, ContrastiveConfig(1.0, 1.0, 0.5, power=1, views=2), seed=seed)
     torch.manual_seed(seed)
     model, split = Net(), Images(lambda chunks: (pixels[chunk] for chunk in chunks), labels, (3, 8, 8))
-    steps = list(train(model, "head", split, objective, recipe, folder / "run"))
+    steps = list(train(model, split, objective, recipe, head="head", folder=folder / "run"))
     assert len(steps) == 20
     named = [*model.named_parameters(), *objective.module.named_parameters()]
     found = {name: parameter.detach().clone() for name, parameter in named}
@@ -71,7 +73,7 @@ def test_two_processes_take_the_steps_of_one_that_takes_two_parts(tmp_path: Path
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     spawn(one_of_two, (port, tmp_path), nprocs=2)  # type: ignore[no-untyped-call]
-    one = trained(tmp_path, Recipe(**{**RECIPE.__dict__, "parts": 2}))
+    one = trained(tmp_path, Recipe(**{**RECIPE.__dict__, "micro_batches": 2}))
     for rank in range(2):
         found = load_file(tmp_path / str(rank) / "found.safetensors")
         assert found.keys() == one.keys()
@@ -93,6 +95,6 @@ def test_alone_there_is_nothing_to_share() -> None:
 
 
 def test_a_batch_that_is_too_small_to_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secateur.transfer.training.train.ranks", lambda: World(0, 5))
-    with pytest.raises(SecateurError, match="batch=8 for 5 processes; give at least 2 images for each part"):
+    monkeypatch.setattr("secateur.transfer.training.trainer.world", lambda: World(0, 5))
+    with pytest.raises(SecateurError, match="batch=8 for 5 processes of 1 micro-batches; pass at least 2 images"):
         trained(tmp_path, RECIPE)

@@ -16,8 +16,9 @@ from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 from secateur.models.surgery.slim import slim
 from secateur.transfer.bank import fill as module
-from secateur.transfer.bank.bank import Teacher, open_bank
+from secateur.transfer.bank.bank import open_bank
 from secateur.transfer.bank.fill import BankConfig, fill_bank, mapped
+from secateur.transfer.bank.manifest import BankLocation, Teacher
 from secateur.transfer.bank.top_k import top_k_logits
 
 
@@ -92,7 +93,7 @@ def test_progress_counts_images_over_all_teachers(tmp_path: Path, monkeypatch: p
 def test_a_bank_that_was_interrupted_is_filled_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = opened(tmp_path / "whole")
     monkeypatch.setattr(module, "BATCH", 40)
-    going = fill_bank(toy(), TEACHERS, {}, noise(), tmp_path / "parts", "abc")
+    going = fill_bank(toy(), TEACHERS, noise(), BankLocation(tmp_path / "parts", "abc"), grams={})
     assert [next(going) for _ in range(5)] == [40, 80, 90, 130, 170]  # in the middle of the second teacher
     del going
     monkeypatch.undo()
@@ -102,7 +103,7 @@ def test_a_bank_that_was_interrupted_is_filled_on(tmp_path: Path, monkeypatch: p
         built.append(subnetwork)
         return refit(net, subnetwork, grams)
 
-    monkeypatch.setattr(module, "compensated", noted)
+    monkeypatch.setattr(module, "refit", noted)
     bank = opened(tmp_path / "parts")
     assert built == [HALF, THIN]
     assert all(map(torch.equal, bank.logits[1:], whole.logits[1:]))
@@ -140,7 +141,7 @@ def test_a_bank_that_was_interrupted_runs_no_batch_twice_and_ends_the_same(
     monkeypatch.setattr(module, "BATCH", 40)  # three batches a teacher
     fill(tmp_path / "whole")
     passes = counted(monkeypatch)
-    going = fill_bank(toy(), TEACHERS, {}, noise(), tmp_path / "parts", "abc")
+    going = fill_bank(toy(), TEACHERS, noise(), BankLocation(tmp_path / "parts", "abc"), grams={})
     for _ in range(stop):
         next(going)
     del going
@@ -155,7 +156,7 @@ def test_a_bank_that_was_interrupted_runs_no_batch_twice_and_ends_the_same(
 
 def test_fixed_views_hold_what_teachers_say_of_the_very_views_that_training_shows(tmp_path: Path) -> None:
     split, net = noise(), toy()
-    bank = opened(tmp_path, net=net, split=split, extent=BankConfig(views=2))
+    bank = opened(tmp_path, net=net, split=split, config=BankConfig(views=2))
     assert len(bank.fixed) == 2
     assert [each.embeddings for each in bank.fixed] == [(), ()]
     for k, teacher in enumerate(TEACHERS):
@@ -171,18 +172,18 @@ def test_fixed_views_hold_what_teachers_say_of_the_very_views_that_training_show
 def test_more_views_are_added_to_a_bank_and_what_is_there_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = opened(tmp_path, extent=BankConfig(views=1))
+    one = opened(tmp_path, config=BankConfig(views=1))
     passes = counted(monkeypatch)
-    assert fill(tmp_path, extent=BankConfig(views=3))[-1] == 90 * 3 * 4
+    assert fill(tmp_path, config=BankConfig(views=3))[-1] == 90 * 3 * 4
     assert sum(passes) == 90 * 3 * 2
-    three = open_bank(tmp_path, 90, "abc")
+    three = open_bank(BankLocation(tmp_path, "abc"), 90)
     assert len(three.fixed) == 3
     assert all(map(torch.equal, three.fixed[0].logits, one.fixed[0].logits))
     assert len(opened(tmp_path).fixed) == 3  # asked for none, and those that are there are not forgotten
 
 
 def test_teachers_in_bfloat16_say_nearly_the_same(tmp_path: Path) -> None:
-    exact, quick = opened(tmp_path / "exact"), opened(tmp_path / "quick", extent=BankConfig(bfloat16=True))
+    exact, quick = opened(tmp_path / "exact"), opened(tmp_path / "quick", config=BankConfig(bfloat16=True))
     for one, two in zip((*exact.logits, *exact.embeddings), (*quick.logits, *quick.embeddings), strict=True):
         assert two.dtype is torch.float16
         assert not torch.equal(one, two)
@@ -190,7 +191,7 @@ def test_teachers_in_bfloat16_say_nearly_the_same(tmp_path: Path) -> None:
 
 
 def test_of_many_classes_the_likely_ones_and_the_rest_are_kept(tmp_path: Path) -> None:
-    whole, few = opened(tmp_path / "whole"), opened(tmp_path / "few", extent=BankConfig(views=1, many=3, kept=2))
+    whole, few = opened(tmp_path / "whole"), opened(tmp_path / "few", config=BankConfig(views=1, many=3, kept=2))
     assert [tuple(each.shape) for each in few.logits] == [(90, 3)] * 3
     assert [tuple(each.shape) for each in few.embeddings] == [(90, 8)]
     assert whole.classes is None
@@ -205,10 +206,10 @@ def test_of_many_classes_the_likely_ones_and_the_rest_are_kept(tmp_path: Path) -
 def test_a_second_plan_shares_the_teachers_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, passes = opened(tmp_path), counted(monkeypatch)
     other = (TEACHERS[0], Teacher(Subnetwork(((1, 2), (0, 1, 2))), 0.6, 150), TEACHERS[1])
-    list(fill_bank(toy(), other, {}, noise(), tmp_path, "abc", plan="other.json"))
+    list(fill_bank(toy(), other, noise(), BankLocation(tmp_path, "abc", "other.json"), grams={}))
     assert passes == [90]
-    assert open_bank(tmp_path, 90, "abc", "other.json").teachers == other
-    again = open_bank(tmp_path, 90, "abc")
+    assert open_bank(BankLocation(tmp_path, "abc", "other.json"), 90).teachers == other
+    again = open_bank(BankLocation(tmp_path, "abc"), 90)
     assert again.teachers == TEACHERS
     assert all(map(torch.equal, again.logits, first.logits))
 
@@ -216,7 +217,7 @@ def test_a_second_plan_shares_the_teachers_of_the_first(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(("many", "views"), [(256, 0), (256, 2), (3, 0), (3, 2)])
 def test_the_size_of_a_bank_is_known_before_it_is_filled(many: int, views: int, tmp_path: Path) -> None:
     extent = BankConfig(views=views, many=many, kept=2)
-    fill(tmp_path, extent=extent)
+    fill(tmp_path, config=extent)
     files = [load_file(path) for path in tmp_path.glob("teacher-*")]
     held = sum(tensor.nbytes for file in files for tensor in file.values())
     assert extent.bytes(90, 4, 8, 3) == held

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 import secateur as sc
 from secateur.models.zoo.registry import constructor
 from secateur.stages.points import tune
-from secateur.transfer.joint.train import split_recipe
+from secateur.transfer.joint.train import Training
 
 PLACE = """import torch
 from torch import nn
@@ -179,11 +179,11 @@ def test_under_another_teacher_a_student_without_weights_starts_anew(place: Path
 
 def test_epochs_are_all_that_are_trained_half_and_half() -> None:
     net = sc.Supernet.of(sc.constructor("resnet20", 10)(), torch.zeros(1, 3, 32, 32), check=False)
-    assert [recipe.epochs for recipe in split_recipe(net, 10, 3, "float32")] == [5, 5]
-    assert [(recipe.epochs, recipe.seed) for recipe in split_recipe(net, 5, 3, "float32")] == [(2, 3), (3, 3)]
-    assert [recipe.bfloat16 for recipe in split_recipe(net, 4, 0, "bfloat16")] == [True, True]
-    with pytest.raises(sc.SecateurError, match="half of them find the widths; give 2 or more"):
-        split_recipe(net, 1, 0, "auto")
+    assert [recipe.epochs for recipe in Training(10, 3, "float32").recipes(net)] == [5, 5]
+    assert [(recipe.epochs, recipe.seed) for recipe in Training(5, 3, "float32").recipes(net)] == [(2, 3), (3, 3)]
+    assert [recipe.bfloat16 for recipe in Training(4, 0, "bfloat16").recipes(net)] == [True, True]
+    with pytest.raises(sc.SecateurError, match="half of them find the widths; pass 2 or more"):
+        Training(1)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from secateur.models.zoo.registry import constructor
 from secateur.transfer.joint.kddp import kddp_learner
 from secateur.transfer.joint.learner import Learner, step_sizes
 from secateur.transfer.joint.shrinking_student import ShrinkingStudent
-from secateur.transfer.objectives.base import Distillation, kd_loss, online_teacher
+from secateur.transfer.losses import kd_loss
+from secateur.transfer.objectives.base import Distillation, online_teacher
 from secateur.transfer.training.train import train
 
 LONGER = replace(RECIPE, epochs=4)
@@ -35,7 +36,7 @@ def test_strength_0_is_plain_distillation_and_takes_nothing() -> None:
     learner = kddp_learner(net, net.model, reach=REACH, strength=0.0)
     learn(learner)
     student = slim(net, net.dense)
-    list(train(student, None, coloured(), Distillation(online_teacher(net.model), kd_loss, 0.1), RECIPE))
+    list(train(student, coloured(), Distillation(online_teacher(net.model), kd_loss, 0.1, 0.9), RECIPE))
     assert learner.kept() == net.dense
     found = learner.slimmed().state_dict()
     assert all(torch.equal(found[name], each) for name, each in student.state_dict().items())
@@ -53,7 +54,7 @@ def test_neurons_that_are_dead_go_after_the_first_epoch_and_nobody_else() -> Non
     with torch.no_grad():
         net.model.get_parameter("hidden.bias")[:4] = -9.0
     learner = kddp_learner(net, net.model, reach=REACH, strength=1e-6)
-    steps = train(learner.model, None, coloured(), learner.objective, RECIPE, on_epoch_end=learner.on_epoch_end)
+    steps = train(learner.model, coloured(), learner.objective, RECIPE, hooks=learner.hooks)
     seen = [(step.step, learner.kept().widths.tolist()) for step in steps]
     assert [widths for step, widths in seen if step < 6] == [[8, 10, 16]] * 5
     assert [widths[:2] for _, widths in seen] == [[8, 10]] * 12  # convolutions are not its business
@@ -101,9 +102,9 @@ def test_what_comes_out_is_plain_and_as_narrow_as_it_says() -> None:
 
 def test_mistakes_are_refused() -> None:
     net = pupil()
-    with pytest.raises(SecateurError, match="no neurons are called 'some'; give hidden or all"):
+    with pytest.raises(SecateurError, match="no neurons are called 'some'; pass hidden or all"):
         kddp_learner(net, net.model, reach=1, neurons="some")
     grouped = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1, groups=2), nn.Flatten())
     odd = Supernet.of(grouped, torch.zeros(1, 3, 1, 1))
-    with pytest.raises(SecateurError, match="listens to the modules that read neurons, and here is none"):
+    with pytest.raises(SecateurError, match="records the modules that read neurons, and there is none here"):
         kddp_learner(odd, odd.model, reach=1)

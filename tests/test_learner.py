@@ -33,15 +33,19 @@ def test_groups_are_told_apart_by_the_layers_that_make_them(dims: range, names: 
     assert [NET.groups[g].name for g in groups_made_by_ndim(NET, dims)] == names
 
 
-class Twice(nn.Module):
-    def forward(self) -> Tensor:
+class Two:
+    """A penalty of 2, with a buffer."""
+
+    def __init__(self) -> None:
+        self.module = nn.Module()
+        self.module.register_buffer("count", torch.zeros(1))
+
+    def __call__(self) -> Tensor:
         return torch.tensor(2.0)
 
 
 def test_a_penalty_is_added_and_its_state_is_carried() -> None:
-    penalty = Twice()
-    penalty.register_buffer("count", torch.zeros(1))
-    objective, batch = Penalised(CrossEntropy(), penalty), looked(torch.randn(5, CLASSES))
+    objective, batch = Penalised(CrossEntropy(), Two()), looked(torch.randn(5, CLASSES))
     torch.testing.assert_close(objective(batch), CrossEntropy()(batch) + 2)
-    assert (objective.views, objective.gates()) == (1, [])
+    assert (objective.views, objective.metrics()) == (1, {})
     assert list(objective.module.state_dict()) == ["penalty.count"]

@@ -105,6 +105,21 @@ def test_a_gate_looks_at_the_whole_batch() -> None:
     assert open_gates(teachers, best + 3 * normal(10, 4, seed=1)).tolist() == [True, True]
 
 
+@pytest.mark.parametrize("peaked", [True, False])
+def test_gates_take_the_divergence_from_the_best_teacher_and_not_that_to_it(peaked: bool) -> None:
+    peak, flat = torch.tensor([12.0, 0, 0, 0]), torch.tensor([3.0, 0, 0, 0])
+    best, second = (peak, flat) if peaked else (flat, peak)
+    right, wrong = plain_kl(best, second, 4.0), plain_kl(second, best, 4.0)
+    assert abs(right - wrong) > 0.1
+    student = torch.tensor([best[0], 1.0, 0, 0])
+    while not min(right, wrong) < plain_kl(best, student, 4.0) < max(right, wrong):
+        student[1] += 0.1
+        assert student[1] < 100
+    teachers = torch.stack([best, second]).expand(6, 2, 4)
+    gates = open_gates(teachers, student.expand(6, 4))
+    assert gates.tolist() == [True, right < plain_kl(best, student, 4.0)] == [True, right < wrong]
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.7, 1.2, 16.0])
 @pytest.mark.parametrize("power", [1, 2])
 def test_gated_transfer_is_the_double_loop(noise: float, power: int) -> None:

@@ -38,7 +38,7 @@ MISTAKES = [
     (line("nets.py:nothing"), "nets.py has no function 'nothing'", "name one that nets.py defines"),
     (line("nowhere.py:make"), "no file nowhere.py", "pass the path of a Python file"),
     (line("resnet21"), "no network is called 'resnet21'; nearest: resnet", "pass resnet20"),
-    (line(method="magic"), "no method is called 'magic'", "give ckt"),
+    (line(method="magic"), "no method is called 'magic'", "pass ckt"),
     (line(device="gpu9"), "no device 'gpu9' is here", "pass --device cpu"),
     (line(device="meta"), "no device 'meta' is here", "pass --device cpu"),
     (line(input="3x32"), "input '3x32' is not channels x height x width", "write 3x224x224"),

@@ -70,6 +70,22 @@ def test_the_index_is_written_whole_and_anew(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["index.faiss", "other.faiss"]
 
 
+def test_two_processes_may_write_the_index_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, keys, write, pids = tmp_path / "index.faiss", unit(20, seed=1), faiss.write_index, [1, 2]
+
+    def interrupted(index: faiss.Index, name: str) -> None:
+        """The first process is overtaken by the second between writing its file and renaming it."""
+        write(index, name)
+        if pids:
+            write_index(keys, path)
+
+    monkeypatch.setattr("os.getpid", lambda: pids.pop())
+    monkeypatch.setattr(faiss, "write_index", interrupted)
+    write_index(keys, path)
+    assert faiss.read_index(str(path)).ntotal == 20
+    assert [file.name for file in tmp_path.iterdir()] == ["index.faiss"]
+
+
 def test_beyond_the_exact_search_nearly_all_of_the_nearest_are_found(tmp_path: Path) -> None:
     random = torch.Generator().manual_seed(0)
     labels = torch.randint(10, (100_000,), generator=random)

@@ -16,7 +16,8 @@ from secateur.models.supernet import Supernet
 from secateur.models.zoo.registry import constructor
 from secateur.transfer.joint.masks import Masked
 from secateur.transfer.joint.pdd import pdd_learner
-from secateur.transfer.objectives.base import label_loss
+from secateur.transfer.losses import kl
+from secateur.transfer.objectives.base import CrossEntropy, label_loss
 
 
 @settings(max_examples=40)
@@ -75,6 +76,17 @@ def test_the_seed_decides_which_half_is_closed() -> None:
     net = pupil()
     assert pdd_learner(net, net.model, seed=1).kept() == pdd_learner(net, net.model, seed=1).kept()
     assert pdd_learner(net, net.model, seed=1).kept() != pdd_learner(net, net.model, seed=2).kept()
+
+
+def test_the_first_half_is_labels_and_the_teacher_at_temperature_3_and_the_second_labels_alone() -> None:
+    net, batch = pupil(), looked(torch.randn(6, CLASSES, generator=torch.Generator().manual_seed(1)))
+    learner = pdd_learner(net, net.model)
+    with torch.no_grad():
+        teacher = net.model(batch.images[0])[None]
+    expected = 0.6 * label_loss(batch) + 0.4 * kl(teacher, batch.logits, 3.0).mean()
+    torch.testing.assert_close(learner.objective(batch), expected)
+    assert isinstance(learner.second_objective, CrossEntropy)
+    assert torch.equal(learner.second_objective(batch), label_loss(batch))
 
 
 # --- the budget, an extension ---

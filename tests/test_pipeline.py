@@ -19,8 +19,8 @@ from secateur.models.compensation.initial import initial_student
 from secateur.models.files.architecture import architecture_of
 from secateur.models.surgery.slim import slim
 from secateur.transfer.objectives.base import CrossEntropy
-from secateur.transfer.training.train import Recipe
-from secateur.transfer.training.train import train as train
+from secateur.transfer.training.recipe import Recipe
+from secateur.transfer.training.train import train
 
 SHAPE = (3, 16, 16)
 
@@ -43,7 +43,7 @@ def data() -> sc.Data:
 def model(data: sc.Data) -> nn.Module:
     torch.manual_seed(0)
     model = make()
-    for _ in train(model, None, data.train, CrossEntropy(), Recipe(epochs=4, batch=64)):
+    for _ in train(model, data.train, CrossEntropy(), Recipe(epochs=4, batch=64)):
         pass
     return model.eval()
 
@@ -326,11 +326,11 @@ def test_a_streamed_folder_gives_what_the_same_images_in_memory_give(photos: Pat
 def test_wrong_values_are_refused(net: sc.Supernet, data: sc.Data, found: sc.Found) -> None:
     with pytest.raises(sc.SecateurError, match="trials=-1"):
         sc.find(net, data, "50%", trials=-1)
-    with pytest.raises(sc.SecateurError, match="no method is called 'magic'; give ckt"):
+    with pytest.raises(sc.SecateurError, match="no method is called 'magic'; pass ckt"):
         sc.finetune(net, found.best(), found.bank, data, method="magic")
     with pytest.raises(sc.SecateurError, match="epochs=0"):
         sc.finetune(net, found.best(), found.bank, data, epochs=0)
-    with pytest.raises(sc.SecateurError, match="learns from a memory bank, and none is given; give kd"):
+    with pytest.raises(sc.SecateurError, match="learns from a memory bank, and there is none; pass one, or"):
         sc.finetune(net, found.best(), None, data, epochs=1)
     with pytest.raises(sc.SecateurError, match="no precision is called 'fp16'; pass auto"):
         sc.find(net, data, "50%", precision="fp16")

@@ -13,6 +13,7 @@ from secateur.models.supernet import Supernet
 from secateur.transfer.joint.shrinking_student import ShrinkingStudent
 from secateur.transfer.objectives.base import CrossEntropy
 from secateur.transfer.training.train import Step, train
+from secateur.transfer.training.trainer import Hooks
 
 LESS = Subnetwork(((1, 3, 4, 7), (0, 2, 5, 6, 9), tuple(range(1, 16, 2))))
 LEAST = Subnetwork(((3, 7), (2, 5, 6), (1, 5, 9)))
@@ -103,7 +104,9 @@ def test_a_training_that_narrows_can_be_stopped_and_ends_in_the_same_weights(sto
         def between(sgd: torch.optim.Optimizer) -> None:
             student.prune_to(LESS if student.kept() == net.dense else LEAST, sgd)
 
-        return student, train(student, None, coloured(), CrossEntropy(), RECIPE, folder, between)
+        return student, train(
+            student, coloured(), CrossEntropy(), RECIPE, folder=folder, hooks=Hooks(on_epoch_end=between)
+        )
 
     net = pupil()
     whole, steps = started(net, None)

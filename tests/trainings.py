@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 from secateur.data.images import Images
 from secateur.models.subnetwork import Subnetwork
-from secateur.transfer.bank.bank import MemoryBank, Teacher
-from secateur.transfer.objectives.base import ContrastiveTransfer, CrossEntropy, Objective
-from secateur.transfer.training.train import Recipe, Step, train
+from secateur.transfer.bank.bank import MemoryBank
+from secateur.transfer.bank.manifest import Teacher
+from secateur.transfer.objectives.base import CrossEntropy, Objective
+from secateur.transfer.objectives.contrastive import ContrastiveConfig, ContrastiveTransfer
+from secateur.transfer.training.recipe import Recipe
+from secateur.transfer.training.train import Step, train
 
 IMAGES, CLASSES = 60, 4
 RECIPE = Recipe(epochs=2, batch=10, checkpoint_every=5)  # 12 steps, checkpoints after 5, 10 and 12
@@ -57,7 +60,7 @@ def contrastive(folder: Path) -> Objective:
     teachers = (Teacher(Subnetwork(((0,),)), 0.0, 1), Teacher(Subnetwork(((1,),)), 1.0, 1))
     fixed = tuple(MemoryBank(folder, teachers, tuple(view.half()), ()) for view in views)
     bank = MemoryBank(folder, teachers, tuple(logits.half()), tuple(embeddings.half()), fixed=fixed)
-    return ContrastiveTransfer(bank, labels, 6, own=1.0, pull=1.0, contrast=0.5, power=1, views=2, seed=0)
+    return ContrastiveTransfer(bank, labels, 6, ContrastiveConfig(1.0, 1.0, 0.5, power=1, views=2), seed=0)
 
 
 OBJECTIVES = pytest.mark.parametrize("make", [cross_entropy, contrastive])
@@ -66,7 +69,7 @@ OBJECTIVES = pytest.mark.parametrize("make", [cross_entropy, contrastive])
 def train_toy(
     model: nn.Module, objective: Objective, recipe: Recipe = RECIPE, folder: Path | None = None
 ) -> Iterator[Step]:
-    yield from train(model, "head", coloured(), objective, recipe, folder)
+    yield from train(model, coloured(), objective, recipe, head="head", folder=folder)
 
 
 def state(model: nn.Module, objective: Objective) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The losses of knowledge transfer: what a student is told, as pure functions of logits and embeddings."""
+"""The losses of knowledge transfer, as pure functions of logits and embeddings."""
 
 import math
 
@@ -21,6 +21,14 @@ def kl(teacher: Tensor, student: Tensor, temperature: float = TEMPERATURE, power
     return temperature**power * (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
+def kd_loss(teacher: Tensor, student: Tensor, labels: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """T² · KL(teacher || student) of every row, as a loss for ``Distillation``; the labels are not used.
+
+    Shape: teacher (..., C), student (..., C), labels (...,) → (...,)
+    """
+    return kl(teacher, student, temperature)
+
+
 def dkd_loss(
     teacher: Tensor,
     student: Tensor,
@@ -37,9 +45,9 @@ def dkd_loss(
 
     Shape: teacher (..., C), student (..., C), labels (...,) → (...,)
     """
-    told, said = teacher / temperature, student / temperature
-    binary = kl(_binary(told, labels), _binary(said, labels), 1)
-    among = kl(_without(told, labels), _without(said, labels), 1)
+    p, q = teacher / temperature, student / temperature
+    binary = kl(_binary(p, labels), _binary(q, labels), 1)
+    among = kl(_without(p, labels), _without(q, labels), 1)
     return temperature**2 * (target * binary + others * among)
 
 
@@ -56,10 +64,10 @@ def _without(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def open_gates(teachers: Tensor, student: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """Which teachers speak: those nearer to the best teacher than the student is, over the whole batch.
+    """Which teachers are used: those nearer to the best teacher than the student is, over the whole batch.
 
     m_k = 1[Σ_i KL(M_i1 || M_ik) < Σ_i KL(M_i1 || student_i)], the best teacher (k = 1) always. A poor student
-    hears the mean of all, a good one only the best: a curriculum. EKG (https://arxiv.org/abs/2203.02651),
+    learns from the mean of all, a good one only from the best: a curriculum. EKG (https://arxiv.org/abs/2203.02651),
     its code's reading of the poster's gate; m_1 is forced since equality would close every gate.
 
     Shape: teachers (B, K, C) best first, student (B, C) → (K,) bool
@@ -73,10 +81,10 @@ def open_gates(teachers: Tensor, student: Tensor, temperature: float = TEMPERATU
 
 
 def gated_transfer(teachers: Tensor, views: Tensor, temperature: float = TEMPERATURE, power: int = 1) -> Tensor:
-    """CKT-A: every view of an image is drawn to the mean logits of the teachers whose gates are open.
+    """CKT-A: KL from the mean logits of the teachers whose gates are open to each view of an image.
 
     (1/VB) Σ_v Σ_i T·KL(mean_k∈open M_ik || z_i^v). EKG's poster, eq. 12, without its cross-entropy term. Teachers may
-    speak of each view on its own; gates compare means over views.
+    have logits for each view of its own; gates compare means over views.
 
     Shape: teachers (B, K, C) or (V, B, K, C) best first, views (V, B, C) → ()
     """
@@ -109,7 +117,7 @@ def info_nce_from_similarities(positive: Tensor, negative: Tensor, temperature: 
 
 
 def crd_nce(similar: Tensor, normaliser: Tensor, images: int, temperature: float = 0.07) -> Tensor:
-    """CRD's NCE: is a row of the memory the anchor's own (the first), or one of M drawn by chance?
+    """CRD's NCE: is a row of the memory the anchor's own (the first), or one of M drawn at random?
 
     −(1/B) Σ_i [ log P_i0/(P_i0 + M/N) + Σ_j≥1 log (M/N)/(P_ij + M/N) ] with P = exp(s/τ)/Z and N ``images``. Tian et
     al. 2020, https://arxiv.org/abs/1910.10699, in the form of its code, which sets Z once; written in log-odds, so

@@ -1,4 +1,4 @@
-"""The methods of fine-tuning, by the words of --method: what each trains a student to do."""
+"""The methods of fine-tuning, by name: what each trains a student to do."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,25 +8,44 @@ from torch import Tensor, nn
 from ..errors import SecateurError
 from ..models.supernet import Supernet
 from .bank.bank import TEACHERS, MemoryBank
-from .losses import dkd_loss
+from .losses import dkd_loss, kd_loss
 from .objectives.base import (
-    ContrastiveTransfer,
+    LABEL_WEIGHT,
+    TEACHER_WEIGHT,
     CrossEntropy,
     Distillation,
     Objective,
+    OnlineTeacher,
     bank_teacher,
-    kd_loss,
     online_teacher,
 )
+from .objectives.contrastive import ContrastiveConfig, ContrastiveTransfer
 from .objectives.contrastive_queue import QueuedTransfer
 from .objectives.crd import RepresentationDistillation
 
 
 @dataclass(frozen=True, eq=False)
 class MethodContext:
-    """What a method of fine-tuning may use: the dense network, the bank, the labels; the student's embedding width.
+    """What an objective may be made from. A method of fine-tuning is a function of it that returns an ``Objective``.
 
-    Shape: labels (N,) int64
+    Args:
+        net: The dense network with its structure.
+        filled: The memory bank, where there is one; ``bank`` is for methods that need it.
+        labels: The class of every training image. Shape: (N,) int64
+        classes: The number of classes.
+        width: The width of the student's embeddings.
+        seed: Of what the objective draws at random.
+
+    >>> import torch
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    >>> net = Supernet.of(model.eval(), torch.zeros(1, 3, 8, 8))
+    >>> context = MethodContext(net, None, torch.arange(4), classes=4, width=6, seed=0)
+    >>> context.widths
+    (6, 8)
+    >>> def soft_targets(context):  # a method of one's own
+    ...     return Distillation(online_teacher(context.net.model), kd_loss, label_weight=0.0, teacher_weight=1.0)
+    >>> soft_targets(context).views
+    1
     """
 
     net: Supernet
@@ -38,9 +57,12 @@ class MethodContext:
 
     @property
     def bank(self) -> MemoryBank:
-        """The bank; SecateurError where none was given."""
+        """The memory bank; SecateurError where there is none."""
         if self.filled is None:
-            raise SecateurError("this method learns from a memory bank, and none is given; give kd, dkd, crd or ce")
+            names = ", ".join(name for name, method in METHODS.items() if not method.bank_teachers)
+            raise SecateurError(
+                f"this method learns from a memory bank, and there is none; pass one, or one of {names}"
+            )
         return self.filled
 
     @property
@@ -48,70 +70,82 @@ class MethodContext:
         """The embedding widths of student and dense network."""
         return self.width, embedding_width(self.net.model, self.net.head, self.classes)
 
+    @property
+    def dense(self) -> OnlineTeacher:
+        """The dense network as a teacher that runs along."""
+        return OnlineTeacher(self.net.model, self.net.head)
 
-def ckt(lesson: MethodContext) -> Objective:
-    """Cross-entropy, gated teachers and InfoNCE against the bank, weighed as KD weighs its own."""
-    return ContrastiveTransfer(lesson.bank, lesson.labels, lesson.width, seed=lesson.seed)
+
+def ckt(context: MethodContext) -> Objective:
+    """Cross-entropy, gated teachers and InfoNCE against the bank, weighted as KD weighs its terms."""
+    return ContrastiveTransfer(context.bank, context.labels, context.width, seed=context.seed)
 
 
-def ckt_kl(lesson: MethodContext) -> Objective:
+def ckt_kl(context: MethodContext) -> Objective:
     """Cross-entropy and gated teachers only."""
-    return ContrastiveTransfer(lesson.bank, lesson.labels, lesson.width, contrast=0.0, seed=lesson.seed)
+    config = ContrastiveConfig(contrast_weight=0.0)
+    return ContrastiveTransfer(context.bank, context.labels, context.width, config, seed=context.seed)
 
 
-def ce(lesson: MethodContext) -> Objective:
+def ce(context: MethodContext) -> Objective:
     """Cross-entropy alone."""
     return CrossEntropy()
 
 
-def kd(lesson: MethodContext) -> Objective:
-    """The dense network as the teacher, on the student's own views: a forward pass of it each step."""
-    return Distillation(online_teacher(lesson.net.model), kd_loss, 0.1)
+def kd(context: MethodContext) -> Objective:
+    """The dense network as the teacher, on the student's own views: one forward pass of it each step."""
+    return Distillation(online_teacher(context.net.model), kd_loss, LABEL_WEIGHT, TEACHER_WEIGHT)
 
 
-def kdft(lesson: MethodContext) -> Objective:
-    """The dense network as the teacher, from the bank: its logits of the images as they are."""
-    return Distillation(bank_teacher(lesson.bank), kd_loss, 0.1)
+def kdft(context: MethodContext) -> Objective:
+    """The dense network as the teacher, from the bank: its stored logits."""
+    return Distillation(bank_teacher(context.bank), kd_loss, LABEL_WEIGHT, TEACHER_WEIGHT)
 
 
-def dkd(lesson: MethodContext) -> Objective:
-    """As ``kd``, the labelled class and the others weighted apart."""
-    return Distillation(online_teacher(lesson.net.model), dkd_loss, 1.0)
+def dkd(context: MethodContext) -> Objective:
+    """As ``kd``, with separate weights for the labelled class and the others."""
+    return Distillation(online_teacher(context.net.model), dkd_loss, label_weight=1.0, teacher_weight=1.0)
 
 
-def crd(lesson: MethodContext) -> Objective:
-    """Contrastive representation distillation: the dense network along, and two memories of embeddings."""
-    net, labels = lesson.net, lesson.labels
-    return RepresentationDistillation(net.model, net.head, labels, lesson.widths, seed=lesson.seed)
+def crd(context: MethodContext) -> Objective:
+    """Contrastive representation distillation: the dense network runs along, with two memories of embeddings."""
+    return RepresentationDistillation(context.dense, context.labels, context.widths, seed=context.seed)
 
 
-def ckt_queue(lesson: MethodContext) -> Objective:
-    """As ``ckt`` without the bank: the dense network along, and a queue of its latest embeddings."""
-    net = lesson.net
-    return QueuedTransfer(net.model, net.head, lesson.widths, seed=lesson.seed)
+def ckt_queue(context: MethodContext) -> Objective:
+    """As ``ckt`` without the bank: the dense network runs along, with a queue of its latest embeddings."""
+    return QueuedTransfer(context.dense, context.widths, seed=context.seed)
 
 
-METHODS: dict[str, Callable[[MethodContext], Objective]] = {
-    "ckt": ckt,
-    "ckt-kl": ckt_kl,
-    "ckt-queue": ckt_queue,
-    "kdft": kdft,
-    "kd": kd,
-    "dkd": dkd,
-    "crd": crd,
-    "ce": ce,
+@dataclass(frozen=True)
+class Method:
+    """A method of fine-tuning: how its objective is made, and how many teachers of the bank it uses; 0: no bank."""
+
+    objective: Callable[[MethodContext], Objective]
+    bank_teachers: int = 0
+
+
+METHODS: dict[str, Method] = {
+    "ckt": Method(ckt, TEACHERS),
+    "ckt-kl": Method(ckt_kl, TEACHERS),
+    "ckt-queue": Method(ckt_queue),
+    "kdft": Method(kdft, 1),
+    "kd": Method(kd),
+    "dkd": Method(dkd),
+    "crd": Method(crd),
+    "ce": Method(ce),
 }
-
-# Those that learn from what the bank holds, and from how many of its teachers.
-BANKED = {"ckt": TEACHERS, "ckt-kl": TEACHERS, "kdft": 1}
 
 
 def require_method(method: str, others: Iterable[str] = ()) -> None:
-    """Raise SecateurError where no method of fine-tuning is called so, nor one of the ``others``."""
-    if method not in (known := (*METHODS, *others)):
-        raise SecateurError(f"no method is called {method!r}; give {', '.join(known)}")
+    """Raise SecateurError unless ``method`` is the name of a method of fine-tuning, or one of the ``others``.
+
+    >>> require_method("kd")
+    """
+    if method not in (names := (*METHODS, *others)):
+        raise SecateurError(f"no method is called {method!r}; pass {', '.join(names)}")
 
 
 def embedding_width(model: nn.Module, head: str | None, classes: int) -> int:
-    """How many numbers ``head`` reads of an image, or how many logits there are, where there is no head."""
+    """The number of inputs of ``head`` for an image; without a head, the number of logits."""
     return model.get_parameter(f"{head}.weight").shape[1] if head else classes

@@ -1,9 +1,8 @@
-"""Filling the memory bank: every teacher runs once over the training images, and goes on where it was stopped."""
+"""Filling the memory bank: every teacher runs once over the training images, and resumes where it was stopped."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ...files import commit, ensure_folder
 from ...models.compensation.gram import Gram
 from ...models.compensation.ridge import refit
 from ...models.evaluate import BATCH, device_of, embed, recalibrate
@@ -19,7 +19,8 @@ from ...models.subnetwork import Subnetwork
 from ...models.supernet import Supernet
 from ...models.surgery.slim import kept_places
 from ...models.tracing.trace import evaluating
-from .bank import MANIFEST, TEACHERS, Teacher, read_bank_manifest, read_teacher, teacher_file
+from .bank import TEACHERS, read_teacher, teacher_file
+from .manifest import BankLocation, BankManifest, Teacher
 from .top_k import top_k_logits
 
 Rows: TypeAlias = dict[str, Tensor]  # by name, what is stored of some images (B, ...)
@@ -29,9 +30,17 @@ DTYPES = {"F16": torch.float16, "I16": torch.int16}  # as safetensors calls them
 
 @dataclass(frozen=True)
 class BankConfig:
-    """How much a bank holds: ``views`` of each image beside it as it is; of more than ``many`` classes ``kept``.
+    """How much a bank holds.
 
-    ``teachers``: at most, the best of those that a bank may have. They run in ``bfloat16`` where the student will.
+    Args:
+        views: Fixed augmented views of each image, beside the image without augmentation.
+        many: Number of classes beyond which only the most likely ones are stored.
+        kept: Number of classes that are stored then, for each image.
+        bfloat16: Whether teachers run in autocast, as the student will.
+        teachers: At most this number of teachers, the best ones.
+
+    >>> BankConfig().bytes(images=50_000, classes=10, width=64, teachers=5)
+    37000000
     """
 
     views: int = 0
@@ -41,7 +50,7 @@ class BankConfig:
     teachers: int = TEACHERS
 
     def bytes(self, images: int, classes: int, width: int, teachers: int) -> int:
-        """The size of a bank of embeddings of ``width``. Logits and embeddings have 2 bytes a number, classes too."""
+        """The size of a bank of embeddings of ``width``. Logits, embeddings and classes have 2 bytes a number."""
         some = classes > self.many
         logits = teachers * (self.kept + 1) + self.kept if some else teachers * classes
         return 2 * images * (logits * (1 + self.views) + width * (1 if some else teachers))
@@ -50,101 +59,115 @@ class BankConfig:
 def fill_bank(
     net: Supernet,
     teachers: Sequence[Teacher],
-    grams: Mapping[str, Gram],
     split: Split,
-    folder: Path,
-    data: str,
-    extent: BankConfig = BankConfig(),  # frozen
-    plan: str = MANIFEST,
+    location: BankLocation,
+    *,
+    grams: Mapping[str, Gram],
+    config: BankConfig = BankConfig(),  # frozen
 ) -> Iterator[int]:
-    """Fill the bank in ``folder``, one file a teacher and view; yields images done, over all teachers and views.
+    """Fill a bank, one file a teacher and view; yields the number of images done, over all teachers and views.
 
-    The first teacher is the dense network, which speaks as it is. The others are compensated by ``grams``, as they were
-    when the search scored them, and recalibrated.
-    A file that is there is not made again, so one folder serves several plans. ``data`` is the data set's fingerprint.
+    The first teacher is the dense network, which runs as it is. The others are refit by ``grams``, as they were
+    when the search scored them, and recalibrated. A file that is there is not made again, so one folder serves several
+    manifests. SecateurError where the bank that is there is of other data.
+
+    Args:
+        net: The dense network with its structure.
+        teachers: The subnetworks, best first; the first is the dense network.
+        split: The training images.
+        location: The folder, the data set's fingerprint, and the name of the manifest.
+        grams: Second moments of what the dense network's layers read.
+        config: How much is stored.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / plan).exists():
-        read_bank_manifest(folder / plan, data)  # the teachers that are there must be of the same data
-    listed = [{"kept": t.subnetwork.kept, "loss": t.loss, "macs": t.macs} for t in teachers]
-    about = {"format": "secateur/bank/1", "data": data, "teachers": listed}
-    _write_json(folder / plan, about)
-    done = 0
+    ensure_folder(location.folder)
+    if location.path.exists():
+        BankManifest.read(location)  # the teachers that are there must be of the same data
+    BankManifest(location.data, tuple(teachers)).write(location.path)
+    views, done = (None, *range(config.views)), 0
     for teacher in teachers:
-        files = {view: folder / teacher_file(teacher, view) for view in (None, *range(extent.views))}
+        files = {view: location.folder / teacher_file(teacher, view) for view in views}
         missing = {view: path for view, path in files.items() if not path.exists()}
         done += len(split) * (len(files) - len(missing))
         if not missing:
             yield done
             continue
-        model = net.model
-        if teacher.subnetwork != net.dense:
-            model = refit(net, teacher.subnetwork, grams)
-            recalibrate(model, split)
+        run = TeacherRun(net, teacher.subnetwork, _ready(net, teacher.subnetwork, grams, split), config)
         for view, path in missing.items():
-            first = {} if teacher is teachers[0] else read_teacher(folder / teacher_file(teachers[0], view), len(split))
-            hear = partial(_heard, net, teacher.subnetwork, model, extent.bfloat16)
-            say = partial(_rows, hear, first.get("classes"), extent, view)
-            for count in _filled(say, split, view, path):
+            first = location.folder / teacher_file(teachers[0], view)
+            classes = None if teacher is teachers[0] else read_teacher(first, len(split)).get("classes")
+            for count in _fill_file(run, split, path, view=view, classes=classes):
                 yield done + count
             done += len(split)
 
 
-def _heard(
-    net: Supernet, subnetwork: Subnetwork, model: nn.Module, bfloat16: bool, images: Tensor
-) -> tuple[Tensor, Tensor]:
-    """A teacher's logits and its embeddings at the dense network's width. Shape: → (B, C), (B, D)"""
-    device = device_of(model)
-    with evaluating(model), torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        logits, embeddings = (x.float().cpu() for x in embed(model, net.head, images.to(device)))
-    kept = kept_places(net, subnetwork).get(f"{net.head}.weight", {}).get(1)
-    if kept is None:
-        return logits, embeddings
-    wide = torch.zeros(len(embeddings), net.shapes[f"{net.head}.weight"][1])
-    return logits, wide.index_copy(1, torch.from_numpy(kept), embeddings)
+def _ready(net: Supernet, subnetwork: Subnetwork, grams: Mapping[str, Gram], split: Split) -> nn.Module:
+    """A teacher as it runs: the dense network as it is, another refit and recalibrated."""
+    if subnetwork == net.dense:
+        return net.model
+    model = refit(net, subnetwork, grams)
+    recalibrate(model, split)
+    return model
 
 
-def _rows(
-    hear: Callable[[Tensor], tuple[Tensor, Tensor]],
-    classes: Tensor | None,
-    extent: BankConfig,
-    view: int | None,
-    images: Tensor,
-    indices: Tensor,
-) -> Rows:
-    """What is stored of a teacher and a batch; ``classes`` are those that the first teacher found likely, if it did."""
-    logits, embeddings = hear(images)
-    rows, some = dict[str, Tensor](), logits.shape[1] > extent.many
-    if view is None and not (some and classes is not None):
-        rows["embeddings"] = embeddings.half()
-    if some:
-        likely = logits.topk(extent.kept).indices if classes is None else classes[indices].long()
-        logits = top_k_logits(logits, likely)
-        if classes is None:
-            rows["classes"] = likely.short()
-    return {**rows, "logits": logits.half()}  # last: where there are logits, there is the rest
+@dataclass(frozen=True, eq=False)
+class TeacherRun:
+    """A teacher that is ready to run: ``model`` has the channels of ``subnetwork``."""
+
+    net: Supernet
+    subnetwork: Subnetwork
+    model: nn.Module
+    config: BankConfig
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Its logits and its embeddings at the dense network's width. Shape: → (B, C), (B, D) float32"""
+        net, device = self.net, device_of(self.model)
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.config.bfloat16)
+        with evaluating(self.model), torch.no_grad(), autocast:
+            logits, embeddings = (x.float().cpu() for x in embed(self.model, net.head, images.to(device)))
+        kept = kept_places(net, self.subnetwork).get(f"{net.head}.weight", {}).get(1)
+        if kept is None:
+            return logits, embeddings
+        wide = torch.zeros(len(embeddings), net.shapes[f"{net.head}.weight"][1])
+        return logits, wide.index_copy(1, torch.from_numpy(kept), embeddings)
+
+    def rows(self, images: Tensor, *, view: int | None, classes: Tensor | None) -> Rows:
+        """What is stored of a batch.
+
+        ``classes``: those that the first teacher found most likely, where it is another one and classes are many.
+        Shape: classes (B, k) int16
+        """
+        logits, embeddings = self.outputs(images)
+        rows, some = dict[str, Tensor](), logits.shape[1] > self.config.many
+        if view is None and not (some and classes is not None):
+            rows["embeddings"] = embeddings.half()
+        if some:
+            likely = logits.topk(self.config.kept).indices if classes is None else classes.long()
+            logits = top_k_logits(logits, likely)
+            if classes is None:
+                rows["classes"] = likely.short()
+        return {**rows, "logits": logits.half()}  # last: where there are logits, there is the rest
 
 
-def _filled(say: Callable[[Tensor, Tensor], Rows], split: Split, view: int | None, path: Path) -> Iterator[int]:
-    """Write what is said of every image, batch by batch; a batch that is written already is not run again."""
-    begun, done = path.with_suffix(".partial"), 0
-    into = mapped(begun) if begun.exists() else {}
+def _fill_file(run: TeacherRun, split: Split, path: Path, *, view: int | None, classes: Tensor | None) -> Iterator[int]:
+    """Write a teacher's outputs for every image, batch by batch; a batch that is written already is not run again."""
+    partial, done = path.with_suffix(".partial"), 0
+    stored = mapped(partial) if partial.exists() else {}
     for images, _, indices in split.batches(BATCH, view=view):
-        if not into or into["logits"][indices].isnan().any():
-            rows = say(images, indices)
-            into = into or _begun(begun, rows, len(split))
+        if not stored or stored["logits"][indices].isnan().any():
+            rows = run.rows(images, view=view, classes=None if classes is None else classes[indices])
+            stored = stored or _blank(partial, rows, len(split))
             for name, values in rows.items():
-                into[name][indices] = values
+                stored[name][indices] = values
         done += len(indices)
         yield done
-    begun.replace(path)
+    commit(partial, path)
 
 
-def _begun(path: Path, rows: Rows, images: int) -> Rows:
-    """A file for all images, of which nothing is written yet, mapped."""
+def _blank(path: Path, rows: Rows, images: int) -> Rows:
+    """A file for all images in which nothing is written yet, mapped."""
     blank = {n: torch.full((images, *x.shape[1:]), UNWRITTEN[x.dtype], dtype=x.dtype) for n, x in rows.items()}
     save_file(blank, path.with_suffix(".blank"))
-    path.with_suffix(".blank").replace(path)
+    commit(path.with_suffix(".blank"), path)
     return mapped(path)
 
 
@@ -153,13 +176,7 @@ def mapped(path: Path) -> dict[str, Tensor]:
     raw = torch.from_file(str(path), shared=True, size=path.stat().st_size, dtype=torch.uint8)
     start = 8 + int.from_bytes(raw[:8].numpy().tobytes(), "little")
     found = {}
-    for name, about in json.loads(raw[8:start].numpy().tobytes()).items():
-        begin, end = about["data_offsets"]
-        found[name] = raw[start + begin : start + end].view(DTYPES[about["dtype"]]).reshape(about["shape"])
+    for name, entry in json.loads(raw[8:start].numpy().tobytes()).items():
+        begin, end = entry["data_offsets"]
+        found[name] = raw[start + begin : start + end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return found
-
-
-def _write_json(path: Path, value: object) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value))
-    partial.replace(path)

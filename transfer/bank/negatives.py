@@ -1,5 +1,6 @@
-"""Negatives: images of other classes, those that look most like an image, or any."""
+"""Negatives: images of other classes, those most similar to an image, or any."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,35 +11,36 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ...files import commit
 from ...models.tracing.atoms import BoolArray, IntArray
 
-EXACT = 1_000_000  # keys that are searched one by one
-LISTS = 256  # of an inverted file, that are searched beside those of the own class
+EXACT = 1_000_000  # keys up to which all are compared
+LISTS = 256  # lists of an inverted file that are searched beyond those that the excluded keys may fill
 
 Vectors: TypeAlias = npt.NDArray[np.float32]
 Negatives: TypeAlias = Callable[[Tensor], Tensor]  # positions of images (B,) → positions of others (B, M)
 
 
 def write_index(keys: Tensor, path: Path, exact: int = EXACT) -> None:
-    """An inner-product index of unit-length keys, position by position: exact for at most ``exact`` of them.
+    """Write an inner-product index of unit-length keys, in order of position: exact for at most ``exact`` keys.
 
-    Beyond, an inverted file of 4·√N lists with keys in 8 bits. Shape: keys (N, D)
+    Beyond that, an inverted file of 4·√N lists with keys in 8 bits. Shape: keys (N, D)
     """
     vectors = np.ascontiguousarray(keys.numpy(), np.float32)
     form = "Flat" if len(vectors) <= exact else f"IVF{int(4 * len(vectors) ** 0.5)},SQ8"
     index = faiss.index_factory(vectors.shape[1], form, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add(vectors)
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{os.getpid()}.partial")  # processes of one training may write it at the same time
     faiss.write_index(index, str(partial))
-    partial.replace(path)
+    commit(partial, path)
 
 
 def hard_negatives(path: Path, labels: Tensor, count: int) -> Tensor:
     """Positions of the ``count`` nearest keys of other classes, for every key of the index.
 
-    The search is told class by class which keys to pass over: asked without that, the nearest keys would
-    nearly all be of the same class. Runs on as many threads as torch does.
+    The search goes class by class and excludes the keys of that class: without this, nearly all nearest keys
+    would be of the same class. It runs on as many threads as torch does.
 
     Shape: labels (N,) → (N, count) int64
     """
@@ -65,7 +67,7 @@ def all_others(index: Any, queries: Vectors, others: BoolArray, count: int) -> I
 
 
 def near_lists(index: Any, queries: Vectors, others: BoolArray, count: int) -> IntArray:
-    """The same out of the nearest lists: as many as the keys that are passed over may fill, and ``LISTS`` more."""
+    """The same, from the nearest lists: as many as the excluded keys may fill, and ``LISTS`` more."""
     chosen = faiss.IDSelectorBitmap(np.packbits(others, bitorder="little"))  # type: ignore[call-arg, arg-type]
     lists = min(index.nlist, int(np.ceil(index.nlist * (1 - others.mean()))) + LISTS)
     how = faiss.SearchParametersIVF(sel=chosen, nprobe=lists)  # type: ignore[call-arg]
@@ -74,7 +76,7 @@ def near_lists(index: Any, queries: Vectors, others: BoolArray, count: int) -> I
 
 
 def random_negatives(labels: Tensor, count: int) -> Negatives:
-    """Any images of other classes, drawn anew at every call, with replacement, from torch's own random state.
+    """Any images of other classes, drawn again at every call, with replacement, from torch's global random state.
 
     Shape: labels (N,)
     """

@@ -1,20 +1,19 @@
-"""Block-wise structure learning: batch-norm scales are made sparse, each block as strongly as one likes."""
+"""Block-wise structure learning: batch-norm scales are made sparse, with a strength for each block."""
 
-from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...errors import SecateurError
 from ...models.costs.cost import Bilinear
 from ...models.supernet import Supernet
 from ...models.surgery.slim import slim
 from ...models.tracing.atoms import FloatArray
-from ..objectives.base import Distillation, Objective, kd_loss, online_teacher
+from ..losses import kd_loss
+from ..objectives.base import LABEL_WEIGHT, TEACHER_WEIGHT, Distillation, online_teacher
+from ..training.trainer import Hooks
+from .block_schedule import BlockSchedule, blocks_of
 from .bn_sparsity import BnSparsity, Scales, strengths_of
 from .feature_hooks import FeatureHooks
 from .learner import Learner, Penalised
@@ -31,153 +30,102 @@ def blockwise_learner(
     blocks: Mapping[str, float] | None = None,
     constraint: str = "flops",
 ) -> Learner:
-    """Distil ``net`` with a price on every channel that has a batch-norm scale; what falls to 0 goes; distil on.
+    """Distil ``net`` with a penalty on channels' batch-norm scales; prune those that fall to 0; distil what is left.
 
-    L = 0.1 · CE + 0.9 · T² KL(teacher || student) + Σ_b λ_b Σ_{g in b} price_g Σ_c scale_gc. Ahmed et al. 2020,
-    https://arxiv.org/abs/2104.09191, of which the abstract alone was at hand: distillation, block-wise optimisation, a
-    constraint of FLOPs or parameters.
+    L = 0.1 · CE + 0.9 · T² KL(teacher || student) + Σ_b λ_b Σ_{g in b} cost_g Σ_c scale_gc. Ahmed et al. 2020,
+    https://arxiv.org/abs/2104.09191, of which we could read the abstract only: distillation, block-wise optimisation,
+    a constraint on FLOPs or parameters.
 
-    Readings. The regulariser is MorphNet's, whose words the abstract uses (``Sparsity``). Block-wise: each block
-    has a strength of its own, as the abstract promises control; ``block_after_block`` is the other reading. Weights
-    are kept, not drawn anew, and distillation goes on, as in the first half, without the price. The recipe's clipping
-    matters here: where a batch norm follows, the loss does not hold a layer's scales against falling together, and its
-    gradient grows as they do, until one step would throw them far beyond where they began. The price is not clipped.
+    Interpretation. The regulariser is MorphNet's, whose words the abstract uses (``BnSparsity``). Block-wise: each
+    block has its own strength, as the abstract promises control; ``blocks_in_turn_learner`` is the other reading.
+    Weights are kept, not initialised again, and distillation continues as in the first half, without the penalty. The
+    recipe's clipping matters here: where a batch norm follows, the loss does not keep a layer's scales from falling
+    together, and its gradient grows as they do, until one step would throw them far beyond where they began. The
+    penalty is not clipped.
 
-    ``constraint``: ``flops`` or ``params``, what a channel's price is made of. ``blocks`` maps names of channel groups,
-    with wildcards, to what their strength is multiplied by. ``strength`` 1 would bring a scale of 1 to 0 within
-    the first half at the average price, where nothing holds it; ``reach`` says how far a gradient of 1 comes.
+    Args:
+        net: The dense network with its structure; the student starts as it.
+        teacher: The network to distil from.
+        reach: The sum of the first half's ``step_sizes``: how far a constant gradient of 1 moves a parameter.
+        strength: 1 would bring a scale of 1 to 0 within the first half at the average cost, if nothing else held it.
+        blocks: Factors of the strength, by the names of channel groups, with wildcards.
+        constraint: ``flops`` or ``params``: the cost that weights a channel's penalty.
     """
     student = slim(net, net.dense)
     scales = _scales(net, student)
-    price = BnSparsity(scales, _form(net, constraint), strengths_of(net, strength / reach, blocks or {}))
-    objective = Distillation(online_teacher(teacher), kd_loss, 0.1)
-    return _learner(net, teacher, student, student, objective, price, scales, f"batch-norm scales, {constraint}")
+    penalty = BnSparsity(scales, _cost_form(net, constraint), strengths_of(net, strength / reach, blocks or {}))
+    objective = Distillation(online_teacher(teacher), kd_loss, LABEL_WEIGHT, TEACHER_WEIGHT)
+    return Learner(
+        model=student,
+        objective=objective,
+        second_objective=objective,
+        kept=scales.kept,
+        slimmed=scales.slimmed,
+        description=f"batch-norm scales, {constraint}",
+        hooks=Hooks(weight_penalty=penalty),
+    )
 
 
 def blocks_in_turn_learner(
     net: Supernet,
     *,
-    strides: FloatArray,
+    step_sizes: FloatArray,
     strength: float = STRENGTH,
     blocks: Mapping[str, float] | None = None,
     constraint: str = "flops",
 ) -> Learner:
-    """As ``blockwise``, but block after block, from the input on, and each learns to make its teacher's features.
+    """As ``blockwise_learner``, but block after block, from the input on, and each learns its teacher's features.
 
     The other reading of "block-wise". In its turn a block adds ‖F_student − F_teacher‖² / ‖F_teacher‖² of its output,
-    and its scales get their price. They keep it, since what has fallen would else rise again; who begins late has a
-    higher one, to come as far. All turns are equally long by ``strides``, how far each step of the first half comes
-    under a gradient of 1. The dense network teaches, so that both features have one shape.
+    and its scales get their penalty. They keep it afterwards, since scales that have fallen would rise again; a block
+    that begins late has a higher one, to reach as far. All turns are equally long by ``step_sizes``, the displacement
+    in each step of the first half under a gradient of 1. The dense network is the teacher, so that both features have
+    one shape.
     """
     student = slim(net, net.dense)
     scales = _scales(net, student)
     numbers = {group.name: g for g, group in enumerate(net.groups)}
     names = blocks_of([net.groups[g].name for g in scales.groups])
-    turns = {block: [numbers[name] for name in inside] for block, inside in names.items()}
-    shares = np.arange(len(turns)) / len(turns)
-    starts = np.searchsorted(strides.cumsum(), shares * strides.sum(), side="right")
+    turns = {block: [numbers[name] for name in members] for block, members in names.items()}
+    starts = equal_turns(step_sizes, len(turns))
     strengths = strengths_of(net, strength, blocks or {})
     for groups, start in zip(turns.values(), starts, strict=True):
-        strengths[groups] /= strides[start:].sum()
-    price = BnSparsity(scales, _form(net, constraint), strengths)
-    pupil, teacher = (FeatureHooks(model, list(turns)) for model in (student, net.model))
-    local = BlockSchedule(price, pupil, teacher, turns, starts.tolist())
-    objective = Penalised(Distillation(online_teacher(teacher), kd_loss, 0.1), local)
-    form = f"batch-norm scales, {constraint}, block after block"
-    return _learner(net, net.model, pupil, student, objective, local.price, scales, form)
+        strengths[groups] /= step_sizes[start:].sum()
+    sparsity = BnSparsity(scales, _cost_form(net, constraint), strengths)
+    features, teacher = (FeatureHooks(model, list(turns)) for model in (student, net.model))
+    schedule = BlockSchedule(sparsity, features, teacher, blocks=turns, starts=starts)
+    distillation = Distillation(online_teacher(teacher), kd_loss, LABEL_WEIGHT, TEACHER_WEIGHT)
+    return Learner(
+        model=features,
+        objective=Penalised(distillation, schedule),
+        second_objective=Distillation(online_teacher(net.model), kd_loss, LABEL_WEIGHT, TEACHER_WEIGHT),
+        kept=scales.kept,
+        slimmed=scales.slimmed,
+        description=f"batch-norm scales, {constraint}, block after block",
+        hooks=Hooks(weight_penalty=schedule.weight_penalty, on_step_end=schedule.on_step_end),
+    )
 
 
-class BlockSchedule(nn.Module):
-    """How far the features of the block whose turn it is are from the teacher's; and the prices of all so far.
+def equal_turns(step_sizes: FloatArray, turns: int) -> list[int]:
+    """The steps at which turns begin that are equally long by the sum of their step sizes.
 
-    ``blocks``: the groups of each. ``starts``: the steps at which turns begin. Shape: → ()
+    >>> equal_turns(np.array([4.0, 1, 1, 1, 1, 0]), 2)  # the first step is half of the way
+    [0, 1]
     """
-
-    done: Tensor
-
-    def __init__(
-        self,
-        sparsity: BnSparsity,
-        student: FeatureHooks,
-        teacher: FeatureHooks,
-        blocks: Mapping[str, Sequence[int]],
-        starts: Sequence[int],
-    ) -> None:
-        super().__init__()
-        self.sparsity, self.heard, self.blocks = sparsity, (student.captured, teacher.captured), list(blocks.items())
-        self.starts = starts
-        self.register_buffer("done", torch.zeros((), dtype=torch.int64))
-
-    @property
-    def active_blocks(self) -> int:
-        """How many blocks have had their turn, this one's included."""
-        return bisect_right(self.starts, int(self.done))
-
-    def forward(self) -> Tensor:
-        """Of every call of the block in the last forward passes."""
-        name, _ = self.blocks[self.active_blocks - 1]
-        made, wanted = (_features(name, heard) for heard in self.heard)
-        return (made - wanted).square().sum() / wanted.square().sum()
-
-    def price(self) -> Tensor:
-        """What the scales of all blocks so far cost; asked once a step. Shape: → ()"""
-        groups = [g for _, inside in self.blocks[: self.active_blocks] for g in inside]
-        self.done += 1
-        return self.sparsity(groups)
-
-
-def _features(name: str, heard: Mapping[str, Sequence[tuple[Any, Any]]]) -> Tensor:
-    """What a block made, all calls in one row. Shape: → (numbers,)"""
-    made = [output for _, output in heard.get(name, ())]
-    if not made or not all(isinstance(each, Tensor) for each in made):
-        raise SecateurError(
-            f"block {name} is not called, or gives no tensor, so it has no features; leave --blocks out"
-        )
-    return torch.cat([each.float().flatten() for each in made])
-
-
-def blocks_of(names: Sequence[str], inside: str = "", most: float | None = None) -> dict[str, list[str]]:
-    """The names of groups by the module that makes a block: children of the network.
-
-    In place of a child that holds more than half of all groups stand its own children.
-    """
-    most = len(names) / 2 if most is None else most
-    children: dict[str, list[str]] = {}
-    for name in names:
-        children.setdefault(inside + name[len(inside) :].partition(".")[0].partition("#")[0], []).append(name)
-    found: dict[str, list[str]] = {}
-    for child, members in children.items():
-        whole = len(members) <= most or any(name.partition("#")[0] == child for name in members)
-        found |= {child: members} if whole else blocks_of(members, f"{child}.", most)
-    return found
+    shares = np.arange(turns) / turns
+    starts: list[int] = np.searchsorted(step_sizes.cumsum(), shares * step_sizes.sum(), side="right").tolist()
+    return starts
 
 
 def _scales(net: Supernet, student: nn.Module) -> Scales:
     scales = Scales(net, student)
     if not scales.groups:
-        raise SecateurError("block-wise learning reads batch-norm scales, and no prunable channel has one; give pdd")
+        raise SecateurError("block-wise learning reads batch-norm scales, and no prunable channel has one; pass pdd")
     return scales
 
 
-def _form(net: Supernet, constraint: str) -> Bilinear:
+def _cost_form(net: Supernet, constraint: str) -> Bilinear:
     forms = {"flops": net.space.costs.macs, "params": net.space.costs.parameters}
     if constraint not in forms:
-        raise SecateurError(f"no constraint is called {constraint!r}; give {' or '.join(forms)}")
+        raise SecateurError(f"no constraint is called {constraint!r}; pass {' or '.join(forms)}")
     return forms[constraint]
-
-
-def _learner(
-    net: Supernet,
-    teacher: nn.Module,
-    model: nn.Module,
-    student: nn.Module,
-    objective: Objective,
-    price: Callable[[], Tensor],
-    scales: Scales,
-    form: str,
-) -> Learner:
-    def slimmed() -> nn.Module:
-        return slim(replace(net, model=student), scales.kept())
-
-    then = Distillation(online_teacher(teacher), kd_loss, 0.1)
-    return Learner(model, objective, then, scales.kept, slimmed, form, weight_penalty=price)

@@ -1,6 +1,7 @@
 """Sparsity of batch-norm scales, weighted by what a channel costs: the regulariser that learns a structure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,38 +12,39 @@ from ...models.costs.cost import Bilinear
 from ...models.patterns import value_for
 from ...models.subnetwork import Subnetwork
 from ...models.supernet import Supernet
+from ...models.surgery.slim import slim
 from ...models.tracing.atoms import FloatArray
 from .learner import channels_above
 
-ALIVE = 1e-2  # a channel stays where a scale of it lies above: MorphNet's threshold
+ALIVE = 1e-2  # a channel whose scale lies above stays: MorphNet's threshold
 
 
 class Scales:
     """The batch-norm scales of each channel group of a student that has the dense network's shape.
 
     A channel that several layers make has several scales (a residual sum, a depthwise convolution). Its own is their
-    root mean square, so that they fall together and it stays while one of them is left.
+    root mean square, so that they fall together and the channel stays while one of them is alive.
     """
 
     def __init__(self, net: Supernet, student: nn.Module) -> None:
         norms = {f"{name}.weight" for name, module in student.named_modules() if isinstance(module, _BatchNorm)}
-        self.net, self.tensors = net, dict(student.named_parameters())
+        self.net, self.student, self.tensors = net, student, dict(student.named_parameters())
         self.members = [[m for m in group.members if m.tensor in norms] for group in net.groups]
 
     @property
     def groups(self) -> list[int]:
-        """The groups that have scales, and channels that may go."""
+        """The groups that have scales, and channels that may be pruned."""
         free = self.net.space.min_widths < self.net.space.dense
         return [g for g, members in enumerate(self.members) if members and free[g]]
 
     @property
     def count(self) -> FloatArray:
-        """How many scales a channel of each group has, on average. Shape: → (G,)"""
+        """The number of scales of a channel of each group, on average. Shape: → (G,)"""
         groups = zip(self.net.groups, self.members, strict=True)
         return np.array([sum(len(m.channels) for m in members) / group.width for group, members in groups])
 
     def of(self, g: int) -> Tensor:
-        """The scale of every channel of a group, from 0 on. Shape: → (width,)"""
+        """The scale of every channel of a group, 0 or more. Shape: → (width,)"""
         total = count = torch.zeros(self.net.groups[g].width, device=self.tensors[self.members[g][0].tensor].device)
         for member in self.members[g]:
             channels, places = (torch.from_numpy(each).to(total.device) for each in (member.channels, member.places))
@@ -58,27 +60,31 @@ class Scales:
                 scores[g] = self.of(g).double().cpu().numpy()
         return channels_above(self.net, scores, ALIVE)
 
+    def slimmed(self) -> nn.Module:
+        """The student's alive channels as a plain network."""
+        return slim(replace(self.net, model=self.student), self.kept())
+
 
 class BnSparsity:
-    """Σ_g strength_g · price_g · Σ_c scale_gc, where a group's price is what one channel more of it costs now.
+    """Σ_g strength_g · cost_g · Σ_c scale_gc, where cost_g is what one more channel of a group costs at present.
 
-    With R = Σ_l c_l · alive_in · alive_out the cost of the layers, price_g = ∂R/∂alive_g, which is MorphNet's
-    c_l (n_in Σ|γ_out| + n_out Σ|γ_in|) for any network whose costs are a closed form. A price is shared among the
-    scales that a channel has; prices are relative to such a share, averaged over the costs of the dense network, so
-    that a strength does much the same to VGG, whose first channels cost far more than most, as to a ResNet.
+    With R = Σ_l c_l · alive_in · alive_out the cost of the layers, cost_g = ∂R/∂alive_g, which is MorphNet's
+    c_l (n_in Σ|γ_out| + n_out Σ|γ_in|) for any network whose costs have a closed form. A cost is shared among the
+    scales that a channel has; costs are relative to such a share, averaged over the costs of the dense network, so
+    that a strength has much the same effect on VGG, whose first channels cost far more than most, as on a ResNet.
 
     Shape: strengths (G,); → ()
     """
 
     def __init__(self, scales: Scales, form: Bilinear, strengths: FloatArray) -> None:
-        space = scales.net.space
+        dense, groups = scales.net.space.dense, scales.groups
         self.scales, self.form, self.strengths = scales, form, strengths
-        prices = form.gradient(space.dense)[scales.groups]
-        costs, shares = prices * space.dense[scales.groups], prices / scales.count[scales.groups]
+        channel_costs = form.gradient(dense)[groups]
+        costs, shares = channel_costs * dense[groups], channel_costs / scales.count[groups]
         self.average = float(costs @ shares / costs.sum())
 
     def __call__(self, groups: Sequence[int] | None = None) -> Tensor:
-        """Over all groups that have scales, or some of them."""
+        """The penalty of these groups, or of all that have scales."""
         widths = self.scales.kept().widths
         weights = self.strengths * self.form.gradient(widths) / self.average
         chosen = self.scales.groups if groups is None else groups
@@ -86,9 +92,9 @@ class BnSparsity:
 
 
 def strengths_of(net: Supernet, strength: float, blocks: Mapping[str, float]) -> FloatArray:
-    """The strength of each group: ``strength``, times the factor of the first pattern that fits its name.
+    """The strength of each group: ``strength``, times the factor of the first pattern that matches its name.
 
-    Raises SecateurError on a pattern without a match. Shape: → (G,)
+    SecateurError where a pattern matches no group. Shape: → (G,)
     """
     net.matching(list(blocks))
     return strength * np.array([value_for(group.name, blocks, 1.0) for group in net.groups])

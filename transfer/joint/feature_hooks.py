@@ -1,4 +1,4 @@
-"""A network that can be asked what its modules read and made."""
+"""A network that records what its modules read and made."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 
 class FeatureHooks(nn.Module):
-    """``model``, and what its modules of these names read and made in the last forward pass, with their graph.
+    """``model``, and the inputs and outputs of its modules of these names in the last forward pass, with their graph.
 
-    ``heard`` maps names to pairs of what was read and made, one for each call.
+    ``captured`` maps names to pairs of input and output, one for each call.
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
@@ -19,7 +19,7 @@ class FeatureHooks(nn.Module):
         self.captured: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """What the model answers."""
+        """The model's output."""
         self.captured.clear()
         hooks = [self.model.get_submodule(n).register_forward_hook(partial(self._capture, n)) for n in self.names]
         try:

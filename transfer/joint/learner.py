@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ...models.split import Split
@@ -12,17 +12,22 @@ from ...models.subnetwork import Subnetwork, top_channels
 from ...models.supernet import Supernet
 from ...models.tracing.atoms import FloatArray
 from ..objectives.base import Objective, StudentBatch
-from ..training.train import Recipe, learning_rate
+from ..training.recipe import MOMENTUM, Recipe, learning_rate
+from ..training.trainer import NO_HOOKS, Hooks
 
 
 @dataclass(frozen=True, eq=False)
 class Learner:
-    """What a method is made of.
+    """The parts of a method that learns widths.
 
-    ``model`` is trained by ``objective`` for the first half of the epochs; ``between`` is called after each of them, as
-    ``finetune`` says. ``kept`` are the channels that it would keep now, ``slimmed`` makes the plain network with
-    these alone, which is trained by ``then`` for the rest. ``form``: what the method looks at, in words. ``price``: a
-    term on the weights, as ``finetune`` says.
+    Args:
+        model: The student of the first half of the epochs.
+        objective: What it is trained by in the first half.
+        second_objective: What the slimmed network is trained by in the second half.
+        kept: Returns the channels that the student would keep now.
+        slimmed: Returns the plain network of these channels alone.
+        description: What decides which channels stay, for records and reports.
+        hooks: What the method adds to the training loop of the first half.
     """
 
     model: nn.Module
@@ -31,43 +36,47 @@ class Learner:
     kept: Callable[[], Subnetwork]
     slimmed: Callable[[], nn.Module]
     description: str
-    on_epoch_end: Callable[[torch.optim.Optimizer], None] | None = None
-    weight_penalty: Callable[[], Tensor] | None = None
+    hooks: Hooks = NO_HOOKS
 
 
-class Penalised:
-    """An objective, and beside it a penalty on what the network made of the batch: L = ``inner`` + ``penalty``.
+class Penalty(Protocol):
+    """A term that is added to the loss of each batch; ``module`` owns the buffers that a checkpoint must carry."""
 
-    The penalty is a module, so that checkpoints carry its buffers.
-    """
+    module: nn.Module
 
-    def __init__(self, inner: Objective, penalty: nn.Module) -> None:
-        self.views, self.inner, self.penalty = inner.views, inner, penalty
-        self.module: nn.Module = nn.ModuleDict({"inner": inner.module, "penalty": penalty})
+    def __call__(self) -> Tensor:
+        """The penalty on the student's last forward pass. Shape: → ()"""
 
-    def __call__(self, seen: StudentBatch) -> Tensor:
-        """The sum of both; the penalty comes second, when a teacher has seen the batch, too."""
-        loss = self.inner(seen)
-        penalty: Tensor = self.penalty()
-        return loss + penalty
 
-    def gates(self) -> list[float]:
-        """Those of the objective."""
-        return self.inner.gates()
+class Penalised(Objective):
+    """An objective with a penalty on what the network computed for the batch: L = ``inner`` + ``penalty``."""
+
+    def __init__(self, inner: Objective, penalty: Penalty) -> None:
+        super().__init__(inner.views, nn.ModuleDict({"inner": inner.module, "penalty": penalty.module}))
+        self.inner, self.penalty = inner, penalty
+
+    def __call__(self, batch: StudentBatch) -> Tensor:
+        """The sum of both; the penalty comes second, after an online teacher's forward pass."""
+        loss = self.inner(batch)
+        return loss + self.penalty()
+
+    def metrics(self) -> dict[str, Any]:
+        """Those of the inner objective."""
+        return self.inner.metrics()
 
 
 def step_sizes(recipe: Recipe, split: Split) -> FloatArray:
-    """How far each step of a training takes a parameter under a gradient of 1: its learning rate, with momentum 0.9.
+    """Displacement of a parameter in each step under a constant gradient of 1: learning rate / (1 - momentum).
 
-    A price divided by their sum does the same in few steps as in many. Shape: → (steps,)
+    A penalty divided by their sum has the same effect whatever the number of steps. Shape: → (steps,)
     """
     per_epoch = split.steps(recipe.batch)
     steps = recipe.epochs * per_epoch
-    return np.array([learning_rate(recipe, step, steps, per_epoch) for step in range(steps)]) / (1 - 0.9)
+    return np.array([learning_rate(recipe, step, steps, per_epoch) for step in range(steps)]) / (1 - MOMENTUM)
 
 
 def channels_above(net: Supernet, scores: Sequence[FloatArray], threshold: float) -> Subnetwork:
-    """The channels of each group whose score lies above a threshold; more, by score, where the least width asks for it.
+    """The channels of each group whose score lies above a threshold; more, by score, where the least width needs it.
 
     Shape: scores (width of the group,) each
     """
@@ -76,7 +85,7 @@ def channels_above(net: Supernet, scores: Sequence[FloatArray], threshold: float
 
 
 def groups_made_by_ndim(net: Supernet, dims: range) -> list[int]:
-    """The groups whose channels are made by weights of so many dimensions alone: 2 is linear, more convolve."""
+    """The groups whose channels are all made by weights of these numbers of dimensions: 2 is linear, more convolve."""
     found = []
     for g, group in enumerate(net.groups):
         makers = {len(net.shapes[member.tensor]) for member in group.members if not member.reads} - {0, 1}

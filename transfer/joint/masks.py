@@ -1,4 +1,4 @@
-"""Masks over channel groups that are trained by gradient: a channel is open or closed, and may open again."""
+"""Masks over channel groups, trained by gradient: a channel is open or closed, and may open again."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,9 +24,9 @@ SPREAD = 1e-3  # standard deviation of a mask at the start: about half of the ch
 def gate(mask: Tensor, opened: Tensor) -> Tensor:
     """``opened``, 0 or 1, with the gradient (1 − |m|)₊ for the mask m.
 
-    The sign has no gradient; in its place stands that of the piecewise quadratic m(2 − |m|) on [−1, 1], halved since
-    (sign + 1)/2 is what opens. It is largest where a decision is due and nothing beyond ±1, and a closed channel
-    (m < 0) has it, too. As PDD's code does it, https://doi.org/10.1007/s12559-024-10350-9.
+    The sign has no gradient; that of the piecewise quadratic m(2 − |m|) on [−1, 1] replaces it, halved since the gate
+    is (sign + 1)/2. It is largest at the threshold and 0 beyond ±1, and a closed channel (m < 0) has it, too. As in
+    PDD's code, https://doi.org/10.1007/s12559-024-10350-9.
 
     Shape: mask (width,), opened (width,) → (width,)
     """
@@ -39,9 +39,9 @@ class Masked(nn.Module):
     """A student with a mask over some channel groups: closed channels are multiplied by 0 wherever they are read.
 
     The one mask of a group acts on all weights that read it, so that summands of a residual sum stay aligned, and
-    the masked network is the slimmed one (but where a group or layer norm takes its statistics over closed channels,
-    too). Least widths hold: the highest masks count as open. So does a ``budget``: the widths of the open masks are
-    scaled until they meet it, as they would be in a network that is cut.
+    the masked network equals the slimmed one (except where a group or layer norm takes its statistics over closed
+    channels, too). Least widths hold: the highest masks count as open. So does a ``budget``: the widths of the open
+    masks are scaled until they meet it, as they would be in a pruned network.
     """
 
     def __init__(self, net: Supernet, groups: Sequence[int], seed: int, budget: Budget | None = None) -> None:
@@ -53,7 +53,7 @@ class Masked(nn.Module):
         self.masks = nn.ParameterList([mask.to(device) for mask in drawn])
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """The student's answer without its closed channels."""
+        """The student's output without its closed channels."""
         output: Tensor = functional_call(self.student, self._weights(), inputs)
         return output
 
@@ -73,7 +73,7 @@ class Masked(nn.Module):
         return scores
 
     def gates(self) -> list[Tensor]:
-        """0 or 1 for each channel of each masked group, as ``gate`` has it. Shape: (width,) each"""
+        """0 or 1 for each channel of each masked group, with the gradient of ``gate``. Shape: (width,) each"""
         kept, gates = self.kept().kept, []
         for g, mask in zip(self.groups, self.masks, strict=True):
             opened = torch.zeros_like(mask)

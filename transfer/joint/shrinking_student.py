@@ -1,4 +1,4 @@
-"""A student that is narrowed while it is trained."""
+"""A student that is pruned while it is trained."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,9 +16,9 @@ from .feature_hooks import FeatureHooks
 
 
 class ShrinkingStudent(nn.Module):
-    """A student from which channels can be taken, between steps, and whose modules ``names`` are listened to.
+    """A student whose channels can be pruned between steps, and whose modules ``names`` are recorded.
 
-    Which channels stay is part of its state: a checkpoint of a narrow student narrows this one before it is loaded.
+    Which channels are alive is part of its state: loading the checkpoint of a pruned student prunes this one first.
     """
 
     def __init__(self, net: Supernet, names: Sequence[str]) -> None:
@@ -29,21 +29,21 @@ class ShrinkingStudent(nn.Module):
             self.register_buffer(f"alive{g}", torch.ones(group.width, dtype=torch.bool, device=device_of(net.model)))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """What the student answers."""
+        """The student's output."""
         output: Tensor = self.student(*inputs)
         return output
 
     def alive_masks(self) -> list[BoolArray]:
-        """Which channels are still there. Shape: (width,) each"""
+        """Which channels are left. Shape: (width,) each"""
         return [self.get_buffer(f"alive{g}").cpu().numpy() for g in range(len(self.net.groups))]
 
     def kept(self) -> Subnetwork:
-        """The same as a subnetwork."""
+        """The channels that are left, as a subnetwork."""
         return _kept(self.alive_masks())
 
     def prune_to(self, subnetwork: Subnetwork, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Leave these channels alone, with the state of the optimiser that trains the student."""
-        self.student.captured.clear()  # its graph holds the shapes that parameters had
+        """Keep these channels only, in the student and in the state of the optimizer that trains it."""
+        self.student.captured.clear()  # their graph holds the old shapes of parameters
         narrow(self.net, self.student.model, self.kept(), subnetwork, optimizer=optimizer)
         for g, channels in enumerate(subnetwork.kept):
             alive = self.get_buffer(f"alive{g}")
@@ -57,7 +57,7 @@ class ShrinkingStudent(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         names = [f"{prefix}alive{g}" for g in range(len(self.net.groups))]
-        if all(name in state_dict for name in names):  # else the caller hears what is missing
+        if all(name in state_dict for name in names):  # else the error names what is missing
             self.prune_to(_kept([state_dict[name].cpu().numpy() for name in names]))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

@@ -1,91 +1,84 @@
 """From a network and a teacher to a smaller network: widths are learnt while it is distilled."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torch import nn
-
 from ...errors import SecateurError
+from ...files import append_json, ensure_folder, read_json_lines
 from ...models.precision import in_bfloat16
 from ...models.split import Split
 from ...models.supernet import Supernet
-from ...progress import Progress
-from ..training.train import Recipe
-from ..training.train import train as train
-from .blockwise import blocks_in_turn_learner
-from .blockwise import blockwise_learner as blocks_together
-from .kddp import kddp_learner as kddp_learner
-from .learner import Learner, step_sizes
+from ...progress import Update
+from ..training.recipe import Recipe
+from ..training.train import train
+from .learner import Learner
 
 WIDTHS = "widths.jsonl"  # of the first half: a line an epoch
 
 
-def kddp_learner_for(
-    net: Supernet, teacher: nn.Module | None, split: Split, recipe: Recipe, strength: float | None, neurons: str
-) -> Learner:
-    """The learner of ``kddp`` under a recipe; its usual strength where none is given."""
-    given = {} if strength is None else {"strength": strength}
-    return kddp_learner(
-        net, teacher or net.model, reach=float(step_sizes(recipe, split).sum()), neurons=neurons, **given
-    )
+@dataclass(frozen=True)
+class Training:
+    """How long, from which seed and in which precision a student is trained, and where its files go.
+
+    Half of the epochs find the widths, the others train the network that has them.
+
+    Args:
+        epochs: Passes over the training images, 2 or more, both halves together.
+        seed: Decides everything that is random.
+        precision: A name of ``PRECISIONS``.
+        folder: Where checkpoints and metrics go, to be resumed; None: nothing is written.
+        identity: What else decides the result; see ``Recipe``.
+    """
+
+    epochs: int
+    seed: int = 0
+    precision: str = "auto"
+    folder: Path | None = None
+    identity: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.epochs < 2:
+            raise SecateurError(f"epochs={self.epochs}: half of them find the widths; pass 2 or more")
+
+    def recipes(self, net: Supernet) -> tuple[Recipe, Recipe]:
+        """The recipes of finding widths and of training with them."""
+        recipe = Recipe(seed=self.seed, bfloat16=in_bfloat16(self.precision, net), identity=self.identity)
+        first = self.epochs // 2
+        return replace(recipe, epochs=first), replace(recipe, epochs=self.epochs - first)
+
+    @property
+    def learn_folder(self) -> Path | None:
+        """Where the first half keeps its files."""
+        return self.folder / "learn" if self.folder else None
+
+    @property
+    def transfer_folder(self) -> Path | None:
+        """Where the second half keeps its files."""
+        return self.folder / "transfer" if self.folder else None
 
 
-def blockwise_learner_for(
-    net: Supernet,
-    teacher: nn.Module | None,
-    split: Split,
-    recipe: Recipe,
-    strength: float | None,
-    strengths: Mapping[str, float],
-    constraint: str,
-    blocks: str,
-) -> Learner:
-    """The learner of ``blockwise`` under a recipe."""
-    given = {} if strength is None else {"strength": strength}
-    far = step_sizes(recipe, split)
-    if blocks == "together":
-        reach = float(far.sum())
-        return blocks_together(net, teacher or net.model, reach=reach, blocks=strengths, constraint=constraint, **given)
-    if blocks != "in-turn":
-        raise SecateurError(f"blocks {blocks!r} are neither together nor in-turn; give one of these")
-    if teacher is not None:
-        raise SecateurError("blocks in turn compare features with those of the dense network; leave --teacher out")
-    return blocks_in_turn_learner(net, strides=far, blocks=strengths, constraint=constraint, **given)
-
-
-def split_recipe(net: Supernet, epochs: int, seed: int, precision: str, about: str = "") -> tuple[Recipe, Recipe]:
-    """The recipes of finding widths and of training with them, together so many epochs."""
-    if epochs < 2:
-        raise SecateurError(f"epochs={epochs}: half of them find the widths; give 2 or more")
-    recipe = Recipe(seed=seed, bfloat16=in_bfloat16(precision, net), identity=about)
-    return replace(recipe, epochs=epochs // 2), replace(recipe, epochs=epochs - epochs // 2)
-
-
-def learn_widths(learner: Learner, split: Split, recipe: Recipe, folder: Path | None, progress: Progress) -> None:
-    """The first half; the widths after each epoch go to a file in ``folder``."""
-    hooks = learner.on_epoch_end, learner.weight_penalty
-    for step in train(learner.model, None, split, learner.objective, recipe, folder, *hooks):
+def learn_widths(
+    learner: Learner, split: Split, recipe: Recipe, *, folder: Path | None = None
+) -> Generator[Update, None, None]:
+    """The first half, step by step; the widths after each epoch go to a file in ``folder``."""
+    model, objective = learner.model, learner.objective
+    for step in train(model, split, objective, recipe, folder=folder, hooks=learner.hooks):
         if folder and step.step % split.steps(recipe.batch) == 0:
-            _note(folder, step.epoch + 1, learner)
-        progress(f"learning widths: {learner.description}", step.step, step.steps)
-    if folder and recipe.epochs not in _lines(folder):  # a kill fell between the last checkpoint and its line
-        _note(folder, recipe.epochs, learner)
+            _append_widths(folder, step.epoch + 1, learner)
+        yield Update(f"learning widths: {learner.description}", step.step, step.steps)
+    if folder and recipe.epochs not in _widths(folder):  # a kill fell between the last checkpoint and its line
+        _append_widths(folder, recipe.epochs, learner)
 
 
 def widths_by_epoch(folder: Path) -> list[list[int]]:
-    """The widths after each epoch, once each, whatever was done twice after a kill."""
-    return list(_lines(folder).values())
+    """The widths after each epoch, once each, even if a kill made an epoch run twice."""
+    return list(_widths(folder).values())
 
 
-def _note(folder: Path, epoch: int, learner: Learner) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / WIDTHS).open("a") as file:
-        file.write(json.dumps({"epoch": epoch, "widths": learner.kept().widths.tolist()}) + "\n")
+def _append_widths(folder: Path, epoch: int, learner: Learner) -> None:
+    append_json(ensure_folder(folder) / WIDTHS, {"epoch": epoch, "widths": learner.kept().widths.tolist()})
 
 
-def _lines(folder: Path) -> dict[int, list[int]]:
-    path = folder / WIDTHS
-    lines = map(json.loads, path.read_text().splitlines() if path.exists() else ())
-    return {line["epoch"]: line["widths"] for line in lines}
+def _widths(folder: Path) -> dict[int, list[int]]:
+    return {line["epoch"]: line["widths"] for line in read_json_lines(folder / WIDTHS)}

@@ -5,56 +5,55 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..losses import info_nce_from_similarities, kl
-from .base import StudentBatch, label_loss, projection, teacher_forward
+from .base import Objective, OnlineTeacher, StudentBatch, label_loss
+from .contrastive import DEFAULT, ContrastiveConfig, projection
 
-SIZE = 4096  # embeddings that are held
+SIZE = 4096  # embeddings in the queue
 
 
-class QueuedTransfer:
+class QueuedTransfer(Objective):
     """CKT without a bank: cross-entropy, the dense network's logits, and InfoNCE against its latest embeddings.
 
-    L = ``own`` · CE + ``pull`` · mean over views and images of T²·KL(dense || student) + ``contrast`` · InfoNCE. The
-    dense network runs along on the student's own view. Its embeddings are the keys: they enter a queue that holds the
-    latest ``size`` of them (MoCo, He et al. 2020, https://arxiv.org/abs/1911.05722; here what makes the keys is frozen,
-    so that none goes stale), are standardised by what the queue holds, as those of the bank are by all of it, and serve
-    as negatives of other classes. No image is asked for its position, so that any stream of them will do.
+    L = ``label_weight`` · CE + ``teacher_weight`` · mean over views and images of T^``power`` · KL(dense || student) +
+    ``contrast_weight`` · InfoNCE. The dense network runs on the student's own views. Its embeddings are the keys: they
+    enter a queue of the latest ``size`` (MoCo, He et al. 2020, https://arxiv.org/abs/1911.05722; here the network that
+    makes the keys is frozen, so that none is stale), are standardised by the queue's mean and deviation, as those of
+    the bank are by the whole bank's, and serve as negatives of other classes. No image needs a position, so that any
+    stream of images will do.
+
+    ``widths``: the embedding widths of student and dense network.
     """
 
     def __init__(
         self,
-        dense: nn.Module,
-        head: str | None,
+        dense: OnlineTeacher,
         widths: tuple[int, int],
+        config: ContrastiveConfig = DEFAULT,
         *,
         size: int = SIZE,
-        own: float = 0.1,
-        pull: float = 0.9,
-        contrast: float = 0.1,
         seed: int,
-    ):
-        self.views, self.dense, self.head = 1, dense, head
-        self.own, self.pull, self.contrast = own, pull, contrast
+    ) -> None:
+        self.dense, self.config = dense, config
         self.queue, self.projection = Queue(size, widths[1]), projection(*widths, seed)
-        self.module: nn.Module = nn.ModuleDict({"queue": self.queue, "projection": self.projection})
+        super().__init__(config.views, nn.ModuleDict({"queue": self.queue, "projection": self.projection}))
 
-    def __call__(self, seen: StudentBatch) -> Tensor:
-        """Cross-entropy and both terms; the queue moves on."""
-        logits, embeddings = teacher_forward(self.dense, self.head, seen)
-        self.queue.push(embeddings.flatten(0, 1), seen.labels.repeat(len(embeddings)))
-        keys, others = self.queue.standardised(embeddings), self.queue.standardised(self.queue.rows)
-        queries = F.normalize(self.projection(seen.embeddings), dim=-1)
-        positive = (queries * keys).sum(-1, keepdim=True)  # (V, B, 1)
-        negative = (queries @ others.T).masked_fill(self.queue.not_negative(seen.labels), -torch.inf)  # (V, B, size)
-        pull = kl(logits, seen.logits).mean()
+    def __call__(self, batch: StudentBatch) -> Tensor:
+        """The weighted sum of the terms; the batch enters the queue first."""
+        logits, embeddings = self.dense(batch)
+        self.queue.push(embeddings.flatten(0, 1), batch.labels.repeat(len(embeddings)))
+        teacher_loss = kl(logits, batch.logits, power=self.config.power).mean()
         return (
-            self.own * label_loss(seen)
-            + self.pull * pull
-            + self.contrast * info_nce_from_similarities(positive, negative)
+            self.config.label_weight * label_loss(batch)
+            + self.config.teacher_weight * teacher_loss
+            + self.config.contrast_weight * self._contrast(batch, embeddings)
         )
 
-    def gates(self) -> list[float]:
-        """Its one teacher is always heard."""
-        return []
+    def _contrast(self, batch: StudentBatch, embeddings: Tensor) -> Tensor:
+        keys, others = self.queue.standardised(embeddings), self.queue.standardised(self.queue.rows)
+        queries = F.normalize(self.projection(batch.embeddings), dim=-1)
+        positive = (queries * keys).sum(-1, keepdim=True)  # (V, B, 1)
+        negative = (queries @ others.T).masked_fill(self.queue.not_negative(batch.labels), -torch.inf)  # (V, B, size)
+        return info_nce_from_similarities(positive, negative)
 
 
 class Queue(nn.Module):
@@ -71,18 +70,18 @@ class Queue(nn.Module):
         super().__init__()
         self.register_buffer("rows", torch.zeros(size, width))
         self.register_buffer("labels", torch.full((size,), -1))
-        self.register_buffer("entered", torch.zeros((), dtype=torch.int64))  # how many ever were
+        self.register_buffer("entered", torch.zeros((), dtype=torch.int64))  # over all time
 
     @torch.no_grad()
     def push(self, rows: Tensor, labels: Tensor) -> None:
-        """Take these in, in place of the oldest. Shape: (B, D), (B,)"""
+        """Put these in the places of the oldest. Shape: (B, D), (B,)"""
         rows, labels = rows[-len(self.rows) :], labels[-len(self.rows) :]
         places = (self.entered + torch.arange(len(rows), device=self.rows.device)) % len(self.rows)
         self.rows[places], self.labels[places] = rows.detach().to(self.rows), labels.to(self.labels)
         self.entered += len(rows)
 
     def standardised(self, embeddings: Tensor) -> Tensor:
-        """These, by mean and deviation of what is held, of unit length. Shape: (..., D) → (..., D)"""
+        """Embeddings by mean and deviation of the queue, of unit length. Shape: (..., D) → (..., D)"""
         held = self.rows[self.labels >= 0]
         return F.normalize((embeddings - held.mean(0)) / held.std(0).clamp_min(1e-6), dim=-1)
 

@@ -1,66 +1,74 @@
-"""The checkpoint of a training: weights and optimiser at one step, as safetensors."""
+"""The checkpoint of a training: weights and optimizer state at one step, as safetensors."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...errors import SecateurError
+from ...files import ensure_folder, write_whole
 from ...models.evaluate import device_of
+from .trainer import Trainer
+
+CHECKPOINT = "checkpoint.safetensors"
 
 
-def save_checkpoint(
-    kept: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    folder: Path,
-    recipe: Mapping[str, object],
-    done: int,
-    seconds: float,
-) -> None:
-    """Write weights and the optimiser's state to ``folder``, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"state.{name}": _plain(tensor) for name, tensor in kept.state_dict().items()}
-    for number, state in optimizer.state_dict()["state"].items():
+def save_checkpoint(trainer: Trainer, folder: Path) -> None:
+    """Write the trainer's state to ``folder``, whole or not at all."""
+    tensors = {f"state.{name}": _plain(tensor) for name, tensor in trainer.state.state_dict().items()}
+    for number, state in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": _plain(tensor) for name, tensor in state.items()}
-    about = {"done": str(done), "seconds": str(seconds), "recipe": json.dumps(recipe)}
-    save_file(tensors, folder / "checkpoint.partial", about)
-    (folder / "checkpoint.partial").replace(folder / "checkpoint.safetensors")
+    recipe = json.dumps(trainer.recipe.stored())
+    metadata = {"done": str(trainer.done), "seconds": str(trainer.seconds), "recipe": recipe}
+    write_whole(ensure_folder(folder) / CHECKPOINT, lambda path: save_file(tensors, path, metadata))
 
 
-def load_checkpoint(
-    kept: nn.Module, optimizer: torch.optim.Optimizer, folder: Path | None, recipe: Mapping[str, object]
-) -> tuple[int, float]:
-    """Load the checkpoint, if there is one. Returns the steps done and the seconds they took."""
-    path = folder / "checkpoint.safetensors" if folder else None
-    if path is None or not path.exists():
-        return 0, 0.0
-    try:
-        with safe_open(path, "pt", device=str(device_of(kept))) as file:
-            about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise SecateurError(f"{path} cannot be read ({error}); delete it to start this stage anew") from error
-    if json.loads(about["recipe"]) != recipe:
-        raise SecateurError(f"{path} is of another recipe ({about['recipe']}); give the same options or another --out")
-    try:
-        kept.load_state_dict({n[6:]: t for n, t in tensors.items() if n.startswith("state.")})
-    except RuntimeError as error:
-        what = " ".join(str(error).split())[:200]
+def load_checkpoint(trainer: Trainer, folder: Path) -> None:
+    """Bring the trainer to where the checkpoint in ``folder`` ended; without one it stays as it is.
+
+    Raises SecateurError where the checkpoint is broken, or of another recipe, network or method.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return
+    metadata, tensors = _read(path, str(device_of(trainer.model)))
+    if json.loads(metadata["recipe"]) != trainer.recipe.stored():
         raise SecateurError(
-            f"{path} is of another network or method ({what}); give the same options or another --out"
+            f"{path} is of another recipe ({metadata['recipe']}); pass the same options or a different --out"
+        )
+    try:
+        trainer.state.load_state_dict({n[6:]: t for n, t in tensors.items() if n.startswith("state.")})
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SecateurError(
+            f"{path} is of another network or method ({reason}); pass the same options or a different --out"
         ) from error
+    trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": _optimizer_state(tensors)})
+    trainer.done, trainer.seconds = int(metadata["done"]), float(metadata["seconds"])
+
+
+def _read(path: Path, device: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata and the tensors of a checkpoint; SecateurError where it cannot be read."""
+    try:
+        with safe_open(path, "pt", device=device) as file:
+            return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise SecateurError(f"{path} cannot be read ({error}); delete it to train from scratch") from error
+
+
+def _optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """The optimizer's tensors, by number of the parameter and by name."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        kind, number, key = (*name.split("."), "", "")[:3]
-        if kind == "optimizer":
+        if name.startswith("optimizer."):
+            _, number, key = name.split(".")
             state.setdefault(int(number), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    return int(about["done"]), float(about["seconds"])
+    return state
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """A copy as safetensors takes it: in the usual layout, memory of its own (modules may share a layer)."""
+    """A copy as safetensors takes it: in the usual layout, with its own memory (modules may share a layer)."""
     return tensor.detach().clone(memory_format=torch.contiguous_format)

@@ -1,0 +1,62 @@
+"""Constants that come from papers, from their code, or from this library's benchmarks."""
+
+import pytest
+
+from secateur.models.compensation import ridge
+from secateur.transfer import losses
+from secateur.transfer.bank import bank
+from secateur.transfer.joint import activation_penalty, blockwise, bn_sparsity, kddp, pdd
+from secateur.transfer.objectives import base, contrastive, contrastive_queue, crd
+from secateur.transfer.objectives.contrastive import ContrastiveConfig
+from secateur.transfer.training import recipe
+
+CONSTANTS = {
+    # Hinton et al. 2015 by RepDistiller's line for KD: -r 0.1 -a 0.9, --kd_T 4
+    "KD, weight of labels": (base.LABEL_WEIGHT, 0.1),
+    "KD, weight of the teacher": (base.TEACHER_WEIGHT, 0.9),
+    "KD and gates, temperature": (losses.TEMPERATURE, 4.0),
+    # KD's weights, and 0.1 for the contrast; chosen on benchmarks/transfer.py
+    "CKT, weights": (ContrastiveConfig(), ContrastiveConfig(0.1, 0.9, 0.1, power=2, views=1)),
+    "CKT, negatives an image": (contrastive.NEGATIVES, 64),
+    "CKT, weight of the contrast": (contrastive.CONTRAST_WEIGHT, 0.1),
+    "CKT with a queue, size of the queue": (contrastive_queue.SIZE, 4096),
+    # EKG's poster: K = 5
+    "bank, teachers": (bank.TEACHERS, 5),
+    # Tian et al. 2020, RepDistiller: --feat_dim 128, --nce_t 0.07, --nce_m 0.5, -b 0.8; fewer negatives (16,384)
+    "CRD, dimensions": (crd.SIZE, 128),
+    "CRD, temperature": (crd.TEMPERATURE, 0.07),
+    "CRD, momentum of memories": (crd.MOMENTUM, 0.5),
+    "CRD, weight": (crd.CONTRAST_WEIGHT, 0.8),
+    "CRD, negatives": (crd.NEGATIVES, 1024),
+    # Zhou et al. 2024, published code: 0.6 · CE + 0.4 · T² KL, T = 3
+    "PDD, weight of labels": (pdd.LABEL_WEIGHT, 0.6),
+    "PDD, weight of the teacher": (pdd.TEACHER_WEIGHT, 0.4),
+    "PDD, temperature": (pdd.TEMPERATURE, 3.0),
+    # KDDP names no threshold; a hundredth of the layer's mean, from benchmarks/methods.py
+    "KDDP, share of the mean below which a neuron is idle": (activation_penalty.ALIVE, 0.01),
+    "KDDP, strength": (kddp.STRENGTH, 0.1),
+    # MorphNet (Gordon et al. 2018), code: threshold 0.01
+    "block-wise, scale above which a channel is alive": (bn_sparsity.ALIVE, 0.01),
+    "block-wise, strength": (blockwise.STRENGTH, 2.0),
+    # benchmarks/compensation.py
+    "ridge of the compensation": (ridge.RIDGE, 1e-3),
+    # the usual SGD of CIFAR ResNets
+    "momentum": (recipe.MOMENTUM, 0.9),
+    "weight decay": (recipe.Recipe().weight_decay, 5e-4),
+}
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_a_constant_is_that_of_its_source(name: str) -> None:
+    found, expected = CONSTANTS[name]
+    assert found == expected
+
+
+def test_dkd_weights_the_other_classes_twice() -> None:
+    """RepDistiller's DKD for ResNet-56 to ResNet-20: α = 1, β = 2, T = 4."""
+    assert losses.dkd_loss.__defaults__ == (4.0, 1.0, 2.0)
+
+
+def test_info_nce_has_a_temperature_of_a_tenth_and_crds_nce_of_seven_hundredths() -> None:
+    assert losses.info_nce.__defaults__ == losses.info_nce_from_similarities.__defaults__ == (0.1,)
+    assert losses.crd_nce.__defaults__ == (0.07,)

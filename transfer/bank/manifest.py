@@ -1,0 +1,86 @@
+"""The manifest of a memory bank: its teachers, and the data that they ran on."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import SecateurError
+from ...files import write_json
+from ...models.subnetwork import Subnetwork
+
+MANIFEST = "bank.json"  # of the winner's bank; other points of the front have their own beside it
+FORMAT = "secateur/bank/1"
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """An interim subnetwork that was chosen for the bank, with its holdout loss and cost."""
+
+    subnetwork: Subnetwork
+    loss: float
+    macs: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The teacher as plain values."""
+        return {"kept": self.subnetwork.kept, "loss": self.loss, "macs": self.macs}
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "Teacher":
+        """The teacher of an entry that ``to_json`` made."""
+        return cls(Subnetwork(tuple(map(tuple, entry["kept"]))), float(entry["loss"]), int(entry["macs"]))
+
+
+@dataclass(frozen=True)
+class BankLocation:
+    """Where a bank is, and on which data it must have been filled.
+
+    Args:
+        folder: The folder of the bank's files.
+        data: The fingerprint of the data set.
+        manifest: The name of the file that lists the teachers.
+    """
+
+    folder: Path
+    data: str
+    manifest: str = MANIFEST
+
+    @property
+    def path(self) -> Path:
+        """The file that lists the teachers."""
+        return self.folder / self.manifest
+
+
+@dataclass(frozen=True)
+class BankManifest:
+    """The teachers of a bank, best first, and the fingerprint of the data that they ran on."""
+
+    data: str
+    teachers: tuple[Teacher, ...]
+
+    def write(self, path: Path) -> None:
+        """Write the manifest as JSON, whole or not at all."""
+        teachers = [teacher.to_json() for teacher in self.teachers]
+        write_json(path, {"format": FORMAT, "data": self.data, "teachers": teachers}, indent=None)
+
+    @classmethod
+    def read(cls, location: BankLocation) -> "BankManifest":
+        """The manifest at a location; SecateurError where there is none, it is broken, or of other data."""
+        folder = location.folder
+        try:
+            found = json.loads(location.path.read_text(encoding="utf-8"))
+            if found["format"] != FORMAT:
+                raise ValueError(f"{location.manifest} has format {found['format']!r}, not {FORMAT!r}")
+            manifest = cls(found["data"], tuple(map(Teacher.from_json, found["teachers"])))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SecateurError(f"no memory bank in {folder} ({error}); run secateur search first") from error
+        if manifest.data != location.data:
+            data = f"{manifest.data}, not {location.data}"
+            raise SecateurError(f"the bank in {folder} is of other data ({data}); pass a different --out")
+        return manifest
+
+
+def manifest_name(student: Subnetwork, winner: Subnetwork) -> str:
+    """The name of the file that lists a student's teachers."""
+    return MANIFEST if student == winner else f"bank-{student.digest}.json"
