@@ -45,7 +45,7 @@ def tune(
         again.tuned(point, folder / "transfer", folder, plan)
         if team.first:
             again.tested(point, folder)
-        team.wait()
+        team.barrier()
     return dict(read_architecture(folder / "architecture.json")["figures"]), folder
 
 

@@ -101,22 +101,6 @@ def test_beyond_the_exact_search_nearly_all_of_the_nearest_are_found(tmp_path: P
     assert hits >= 0.95 * 3000
 
 
-def test_two_processes_may_write_the_index_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, keys, write, pids = tmp_path / "index.faiss", unit(20, seed=1), faiss.write_index, [1, 2]
-
-    def interrupted(index: faiss.Index, name: str) -> None:
-        """The first process is overtaken by the second between writing its file and renaming it."""
-        write(index, name)
-        if pids:
-            write_index(keys, path)
-
-    monkeypatch.setattr("os.getpid", lambda: pids.pop())
-    monkeypatch.setattr(faiss, "write_index", interrupted)
-    write_index(keys, path)
-    assert faiss.read_index(str(path)).ntotal == 20
-    assert [file.name for file in tmp_path.iterdir()] == ["index.faiss"]
-
-
 def test_beyond_the_exact_search_no_negative_is_of_the_same_class(tmp_path: Path) -> None:
     path, labels = tmp_path / "index.faiss", torch.arange(2000) % 10
     keys = F.normalize(unit(2000) * 0.1 + F.one_hot(labels, 10).float() @ unit(10, seed=1), dim=1)
