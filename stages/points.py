@@ -50,7 +50,7 @@ def tune(
         work.tuned(point, folder / "transfer", folder, listed)
         if team.first:
             work.tested(point, folder)
-        team.wait()
+        team.barrier()
     return parse(read_architecture(path).figures, EvaluationStage, path), folder
 
 

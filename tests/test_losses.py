@@ -197,10 +197,12 @@ def test_decoupled_terms_weighted_by_what_the_teacher_leaves_to_others_are_kl(se
     teacher, student = 3 * normal(2, 4, 5, seed=seed), 3 * normal(2, 4, 5, seed=seed + 1)
     labels = torch.randint(5, (2, 4), generator=torch.Generator().manual_seed(seed))
     rest = 1 - torch.softmax(teacher / temperature, -1).gather(-1, labels[..., None])[..., 0]
-    own = dkd_loss(teacher, student, labels, temperature, 1.0, 0.0)
-    others = dkd_loss(teacher, student, labels, temperature, 0.0, 1.0)
+    own = dkd_loss(teacher, student, labels, temperature=temperature, target=1.0, others=0.0)
+    others = dkd_loss(teacher, student, labels, temperature=temperature, target=0.0, others=1.0)
     torch.testing.assert_close(own + rest * others, kl(teacher, student, temperature), rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(dkd_loss(teacher, student, labels, temperature, 0.5, 3.0), 0.5 * own + 3 * others)
+    torch.testing.assert_close(
+        dkd_loss(teacher, student, labels, temperature=temperature, target=0.5, others=3.0), 0.5 * own + 3 * others
+    )
 
 
 def test_decoupled_is_zero_for_logits_equal_up_to_a_constant_and_finite_for_large_ones() -> None:

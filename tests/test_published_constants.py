@@ -54,7 +54,7 @@ def test_a_constant_is_that_of_its_source(name: str) -> None:
 
 def test_dkd_weights_the_other_classes_twice() -> None:
     """RepDistiller's DKD for ResNet-56 to ResNet-20: α = 1, β = 2, T = 4."""
-    assert losses.dkd_loss.__defaults__ == (4.0, 1.0, 2.0)
+    assert losses.dkd_loss.__kwdefaults__ == {"temperature": 4.0, "target": 1.0, "others": 2.0}
 
 
 def test_info_nce_has_a_temperature_of_a_tenth_and_crds_nce_of_seven_hundredths() -> None:

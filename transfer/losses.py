@@ -33,6 +33,7 @@ def dkd_loss(
     teacher: Tensor,
     student: Tensor,
     labels: Tensor,
+    *,
     temperature: float = TEMPERATURE,
     target: float = 1.0,
     others: float = 2.0,

@@ -71,7 +71,7 @@ class ActivationPenalty:
         activities, penalty = [], torch.zeros((), device=self.total.device)
         for g, members in self.groups.items():
             width = self.student.net.groups[g].width
-            readers = [_activity(self.student, name, member, places, width) for name, member in members.items()]
+            readers = [_activity(self.student, name, member, places, width=width) for name, member in members.items()]
             activity = torch.stack(readers).mean(0)
             activities.append(activity.detach())
             penalty = penalty + self._weighted(g, activity).sum()
@@ -107,7 +107,7 @@ def _relative(activity: Tensor) -> Tensor:
 
 
 def _activity(
-    student: ShrinkingStudent, name: str, member: Member, places: Mapping[str, Mapping[int, IntArray]], width: int
+    student: ShrinkingStudent, name: str, member: Member, places: Mapping[str, Mapping[int, IntArray]], *, width: int
 ) -> Tensor:
     """The mean activity of each channel of the dense network that a module reads, over its calls. Shape: → (width,)"""
     if name not in student.student.captured:

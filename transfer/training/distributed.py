@@ -1,4 +1,4 @@
-"""Processes that train one network together, as torchrun starts them; one alone where it did not."""
+"""The processes of torchrun that train one network together; a single one without torchrun."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -10,23 +10,23 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-PATIENCE = timedelta(days=7)  # that others wait for the first, which may be building a bank
+TIMEOUT = timedelta(days=7)  # of a collective: the others wait for rank 0, which may be filling a bank
 
 
 @dataclass(frozen=True)
 class World:
-    """Which of how many processes this is; number 0 writes."""
+    """The rank of this process and the number of processes; rank 0 writes files."""
 
     rank: int = 0
     world_size: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this is rank 0, the process that writes."""
         return self.rank == 0
 
     def all_reduce(self, tensors: Iterable[Tensor]) -> None:
-        """Put the sum over all processes into each tensor; all of one type."""
+        """Replace each tensor by its sum over all processes; all must have one dtype."""
         if self.world_size > 1 and (own := list(tensors)):
             flat = torch.cat([tensor.flatten() for tensor in own])
             dist.all_reduce(flat)
@@ -35,7 +35,7 @@ class World:
                 tensor.copy_(total.view_as(tensor))
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Put what the first process has into each tensor."""
+        """Replace each tensor by that of rank 0."""
         for tensor in tensors if self.world_size > 1 else ():
             sent = tensor.detach().contiguous()
             dist.broadcast(sent, 0)
@@ -43,21 +43,21 @@ class World:
 
     @contextmanager
     def one_after_another(self) -> Iterator[None]:
-        """One process after the other, the first first: what it wrote, the others find."""
+        """Run the block in one process after the other, by rank: what rank 0 wrote, the others find."""
         for _ in range(self.rank):
-            self.wait()
+            self.barrier()
         yield
         for _ in range(self.rank, self.world_size):
-            self.wait()
+            self.barrier()
 
-    def wait(self) -> None:
-        """Until all processes are here."""
+    def barrier(self) -> None:
+        """Wait until all processes are here."""
         if self.world_size > 1:
             dist.barrier()
 
 
 def world() -> World:
-    """The processes that were joined; one alone where none were."""
+    """The process group of this process; a single process without one."""
     if not (dist.is_available() and dist.is_initialized()):
         return World()
     return World(dist.get_rank(), dist.get_world_size())
@@ -65,7 +65,7 @@ def world() -> World:
 
 @contextmanager
 def process_group(device: str | None) -> Iterator[str | None]:
-    """Join the processes that torchrun started, with NCCL on GPUs, else gloo; gives this one's device."""
+    """Join the process group of torchrun, with NCCL on GPUs, else gloo; yields the device of this process."""
     if not started_by_torchrun():
         yield device
         return
@@ -73,7 +73,7 @@ def process_group(device: str | None) -> Iterator[str | None]:
     own = f"cuda:{os.environ['LOCAL_RANK']}" if gpu else "cpu"
     if gpu:
         torch.cuda.set_device(own)
-    dist.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if gpu else "gloo", timeout=TIMEOUT)
     try:
         yield own
     finally:

@@ -35,7 +35,7 @@ class Recipe:
         clip: Largest norm of a step's gradient; a network just pruned or refit can start far too steep. None: no limit.
         ema_decay: Decay of the moving average of the weights, which then are the result; 0: no average.
         fixed_views: Number of fixed augmentations of each image that training cycles through, those of a memory
-            bank; 0: each view is drawn anew.
+            bank; 0: each view is new.
         bfloat16: Whether the student runs in autocast.
         identity: What else decides the result, such as the method and its options. A checkpoint is resumed only under
             the same values.
