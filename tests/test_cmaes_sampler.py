@@ -52,3 +52,13 @@ def test_two_objectives_are_refused() -> None:
     study = optuna.create_study(directions=["minimize", "minimize"])
     with pytest.raises(SecateurError, match="one budget"):
         CmaEsSampler(0).sample_relative(study, optuna.create_trial(values=[0.0, 0.0]), dict(WIDTHS))
+
+
+def test_the_first_generation_is_drawn_around_the_best_start() -> None:
+    study = optuna.create_study()
+    for width, loss in ((5, 3.0), (50, 1.0), (20, 2.0)):
+        params = {**dict.fromkeys("abcd", width), "fixed": 3}
+        study.add_trial(optuna.create_trial(params=params, distributions=dict(WIDTHS), value=loss))
+    trial = study.trials[-1]
+    drawn = [CmaEsSampler(seed).sample_relative(study, trial, dict(WIDTHS)) for seed in range(40)]
+    assert np.mean([[each[name] for name in "abcd"] for each in drawn]) == pytest.approx(50, abs=4)

@@ -314,3 +314,10 @@ def test_the_studies_of_other_scores_have_other_names(tmp_path: Path) -> None:
     names = optuna.get_all_study_names(f"sqlite:///{tmp_path / 'study.db'}")
     assert len(set(names)) == 6
     assert sum(", scores mine" in name for name in names) == 3
+
+
+def test_known_widths_are_starts_everywhere_in_a_span() -> None:
+    space, span, shares = toy().space, toy().span("40%..80%"), np.array([1.0, 0.2, 0.6])
+    found = module._starts(space, [], asked(span, 0, start_shares=[shares]))
+    wanted = [fit_to_budget(space, span.at(share), shares * space.dense) for share in (0, 0.25, 0.5, 0.75, 1)]
+    assert [each.tolist() for each in found] == [each.tolist() for each in wanted]

@@ -50,3 +50,4 @@ def test_sensitivity_is_a_source_of_curves() -> None:
     curves = gather_evidence(records, {"l1": l1}, {"sensitivity": sensitivity}).curves["sensitivity"]
     assert [len(curve) for curve in curves] == [group.width + 1 for group in NET.groups]
     assert len(records.all) == len(probes(NET.space))
+    assert {each.n for each in records.all} == {len(SPLIT)}

@@ -53,3 +53,5 @@ def test_only_what_is_not_the_default_makes_another_study() -> None:
     assert SearchConfig(SPAN).extensions == SearchConfig(SPAN, rules=dict(ALLOCATION_RULES)).extensions == ""
     found = SearchConfig(SPAN, scores={"a": l1, "b": l1}, rules={"mine": uniform}).extensions
     assert found == ", scores a+b, rules mine"
+    flat = SearchConfig(SPAN, curves={"flat": lambda _: []}, curve_rules={"mine": uniform}).extensions
+    assert flat == ", curves flat, curve rules mine"

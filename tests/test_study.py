@@ -19,6 +19,7 @@ from working import work
 
 from secateur.search.refine import retries
 from secateur.search.refine.database import driver, open_study
+from secateur.search.refine.study import _require_room, _SurplusTrial
 
 # Optuna's heartbeat threads leave their connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -119,3 +120,12 @@ def test_workers_share_the_trials_and_each_knows_all(url: str) -> None:
     assert len(done) == 10
     widths = {tuple(interim.subnetwork.widths) for interim in mine.all}
     assert {tuple(trial.params.values()) for trial in done} <= widths
+
+
+def test_of_two_processes_that_begin_the_last_trial_the_second_gives_way() -> None:
+    with open_study(None, "name", ["loss"]) as study:
+        first, second = study.ask(), study.ask()
+        _require_room(study, first, 1)
+        with pytest.raises(_SurplusTrial):
+            _require_room(study, second, 1)
+        _require_room(study, second, 2)
