@@ -59,7 +59,7 @@ from secateur.search.importance.taylor import taylor
 from secateur.search.records import Interim, Records
 from secateur.search.refine import fine_search as fine
 from secateur.search.refine.fine_search import refine
-from secateur.search.refine.samplers import SAMPLERS, Sampler
+from secateur.search.samplers.samplers import SAMPLERS, Sampler
 from secateur.transfer.objectives.base import CrossEntropy
 from secateur.transfer.training.recipe import Recipe
 from secateur.transfer.training.train import train

@@ -33,7 +33,7 @@ from secateur.search.config import SearchConfig
 from secateur.search.importance.magnitude import l1
 from secateur.search.records import Interim, Records
 from secateur.search.refine.fine_search import refine
-from secateur.search.refine.samplers import SAMPLERS
+from secateur.search.samplers.samplers import SAMPLERS
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES, GROUPS = 1000, 40

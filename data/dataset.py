@@ -88,7 +88,7 @@ class Data:
         shape = shape or common_shape(train)
         if len(shape) != 3 or shape[0] != 3 or min(shape) < 1:
             raise SecateurError(f"images of shape {shape}; pass (3, height, width); grey images become colour")
-        read = open_readers(parts, labels, shape, memory_bytes, progress)
+        read = open_readers(parts, labels, shape, memory_bytes=memory_bytes, progress=progress)
         one, two, three = (Images(*x, shape, mean, std, flip) for x in zip(read, labels, strict=True))
         return cls(name, one, two, three, names)
 
@@ -138,6 +138,7 @@ def open_data(
     shape: Shape | None = None,
     mean: Channels = MEAN,
     std: Channels = STD,
+    *,
     memory_bytes: int = 2_000_000_000,
     progress: ReadProgress | None = None,
 ) -> Data:

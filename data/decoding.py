@@ -32,6 +32,7 @@ def open_readers(
     datasets: Sequence[Dataset[Any]],
     labels: Sequence[Tensor],
     shape: Shape,
+    *,
     memory_bytes: int,
     progress: ReadProgress | None,
 ) -> list[Reader]:

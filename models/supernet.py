@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from ..errors import SecateurError
-from .costs.bottlenecks import explain_floor
+from .bottlenecks import explain_floor
 from .costs.budget import Budget, Timed
 from .costs.budget_range import BudgetRange
 from .costs.profile import Profile, profile

@@ -1,7 +1,7 @@
 """Train a slim network with the knowledge of a memory bank, a dense teacher, or labels alone."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,22 +74,27 @@ def finetune(
     session = Session(net, data, folder or Path(), progress=progress)
     recipe = replace(recipe or session.recipe(), epochs=epochs, seed=seed, fixed_views=views, identity={"method": name})
     model = session.initial_student(subnetwork) if start is None else start
-    return tuned(session, subnetwork, model, bank, objective or METHODS[method].objective, recipe, folder)
+    return tuned(session, Tuning(subnetwork, model, bank, recipe, folder), objective or METHODS[method].objective)
 
 
-def tuned(
-    session: Session,
-    subnetwork: Subnetwork,
-    model: nn.Module,
-    bank: MemoryBank | None,
-    make: Callable[[MethodContext], Objective],
-    recipe: Recipe,
-    folder: Path | None,
-) -> nn.Module:
-    """A network of these widths after its training."""
-    objective = make(session.context(model, bank, recipe.seed))
-    session.train(model, objective, recipe, folder, f"fine-tuning ({recipe.identity['method']})")
-    return session.finalise(model, subnetwork, _training(recipe, objective, bank))
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """One fine-tuning: a ``model`` of these widths, the bank it may use, how it is trained, and where its files go."""
+
+    subnetwork: Subnetwork
+    model: nn.Module
+    bank: MemoryBank | None
+    recipe: Recipe
+    folder: Path | None
+
+
+def tuned(session: Session, tuning: Tuning, make: Callable[[MethodContext], Objective]) -> nn.Module:
+    """The network after its training by the objective that ``make`` makes."""
+    model, recipe = tuning.model, tuning.recipe
+    objective = make(session.context(model, tuning.bank, recipe.seed))
+    what = f"fine-tuning ({recipe.identity['method']})"
+    session.train(model, objective, recipe, folder=tuning.folder, what=what)
+    return session.finalise(model, tuning.subnetwork, _training(recipe, objective, tuning.bank))
 
 
 def _training(recipe: Recipe, objective: Objective, bank: MemoryBank | None) -> dict[str, Any]:

@@ -140,10 +140,10 @@ def blockwise(
     return _prune_and_train(_session(net, data, training, progress), method, training, teacher)
 
 
-def finish(session: Session, learner: Learner, method: str, recipe: Recipe, folder: Path | None) -> nn.Module:
+def finish(session: Session, learner: Learner, recipe: Recipe, *, method: str, folder: Path | None) -> nn.Module:
     """The second half: the slimmed network is trained, recalibrated, and given its architecture."""
     kept, model = learner.kept(), learner.slimmed()
-    session.train(model, learner.second_objective, recipe, folder, f"fine-tuning ({method})")
+    session.train(model, learner.second_objective, recipe, folder=folder, what=f"fine-tuning ({method})")
     training = {"method": method, "epochs": recipe.epochs, "seed": recipe.seed, "precision": recipe.precision}
     return session.finalise(model, kept, {**training, "form": learner.description, "gates_open": []})
 
@@ -157,4 +157,4 @@ def _prune_and_train(session: Session, method: JointMethod, training: Training, 
     first, second = training.recipes(session.net)
     learner = method.learner(session.net, teacher, session.data.train, first)
     follow(learn_widths(learner, session.data.train, first, folder=training.learn_folder), session.progress)
-    return finish(session, learner, method.name, second, training.transfer_folder)
+    return finish(session, learner, second, method=method.name, folder=training.transfer_folder)

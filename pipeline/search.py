@@ -15,7 +15,7 @@ from ..search.allocation import ALLOCATION_RULES, AllocationRule
 from ..search.config import SearchConfig, sampler_called
 from ..search.evaluation import Evaluation, cross_entropy
 from ..search.importance.scores import Importance
-from ..search.refine.samplers import Sampler
+from ..search.samplers.samplers import Sampler
 from ..transfer.bank.fill import BankConfig
 from .found import Found
 from .session import Session

@@ -107,7 +107,7 @@ class Session:
         width = embedding_width(student, self.net.head, classes)
         return MethodContext(self.net, bank, self.data.train.labels, classes, width, seed)
 
-    def train(self, model: nn.Module, objective: Objective, recipe: Recipe, folder: Path | None, what: str) -> None:
+    def train(self, model: nn.Module, objective: Objective, recipe: Recipe, *, folder: Path | None, what: str) -> None:
         """Train a network in place, with checkpoints in ``folder``, reporting its steps as ``what``."""
         for step in train(model, self.data.train, objective, recipe, head=self.net.head, folder=folder):
             self.progress(what, step.step, step.steps)

@@ -54,7 +54,7 @@ def compared(runs: Sequence[Results], measure: str = "loss", published: Path | s
         cloud = [evaluation(each, measure) for each in runs[0].whole if isfinite(each.loss)]
         plot.dots(cloud, s=10, color=GREY, alpha=0.35, lw=0, label="evaluated")
     for run, style in zip(runs, cycled(len(runs)), strict=True):
-        _draw_front(plot, run, measure, style, f"{run.folder.name}: " if len(runs) > 1 else "")
+        _draw_front(plot, run, measure, style=style, name=f"{run.folder.name}: " if len(runs) > 1 else "")
     others = list(_published(published, measure, runs[0].dense.macs)) if published else []
     for number, dot in enumerate(others):
         shape = PUBLISHED[number % len(PUBLISHED)]
@@ -80,7 +80,7 @@ def write_csv(runs: Sequence[Results], path: Path) -> None:
                 rows.writerow((run.folder.name, *costs, *figures))
 
 
-def _draw_front(plot: Plot, run: Results, measure: str, style: tuple[str, str], name: str) -> None:
+def _draw_front(plot: Plot, run: Results, measure: str, *, style: tuple[str, str], name: str) -> None:
     (colour, shape), dots, dense = style, run.dots(measure), run.dense.macs
     budget, level, winner = run.front.budget, run.level(measure), run.front.winner
     if measure == "test":

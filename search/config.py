@@ -10,8 +10,8 @@ from .allocation import ALLOCATION_RULES, CURVE_RULES, AllocationRule
 from .evidence import CurveSource
 from .greedy import Greedy
 from .importance.scores import Importance
-from .refine.cmaes_sampler import ONE_OBJECTIVE, CmaEsSampler
-from .refine.samplers import SAMPLERS, Sampler, sampler_name, tpe
+from .samplers.cmaes_sampler import ONE_OBJECTIVE, CmaEsSampler
+from .samplers.samplers import SAMPLERS, Sampler, sampler_name, tpe
 
 SAMPLE = 1000  # holdout images that score a subnetwork; the start and the finalists are scored again on all of them
 GREEDY = "greedy"  # the fine search that is not a sampler

@@ -55,7 +55,7 @@ def figures(session: Session, model: nn.Module, net: Supernet, subnetwork: Subne
 
 
 def evaluation_stage(
-    session: Session, config: RunConfig, subnetwork: Subnetwork, pruned: nn.Module, best: Path
+    session: Session, config: RunConfig, subnetwork: Subnetwork, pruned: nn.Module, *, best: Path
 ) -> EvaluationStage:
     """Figures of the network kept in ``best``, of the dense and of the pruned one; written into its architecture."""
     net = session.net
@@ -71,7 +71,9 @@ def evaluation_stage(
     return found
 
 
-def write_front(session: Session, config: RunConfig, winner: Interim, points: Sequence[Interim], budget: Any) -> None:
+def write_front(
+    session: Session, config: RunConfig, winner: Interim, points: Sequence[Interim], *, budget: dict[str, Any]
+) -> None:
     """The winner (scored on the whole holdout) and the points of the front (on the sample), whole architectures."""
 
     def whole(point: Interim) -> Record:

@@ -104,7 +104,7 @@ class JointRun:
         scored = evaluate(self.pruned(), session.data.holdout)
         costs = session.net.macs(kept), session.net.parameters(kept)
         found = Interim(kept, method, scored.loss, scored.accuracy, scored.n, *costs)
-        write_front(session, self.config, found, [found], {"macs": found.macs, "mark": f"found by {method}"})
+        write_front(session, self.config, found, [found], budget={"macs": found.macs, "mark": f"found by {method}"})
         (session.folder / "bank").mkdir(exist_ok=True)
         records = Records(session.net, session.data.holdout, session.folder / "bank" / "records.jsonl")
         records.evaluate(session.net.dense, "dense", len(session.data.holdout))  # what the point is compared with
@@ -114,7 +114,7 @@ class JointRun:
     def transfer(self) -> TransferStage:
         """The second half."""
         session, method = self.session, self.config.transfer.method
-        student = finish(session, self.learner, method, self.recipes[1], self.training.transfer_folder)
+        student = finish(session, self.learner, self.recipes[1], method=method, folder=self.training.transfer_folder)
         save(student, session.folder / "best")
         training = architecture_of(student)["training"]
         return TransferStage(**{**training, "gates_open": tuple(training["gates_open"])})
@@ -128,7 +128,7 @@ class JointRun:
     def test(self) -> EvaluationStage:
         """As after a search, and the teacher's figures where it is another network."""
         session = self.session
-        found = evaluation_stage(session, self.config, self.learner.kept(), self.pruned(), session.folder / "best")
+        found = evaluation_stage(session, self.config, self.learner.kept(), self.pruned(), best=session.folder / "best")
         if self.teacher_net is None:
             return found
         teacher = figures(session, self.teacher_net.model, self.teacher_net, self.teacher_net.dense)

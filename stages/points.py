@@ -40,7 +40,7 @@ def tune(
     changed = {name: value for name, value in options.items() if value is not None}
     team = world()
     with team.one_after_another():
-        work, point, listed = _prepared(out, budget, device, progress, changed)
+        work, point, listed = _prepared(out, budget, changed, device=device, progress=progress)
         config = work.config
         name = (work.session.net.macs(point), config.transfer.method, config.transfer.epochs, config.seed)
         folder = out / "points" / "-".join(map(str, name))
@@ -55,7 +55,7 @@ def tune(
 
 
 def _prepared(
-    out: Path, budget: str | None, device: str | None, progress: Progress, changed: dict[str, Any]
+    out: Path, budget: str | None, changed: dict[str, Any], *, device: str | None, progress: Progress
 ) -> tuple[SearchRun, Subnetwork, str]:
     """The work as it is configured now, the point, and the list of its bank, which gets the teachers it lacks."""
     began = config_of(out)

@@ -8,7 +8,7 @@ from typing import Any
 from ..models.costs.widths import uniform_widths
 from ..models.files.architecture import architecture_of, save
 from ..models.subnetwork import Subnetwork
-from ..pipeline.finetune import tuned
+from ..pipeline.finetune import Tuning, tuned
 from ..pipeline.session import Session
 from ..reports.page import write
 from ..rundir.config import RunConfig
@@ -78,7 +78,7 @@ class SearchRun:
     def search(self) -> SearchStage:
         """Coarse and fine; front.json and its picture."""
         found = self.searched
-        write_front(self.session, self.config, found.winner, found.front, self._budget())
+        write_front(self.session, self.config, found.winner, found.front, budget=self._budget())
         write([Results.of(self.session.folder)], self.session.folder)
         winner, start = (InterimRecord.of(each.to_dict()) for each in (found.winner, found.start))
         count, stopped = len(found.interims) + len(found.stopped), len(found.stopped)
@@ -115,7 +115,7 @@ class SearchRun:
             epochs=wanted.epochs, seed=self.config.seed, fixed_views=views, identity={"method": wanted.method}
         )
         model, bank = session.initial_student(subnetwork), session.open_bank(listed)
-        student = tuned(session, subnetwork, model, bank, method.objective, recipe, folder)
+        student = tuned(session, Tuning(subnetwork, model, bank, recipe, folder), method.objective)
         if world().first:
             save(student, best)
         return _transfer_stage(architecture_of(student)["training"])
@@ -127,7 +127,7 @@ class SearchRun:
     def tested(self, subnetwork: Subnetwork, best: Path) -> EvaluationStage:
         """The same for any subnetwork that was kept in ``best``."""
         pruned = self.session.pruned(subnetwork)
-        return evaluation_stage(self.session, self.config, subnetwork, pruned, best)
+        return evaluation_stage(self.session, self.config, subnetwork, pruned, best=best)
 
     def _budget(self) -> dict[str, Any]:
         """Where on the axis of MACs the budget lies; ``mark`` says what is there."""

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from secateur.errors import SecateurError
-from secateur.models.costs.bottlenecks import explain_floor, frozen_shares
+from secateur.models.bottlenecks import explain_floor, frozen_shares
 from secateur.models.supernet import Supernet
 from secateur.models.timing.latency import measure
 

@@ -6,7 +6,7 @@ import pytest
 from optuna.distributions import IntDistribution
 
 from secateur.errors import SecateurError
-from secateur.search.refine.cmaes_sampler import CmaEsSampler
+from secateur.search.samplers.cmaes_sampler import CmaEsSampler
 
 WIDTHS = {name: IntDistribution(1, 60) for name in "abcd"} | {"fixed": IntDistribution(3, 3)}
 BEST = {"a": 10, "b": 40, "c": 25, "d": 55}

@@ -29,7 +29,7 @@ from secateur.search.records import Interim, Records
 from secateur.search.refine import fine_search as fine
 from secateur.search.refine.fine_search import GOLDEN, MOVED, WINDOW, refine
 from secateur.search.refine.incumbent import Incumbent
-from secateur.search.refine.samplers import SAMPLERS
+from secateur.search.samplers.samplers import SAMPLERS
 
 IMAGES = 16
 

@@ -176,7 +176,8 @@ def test_no_public_name_hides_a_module() -> None:
 
 
 @pytest.mark.parametrize(
-    ("library", "home"), [("optuna", ("search/refine/",)), ("faiss", ("transfer/", "models/files/library.py"))]
+    ("library", "home"),
+    [("optuna", ("search/refine/", "search/samplers/")), ("faiss", ("transfer/", "models/files/library.py"))],
 )
 def test_a_library_stays_where_it_is_known(library: str, home: tuple[str, ...]) -> None:
     users = [shown(p) for p in PACKAGE if any(name.split(".")[0] == library for name in imported(p))]

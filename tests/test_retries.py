@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from secateur.search.refine import retries
 from secateur.search.refine.quiet import quiet
 from secateur.search.refine.retries import WORKER, enqueued, heartbeat, is_alive, release_lost, repeated, requeue, sign
-from secateur.search.refine.samplers import BudgetSampler
+from secateur.search.samplers.samplers import BudgetSampler
 
 WIDTHS = {"a": IntDistribution(1, 20), "b": IntDistribution(1, 20)}
 

@@ -6,7 +6,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
 from secateur.models.tracing.atoms import IntArray
-from secateur.search.refine.samplers import SAMPLERS, BudgetSampler, Fit, sampler_name, study_name
+from secateur.search.samplers.samplers import SAMPLERS, BudgetSampler, Fit, sampler_name, study_name
 
 WIDTHS = {"a": IntDistribution(1, 20), "b": IntDistribution(1, 20), "c": IntDistribution(4, 4)}
 BEFORE = optuna.logging.get_verbosity()

@@ -6,8 +6,8 @@ from secateur.search.allocation import ALLOCATION_RULES, uniform
 from secateur.search.config import SearchConfig, sampler_called
 from secateur.search.greedy import Greedy
 from secateur.search.importance.magnitude import l1
-from secateur.search.refine.cmaes_sampler import CmaEsSampler
-from secateur.search.refine.samplers import SAMPLERS
+from secateur.search.samplers.cmaes_sampler import CmaEsSampler
+from secateur.search.samplers.samplers import SAMPLERS
 
 NET = plain((8, 12))
 SPAN = NET.span("50%")

@@ -79,11 +79,11 @@ def mobilenetv2(classes: int = 10) -> nn.Module:
     return MobileNetV2(classes)
 
 
-def _conv_bn(reads: int, writes: int, kernel: int, stride: int = 1, groups: int = 1) -> OrderedDict[str, nn.Module]:
+def _conv_bn(reads: int, writes: int, kernel: int, stride: int = 1, *, groups: int = 1) -> OrderedDict[str, nn.Module]:
     conv = nn.Conv2d(reads, writes, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
     return OrderedDict(conv=conv, bn=nn.BatchNorm2d(writes))
 
 
-def _conv_bn_relu(reads: int, writes: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    layers = _conv_bn(reads, writes, kernel, stride, groups)
+def _conv_bn_relu(reads: int, writes: int, kernel: int, stride: int = 1, *, groups: int = 1) -> nn.Sequential:
+    layers = _conv_bn(reads, writes, kernel, stride, groups=groups)
     return nn.Sequential(OrderedDict(layers, relu=nn.ReLU6()))

@@ -19,10 +19,10 @@ from ..early_stopping import extrapolated_loss
 from ..greedy import Greedy
 from ..importance.scores import Scores
 from ..records import Interim, Records
+from ..samplers.samplers import BudgetSampler, Fit, Sampler, study_name
 from .database import open_study
 from .incumbent import Incumbent, find_incumbent
 from .retries import repeated
-from .samplers import BudgetSampler, Fit, Sampler, study_name
 from .study import attributes, distributions, publish, run_trials
 
 GOLDEN = 0.6180339887498949  # the fractional parts of its multiples fill a span evenly, however many there are

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..structure import Structure
-from ..tracing.atoms import FloatArray, IntArray
-from ..tracing.groups import ChannelGroup
-from .budget import Budget
+from .costs.budget import Budget
+from .structure import Structure
+from .tracing.atoms import FloatArray, IntArray
+from .tracing.groups import ChannelGroup
 
 NAMED = 3  # groups that a message names
 

@@ -1,0 +1,1 @@
+"""What proposes widths: Optuna's samplers, their proposals fitted to the budget."""
