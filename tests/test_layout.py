@@ -34,6 +34,41 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {*PARTS, "__init__"},
     "__init__": PARTS - {"__main__"},
 }
+# Rooms inside rooms, each floor above those that it may import; rooms of one floor do not know each other.
+FLOORS: dict[str, list[set[str]]] = {
+    "models": [
+        {"tracing", "zoo", "patterns", "score", "split"},
+        {"costs", "subnetwork", "evaluate"},
+        {"structure"},
+        {"surgery", "bottlenecks", "precision"},
+        {"timing"},
+        {"supernet"},
+        {"compensation", "files"},
+    ],
+    "search": [
+        {"importance", "early_stopping"},
+        {"evaluation", "allocation"},
+        {"records", "samplers"},
+        {"pareto", "evidence", "greedy"},
+        {"coarse", "config"},
+        {"refine", "sensitivity"},
+        {"coarse_to_fine"},
+    ],
+    "transfer": [{"losses"}, {"bank"}, {"objectives"}, {"training", "methods"}, {"joint"}],
+}
+# Modules whose tests stand in a file of another name: those of what they make together.
+TESTED_TOGETHER = {
+    "test_config.py": {"rundir/options.py"},
+    "test_dataset.py": {"data/decoding.py", "data/images.py"},
+    "test_evaluate.py": {"models/score.py"},
+    "test_joint_train.py": {"pipeline/joint.py", "stages/joint_run.py"},
+    "test_main.py": {"reports/inspection.py"},
+    "test_measure.py": {"rundir/measured.py"},
+    "test_pipeline.py": {f"pipeline/{name}.py" for name in ("finetune", "found", "images", "search")},
+    "test_results.py": {"rundir/front.py"},
+    "test_run.py": {f"stages/{name}.py" for name in ("common", "prepare", "search_run")},
+    "test_tables.py": {"reports/titles.py"},
+}
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "torch.load", "torch.save"}
 HEAVY = {"torch", "torchvision", "numpy", "optuna", "faiss", "matplotlib", "sklearn", "safetensors", "timm"}
 
@@ -134,6 +169,25 @@ def test_no_module_waits_for_itself() -> None:
         pytest.fail("import cycle: " + " -> ".join(error.args[1]))
 
 
+@pytest.mark.parametrize("part_name", FLOORS)
+def test_inner_rooms_import_those_below_them_alone(part_name: str) -> None:
+    floor = {room: number for number, rooms in enumerate(FLOORS[part_name]) for room in rooms}
+    paths = [
+        path for path in PACKAGE if part(path) == part_name and path.parent.name + path.stem != part_name + "__init__"
+    ]
+    inner = {path: path.relative_to(ROOT / part_name).with_suffix("").parts[0] for path in paths}
+    assert {*inner.values()} == floor.keys()
+    wrong = [
+        f"{shown(path)} imports {name}"
+        for path, here in inner.items()
+        for name in imported(path)
+        if name.startswith(f"secateur.{part_name}.")
+        and (there := name.split(".")[2]) != here
+        and floor[there] >= floor[here]
+    ]
+    assert wrong == []
+
+
 def test_every_folder_of_the_package_is_shipped() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
@@ -201,9 +255,11 @@ def test_a_first_look_loads_no_heavy_library(command: tuple[str, ...], tmp_path:
 
 def test_every_module_has_its_tests() -> None:
     tested = {path.name for path in (ROOT / "tests").glob("test_*.py")}
-    modules = [path for path in PACKAGE if path.stem != "__init__"]
-    names = {path: {f"test_{path.stem.strip('_')}.py", f"test_{path.parent.name}_{path.stem}.py"} for path in modules}
-    assert [shown(path) for path in modules if not names[path] & tested] == []
+    together = {module for file, modules in TESTED_TOGETHER.items() if file in tested for module in modules}
+    modules = {shown(path): path for path in PACKAGE if path.stem != "__init__"}
+    names = {each: {f"test_{p.stem.strip('_')}.py", f"test_{p.parent.name}_{p.stem}.py"} for each, p in modules.items()}
+    assert [each for each in modules if not names[each] & tested and each not in together] == []
+    assert together - modules.keys() == set()
 
 
 def test_every_file_stays_short() -> None:
