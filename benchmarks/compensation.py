@@ -124,7 +124,7 @@ def job(name: str, groups: str, data: Data, test: bool, evaluations: int) -> dic
         "fisher_seconds": slopes[1],
         "obs_seconds": found[1],
         "search_seconds": search[1],
-        "search": {"start": search[0].start.to_dict(), "winner": search[0].winner.to_dict()},
+        "search": {"start": search[0].coarse_best.to_dict(), "winner": search[0].winner.to_dict()},
         "gram_bytes": sum(block.numel() * block.element_size() for gram in known.values() for block in gram.blocks),
         "arms": arms,
         "ridge": swept,

@@ -64,7 +64,7 @@ def job(name: str, data: Data, trials: int, epochs: int, seed: int, freeze: list
         "prunable_groups": len(net.groups),
         "macs": {"dense": net.macs(net.dense), "kept": found.winner.macs, "budget": net.budget("50%").macs},
         "parameters": {"dense": net.parameters(net.dense), "kept": found.winner.parameters},
-        "holdout_loss": {"start": found.start.loss, "winner": found.winner.loss, "n": found.winner.n},
+        "holdout_loss": {"start": found.coarse_best.loss, "winner": found.winner.loss, "n": found.winner.n},
         "seconds": {"search": round(ended["fine search"], 1), "bank": round(searched - ended["fine search"], 1)},
         "teachers": [{"macs": t.macs, "loss": t.loss} for t in found.bank.teachers],
         "gates_open": gates,

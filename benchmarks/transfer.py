@@ -157,7 +157,7 @@ def prepare(cifar: str, images: int, folder: Path, trials: int, jobs: Sequence[A
         for done in fill_bank(net, teachers, data.train, location, grams=known, config=extent):
             print(f"bank of {name}: {done}", end="\r", flush=True)
     if any(arm.kept for arm in jobs):
-        few = BankConfig(many=KEPT, kept=KEPT, bfloat16=True)
+        few = BankConfig(many=KEPT, top_classes=KEPT, bfloat16=True)
         made, start = (folder / "few").exists(), time.perf_counter()
         location = BankLocation(folder / "few", data.fingerprint)
         list(fill_bank(net, searched, data.train, location, grams=known, config=few))

@@ -33,7 +33,7 @@ def finetune(
     views: int = TransferOptions.views,
     recipe: Recipe | None = None,
     folder: Path | None = None,
-    start: nn.Module | None = None,
+    student: nn.Module | None = None,
     progress: Progress = silent,
 ) -> nn.Module:
     """Build a subnetwork and train it.
@@ -51,7 +51,8 @@ def finetune(
             with 0, with other methods, and without a bank.
         recipe: everything else about training; by default the usual one, in bfloat16 where the device computes in it.
         folder: keeps checkpoints and metrics.jsonl, and is resumed.
-        start: the network of these widths to train, in place; by default halfway from inherited to compensated weights.
+        student: the network of these widths to train, in place; by default one halfway from inherited to compensated
+            weights.
         progress: called with (what, done, total).
 
     Returns:
@@ -73,7 +74,7 @@ def finetune(
         raise SecateurError(f"views={views}, and the bank holds {len(bank.fixed)} of each image; pass at most as many")
     session = Session(net, data, folder or Path(), progress=progress)
     recipe = replace(recipe or session.recipe(), epochs=epochs, seed=seed, fixed_views=views, identity={"method": name})
-    model = session.initial_student(subnetwork) if start is None else start
+    model = session.initial_student(subnetwork) if student is None else student
     return tuned(session, Tuning(subnetwork, model, bank, recipe, folder), objective or METHODS[method].objective)
 
 

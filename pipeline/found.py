@@ -15,7 +15,7 @@ from ..transfer.bank.bank import MemoryBank
 class Found:
     """What a search found: the winner at the budget, the front over all costs, and the memory bank.
 
-    ``start`` is the best proposal of the coarse search at the budget, on the sample that scores trials.
+    ``coarse_best`` is the best proposal of the coarse search at the budget, on the sample that scores trials.
 
     >>> import secateur as sc
     >>> data = sc.open_data("digits", (3, 16, 16))
@@ -27,7 +27,7 @@ class Found:
 
     net: Supernet
     winner: Interim
-    start: Interim
+    coarse_best: Interim
     front: tuple[Interim, ...]
     bank: MemoryBank
 

@@ -142,7 +142,7 @@ def blockwise(
 
 def finish(session: Session, learner: Learner, recipe: Recipe, *, method: str, folder: Path | None) -> nn.Module:
     """The second half: the slimmed network is trained, recalibrated, and given its architecture."""
-    kept, model = learner.kept(), learner.slimmed()
+    kept, model = learner.subnetwork(), learner.slimmed()
     session.train(model, learner.second_objective, recipe, folder=folder, what=f"fine-tuning ({method})")
     training = {"method": method, "epochs": recipe.epochs, "seed": recipe.seed, "precision": recipe.precision}
     return session.finalise(model, kept, {**training, "form": learner.description, "gates_open": []})

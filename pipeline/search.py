@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..data.dataset import Data
+from ..errors import SecateurError
 from ..models.costs.budget import Budget
 from ..models.costs.budget_range import BudgetRange
 from ..models.subnetwork import Subnetwork
@@ -33,8 +34,8 @@ def find(
     evaluation: Evaluation = cross_entropy,
     start: Sequence[Subnetwork] = (),
     seed: int = 0,
+    out: Path | str | None = None,
     storage: Path | str | None = None,
-    database: str | None = None,
     views: int = TransferOptions.views,
     precision: str = "auto",
     progress: Progress = silent,
@@ -56,8 +57,9 @@ def find(
         evaluation: what the search minimises: (network, holdout, images) → a number, or the losses of each batch.
         start: subnetworks found before, at any budget, whose widths warm-start the fine search.
         seed: the same seed gives the same result on the same machine.
-        storage: the run folder, resumed where it was left; a temporary one by default.
-        database: the URL of a database that several processes share; study.db in the folder by default.
+        out: the folder, resumed where it was left; a temporary one by default.
+        storage: the URL of a database that several processes share; study.db in the folder by default. A path, as
+            before there was ``out``, is the folder.
         views: number of fixed augmentations per image whose teacher outputs the bank stores.
         precision: of evaluations and teachers: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
         progress: called with (what, done, total).
@@ -73,6 +75,7 @@ def find(
     >>> net.macs(found.best()) <= 0.4 * net.macs(net.dense)
     True
     """
+    folder, database = _places(out, storage)
     span = _range(net, budget)
     net.space.require(span.low)
     config = SearchConfig(
@@ -85,10 +88,19 @@ def find(
         scores=scores,
         rules=rules,
     )
-    session = Session(net, data, Path(storage or tempfile.mkdtemp(prefix="secateur-")), precision, progress)
+    session = Session(net, data, folder, precision, progress)
     searched = session.search(config, evaluation)
     bank = session.fill_bank(searched, searched.winner.subnetwork, BankConfig(views, bfloat16=session.bfloat16))
-    return Found(net, searched.winner, searched.start, tuple(searched.front), bank)
+    return Found(net, searched.winner, searched.coarse_best, tuple(searched.front), bank)
+
+
+def _places(out: Path | str | None, storage: Path | str | None) -> tuple[Path, str | None]:
+    """The folder, and the URL of the database, if there is one."""
+    if isinstance(storage, str) and "://" in storage:
+        return Path(out or tempfile.mkdtemp(prefix="secateur-")), storage
+    if out is not None and storage is not None:
+        raise SecateurError(f"storage={str(storage)!r} is no database URL; pass sqlite:///FILE or postgresql://...")
+    return Path(out or storage or tempfile.mkdtemp(prefix="secateur-")), None
 
 
 def _range(net: Supernet, budget: str | Budget | BudgetRange) -> BudgetRange:

@@ -25,12 +25,12 @@ FINALISTS = 5  # of the sample, and of those that all images have scored already
 class Searched:
     """The result of a search: the ``winner`` (scored on the whole holdout) and all ``interims`` (on the sample).
 
-    ``start`` is the best coarse proposal at the budget, where the fine search began. ``stopped`` were found worse
+    ``coarse_best`` is the best coarse proposal at the budget, where the fine search began. ``stopped`` were found worse
     than a rival before all of the sample was seen.
     """
 
     winner: Interim
-    start: Interim
+    coarse_best: Interim
     interims: tuple[Interim, ...]
     stopped: tuple[Interim, ...]
 

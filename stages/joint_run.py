@@ -100,7 +100,7 @@ class JointRun:
 
     def learn(self) -> LearnStage:
         """The first half; front.json with its one point, and the dense network beside it."""
-        session, kept, method = self.session, self.learner.kept(), self.config.transfer.method
+        session, kept, method = self.session, self.learner.subnetwork(), self.config.transfer.method
         scored = evaluate(self.pruned(), session.data.holdout)
         costs = session.net.macs(kept), session.net.parameters(kept)
         found = Interim(kept, method, scored.loss, scored.accuracy, scored.n, *costs)
@@ -128,7 +128,9 @@ class JointRun:
     def test(self) -> EvaluationStage:
         """As after a search, and the teacher's figures where it is another network."""
         session = self.session
-        found = evaluation_stage(session, self.config, self.learner.kept(), self.pruned(), best=session.folder / "best")
+        found = evaluation_stage(
+            session, self.config, self.learner.subnetwork(), self.pruned(), best=session.folder / "best"
+        )
         if self.teacher_net is None:
             return found
         teacher = figures(session, self.teacher_net.model, self.teacher_net, self.teacher_net.dense)

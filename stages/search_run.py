@@ -80,7 +80,7 @@ class SearchRun:
         found = self.searched
         write_front(self.session, self.config, found.winner, found.front, budget=self._budget())
         write([Results.of(self.session.folder)], self.session.folder)
-        winner, start = (InterimRecord.of(each.to_dict()) for each in (found.winner, found.start))
+        winner, start = (InterimRecord.of(each.to_dict()) for each in (found.winner, found.coarse_best))
         count, stopped = len(found.interims) + len(found.stopped), len(found.stopped)
         return SearchStage(winner=winner, start=start, evaluations=count, stopped=stopped)
 

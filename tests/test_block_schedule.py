@@ -78,8 +78,8 @@ def test_every_block_narrows_the_more_the_stronger_and_what_fell_in_its_turn_sta
     for strength in (0.5, 1.0, 4.0):
         learner = blocks_in_turn_learner(net, step_sizes=step_sizes(recipe, coloured()), strength=strength)
         steps = train(learner.model, coloured(), learner.objective, recipe, hooks=learner.hooks)
-        early = [int(learner.kept().widths[:2].sum()) for _ in steps]
-        found.append(learner.kept().widths)
+        early = [int(learner.subnetwork().widths[:2].sum()) for _ in steps]
+        found.append(learner.subnetwork().widths)
         assert early[-1] <= early[turns(learner).starts[1]]
         assert type(learner.slimmed()) is type(net.model)
     assert not any(module._forward_hooks for module in net.model.modules())

@@ -24,7 +24,7 @@ REACH, REACHED = (float(step_sizes(recipe, coloured()).sum()) for recipe in (REC
 def widths(net: Supernet, learner: Learner) -> list[int]:
     """What is kept of two early and two late layers."""
     learn(learner, recipe=LONGER)
-    return [int(width) for width in learner.kept().widths]
+    return [int(width) for width in learner.subnetwork().widths]
 
 
 def test_the_constraint_decides_where_pruning_falls() -> None:
@@ -69,14 +69,14 @@ def test_strength_0_is_plain_distillation() -> None:
     student = slim(net, net.dense)
     list(train(student, coloured(), Distillation(online_teacher(net.model), kd_loss, 0.1, 0.9), RECIPE))
     assert all(torch.equal(learner.model.state_dict()[name], each) for name, each in student.state_dict().items())
-    assert learner.kept() == net.dense
+    assert learner.subnetwork() == net.dense
 
 
 def test_what_was_learnt_is_what_is_slimmed_and_costs_what_the_closed_form_says() -> None:
     net = funnel()
     learner = blockwise_learner(net, net.model, reach=REACH, strength=2.0)
     learn(learner)
-    kept, slimmed, x = learner.kept(), learner.slimmed().eval(), torch.randn(5, 3, 8, 8)
+    kept, slimmed, x = learner.subnetwork(), learner.slimmed().eval(), torch.randn(5, 3, 8, 8)
     assert kept != net.dense
     gone = masked(replace(net, model=learner.model), kept).eval()
     with torch.no_grad():

@@ -74,7 +74,7 @@ def test_a_channel_is_alive_while_one_of_its_scales_is() -> None:
         found.tensors[names[1]][1] = 0
         for name in names:
             found.tensors[name][2] = ALIVE / 2
-    assert found.kept().kept == ((0, 1, 3, 4, 5, 6, 7), tuple(range(10)), tuple(range(16)))
+    assert found.subnetwork().kept == ((0, 1, 3, 4, 5, 6, 7), tuple(range(10)), tuple(range(16)))
     both = torch.stack([found.tensors[name] for name in names])
     torch.testing.assert_close(found.of(0), both.square().mean(0).sqrt())
 
@@ -105,4 +105,4 @@ def test_all_scales_may_be_nothing() -> None:
     assert price.isfinite()
     slopes = torch.autograd.grad(price, [found.tensors[f"{n}.weight"] for n in (1, 4, 7)])
     assert all((slope == 0).all() for slope in slopes)
-    assert found.kept().widths.tolist() == [1, 1, 1]
+    assert found.subnetwork().widths.tolist() == [1, 1, 1]

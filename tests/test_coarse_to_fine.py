@@ -114,13 +114,13 @@ def test_every_evaluation_on_the_sample_is_among_the_interims(tmp_path: Path) ->
     assert len(set(one.found.interims)) == len(one.found.interims)
     assert one.found.interims[0].subnetwork == one.records.net.dense
     assert one.found.front == pareto_front(one.found.interims)
-    assert one.found.start in one.found.interims
-    assert one.found.start.macs <= one.budget.macs
+    assert one.found.coarse_best in one.found.interims
+    assert one.found.coarse_best.macs <= one.budget.macs
 
 
 def test_the_fine_search_is_no_worse_than_where_it_began(tmp_path: Path) -> None:
     one = run(tmp_path)
-    begun = one.records.evaluate(one.found.start.subnetwork, "start", HOLDOUT)
+    begun = one.records.evaluate(one.found.coarse_best.subnetwork, "start", HOLDOUT)
     assert one.found.winner.loss <= begun.loss
 
 
@@ -137,7 +137,7 @@ def test_a_search_that_is_run_again_evaluates_nothing_and_finds_the_same(tmp_pat
     lines = (tmp_path / "records.jsonl").read_text()
     again = run(tmp_path)
     assert again.found.winner == first.found.winner
-    assert again.found.start == first.found.start
+    assert again.found.coarse_best == first.found.coarse_best
     assert again.found.interims == first.found.interims
     assert (tmp_path / "records.jsonl").read_text() == lines
 
@@ -209,7 +209,7 @@ def test_the_winner_is_no_worse_than_the_best_coarse_proposal_on_the_whole_holdo
     monkeypatch.setattr(module, "FINALISTS", 1)
     net = toy()
     found = searched(Misled(net, noise()), asked(net.span("50%"), 12), tmp_path)
-    start = Records(net, noise()).evaluate(found.start.subnetwork, "start", HOLDOUT)
+    start = Records(net, noise()).evaluate(found.coarse_best.subnetwork, "start", HOLDOUT)
     assert found.winner.loss <= start.loss
 
 
@@ -218,7 +218,7 @@ def test_a_span_is_searched_at_once_and_its_winner_is_at_the_lower_end(tmp_path:
     records, span = Records(net, noise()), net.span("40%..80%")
     found = searched(records, asked(span, 4), tmp_path)
     assert fills_budget(net.space, span.low, found.winner.subnetwork.widths)
-    assert fills_budget(net.space, span.low, found.start.subnetwork.widths)
+    assert fills_budget(net.space, span.low, found.coarse_best.subnetwork.widths)
     refined = [each.macs for each in found.interims if each.source == "refine"]
     assert refined
     assert span.low.macs < max(refined) <= span.high.macs

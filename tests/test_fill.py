@@ -191,7 +191,7 @@ def test_teachers_in_bfloat16_say_nearly_the_same(tmp_path: Path) -> None:
 
 
 def test_of_many_classes_the_likely_ones_and_the_rest_are_kept(tmp_path: Path) -> None:
-    whole, few = opened(tmp_path / "whole"), opened(tmp_path / "few", config=BankConfig(views=1, many=3, kept=2))
+    whole, few = opened(tmp_path / "whole"), opened(tmp_path / "few", config=BankConfig(views=1, many=3, top_classes=2))
     assert [tuple(each.shape) for each in few.logits] == [(90, 3)] * 3
     assert [tuple(each.shape) for each in few.embeddings] == [(90, 8)]
     assert whole.classes is None
@@ -216,7 +216,7 @@ def test_a_second_plan_shares_the_teachers_of_the_first(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize(("many", "views"), [(256, 0), (256, 2), (3, 0), (3, 2)])
 def test_the_size_of_a_bank_is_known_before_it_is_filled(many: int, views: int, tmp_path: Path) -> None:
-    extent = BankConfig(views=views, many=many, kept=2)
+    extent = BankConfig(views=views, many=many, top_classes=2)
     fill(tmp_path, config=extent)
     files = [load_file(path) for path in tmp_path.glob("teacher-*")]
     held = sum(tensor.nbytes for file in files for tensor in file.values())

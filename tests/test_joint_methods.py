@@ -33,7 +33,7 @@ def test_every_method_makes_a_learner_whose_teacher_is_the_dense_network_by_defa
     net = pupil()
     learner = method.learner(net, None, coloured(), RECIPE)
     assert all(loss > 0 for loss in learn(learner, recipe=replace(RECIPE, epochs=1)))
-    assert net.macs(learner.kept()) <= net.macs(net.dense)
+    assert net.macs(learner.subnetwork()) <= net.macs(net.dense)
 
 
 def test_another_teacher_can_be_passed() -> None:
@@ -56,10 +56,10 @@ def test_the_second_half_is_on_labels_alone_in_pdd_and_distils_in_the_others() -
 def test_options_reach_the_learner() -> None:
     net = pupil()
     budget = net.budget("40%")
-    assert budget.holds(net.space.costs, Pdd("40%").learner(net, None, coloured(), RECIPE).kept().widths)
+    assert budget.holds(net.space.costs, Pdd("40%").learner(net, None, coloured(), RECIPE).subnetwork().widths)
     assert (
-        Pdd().learner(net, None, coloured(), replace(RECIPE, seed=1)).kept()
-        != Pdd().learner(net, None, coloured(), RECIPE).kept()
+        Pdd().learner(net, None, coloured(), replace(RECIPE, seed=1)).subnetwork()
+        != Pdd().learner(net, None, coloured(), RECIPE).subnetwork()
     )
     assert Kddp(neurons="all").learner(net, None, coloured(), RECIPE).description.startswith("activity of all")
     assert Kddp(0.0).learner(net, None, coloured(), RECIPE).hooks.on_epoch_end is None

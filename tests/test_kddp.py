@@ -26,7 +26,7 @@ REACH = float(step_sizes(LONGER, coloured()).sum())
 def widths(net: Supernet, **options: object) -> list[int]:
     learner: Learner = kddp_learner(net, net.model, reach=REACH, **options)  # type: ignore[arg-type]
     learn(learner, recipe=LONGER)
-    return [int(width) for width in learner.kept().widths]
+    return [int(width) for width in learner.subnetwork().widths]
 
 
 def test_strength_0_is_plain_distillation_and_takes_nothing() -> None:
@@ -37,7 +37,7 @@ def test_strength_0_is_plain_distillation_and_takes_nothing() -> None:
     learn(learner)
     student = slim(net, net.dense)
     list(train(student, coloured(), Distillation(online_teacher(net.model), kd_loss, 0.1, 0.9), RECIPE))
-    assert learner.kept() == net.dense
+    assert learner.subnetwork() == net.dense
     found = learner.slimmed().state_dict()
     assert all(torch.equal(found[name], each) for name, each in student.state_dict().items())
 
@@ -55,11 +55,11 @@ def test_neurons_that_are_dead_go_after_the_first_epoch_and_nobody_else() -> Non
         net.model.get_parameter("hidden.bias")[:4] = -9.0
     learner = kddp_learner(net, net.model, reach=REACH, strength=1e-6)
     steps = train(learner.model, coloured(), learner.objective, RECIPE, hooks=learner.hooks)
-    seen = [(step.step, learner.kept().widths.tolist()) for step in steps]
+    seen = [(step.step, learner.subnetwork().widths.tolist()) for step in steps]
     assert [widths for step, widths in seen if step < 6] == [[8, 10, 16]] * 5
     assert [widths[:2] for _, widths in seen] == [[8, 10]] * 12  # convolutions are not its business
     assert seen[5][1][2] <= 12
-    gone = set(range(16)) - set(learner.kept().kept[2])
+    gone = set(range(16)) - set(learner.subnetwork().kept[2])
     assert gone >= {0, 1, 2, 3}
 
 
@@ -96,7 +96,7 @@ def test_what_comes_out_is_plain_and_as_narrow_as_it_says() -> None:
     with torch.no_grad():
         torch.testing.assert_close(slimmed(x), learner.model.eval()(x))
     assert type(slimmed) is type(net.model)
-    assert sum(parameter.numel() for parameter in slimmed.parameters()) == net.parameters(learner.kept())
+    assert sum(parameter.numel() for parameter in slimmed.parameters()) == net.parameters(learner.subnetwork())
     assert not any(module._forward_hooks for module in slimmed.modules())
 
 

@@ -55,11 +55,11 @@ def test_a_closed_channel_opens_where_the_loss_wants_it() -> None:
     (g,) = [g for g, group in enumerate(net.groups) if group.name == "stem"]
     model.masks[g].data[3] = -0.1  # alone is closed, and the dense network is the target
     target, steps = net.model(x).detach(), 0
-    while 3 not in model.kept().kept[g] and (steps := steps + 1) < 50:
+    while 3 not in model.subnetwork().kept[g] and (steps := steps + 1) < 50:
         (slope,) = torch.autograd.grad((model(x) - target).square().sum(), model.masks[g])
         model.masks[g].data[3] -= 0.02 * slope[3] / slope[3].abs()
     assert steps == 6
-    assert net.dense == model.kept()
+    assert net.dense == model.subnetwork()
 
 
 def test_a_mask_beyond_one_is_decided() -> None:
@@ -74,10 +74,10 @@ def test_a_mask_beyond_one_is_decided() -> None:
 def test_about_half_of_the_channels_are_closed_at_the_start() -> None:
     net = Supernet.of(constructor("vgg11_bn", 10)(), torch.zeros(1, 3, 32, 32), check=False)
     start = Masked(net, range(len(net.groups)), seed=0)
-    shares = start.kept().widths / net.space.dense
+    shares = start.subnetwork().widths / net.space.dense
     assert 0.3 < shares.min() < shares.max() < 0.7
     assert max(float(mask.detach().abs().max()) for mask in start.masks) < 0.01
-    assert Masked(net, range(len(net.groups)), seed=1).kept() != start.kept()
+    assert Masked(net, range(len(net.groups)), seed=1).subnetwork() != start.subnetwork()
 
 
 def test_where_all_masks_are_closed_the_highest_count_as_open() -> None:
@@ -86,15 +86,15 @@ def test_where_all_masks_are_closed_the_highest_count_as_open() -> None:
     with torch.no_grad():
         for mask in model.masks:
             mask.copy_(-torch.linspace(0.1, 0.9, len(mask)))
-    assert model.kept().widths.tolist() == net.space.min_widths.tolist()
-    assert {channels[0] for channels in model.kept().kept} == {0}
+    assert model.subnetwork().widths.tolist() == net.space.min_widths.tolist()
+    assert {channels[0] for channels in model.subnetwork().kept} == {0}
 
 
 def test_groups_without_a_mask_stay_whole() -> None:
     net = pupil()
     model = Masked(net, [1], seed=0)
     assert [len(model.masks), len(model.masks[0])] == [1, 10]
-    others = np.delete(model.kept().widths, 1)
+    others = np.delete(model.subnetwork().widths, 1)
     assert others.tolist() == np.delete(net.space.dense, 1).tolist()
 
 
@@ -119,8 +119,8 @@ def test_the_masked_network_is_the_slimmed_one(name: str) -> None:
     found = masked(net)
     x = torch.randn(4, 3, size, size)
     with torch.no_grad():
-        answer, slimmed = found(x), found.slimmed(found.kept()).eval()
+        answer, slimmed = found(x), found.slimmed(found.subnetwork()).eval()
         torch.testing.assert_close(slimmed(x), answer, atol=1e-4, rtol=1e-4)
         assert (answer - model(x)).abs().max() > 0.01
     count = sum(parameter.numel() for parameter in slimmed.parameters())
-    assert count == net.parameters(found.kept()) < net.parameters(net.dense)
+    assert count == net.parameters(found.subnetwork()) < net.parameters(net.dense)

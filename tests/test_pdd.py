@@ -56,9 +56,9 @@ def test_the_teacher_and_the_dense_network_learn_nothing() -> None:
 def test_what_was_learnt_is_what_is_slimmed() -> None:
     net = pupil()
     learner = pdd_learner(net, net.model)
-    start = learner.kept()
+    start = learner.subnetwork()
     learn(learner)
-    assert learner.kept() != start
+    assert learner.subnetwork() != start
     x = torch.randn(6, 3, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(learner.slimmed().eval()(x), learner.model.eval()(x), atol=1e-4, rtol=1e-4)
@@ -69,13 +69,13 @@ def test_convolutions_have_masks_and_hidden_linear_layers_none() -> None:
     learner = pdd_learner(net, net.model)
     assert isinstance(learner.model, Masked)
     assert [net.groups[g].name.split(".")[0] for g in learner.model.groups] == ["features"] * 8
-    assert learner.kept().widths[-2:].tolist() == [512, 512]
+    assert learner.subnetwork().widths[-2:].tolist() == [512, 512]
 
 
 def test_the_seed_decides_which_half_is_closed() -> None:
     net = pupil()
-    assert pdd_learner(net, net.model, seed=1).kept() == pdd_learner(net, net.model, seed=1).kept()
-    assert pdd_learner(net, net.model, seed=1).kept() != pdd_learner(net, net.model, seed=2).kept()
+    assert pdd_learner(net, net.model, seed=1).subnetwork() == pdd_learner(net, net.model, seed=1).subnetwork()
+    assert pdd_learner(net, net.model, seed=1).subnetwork() != pdd_learner(net, net.model, seed=2).subnetwork()
 
 
 def test_the_first_half_is_labels_and_the_teacher_at_temperature_3_and_the_second_labels_alone() -> None:
@@ -101,11 +101,11 @@ def test_a_budget_that_is_given_is_met_at_any_time_and_made_use_of(limits: dict[
     budget = net.budget(limits.get("flops"), params=limits.get("params"), memory=limits.get("memory"))
     learner = pdd_learner(net, net.model, budget=budget)
     for _ in range(3):
-        assert fills_budget(net.space, budget, learner.kept().widths)
+        assert fills_budget(net.space, budget, learner.subnetwork().widths)
         learn(learner)
-    assert fills_budget(net.space, budget, learner.kept().widths)
+    assert fills_budget(net.space, budget, learner.subnetwork().widths)
     slimmed, masked, x = learner.slimmed().eval(), learner.model.eval(), torch.randn(5, 3, 8, 8)
-    assert sum(parameter.numel() for parameter in slimmed.parameters()) == net.parameters(learner.kept())
+    assert sum(parameter.numel() for parameter in slimmed.parameters()) == net.parameters(learner.subnetwork())
     with torch.no_grad():
         torch.testing.assert_close(slimmed(x), masked(x), atol=1e-5, rtol=1e-4)
 
@@ -115,7 +115,7 @@ def test_under_a_budget_the_highest_masks_are_open() -> None:
     learner = pdd_learner(net, net.model, budget=net.budget("40%"))
     learn(learner)
     assert isinstance(learner.model, Masked)
-    for score, channels in zip(learner.model.scores(), learner.kept().kept, strict=True):
+    for score, channels in zip(learner.model.scores(), learner.subnetwork().kept, strict=True):
         assert score[list(channels)].min() >= np.delete(score, channels).max(initial=-np.inf)
 
 

@@ -53,7 +53,7 @@ def test_what_is_taken_is_taken_from_weights_and_from_the_optimisers_state(kind:
             if leaf == "weight" and layer in reads:
                 expected = expected[:, list(LEAST.kept[reads[layer]])]
             assert torch.equal(tensor, expected), name
-    assert student.kept() == LEAST
+    assert student.subnetwork() == LEAST
 
 
 class Bare(torch.optim.Optimizer):
@@ -102,7 +102,7 @@ def test_a_training_that_narrows_can_be_stopped_and_ends_in_the_same_weights(sto
         student = ShrinkingStudent(net, [])
 
         def between(sgd: torch.optim.Optimizer) -> None:
-            student.prune_to(LESS if student.kept() == net.dense else LEAST, sgd)
+            student.prune_to(LESS if student.subnetwork() == net.dense else LEAST, sgd)
 
         return student, train(
             student, coloured(), CrossEntropy(), RECIPE, folder=folder, hooks=Hooks(on_epoch_end=between)
@@ -117,6 +117,6 @@ def test_a_training_that_narrows_can_be_stopped_and_ends_in_the_same_weights(sto
     del steps
     again, steps = started(net, tmp_path)
     list(steps)
-    assert again.kept() == whole.kept() == LEAST
+    assert again.subnetwork() == whole.subnetwork() == LEAST
     for name, tensor in whole.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name

@@ -35,7 +35,7 @@ class BankConfig:
     Args:
         views: Fixed augmented views of each image, beside the image without augmentation.
         many: Number of classes beyond which only the most likely ones are stored.
-        kept: Number of classes that are stored then, for each image.
+        top_classes: Number of classes that are stored then, for each image.
         bfloat16: Whether teachers run in autocast, as the student will.
         teachers: At most this number of teachers, the best ones.
 
@@ -45,14 +45,14 @@ class BankConfig:
 
     views: int = 0
     many: int = 256
-    kept: int = 32
+    top_classes: int = 32
     bfloat16: bool = False
     teachers: int = TEACHERS
 
     def bytes(self, images: int, classes: int, width: int, teachers: int) -> int:
         """The size of a bank of embeddings of ``width``. Logits, embeddings and classes have 2 bytes a number."""
         some = classes > self.many
-        logits = teachers * (self.kept + 1) + self.kept if some else teachers * classes
+        logits = teachers * (self.top_classes + 1) + self.top_classes if some else teachers * classes
         return 2 * images * (logits * (1 + self.views) + width * (1 if some else teachers))
 
 
@@ -82,7 +82,7 @@ def fill_bank(
     ensure_folder(location.folder)
     if location.path.exists():
         BankManifest.read(location)  # the teachers that are there must be of the same data
-    BankManifest(location.data, tuple(teachers)).write(location.path)
+    BankManifest(location.fingerprint, tuple(teachers)).write(location.path)
     views, done = (None, *range(config.views)), 0
     for teacher in teachers:
         files = {view: location.folder / teacher_file(teacher, view) for view in views}
@@ -141,7 +141,7 @@ class TeacherRun:
         if view is None and not (some and classes is not None):
             rows["embeddings"] = embeddings.half()
         if some:
-            likely = logits.topk(self.config.kept).indices if classes is None else classes.long()
+            likely = logits.topk(self.config.top_classes).indices if classes is None else classes.long()
             logits = top_k_logits(logits, likely)
             if classes is None:
                 rows["classes"] = likely.short()

@@ -38,12 +38,12 @@ class BankLocation:
 
     Args:
         folder: The folder of the bank's files.
-        data: The fingerprint of the data set.
+        fingerprint: Of the data set.
         manifest: The name of the file that lists the teachers.
     """
 
     folder: Path
-    data: str
+    fingerprint: str
     manifest: str = MANIFEST
 
     @property
@@ -56,13 +56,13 @@ class BankLocation:
 class BankManifest:
     """The teachers of a bank, best first, and the fingerprint of the data that they ran on."""
 
-    data: str
+    fingerprint: str
     teachers: tuple[Teacher, ...]
 
     def write(self, path: Path) -> None:
         """Write the manifest as JSON, whole or not at all."""
         teachers = [teacher.to_json() for teacher in self.teachers]
-        write_json(path, {"format": FORMAT, "data": self.data, "teachers": teachers}, indent=None)
+        write_json(path, {"format": FORMAT, "data": self.fingerprint, "teachers": teachers}, indent=None)
 
     @classmethod
     def read(cls, location: BankLocation) -> "BankManifest":
@@ -75,8 +75,8 @@ class BankManifest:
             manifest = cls(found["data"], tuple(map(Teacher.from_json, found["teachers"])))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SecateurError(f"no memory bank in {folder} ({error}); run secateur search first") from error
-        if manifest.data != location.data:
-            data = f"{manifest.data}, not {location.data}"
+        if manifest.fingerprint != location.fingerprint:
+            data = f"{manifest.fingerprint}, not {location.fingerprint}"
             raise SecateurError(f"the bank in {folder} is of other data ({data}); pass a different --out")
         return manifest
 

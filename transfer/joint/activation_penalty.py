@@ -67,7 +67,7 @@ class ActivationPenalty:
 
     def __call__(self) -> Tensor:
         """The penalty on the student's last forward pass. Shape: → ()"""
-        places = kept_places(self.student.net, self.student.kept())
+        places = kept_places(self.student.net, self.student.subnetwork())
         activities, penalty = [], torch.zeros((), device=self.total.device)
         for g, members in self.groups.items():
             width = self.student.net.groups[g].width

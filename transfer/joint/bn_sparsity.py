@@ -52,7 +52,7 @@ class Scales:
             count = count.index_add(0, channels, torch.ones_like(channels, dtype=count.dtype))
         return (total / count + 1e-12).sqrt()  # the root of 0 has no gradient
 
-    def kept(self) -> Subnetwork:
+    def subnetwork(self) -> Subnetwork:
         """The channels that are alive, and all of the other groups."""
         scores: list[FloatArray] = [np.full(group.width, np.inf) for group in self.net.groups]
         with torch.no_grad():
@@ -62,7 +62,7 @@ class Scales:
 
     def slimmed(self) -> nn.Module:
         """The student's alive channels as a plain network."""
-        return slim(replace(self.net, model=self.student), self.kept())
+        return slim(replace(self.net, model=self.student), self.subnetwork())
 
 
 class BnSparsity:
@@ -85,7 +85,7 @@ class BnSparsity:
 
     def __call__(self, groups: Sequence[int] | None = None) -> Tensor:
         """The penalty of these groups, or of all that have scales."""
-        widths = self.scales.kept().widths
+        widths = self.scales.subnetwork().widths
         weights = self.strengths * self.form.gradient(widths) / self.average
         chosen = self.scales.groups if groups is None else groups
         return torch.stack([float(weights[g]) * self.scales.of(g).sum() for g in chosen]).sum()

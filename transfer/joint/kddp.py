@@ -62,7 +62,7 @@ def kddp_learner(
         model=student,
         objective=Penalised(distillation, penalty),
         second_objective=distillation,
-        kept=student.kept,
+        subnetwork=student.subnetwork,
         slimmed=student.slimmed,
         description=_description(neurons, bool(hidden)),
         hooks=Hooks(on_epoch_end=prune_idle if strength else None),

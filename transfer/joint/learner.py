@@ -24,7 +24,7 @@ class Learner:
         model: The student of the first half of the epochs.
         objective: What it is trained by in the first half.
         second_objective: What the slimmed network is trained by in the second half.
-        kept: Returns the channels that the student would keep now.
+        subnetwork: Returns the channels that the student would keep now.
         slimmed: Returns the plain network of these channels alone.
         description: What decides which channels stay, for records and reports.
         hooks: What the method adds to the training loop of the first half.
@@ -33,7 +33,7 @@ class Learner:
     model: nn.Module
     objective: Objective
     second_objective: Objective
-    kept: Callable[[], Subnetwork]
+    subnetwork: Callable[[], Subnetwork]
     slimmed: Callable[[], nn.Module]
     description: str
     hooks: Hooks = NO_HOOKS

@@ -57,7 +57,7 @@ class Masked(nn.Module):
         output: Tensor = functional_call(self.student, self._weights(), inputs)
         return output
 
-    def kept(self) -> Subnetwork:
+    def subnetwork(self) -> Subnetwork:
         """The open channels, and all of the groups without a mask."""
         scores = self.scores()
         opened = channels_above(self.net, scores, 0.0)
@@ -74,7 +74,7 @@ class Masked(nn.Module):
 
     def gates(self) -> list[Tensor]:
         """0 or 1 for each channel of each masked group, with the gradient of ``gate``. Shape: (width,) each"""
-        kept, gates = self.kept().kept, []
+        kept, gates = self.subnetwork().kept, []
         for g, mask in zip(self.groups, self.masks, strict=True):
             opened = torch.zeros_like(mask)
             opened[list(kept[g])] = 1

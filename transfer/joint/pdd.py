@@ -45,8 +45,8 @@ def pdd_learner(net: Supernet, teacher: nn.Module, *, budget: Budget | None = No
         model=masked,
         objective=pdd_objective(teacher),
         second_objective=CrossEntropy(),
-        kept=masked.kept,
-        slimmed=lambda: masked.slimmed(masked.kept()),
+        subnetwork=masked.subnetwork,
+        slimmed=lambda: masked.slimmed(masked.subnetwork()),
         description="masks over channels",
     )
 

@@ -37,21 +37,21 @@ class ShrinkingStudent(nn.Module):
         """Which channels are left. Shape: (width,) each"""
         return [self.get_buffer(f"alive{g}").cpu().numpy() for g in range(len(self.net.groups))]
 
-    def kept(self) -> Subnetwork:
+    def subnetwork(self) -> Subnetwork:
         """The channels that are left, as a subnetwork."""
         return _kept(self.alive_masks())
 
     def prune_to(self, subnetwork: Subnetwork, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Keep these channels only, in the student and in the state of the optimizer that trains it."""
         self.student.captured.clear()  # their graph holds the old shapes of parameters
-        narrow(self.net, self.student.model, self.kept(), subnetwork, optimizer=optimizer)
+        narrow(self.net, self.student.model, self.subnetwork(), subnetwork, optimizer=optimizer)
         for g, channels in enumerate(subnetwork.kept):
             alive = self.get_buffer(f"alive{g}")
             alive.fill_(False)[list(channels)] = True
 
     def slimmed(self) -> nn.Module:
         """A plain network of the channels that are left."""
-        model = slim(self.net, self.kept())
+        model = slim(self.net, self.subnetwork())
         model.load_state_dict(self.student.model.state_dict())
         return model
 

@@ -77,7 +77,7 @@ def widths_by_epoch(folder: Path) -> list[list[int]]:
 
 
 def _append_widths(folder: Path, epoch: int, learner: Learner) -> None:
-    append_json(ensure_folder(folder) / WIDTHS, {"epoch": epoch, "widths": learner.kept().widths.tolist()})
+    append_json(ensure_folder(folder) / WIDTHS, {"epoch": epoch, "widths": learner.subnetwork().widths.tolist()})
 
 
 def _widths(folder: Path) -> dict[int, list[int]]:
