@@ -127,7 +127,7 @@ def test_a_stream_without_positions_is_refused() -> None:
         def __iter__(self) -> Iterator[Any]:
             return iter(labelled(4))
 
-    with pytest.raises(SecateurError, match="flow is a stream; give map-style data sets"):
+    with pytest.raises(SecateurError, match="flow is a stream; pass map-style data sets"):
         Data.of(Stream(), labelled(4), labelled(4), name="flow")
 
 
@@ -329,7 +329,7 @@ def test_a_workers_error_arrives_as_one_line() -> None:
     images: list[tuple[object, int]] = [(noise(1)[0], 0)] * 1999
     broken = Listed([*images, (torch.zeros(3, 8, 8), 0)])
     split = Data.of(broken, labelled(4, 1), labelled(4, 1), shape=(3, 8, 8), memory_bytes=0).train
-    with pytest.raises(SecateurError, match=r"^an image is of type torch.float32 \(3, 8, 8\); give PIL") as caught:
+    with pytest.raises(SecateurError, match=r"^an image is of type torch.float32 \(3, 8, 8\); pass PIL") as caught:
         list(split.batches(500))
     assert "\n" not in str(caught.value)
 
@@ -362,5 +362,5 @@ def test_an_empty_split_or_a_label_without_a_class_is_refused() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 0, 8), (3, 8)])
 def test_shapes_other_than_three_channels_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(SecateurError, match=r"images of shape \(.*; give \(3, height, width\)"):
+    with pytest.raises(SecateurError, match=r"images of shape \(.*; pass \(3, height, width\)"):
         toy(shape=shape)

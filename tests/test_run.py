@@ -39,7 +39,7 @@ KILLED = """
 import os, runpy, signal, sys
 event, file, left = sys.argv[1], sys.argv[2], [int(sys.argv[3])]
 def watch(what, args):
-    if what == event and file in str(args[what == "os.rename"]) and (what != "open" or args[1] == "a"):
+    if what == event and file in str(args[what == "os.rename"]) and (what != "open" or str(args[1]).startswith("a")):
         left[0] -= 1
         if not left[0]:
             os.kill(os.getpid(), signal.SIGKILL)

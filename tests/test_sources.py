@@ -128,7 +128,7 @@ def test_classes_that_differ_between_train_and_test_are_named(root: Path) -> Non
 
 def test_a_class_of_one_image_can_hold_none_out(root: Path) -> None:
     write(root / "train" / "dog", 1)
-    with pytest.raises(SecateurError, match=r"class dog has 1 training image.*; give it two or more"):
+    with pytest.raises(SecateurError, match=r"class dog has 1 training image.*; it needs two or more"):
         datasets(f"imagefolder:{root}")
 
 
@@ -162,7 +162,7 @@ def splits():
 
 @pytest.mark.parametrize("spec", ["", "imagenet", "digit"])
 def test_an_unknown_word_lists_the_forms(spec: str) -> None:
-    with pytest.raises(SecateurError, match=rf"unknown data '{spec}'; give one of: digits, cifar10:ROOT"):
+    with pytest.raises(SecateurError, match=rf"unknown data '{spec}'; pass one of: digits, cifar10:ROOT"):
         datasets(spec)
 
 
@@ -194,7 +194,7 @@ def test_a_missing_function_or_one_that_gives_other_than_three_data_sets_is_name
     with pytest.raises(SecateurError, match=r"a\.py has no function 'too'; nearest: two"):
         datasets(f"{tmp_path}/a.py:too")
     for name in ("one", "two"):
-        with pytest.raises(SecateurError, match=rf"a\.py:{name}' gives no \(train, holdout, test\); name a function"):
+        with pytest.raises(SecateurError, match=rf"a\.py:{name}' returns no \(train, holdout, test\); name a function"):
             datasets(f"{tmp_path}/a.py:{name}")
 
 
