@@ -1,5 +1,9 @@
 """The command line: parse, run, print."""
 
+from .signals import end_on_signals, say_stopped
+
+end_on_signals()  # before the imports below, which take a moment
+
 import json as json_format
 import os
 import sys
@@ -354,9 +358,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # whoever read has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("secateur: stopped; the same command resumes here", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stopped:
+        say_stopped()
+        sys.exit(getattr(stopped, "status", 130))
 
 
 def _print(as_json: bool, value: object, show: Callable[[], None]) -> None:
