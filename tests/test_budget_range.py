@@ -19,6 +19,12 @@ def test_a_range_is_two_budgets_and_what_lies_between() -> None:
     assert not span.is_single
 
 
+def test_a_range_includes_its_ends_and_what_lies_between() -> None:
+    span = NET.span("25%..80%")
+    asked = {share: span.includes(NET.budget(share)) for share in ("20%", "25%", "50%", "80%", "90%")}
+    assert asked == {"20%": False, "25%": True, "50%": True, "80%": True, "90%": False}
+
+
 def test_an_amount_alone_is_both_ends() -> None:
     span = NET.span("50%")
     assert span.is_single

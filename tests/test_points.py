@@ -46,6 +46,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         model=model, input="3x16x16", flops="30%..70%", trials=4, epochs=1, least=("20%",), method="ce", views=1
     )
     sc.run(ask, folder / "out")
+    assert not list((folder / "out" / "bank").glob("*-view-*")), "a run by labels needs no views"
     yield folder / "out"
     torch.set_num_threads(threads)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import secateur as sc
-from secateur.models.evaluate import evaluate
+from secateur.models.evaluate import evaluate, recalibrate_as_trained
 from secateur.models.subnetwork import Subnetwork
 from secateur.pipeline.session import Session
 
@@ -71,3 +71,16 @@ def test_a_recipe_is_the_usual_one_in_the_precision_of_the_session(
 ) -> None:
     assert Session(net, data, tmp_path, "bfloat16").recipe(epochs=3) == sc.Recipe(epochs=3, bfloat16=True)
     assert Session(net, data, tmp_path, "float32").recipe() == sc.Recipe()
+
+
+def test_a_finished_network_has_running_statistics_of_its_own_weights(
+    net: sc.Supernet, data: sc.Data, tmp_path: Path
+) -> None:
+    student = sc.slim(net, net.dense)
+    for name, running in student.named_buffers():
+        if name.endswith("running_mean"):
+            running += 1
+    Session(net, data, tmp_path).finalise(student, net.dense, {"method": "none"})
+    expected = sc.slim(net, net.dense)
+    recalibrate_as_trained(expected, data.train)
+    assert evaluate(student, data.holdout).loss == pytest.approx(evaluate(expected, data.holdout).loss, rel=1e-3)

@@ -23,10 +23,7 @@ class BudgetRange:
                 raise SecateurError(f"the range {ends} is upside down; write the smaller end first, as in 25%..80%")
 
     def __repr__(self) -> str:
-        low, high = (
-            {name: format_quantity(limit) for name, limit in end.limits.items()} for end in (self.low, self.high)
-        )
-        ends = (f"{name}={low[name] if self.is_single else f'{low[name]}{TO}{high[name]}'}" for name in low)
+        ends = (f"{name}={self._shown(name)}" for name in self.low.limits)
         return f"BudgetRange({', '.join(ends)})"
 
     def __str__(self) -> str:
