@@ -15,7 +15,7 @@ from ..models.files.schema import fingerprint
 from ..models.supernet import Supernet
 from ..models.timing.latency import Latency, measure
 from ..models.tracing.atoms import FloatArray
-from ..models.tracing.trace import evaluating
+from ..models.tracing.modules import evaluating
 from ..models.zoo.registry import constructor
 from ..models.zoo.weights import load_weights, require_file
 from ..pipeline.images import open_run_data

@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..structure import Structure
 from ..subnetwork import Subnetwork
 from ..tracing.atoms import BoolArray, IntArray
+from ..tracing.modules import tensors_in
 from ..tracing.op_call import aten
 from ..tracing.rules import AVERAGES
-from ..tracing.trace import tensors_in
 from .slim import kept_places, masked
 
 

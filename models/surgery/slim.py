@@ -11,7 +11,7 @@ from ..structure import Structure
 from ..subnetwork import Subnetwork
 from ..tracing.atoms import BoolArray, IntArray
 from ..tracing.groups import Member
-from ..tracing.trace import named_tensors, own_tensors
+from ..tracing.modules import named_tensors, own_tensors
 
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 

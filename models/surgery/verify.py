@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from ..structure import Net, Structure
 from ..subnetwork import Subnetwork
 from ..tracing.meta import MetaShapes, empty_meta_like
-from ..tracing.trace import ERRORS, evaluating, first_line, tensors_in
+from ..tracing.modules import evaluating, tensors_in
+from ..tracing.trace import ERRORS, first_line
 from .reference import reference
 from .slim import slim
 

@@ -19,7 +19,7 @@ from ...models.split import Split
 from ...models.supernet import Supernet
 from ...models.tracing.atoms import FloatArray
 from ...models.tracing.groups import Member
-from ...models.tracing.trace import named_tensors
+from ...models.tracing.modules import named_tensors
 from .scores import Scores, average, makers, readers, sums
 
 AtMember: TypeAlias = Callable[[Tensor, Member, int], FloatArray]  # of W·∂J/∂W, for a group of this width
