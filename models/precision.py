@@ -45,7 +45,7 @@ def _runs(net: Structure) -> bool:
 
     try:
         with evaluating(net.model), torch.no_grad(), torch.autocast(net.examples[0].device.type, torch.bfloat16):
-            net.model(*net.examples)
+            net.run(net.model)
     except RuntimeError:
         return False
     return True

@@ -152,7 +152,7 @@ def _on(model: nn.Module, device: str | None) -> nn.Module:
 
 def _check_classes(net: Supernet, data: Data) -> None:
     with torch.no_grad(), evaluating(net.model):
-        output = net.model(*net.examples)
+        output = net.run(net.model)
     if not isinstance(output, torch.Tensor):
         raise SecateurError(f"the network returns a {type(output).__name__}; pass one that returns its logits alone")
     outputs = output.shape[-1]

@@ -32,7 +32,7 @@ def reference(net: Structure, subnetwork: Subnetwork, *images: Tensor) -> list[T
     }
     statistics = _KeptStatistics({each: torch.from_numpy(stays) for each, stays in kept.items()}, averages)
     with torch.no_grad(), statistics:
-        return tensors_in(model(*images))
+        return tensors_in(net.run(model, images))
 
 
 def _removed(net: Structure, places: Mapping[str, Mapping[int, IntArray]]) -> BoolArray:
