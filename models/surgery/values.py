@@ -1,6 +1,9 @@
 """The values of slimmed networks: whether they are those of the dense one with the removed channels unread."""
 
+import types
+import weakref
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TypeAlias
 
 import torch
@@ -9,8 +12,10 @@ from torch import Tensor, nn
 from ...errors import SecateurError
 from ..structure import Structure
 from ..subnetwork import Subnetwork
+from ..tracing.eager import uncompiled
 from ..tracing.modules import evaluating, own_tensors, tensors_in, with_tensors
-from ..tracing.state import random_streams, untouched
+from ..tracing.reach import contents, is_foreign, walk
+from ..tracing.state import Snapshot, random_streams
 from ..tracing.trace import ERRORS, first_line
 from .check_inputs import check_inputs, nudged
 from .evidence import Evidence, ProductRecorder, agree, contradicts
@@ -22,6 +27,7 @@ Run: TypeAlias = Callable[[Sequence[Tensor]], list[Tensor]]  # inputs → output
 Make: TypeAlias = Callable[[], Run]  # a fresh network, since a run may change its state
 
 NUDGES = 3
+FUNCTIONS = (types.FunctionType, types.MethodType, weakref.ref)
 
 
 class Values:
@@ -30,37 +36,39 @@ class Values:
     def __init__(self, net: Structure) -> None:
         self.net = net
         self._inputs = list(check_inputs(net.examples))
+        self._before = Snapshot(net.model)
 
     def attempt(self, subnetwork: Subnetwork) -> str | None:
         """Why a slimmed network's outputs are not the reference's, if so. Without inputs that run, shapes must do."""
         while self._inputs:
-            try:
-                return self._fault(subnetwork, self._inputs[0])
-            except ERRORS as error:  # of the reference
-                if self._runs(self._inputs[0]):
-                    return written_down(error)
-                self._inputs.pop(0)
+            if isinstance(expected := self._tried(self._reference(subnetwork), self._inputs[0]), Evidence):
+                return self._fault(subnetwork, self._inputs[0], expected)
+            if isinstance(self._tried(self._itself, self._inputs[0]), Evidence):
+                return written_down(expected)
+            self._inputs.pop(0)
         return None
 
     def require_faithful(self) -> None:
-        """Raise SecateurError where a copy of the network does not answer as the network itself."""
-        images = next(filter(self._runs, self._inputs[1:]), None)
-        if images is None:
+        """Raise SecateurError where a copy of the network does not answer as the network itself.
+
+        That takes functions, hooks for example, that may lead to the network from its copies; without any, it does.
+        """
+        if not any(isinstance(x, FUNCTIONS) and not is_foreign(x) for x in walk(self.net.model, contents)):
             return
-        expected = self._observed(self._itself, images)
-        if self._contradict(lambda: self._slimmed(self.net.dense), lambda: self._itself, images, expected):
-            raise SecateurError(
-                "a copy of the network answers otherwise than the network, to which a hook or helper of it still leads; "
-                "let hooks write to attributes of the network alone"
-            )
+        for images in self._inputs[1:]:
+            if isinstance(expected := self._tried(self._itself, images), Evidence):
+                if self._contradict(lambda: self._slimmed(self.net.dense), lambda: self._itself, images, expected):
+                    raise SecateurError(
+                        "a copy of the network answers otherwise than the network itself, to which a hook or helper "
+                        "still leads; let hooks write to attributes of the network alone"
+                    )
+                return
 
-    def _fault(self, subnetwork: Subnetwork, images: Sequence[Tensor]) -> str | None:
-        def expect() -> Run:
-            return lambda inputs: reference(self.net, subnetwork, *inputs)
-
-        expected = self._observed(expect(), images)
+    def _fault(self, subnetwork: Subnetwork, images: Sequence[Tensor], expected: Evidence) -> str | None:
         try:
-            wrong = self._contradict(lambda: self._slimmed(subnetwork), expect, images, expected)
+            wrong = self._contradict(
+                lambda: self._slimmed(subnetwork), lambda: self._reference(subnetwork), images, expected
+            )
         except ERRORS as error:
             return written_down(error)
         return "gives other outputs when it is narrowed than without the removed channels" if wrong else None
@@ -70,17 +78,25 @@ class Values:
         if agree(self._observed(make(), images).outputs, expected.outputs):
             return False
         made, expected = (self._observed(each(), images, layers=True) for each in (make, expect))
-        others = [self._observed(expect(), nudged(images, seed), layers=True) for seed in range(NUDGES)]
-        return contradicts(made, expected, others)
+        others: list[Evidence] = []
+        while contradicts(made, expected, others):
+            if len(others) == NUDGES:
+                return True
+            others.append(self._observed(expect(), nudged(images, len(others)), layers=True))
+        return False
 
     def _observed(self, run: Run, images: Sequence[Tensor], layers: bool = False) -> Evidence:
         """The outputs of a run, and of its layers if asked for; without chance, and nothing is left behind."""
-        model, recorder = self.net.model, ProductRecorder()
-        with untouched(model), evaluating(model), random_streams(seed=0), torch.no_grad(), Expectation():
-            if not layers:
-                return Evidence([each.clone() for each in run(images)], [])
-            with recorder:
-                return Evidence([each.clone() for each in run(images)], recorder.products)
+        recorder = ProductRecorder()
+        with ExitStack() as stack:
+            for each in (self._before.kept(), evaluating(self.net.model), random_streams(seed=0), uncompiled()):
+                stack.enter_context(each)
+            for mode in (torch.no_grad(), Expectation(), *([recorder] if layers else [])):
+                stack.enter_context(mode)
+            return Evidence([each.clone() for each in run(images)], recorder.products)
+
+    def _reference(self, subnetwork: Subnetwork) -> Run:
+        return lambda images: reference(self.net, subnetwork, *images)
 
     def _slimmed(self, subnetwork: Subnetwork) -> Run:
         model = slim(self.net, subnetwork).eval()
@@ -93,15 +109,13 @@ class Values:
             return self._outputs(self.net.model, images)
 
     def _outputs(self, model: nn.Module, images: Sequence[Tensor]) -> list[Tensor]:
-        with torch.compiler.set_stance("force_eager"):
-            return tensors_in(self.net.run(model, images))
+        return tensors_in(self.net.run(model, images))
 
-    def _runs(self, images: Sequence[Tensor]) -> bool:
+    def _tried(self, run: Run, images: Sequence[Tensor]) -> Evidence | Exception:
         try:
-            self._observed(self._itself, images)
-        except ERRORS:
-            return False
-        return True
+            return self._observed(run, images)
+        except ERRORS as error:
+            return error
 
 
 def written_down(error: Exception) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..structure import Net, Structure
 from ..subnetwork import Subnetwork
+from ..tracing.eager import uncompiled
 from ..tracing.meta import MetaShapes, empty_meta_like
 from ..tracing.modules import tensors_in
 from ..tracing.state import untouched
@@ -70,7 +71,8 @@ def _shapes(net: Structure) -> Attempt:
     light = replace(net, model=_without_storage(net.model))
     examples = [example.to("meta") for example in net.examples]
     try:
-        before = _shapes_of(net, copied(light.model, {}), examples)
+        with untouched(light.model):
+            before = _shapes_of(net, light.model, examples)
     except ERRORS:
         return lambda subnetwork: None  # a forward that looks at values is left to the values
 
@@ -94,6 +96,5 @@ def _without_storage(model: nn.Module) -> nn.Module:
 
 
 def _shapes_of(net: Structure, model: nn.Module, examples: Sequence[Tensor]) -> list[tuple[int, ...]]:
-    eager = torch.compiler.set_stance("force_eager")
-    with untouched(net.model), torch.no_grad(), eager, MetaShapes():  # type: ignore[no-untyped-call]
+    with untouched(net.model), uncompiled(), torch.no_grad(), MetaShapes():  # type: ignore[no-untyped-call]
         return [tuple(output.shape) for output in tensors_in(net.run(model, examples))]

@@ -1,5 +1,8 @@
 """The eager module behind what torch compiled, scripted or exported."""
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import nn
 
@@ -23,6 +26,11 @@ def eager(model: object) -> nn.Module:
             what = f"module {path} is scripted" if path else "the network is scripted"
             raise SecateurError(f"{what}, which can't be followed; pass the eager module it was made of")
     return model
+
+
+def uncompiled() -> AbstractContextManager[object]:
+    """What ``torch.compile`` made runs as it was written; where nothing has been compiled, its import is saved."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def _is_exported(model: object) -> bool:

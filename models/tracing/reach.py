@@ -84,9 +84,14 @@ def is_filled(cell: types.CellType) -> bool:
     return True
 
 
+@functools.lru_cache(maxsize=1024)
+def _in_foreign(module: object) -> bool:
+    return str(module).partition(".")[0] in FOREIGN
+
+
 def is_foreign(x: Any) -> bool:
     """Whether torch, numpy or the standard library define this class or function."""
-    return str(x.__module__).partition(".")[0] in FOREIGN
+    return _in_foreign(x.__module__)
 
 
 def globals_of(function: types.FunctionType) -> dict[str, Any]:

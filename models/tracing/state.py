@@ -28,14 +28,27 @@ def untouched(model: nn.Module) -> Iterator[None]:
     values; so do closures, globals and class attributes that the network's functions name. A function's cache is
     emptied if it has grown. Parameters and buffers keep their identity; their values are for others to guard.
     """
-    own = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
-    restores = [restore for each in reachable(model) if id(each) not in own and (restore := _remembered(each))]
-    with random_streams():
-        try:
-            yield
-        finally:
-            for restore in restores:
-                restore()
+    with Snapshot(model).kept():
+        yield
+
+
+class Snapshot:
+    """The state of a network, and of all that it can reach, to come back to any number of times."""
+
+    def __init__(self, model: nn.Module) -> None:
+        own = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        found = (_remembered(each) for each in reachable(model) if id(each) not in own)
+        self._restores = [restore for restore in found if restore]
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """What is done inside is undone afterwards."""
+        with random_streams():
+            try:
+                yield
+            finally:
+                for restore in self._restores:
+                    restore()
 
 
 @contextmanager

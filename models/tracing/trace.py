@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...errors import SecateurError
 from .atoms import Labels, Trace
+from .eager import uncompiled
 from .layout import POSITIONAL, Layout
 from .ledger import TracerLedger
 from .liveness import Lifetimes
@@ -26,6 +27,7 @@ from .modules import NamedTensors, evaluating, own_tensors, tensors_in, with_ten
 from .op_call import Call, OpRule
 from .rules import AVERAGES, OP_RULES, computes, is_product, rule_of
 from .state import untouched
+from .unregistered import Unregistered
 
 # Raised by a forward pass on an input that does not fit.
 ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError, NameError)
@@ -89,9 +91,9 @@ class _Subject(NamedTuple):
     @contextmanager
     def replaced(self, others: Mapping[str, Tensor], training: bool = False) -> Iterator[nn.Module]:
         """The network on other tensors, in evaluation or in training; as it was afterwards."""
-        eager = torch.compiler.set_stance("force_eager")
-        with untouched(self.model), evaluating(self.model, training), with_tensors(self.model, self.own, others), eager:
-            yield self.model
+        model, own, _ = self
+        with untouched(model), evaluating(model, training), with_tensors(model, own, others), uncompiled():
+            yield model
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -107,6 +109,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         self.ledger, self.lifetimes = TracerLedger(), Lifetimes(others.values())
         self.idle = {id(others[name]): name for name in subject.own.parameters}
         self.uncounted = Counter[str]()
+        self.unregistered = Unregistered(subject.model)
         for name, tensor in others.items():
             self.ledger.enter(name, tensor, is_parameter=name in subject.own.parameters)
 
@@ -115,6 +118,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         call = Call.of(func, args, kwargs, output)
         for x in call.tensors:
             self.idle.pop(id(x), None)
+        self.unregistered.meet(self.ledger, call)
         if is_product(func) or any(self.ledger.labels(x) for x in call.tensors):
             self._label(call, rule_of(func, self.rules)(self.ledger, call))
         if func.overloadpacket in AVERAGES:
