@@ -1,52 +1,68 @@
-import numpy as np
 import pytest
-from scored import noise, residual
+import torch
+from torch import Tensor, nn
 
-from secateur.models.compensation.gram import grams
-from secateur.search.evidence import default_evidence, gather_evidence
-from secateur.search.importance.magnitude import l1, l2
-from secateur.search.importance.second_order import obs
-from secateur.search.importance.taylor import taylor
-from secateur.search.records import Records
-from secateur.search.sensitivity import probes, sensitivity
+from secateur.models.surgery.evidence import Evidence, ProductRecorder, agree, contradicts, differ
 
-NET, SPLIT = residual(), noise(40)
+X = torch.linspace(1, 2, 6)
 
 
-def same(found: object, expected: object) -> bool:
-    return all(map(np.array_equal, found, expected))  # type: ignore[call-overload]
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (X, True),
+        (X * (1 + 1e-5), True),
+        (X * 1.01, False),
+        (X[:5], False),
+        (X * torch.nan, False),
+    ],
+)
+def test_outputs_agree_where_they_differ_by_rounding_alone(other: Tensor, same: bool) -> None:
+    assert agree([other], [X]) is same
 
 
-def test_without_grams_the_default_is_taylor_and_l1() -> None:
-    found = default_evidence(Records(NET, SPLIT))
-    assert list(found.scores) == ["taylor", "l1"]
-    assert same(found.scores["taylor"], taylor(NET, SPLIT))
-    assert same(found.scores["l1"], l1(NET, SPLIT))
-    assert found.curves == {}
+@pytest.mark.parametrize("nothing", [[], [torch.empty(0, 4)], [torch.full((2,), torch.inf)]])
+def test_where_nothing_can_be_compared_nothing_agrees(nothing: list[Tensor]) -> None:
+    assert not agree(nothing, nothing)
 
 
-def test_with_grams_the_default_is_second_order_and_l1_and_error_curves() -> None:
-    found = default_evidence(Records(NET, SPLIT, grams=grams(NET, SPLIT)))
-    assert list(found.scores) == ["obs", "l1"]
-    assert same(found.scores["obs"], obs(NET, SPLIT))
-    for curve, score in zip(found.curves["obs"], found.scores["obs"], strict=True):
-        assert np.sort(score).tolist() == curve[:-1][::-1].tolist()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.complex64])
+def test_every_type_of_number_is_compared(dtype: torch.dtype) -> None:
+    x = torch.tensor([0, 1, 1, 0]).to(dtype)
+    assert not differ(x, x)
+    assert differ(torch.ones_like(x), x)
 
 
-@pytest.mark.parametrize("compensated", [False, True])
-def test_a_users_scores_stand_alone_and_curves_come_on_top(compensated: bool) -> None:
-    records = Records(NET, SPLIT, grams=grams(NET, SPLIT) if compensated else None)
-    found = gather_evidence(records, {"mine": l2}, {})
-    assert list(found.scores) == ["mine"]
-    assert same(found.scores["mine"], l2(NET, SPLIT))
-    assert found.curves == {}
-    more = gather_evidence(records, None, {"alone": lambda records: [np.zeros(3)]})
-    assert list(more.scores) == list(default_evidence(records).scores)
-    assert list(more.curves) == (["obs", "alone"] if compensated else ["alone"])
+def test_tolerance_is_that_of_the_type() -> None:
+    assert differ(X * 1.005, X)
+    assert not differ(X.half() * 1.005, X.half())
 
 
-def test_sensitivity_is_a_source_of_curves() -> None:
-    records = Records(NET, SPLIT)
-    curves = gather_evidence(records, {"l1": l1}, {"sensitivity": sensitivity}).curves["sensitivity"]
-    assert [len(curve) for curve in curves] == [group.width + 1 for group in NET.groups]
-    assert len(records.all) == len(probes(NET.space))
+def seen(*outputs: Tensor, products: tuple[Tensor, ...] = ()) -> Evidence:
+    return Evidence(list(outputs), list(products))
+
+
+def test_an_output_that_a_nudge_changes_is_no_contradiction() -> None:
+    assert contradicts(seen(X, X + 1), seen(X, X), [])
+    assert not contradicts(seen(X, X + 1), seen(X, X), [seen(X, X + 2)])
+    assert not contradicts(seen(X, X[:4]), seen(X, X), [seen(X, X[:5])])
+
+
+def test_a_shape_or_number_of_outputs_that_no_nudge_changes_counts() -> None:
+    assert contradicts(seen(X, X[:4]), seen(X, X), [seen(X, X)])
+    assert contradicts(seen(X), seen(X, X), [seen(X, X)])
+    assert not contradicts(seen(X), seen(X, X), [seen(X)])
+
+
+def test_products_count_where_no_output_can_be_compared() -> None:
+    empty = torch.empty(0, 4)
+    assert not contradicts(seen(empty, products=(X, X[:3])), seen(empty, products=(X, X)), [])
+    assert contradicts(seen(empty, products=(X + 1,)), seen(empty, products=(X,)), [])
+    assert not contradicts(seen(empty, products=(X + 1,)), seen(empty, products=(X,)), [seen(empty, products=(X + 2,))])
+
+
+def test_the_recorder_keeps_what_layers_make() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))
+    with torch.no_grad(), ProductRecorder() as recorder:
+        model(torch.zeros(2, 3, 8, 8))
+    assert [x.shape for x in recorder.products] == [(2, 4, 6, 6), (2, 5)]

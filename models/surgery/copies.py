@@ -36,8 +36,11 @@ def _copied_with_help(model: nn.Module, tensors: Mapping[int, Tensor]) -> tuple[
     memo: dict[int, Any] = dict(tensors)
     parameters = {id(each): name for name, each in model.named_parameters()}
     try:
-        for x in list(reachable(model)):
+        found = list(reachable(model))
+        for x in found:
             _help(x, memo, parameters)
+        for x in filter(_answers_for_attributes, found):
+            _fill(memo[id(x)], x, memo)
         return copy.deepcopy(model, memo), memo
     except SecateurError:
         raise
@@ -63,11 +66,16 @@ def _help(x: Any, memo: dict[int, Any], parameters: Mapping[int, str]) -> None:
             )
         memo[id(x)] = x.detach().clone()
     elif _answers_for_attributes(x):
-        memo[id(x)] = made = type(x).__new__(type(x))
-        if isinstance(x, dict):
-            dict.update(made, ((key, copy.deepcopy(value, memo)) for key, value in dict.items(x)))
-        if hasattr(x, "__dict__"):
-            object.__getattribute__(made, "__dict__").update(copy.deepcopy(vars(x), memo))
+        kind: Any = type(x)
+        memo[id(x)] = kind.__new__(kind)  # to be filled when all others are known
+
+
+def _fill(made: Any, x: Any, memo: dict[int, Any]) -> None:
+    """Copy the contents of a dictionary or object into an empty one."""
+    if isinstance(x, dict):
+        dict.update(made, ((key, copy.deepcopy(value, memo)) for key, value in dict.items(x)))
+    if hasattr(x, "__dict__"):
+        vars(made).update(copy.deepcopy(vars(x), memo))
 
 
 def _answers_for_attributes(x: object) -> bool:

@@ -13,44 +13,45 @@ SHARE = 0.5  # a draw from [0, 1), and from a normal distribution, in deviations
 
 
 class Expectation(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """Runs random operations without chance: dropout keeps everything, a draw is a constant.
+    """Runs random operations without chance: dropout keeps everything, a draw is its mean or near it.
 
     Seeds would not do: a narrowed layer draws fewer numbers, and so other ones.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        named = kwargs or {}
+        output = func(*args, **(kwargs or {}))
         if torch.Tag.nondeterministic_seeded not in func.tags:
-            return func(*args, **named)
+            return output
         operation = func.overloadpacket
         if operation is aten.native_dropout:
             return args[0].clone(), torch.ones_like(args[0], dtype=torch.bool)
-        output = func(*args, **named)
-        if operation in (aten.bernoulli, aten.bernoulli_, aten.normal, aten.poisson):
-            return _at(output, _mean(operation, args))
+        if operation is aten.randperm:
+            return output.copy_(torch.arange(len(output)))
+        if operation in MEANS and (mean := MEANS[operation](*args)) is not None:
+            return output.copy_(mean) if isinstance(mean, Tensor) else output.fill_(mean)
         for each in tree_leaves(output):
             _settle(each)
         return output
 
 
-def _mean(operation: Any, args: Any) -> Any:
-    """The expectation of a draw whose parameters are among its arguments; of a normal one half a deviation above."""
-    if operation is aten.bernoulli_ or (operation is aten.bernoulli and len(args) > 1):
-        return args[1] if len(args) > 1 else SHARE
-    return args[0] + SHARE * (args[1] if len(args) > 1 else 1) if operation is aten.normal else args[0]
-
-
-def _at(output: Tensor, value: Any) -> Tensor:
-    return output.copy_(value) if isinstance(value, Tensor) else output.fill_(value)
-
-
 def _settle(output: object) -> None:
-    """A constant; an order becomes ascending."""
-    if not isinstance(output, Tensor) or not output.numel():
-        return
-    if output.is_floating_point():
-        output.fill_(SHARE)
-    elif output.ndim == 1 and not output.is_complex() and len(output.unique()) == len(output) == int(output.max()) + 1:
-        output.copy_(output.sort()[0])
-    else:
-        output.fill_(output.min())
+    """Fill what was drawn with a constant."""
+    if isinstance(output, Tensor) and output.numel():
+        output.fill_(SHARE if output.is_floating_point() else output.min())
+
+
+def _bernoulli(x: Any, share: Any = None) -> Any:
+    return x if share is None else share
+
+
+def _normal(mean: Any = 0.0, deviation: Any = 1.0, *_: Any) -> Any:
+    return mean + SHARE * deviation
+
+
+MEANS: dict[Any, Any] = {
+    aten.bernoulli: _bernoulli,
+    aten.bernoulli_: lambda x, share=SHARE: share,
+    aten.normal: _normal,
+    aten.normal_: lambda x, mean=0.0, deviation=1.0: _normal(mean, deviation),
+    aten.poisson: lambda x: x,
+}

@@ -3,7 +3,7 @@
 import types
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from typing import TypeAlias
 
 import torch
@@ -88,11 +88,15 @@ class Values:
     def _observed(self, run: Run, images: Sequence[Tensor], layers: bool = False) -> Evidence:
         """The outputs of a run, and of its layers if asked for; without chance, and nothing is left behind."""
         recorder = ProductRecorder()
-        with ExitStack() as stack:
-            for each in (self._before.kept(), evaluating(self.net.model), random_streams(seed=0), uncompiled()):
-                stack.enter_context(each)
-            for mode in (torch.no_grad(), Expectation(), *([recorder] if layers else [])):
-                stack.enter_context(mode)
+        with (
+            self._before.kept(),
+            evaluating(self.net.model),
+            random_streams(seed=0),
+            uncompiled(),
+            torch.no_grad(),
+            Expectation(),  # type: ignore[no-untyped-call]
+            recorder if layers else nullcontext(),
+        ):
             return Evidence([each.clone() for each in run(images)], recorder.products)
 
     def _reference(self, subnetwork: Subnetwork) -> Run:

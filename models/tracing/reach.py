@@ -66,7 +66,8 @@ def named_by(x: Any) -> list[Any]:
         return [x.__wrapped__]
     if isinstance(x, property):
         return [x.fget]
-    return [each for each in type(x).__mro__ if not is_foreign(each)]
+    kind = type(x)
+    return [] if is_foreign(kind) else [each for each in kind.__mro__ if not is_foreign(each)]
 
 
 def parts_of(function: types.FunctionType) -> list[Any]:
@@ -91,7 +92,7 @@ def _in_foreign(module: object) -> bool:
 
 def is_foreign(x: Any) -> bool:
     """Whether torch, numpy or the standard library define this class or function."""
-    return _in_foreign(x.__module__)
+    return _in_foreign(getattr(x, "__module__", None))
 
 
 def globals_of(function: types.FunctionType) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Snapshot:
 @contextmanager
 def random_streams(seed: int | None = None) -> Iterator[None]:
     """The global random streams of torch, numpy and Python, from ``seed`` on if there is one; put back afterwards."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     ours, theirs = random.getstate(), np.random.get_state()  # noqa: NPY002  # forward may use the global one
     with torch.random.fork_rng(devices):
         if seed is not None:
@@ -148,6 +148,8 @@ def _class(x: type) -> Restore | None:
 
     def restore() -> None:
         for name, value in dict(vars(x)).items():
+            if name.startswith("__"):
+                continue
             if name not in before:
                 delattr(x, name)
             elif before[name] is not value:
