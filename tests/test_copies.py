@@ -104,12 +104,14 @@ class ByNestedFunction(Tapped):
 
 class ByWeakReference(Tapped):
     def hook(self) -> None:
-        net = weakref.ref(self)
-        self.first.register_forward_hook(lambda module, inputs, output: net().stored.update(x=output))  # type: ignore[union-attr]
+        net: Any = weakref.ref(self)
+        self.first.register_forward_hook(lambda module, inputs, output: net().stored.update(x=output))
 
 
 class ByOutsideContainer(Tapped):
     """The store belongs to nobody: hook and forward both name it."""
+
+    read: Callable[[], Tensor]
 
     def hook(self) -> None:
         stored: dict[str, Tensor] = {}
@@ -188,8 +190,8 @@ class Plain(nn.Module):
         return out
 
 
-def with_attribute(value: Callable[[Plain], Any]) -> Plain:
-    model = Plain().eval()
+def with_attribute(value: Callable[[Plain], Any]) -> Any:
+    model: Any = Plain().eval()
     model.extra = value(model)
     return model
 
@@ -207,7 +209,7 @@ def with_attribute(value: Callable[[Plain], Any]) -> Plain:
 )
 def test_what_deepcopy_refuses_is_made_anew(value: Callable[[Plain], Any]) -> None:
     model = with_attribute(value)
-    made = copied(model, {})
+    made: Any = copied(model, {})
     assert type(made.extra) is type(model.extra)
     assert made.extra is not model.extra
     images = torch.randn(2, 3, 8, 8)
@@ -216,7 +218,7 @@ def test_what_deepcopy_refuses_is_made_anew(value: Callable[[Plain], Any]) -> No
 
 
 def test_a_copied_dictionary_and_weak_reference_hold_the_copies() -> None:
-    made = copied(with_attribute(lambda model: Forgetful(layer=model.first, lock=threading.Lock())), {})
+    made: Any = copied(with_attribute(lambda model: Forgetful(layer=model.first, lock=threading.Lock())), {})
     assert made.extra.layer is made.first
     made = copied(with_attribute(lambda model: weakref.ref(model.first)), {})
     assert made.extra() is made.first
@@ -240,10 +242,10 @@ def test_what_cannot_be_copied_is_refused_in_a_line(value: Callable[[Plain], Any
 
 
 def test_tensors_stand_in_and_shared_ones_stay_shared() -> None:
-    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model: Any = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[1].weight = model[0].weight
     other = nn.Parameter(torch.zeros(4, 4))
-    made = copied(model, {id(model[0].weight): other})
+    made: Any = copied(model, {id(model[0].weight): other})
     assert made[0].weight is other
     assert made[1].weight is other
     assert made[0].bias is not model[0].bias
@@ -251,5 +253,5 @@ def test_tensors_stand_in_and_shared_ones_stay_shared() -> None:
 
 def test_functions_of_a_network_that_lead_nowhere_stay_the_same_objects() -> None:
     model = with_attribute(lambda model: [torch.relu, len, lambda x: x])
-    made = copied(model, {})
+    made: Any = copied(model, {})
     assert all(one is other for one, other in zip(made.extra, model.extra, strict=True))

@@ -1,4 +1,5 @@
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +16,10 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 1)).eval()
 
 
-def scripted() -> object:
+def scripted() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.jit.trace(network(), IMAGE)
+        return torch.jit.trace(network(), IMAGE)  # type: ignore[no-untyped-call]
 
 
 def test_what_was_compiled_is_taken_as_it_was_written() -> None:

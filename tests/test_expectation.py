@@ -23,24 +23,24 @@ X = torch.linspace(0.1, 0.9, 24).view(2, 12)
         (torch.randn_like, torch.full_like(X, 0.5)),
         (lambda x: torch.randn(2, 12), torch.full_like(X, 0.5)),
         (lambda x: torch.empty_like(x).normal_(1, 2), torch.full_like(X, 2.0)),
-        (lambda x: Normal(x, 2 * x).sample(), 2 * X),
-        (lambda x: Bernoulli(x).sample(), X),
+        (lambda x: Normal(x, 2 * x).sample(), 2 * X),  # type: ignore[no-untyped-call]
+        (lambda x: Bernoulli(x).sample(), X),  # type: ignore[no-untyped-call]
         (lambda x: torch.randperm(12).float().expand(2, 12), torch.arange(12.0).expand(2, 12)),
     ],
 )
 def test_a_random_operation_gives_its_mean_or_a_constant(draw: Callable[[Tensor], Tensor], expected: Tensor) -> None:
-    with Expectation():
+    with Expectation():  # type: ignore[no-untyped-call]
         assert torch.allclose(draw(X), expected)
 
 
 def test_whole_numbers_are_drawn_from_their_range() -> None:
-    with Expectation():
+    with Expectation():  # type: ignore[no-untyped-call]
         drawn = torch.randint(3, 7, (5,))
-    assert drawn.unique().numel() == 1
+    assert bool((drawn == drawn[0]).all())
     assert 3 <= int(drawn[0]) < 7
 
 
 def test_nothing_but_chance_is_changed() -> None:
-    with Expectation():
+    with Expectation():  # type: ignore[no-untyped-call]
         assert torch.equal(X @ X.T + X.sum(), X @ X.T + X.sum())
         assert torch.equal(torch.relu(X), X)

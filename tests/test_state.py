@@ -1,6 +1,6 @@
 import copy
 import random
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,15 @@ def contents(model: nn.Module) -> dict[int, Any]:
             found[id(x)] = torch.from_numpy(x.copy())
         elif isinstance(x, dict):
             found[id(x)] = [(key, id(value)) for key, value in x.items()]
-        elif isinstance(x, (list, set)) or type(x).__name__ == "deque":
+        elif isinstance(x, (list, set, deque)):
             found[id(x)] = list(map(id, x))
     return found
+
+
+def numpy_state() -> list[int]:
+    state: Any = np.random.get_state()  # noqa: NPY002
+    numbers: list[int] = state[1].tolist()
+    return numbers
 
 
 def assert_same(before: dict[int, Any], after: dict[int, Any]) -> None:
@@ -51,17 +57,17 @@ def test_a_network_is_as_it_was_whatever_its_forward_writes(
     kinds: list[type[Kept]], runs: int, training: bool, check: bool
 ) -> None:
     torch.manual_seed(0)
-    model = network(kinds).train(training)
+    model: Any = network(kinds).train(training)
     copy.deepcopy(model)  # copyreg notes in a class which slots it has
     images = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         for _ in range(runs):
             model(images)
-    before, streams = contents(model), (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+    before, streams = contents(model), (torch.get_rng_state(), random.getstate(), numpy_state())
     net = sc.Supernet.of(model, IMAGE, check=check)
     assert_same(before, contents(model))
     assert torch.equal(streams[0], torch.get_rng_state())
-    assert streams[1:] == (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+    assert streams[1:] == (random.getstate(), numpy_state())
     assert all(module.training is training for module in model.modules())
     assert net.model is model
     with torch.no_grad():
@@ -88,7 +94,8 @@ def test_no_kind_of_state_freezes_a_group(kind: type[Kept]) -> None:
 
 
 def test_a_class_attribute_and_a_functions_cache_are_put_back() -> None:
-    model, calls = network([Cached]), Cached.calls
+    model: Any = network([Cached])
+    calls = Cached.calls
     with torch.no_grad(), untouched(model):
         model(IMAGE)
         assert Cached.calls == calls + 1
@@ -97,14 +104,14 @@ def test_a_class_attribute_and_a_functions_cache_are_put_back() -> None:
 
 
 def test_what_an_error_leaves_behind_is_put_back_too() -> None:
-    model = network([Hooked])
+    model: Any = network([Hooked])
     with pytest.raises(RuntimeError, match="channels"), untouched(model):
         nn.Sequential(*model, model)(IMAGE)  # the second time on four channels
     assert model[1].stored == {}
 
 
 def test_an_ordered_dictionary_comes_back_in_its_order() -> None:
-    model = nn.Module()
+    model: Any = nn.Module()
     model.order = OrderedDict(a=1, b=2)
     with untouched(model):
         model.order.move_to_end("a")
@@ -115,7 +122,7 @@ def test_an_ordered_dictionary_comes_back_in_its_order() -> None:
 
 
 def test_a_snapshot_is_come_back_to_more_than_once() -> None:
-    model = nn.Module()
+    model: Any = nn.Module()
     model.seen = [1]
     before = Snapshot(model)
     for _ in range(2):
@@ -125,7 +132,7 @@ def test_a_snapshot_is_come_back_to_more_than_once() -> None:
 
 
 def test_a_tensor_whose_data_were_exchanged_has_its_own_again() -> None:
-    model = nn.Module()
+    model: Any = nn.Module()
     model.scale = torch.ones(2)
     scale = model.scale
     with untouched(model):
@@ -134,7 +141,7 @@ def test_a_tensor_whose_data_were_exchanged_has_its_own_again() -> None:
 
 
 def test_generators_that_a_network_holds_go_back() -> None:
-    model = nn.Module()
+    model: Any = nn.Module()
     model.ours, model.theirs, model.plain = torch.Generator(), np.random.default_rng(0), random.Random(0)
 
     def draw() -> tuple[float, float, float]:

@@ -130,7 +130,7 @@ def test_whole_numbers_that_are_looked_up_stay_in_their_table(steps: Tensor) -> 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_weights_of_any_precision_are_checked(dtype: torch.dtype) -> None:
-    model = Ends(lambda net, x: net.head(x)).eval().to(dtype)
+    model: Any = Ends(lambda net, x: net.head(x)).eval().to(dtype)
     assert [group.name for group in sc.Supernet.of(model, IMAGE).groups] == BOTH
     model.end = lambda net, x: net.head(x) / x.shape[1]
     assert [group.name for group in sc.Supernet.of(model, IMAGE).groups] == ["first"]
@@ -150,7 +150,11 @@ class Shared:
 
 
 def test_a_copy_that_answers_with_the_networks_own_features_is_refused() -> None:
-    helper, model = Shared(), Ends(lambda net, x: net.head(x) + net.kept["x"].mean((1, 2, 3), keepdim=True)).eval()
+    def end(net: Any, x: Tensor) -> Tensor:
+        return net.head(x) + net.kept["x"].mean((1, 2, 3), keepdim=True)  # type: ignore[no-any-return]
+
+    helper = Shared()
+    model: Any = Ends(end).eval()
     helper.net, model.kept, model.helper = model, {}, helper
     model.first.register_forward_hook(helper.keep)
     model(torch.randn(1, 3, 8, 8))
@@ -159,10 +163,11 @@ def test_a_copy_that_answers_with_the_networks_own_features_is_refused() -> None
 
 
 def test_without_inputs_that_run_shapes_must_do() -> None:
-    net = sc.Supernet.of(Ends(lambda net, x: net.head(x)).eval(), IMAGE)
+    model: Any = Ends(lambda net, x: net.head(x)).eval()
+    net = sc.Supernet.of(model, IMAGE)
     values = Values(net)
     assert values.attempt(net.dense) is None
-    net.model.end = lambda net, x: net.nothing
+    model.end = lambda net, x: net.nothing
     assert Values(net).attempt(net.dense) is None
 
 
