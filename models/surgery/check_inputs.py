@@ -33,13 +33,13 @@ def _drawn(example: Tensor, images: int, generator: torch.Generator) -> Tensor:
         return example.expand(shape)
     low, high = example.min().item(), example.max().item()
     if not example.is_floating_point():
-        return torch.randint(int(low), int(high) + 1, shape, generator=generator).to(example)
+        return torch.randint(int(low), int(high) + 1, shape, generator=generator, device="cpu").to(example)
     if low == high:
-        return torch.randn(shape, generator=generator).to(example)
-    drawn = (low + (high - low) * torch.rand(shape, generator=generator)).to(example)
+        return torch.randn(shape, generator=generator, device="cpu").to(example)
+    drawn = (low + (high - low) * torch.rand(shape, generator=generator, device="cpu")).to(example)
     return torch.cat([example, drawn[1:]]) if batched and images > 1 else drawn
 
 
 def _nudged(x: Tensor, generator: torch.Generator) -> Tensor:
     size = max(NUDGE, 2 * torch.finfo(x.dtype).eps) * float(x.abs().max())
-    return x + size * torch.randn(x.shape, generator=generator).to(x)
+    return x + size * torch.randn(x.shape, generator=generator, device="cpu").to(x)

@@ -26,7 +26,7 @@ class Expectation(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         if operation is aten.native_dropout:
             return args[0].clone(), torch.ones_like(args[0], dtype=torch.bool)
         if operation is aten.randperm:
-            return output.copy_(torch.arange(len(output)))
+            return output.copy_(torch.arange(len(output), device=output.device))
         if operation in MEANS and (mean := MEANS[operation](*args)) is not None:
             return output.copy_(mean) if isinstance(mean, Tensor) else output.fill_(mean)
         for each in tree_leaves(output):
