@@ -37,7 +37,7 @@ from secateur.models.split import Split
 from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.surgery.slim import slim
 from secateur.models.tracing.atoms import FloatArray
-from secateur.models.tracing.trace import evaluating
+from secateur.models.tracing.modules import evaluating
 from secateur.search.coarse import propose
 from secateur.search.evidence import Evidence
 from secateur.search.importance.magnitude import l1

@@ -42,7 +42,7 @@ from secateur.models.evaluate import batch_statistics
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.surgery.reference import reference
 from secateur.models.surgery.slim import slim
-from secateur.models.tracing.trace import tensors_in
+from secateur.models.tracing.modules import tensors_in
 
 HERE = Path(__file__).parent
 SUBNETWORKS = 3

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from ..errors import SecateurError
 from ..models.evaluate import device_of
-from ..models.tracing.trace import evaluating
+from ..models.tracing.modules import evaluating
 from .decoding import ReadProgress, common_shape, open_readers
 from .images import MEAN, STD, Channels, Images, Shape
 from .sources import classes_of, datasets, labels_of

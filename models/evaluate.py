@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .score import Score
 from .split import Split
-from .tracing.trace import evaluating
+from .tracing.modules import evaluating
 
 BATCH = 500
 CALIBRATION = 4000  # images for running statistics

@@ -41,11 +41,11 @@ def _computes(net: Structure) -> bool:
 def _runs(net: Structure) -> bool:
     import torch
 
-    from .tracing.trace import evaluating
+    from .tracing.modules import evaluating
 
     try:
         with evaluating(net.model), torch.no_grad(), torch.autocast(net.examples[0].device.type, torch.bfloat16):
-            net.model(*net.examples)
+            net.run(net.model)
     except RuntimeError:
         return False
     return True

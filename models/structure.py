@@ -15,6 +15,7 @@ from .costs.widths import Space
 from .subnetwork import Subnetwork
 from .tracing.atoms import IntArray, Trace
 from .tracing.groups import ChannelGroup, Grouping, grouping
+from .tracing.layout import POSITIONAL, Layout
 
 LEAST_SHARE = 0.1  # of a group: single-channel layers are what users of other tools complain about
 
@@ -58,6 +59,7 @@ class Structure:
 
     ``grouping`` holds the groups, sorted from the ``trace``. ``shapes`` are those of all parameters and buffers.
     ``head`` names the module that makes the network's output, if a single one does. ``constraints`` are the user's.
+    ``layout``: how the examples become the arguments of forward.
     """
 
     model: nn.Module
@@ -67,6 +69,7 @@ class Structure:
     head: str | None
     trace: Trace
     constraints: Constraints
+    layout: Layout = POSITIONAL
 
     def __repr__(self) -> str:
         name, model = type(self).__name__, type(self.model).__name__
@@ -74,14 +77,20 @@ class Structure:
 
     @classmethod
     def from_trace(
-        cls: type[Net], model: nn.Module, examples: tuple[Tensor, ...], trace: Trace, constraints: Constraints
+        cls: type[Net],
+        model: nn.Module,
+        examples: tuple[Tensor, ...],
+        trace: Trace,
+        constraints: Constraints,
+        *,
+        layout: Layout = POSITIONAL,
     ) -> Net:
         """The structure of a traced network; ties are not applied yet, see ``tied``."""
         found = grouping(trace)
         shapes = {name: tuple(map(len, along)) for name, along in trace.tensors.items()}
         heads = [g.name for g in found.frozen if g.frozen == "is an output of the network"]
         head = heads[0] if len(heads) == 1 else None
-        return cls(model, examples, found, shapes, head, trace, constraints)
+        return cls(model, examples, found, shapes, head, trace, constraints, layout)
 
     @property
     def groups(self) -> tuple[ChannelGroup, ...]:
@@ -104,6 +113,10 @@ class Structure:
     def dense(self) -> Subnetwork:
         """The subnetwork that keeps everything."""
         return Subnetwork(tuple(tuple(range(group.width)) for group in self.groups))
+
+    def run(self, model: nn.Module, tensors: Sequence[Tensor] | None = None) -> Any:
+        """What a network of this structure returns for these tensors, laid out as the examples are; or for those."""
+        return self.layout.run(model, self.examples if tensors is None else tensors)
 
     def macs(self, subnetwork: Subnetwork) -> int:
         """Multiply-accumulates of one image."""
@@ -171,4 +184,6 @@ class Structure:
 
     def _with(self: Net, **ledgers: Any) -> Net:
         """The same network after more was found out about its atoms."""
-        return self.from_trace(self.model, self.examples, replace(self.trace, **ledgers), self.constraints)
+        return self.from_trace(
+            self.model, self.examples, replace(self.trace, **ledgers), self.constraints, layout=self.layout
+        )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import SecateurError
 from .bottlenecks import explain_floor
@@ -14,10 +14,11 @@ from .costs.budget import Budget, Timed
 from .costs.budget_range import BudgetRange
 from .costs.profile import Profile, profile
 from .costs.spec import BudgetSpec, OtherLimits
-from .evaluate import device_of
 from .structure import LEAST_SHARE, Constraints, Least, Structure
 from .surgery.verify import verified
 from .timing.latency import measure
+from .tracing.eager import eager
+from .tracing.layout import Example, cast, readings
 from .tracing.op_call import OpRule
 from .tracing.trace import trace
 
@@ -40,7 +41,7 @@ class Supernet(Structure):
     def of(
         cls,
         model: nn.Module,
-        example: Tensor | tuple[Tensor, ...],
+        example: Example,
         *,
         divisor: int = 1,
         least: Least = LEAST_SHARE,
@@ -56,7 +57,9 @@ class Supernet(Structure):
 
         Args:
             model: The trained network; held, not copied, and never changed.
-            example: An input of shape (1, channels, height, width), or a tuple of several inputs; values don't matter.
+            example: An input of shape (1, channels, height, width); or a tuple or list of several, or a dictionary of
+                keywords, which may hold lists, dictionaries and constants. Of whole numbers only the range matters,
+                of images nothing but the shape.
             divisor: Widths are multiples of it.
             least: The minimum that stays of each group: a share, or by name a share or a whole number of channels
                 (``{"stem": 16, "layer1.*": 0.5}``; other groups keep at least a tenth).
@@ -72,16 +75,29 @@ class Supernet(Structure):
         >>> net.space.min_widths.tolist()
         [8, 8, 8, 8, 8, 8, 8, 8, 8]
         """
-        given = example if isinstance(example, tuple) else (example,)
-        examples = tuple(each[:1].to(device_of(model)) for each in given)
-        net = cls.from_trace(
-            model, examples, trace(model, *examples, rules=rules), Constraints(divisor, least, tuple(tie))
-        )
+        model = eager(model)
+        net = cls._read(model, example, rules or {}, Constraints(divisor, least, tuple(tie)))
         freeze = [freeze] if isinstance(freeze, str) else freeze
         for name in least if isinstance(least, Mapping) else ():
             net.matching([name])
         net = net.tied().freezing({group.name: "was frozen by you" for group in net.matching(freeze)})
         return verified(net) if check else net
+
+    @classmethod
+    def _read(
+        cls, model: nn.Module, example: Example, rules: Mapping[Any, OpRule], constraints: Constraints
+    ) -> Supernet:
+        """The supernet by the first reading of the example that the network runs on."""
+        errors: list[SecateurError] = []
+        for reading in readings(example):
+            tensors = cast(reading.tensors, model)
+            try:
+                found = trace(model, *tensors, rules=rules, layout=reading.layout)
+            except SecateurError as error:
+                errors.append(error)
+            else:
+                return cls.from_trace(model, tensors, found, constraints, layout=reading.layout)
+        raise errors[0]
 
     def limits(
         self, flops: str | BudgetSpec | None = None, *, timed: Timed | None = None, **others: Unpack[OtherLimits]

@@ -15,7 +15,7 @@ from ..models.files.schema import fingerprint
 from ..models.supernet import Supernet
 from ..models.timing.latency import Latency, measure
 from ..models.tracing.atoms import FloatArray
-from ..models.tracing.trace import evaluating
+from ..models.tracing.modules import evaluating
 from ..models.zoo.registry import constructor
 from ..models.zoo.weights import load_weights, require_file
 from ..pipeline.images import open_run_data
@@ -152,7 +152,7 @@ def _on(model: nn.Module, device: str | None) -> nn.Module:
 
 def _check_classes(net: Supernet, data: Data) -> None:
     with torch.no_grad(), evaluating(net.model):
-        output = net.model(*net.examples)
+        output = net.run(net.model)
     if not isinstance(output, torch.Tensor):
         raise SecateurError(f"the network returns a {type(output).__name__}; pass one that returns its logits alone")
     outputs = output.shape[-1]

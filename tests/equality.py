@@ -18,7 +18,7 @@ from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 from secateur.models.surgery.reference import reference
 from secateur.models.surgery.slim import slim
-from secateur.models.tracing.trace import evaluating
+from secateur.models.tracing.modules import evaluating
 
 Inputs: TypeAlias = tuple[Tensor, ...]
 

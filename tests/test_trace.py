@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import secateur as sc
 from secateur.errors import SecateurError
 from secateur.models.tracing.groups import grouping
-from secateur.models.tracing.trace import evaluating, tensors_in, trace
+from secateur.models.tracing.trace import trace
 from secateur.models.zoo.resnet import resnet20
 
 
@@ -149,22 +149,6 @@ def test_an_example_without_a_batch_dimension_is_refused() -> None:
         trace(Net(), torch.zeros(3, 8, 8))
 
 
-def test_evaluating_restores_every_mode_after_an_error() -> None:
-    net = Net().train()
-    net.norm.eval()
-
-    def fails() -> None:
-        with evaluating(net):
-            assert not any(module.training for module in net.modules())
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fails()
-    assert net.training
-    assert net.stem.training
-    assert not net.norm.training
-
-
 class TwoInputs(nn.Module):
     """An image, and a mask that meets its features."""
 
@@ -203,8 +187,6 @@ def test_what_an_object_returns_is_an_output_too() -> None:
         "stem": "is an output of the network",
         "head": "is an output of the network",
     }
-    held = torch.ones(1)
-    assert tensors_in({"a": [held, 3], "b": Prediction(held, [held])}) == [held] * 3
 
 
 def test_what_costs_leave_out_is_listed_and_moves_are_not() -> None:

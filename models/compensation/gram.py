@@ -11,7 +11,7 @@ from torch import Tensor
 from ..evaluate import BATCH, device_of
 from ..split import Split
 from ..supernet import Supernet
-from ..tracing.trace import evaluating
+from ..tracing.modules import evaluating
 from ..tracing.weight_reads import MatrixRead, WeightRead, WeightReadRecorder
 
 IMAGES = 1000

@@ -14,8 +14,8 @@ from ..subnetwork import Subnetwork
 from ..supernet import Supernet
 from ..surgery.slim import kept_places
 from ..tracing.atoms import IntArray
+from ..tracing.modules import evaluating
 from ..tracing.op_call import BATCH_NORMS, Call, aten
-from ..tracing.trace import evaluating
 from ..tracing.weight_reads import BatchNorm, MatrixRead, WeightRead, WeightReadRecorder, at_rows, wide
 from .gram import sample_rows
 

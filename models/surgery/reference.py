@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..structure import Structure
 from ..subnetwork import Subnetwork
 from ..tracing.atoms import BoolArray, IntArray
+from ..tracing.modules import tensors_in
 from ..tracing.op_call import aten
 from ..tracing.rules import AVERAGES
-from ..tracing.trace import tensors_in
 from .slim import kept_places, masked
 
 
@@ -32,7 +32,7 @@ def reference(net: Structure, subnetwork: Subnetwork, *images: Tensor) -> list[T
     }
     statistics = _KeptStatistics({each: torch.from_numpy(stays) for each, stays in kept.items()}, averages)
     with torch.no_grad(), statistics:
-        return tensors_in(model(*images))
+        return tensors_in(net.run(model, images))
 
 
 def _removed(net: Structure, places: Mapping[str, Mapping[int, IntArray]]) -> BoolArray:

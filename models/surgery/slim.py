@@ -1,6 +1,5 @@
 """Build a subnetwork: a smaller plain network, or the dense one with the removed channels unread."""
 
-import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +10,8 @@ from ..structure import Structure
 from ..subnetwork import Subnetwork
 from ..tracing.atoms import BoolArray, IntArray
 from ..tracing.groups import Member
-from ..tracing.trace import named_tensors, own_tensors
+from ..tracing.modules import named_tensors, own_tensors
+from .copies import copied
 
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -26,8 +26,7 @@ def slim(net: Structure, subnetwork: Subnetwork) -> nn.Module:
     narrowed = {id(old): _selected(old, kept.get(name, {}), indices) for name, old in own.buffers.items()}
     for name, old in own.parameters.items():
         narrowed[id(old)] = nn.Parameter(_selected(old, kept.get(name, {}), indices), old.requires_grad)
-    # deepcopy takes copies from its memo: wide tensors are never copied, shared ones stay shared
-    model = copy.deepcopy(net.model, narrowed)
+    model = copied(net.model, narrowed)  # wide tensors are never copied
     _describe(model)
     return model
 
@@ -35,7 +34,7 @@ def slim(net: Structure, subnetwork: Subnetwork) -> nn.Module:
 def masked(net: Structure, subnetwork: Subnetwork) -> nn.Module:
     """The dense network with the weights that read removed channels set to zero; ``slim`` must equal it."""
     net.check(subnetwork)
-    model = copy.deepcopy(net.model)
+    model = copied(net.model, {})
     tensors = named_tensors(model)
     with torch.no_grad():
         for group, channels in zip(net.groups, subnetwork.kept, strict=True):

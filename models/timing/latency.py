@@ -135,13 +135,13 @@ def _timed(net: Structure, widths: IntArray, repeats: int, clock: Callable[[], f
     now, whole, layers = synchronised(clock, device_of(model)), [], []
     with torch.no_grad():
         for _ in range(WARM_UP):
-            model(*net.examples)
+            net.run(model)
         for _ in range(repeats):
             start = now()
-            model(*net.examples)
+            net.run(model)
             whole.append(now() - start)
             with _Stopwatch(len(net.space.costs.products) + 1, now) as watch:
-                model(*net.examples)
+                net.run(model)
             layers.append(watch.seconds)
     if watch.layer != len(watch.seconds) - 1:
         raise SecateurError(

@@ -15,38 +15,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from ...errors import SecateurError
 from .atoms import Labels, Trace
+from .eager import uncompiled
+from .layout import POSITIONAL, Layout
 from .ledger import TracerLedger
 from .liveness import Lifetimes
 from .meta import empty_meta_like, meta_call
+from .modules import NamedTensors, evaluating, own_tensors, tensors_in, with_tensors
 from .op_call import Call, OpRule
 from .rules import AVERAGES, OP_RULES, computes, is_product, rule_of
+from .state import untouched
+from .unregistered import Unregistered
 
 # Raised by a forward pass on an input that does not fit.
 ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError, NameError)
 
 
-class NamedTensors(NamedTuple):
-    """The tensors of a network by name."""
-
-    parameters: dict[str, Tensor]
-    buffers: dict[str, Tensor]
-
-    def all(self) -> dict[str, Tensor]:
-        """Parameters, then buffers."""
-        return {**self.parameters, **self.buffers}
-
-
-def trace(model: nn.Module, *examples: Tensor, rules: Mapping[Any, OpRule] | None = None) -> Trace:
+def trace(
+    model: nn.Module, *examples: Tensor, rules: Mapping[Any, OpRule] | None = None, layout: Layout = POSITIONAL
+) -> Trace:
     """Follow the channels of ``model`` through one forward pass on ``examples`` (only their shapes matter).
 
     A forward that looks at values runs a second time, on the real tensors, and is followed there;
     where it left layers out, everything is frozen: they may read any channel. Layers that only training runs
     are followed there. ``rules``: operation → rule, beside those of ``OP_RULES`` or in place of them; see
-    ``rules.py``. Raises SecateurError where the network does not run on such inputs.
+    ``rules.py``. ``layout``: how the examples become arguments. The network, and all that it can reach, is as it was
+    afterwards. Raises SecateurError where the network does not run on such inputs.
 
     >>> found = trace(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 5, 1)), torch.zeros(1, 3, 8, 8))
     >>> [(product.tensor, len(product.rows), len(product.columns)) for product in found.products]
@@ -58,7 +54,7 @@ def trace(model: nn.Module, *examples: Tensor, rules: Mapping[Any, OpRule] | Non
     light = {name: empty_meta_like(tensor) for name, tensor in own.all().items()}
     try:
         light_examples = [example.to("meta") for example in examples]
-        follower = _Follower(model, own, light, known)
+        follower = _Follower(_Subject(model, own, layout), light, known)
         found = follower.evaluate(light_examples)
         return follower.train(light_examples) if follower.idle else found
     except SecateurError:
@@ -66,7 +62,7 @@ def trace(model: nn.Module, *examples: Tensor, rules: Mapping[Any, OpRule] | Non
     except ERRORS:
         real = {name: tensor.detach().clone() for name, tensor in own.all().items()}  # forward may write to buffers
     try:
-        follower = _Follower(model, own, real, known)
+        follower = _Follower(_Subject(model, own, layout), real, known)
         return _frozen_where_left_out(follower.evaluate(examples), follower.idle.values())
     except ERRORS as error:
         shape = " and ".join("x".join(map(str, example.shape[1:])) for example in examples)
@@ -80,91 +76,49 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-@contextmanager
-def evaluating(model: nn.Module, training: bool = False) -> Iterator[None]:
-    """``model`` in evaluation mode (or in training), and as it was afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    if any(mode != training for _, mode in modes):
-        model.train(training)
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            if module.training != mode:
-                module.training = mode
-
-
-@contextmanager
-def with_tensors(model: nn.Module, own: NamedTensors, others: Mapping[str, Tensor]) -> Iterator[None]:
-    """``model`` with others for its own parameters and buffers, and as it was afterwards."""
-    stand_ins = {id(tensor): others[name] for name, tensor in own.all().items()}
-    tables: list[Any] = [t for module in model.modules() for t in (module._parameters, module._buffers) if t]
-    before = [dict(table) for table in tables]
-    try:
-        for table in tables:
-            table.update({name: stand_ins[id(tensor)] for name, tensor in table.items() if tensor is not None})
-        yield
-    finally:
-        for table, kept in zip(tables, before, strict=True):
-            table.update(kept)
-
-
-def named_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters, then buffers, by name; one that modules share under its first."""
-    return own_tensors(model).all()
-
-
-def own_tensors(model: nn.Module) -> NamedTensors:
-    """The same, parameters apart from buffers, in one walk through the modules."""
-    own, seen = NamedTensors({}, {}), set[int]()
-    for path, module in model.named_modules():
-        for found, table in zip(own, (module._parameters, module._buffers), strict=True):
-            for name, tensor in table.items():
-                if tensor is not None and id(tensor) not in seen:
-                    seen.add(id(tensor))
-                    found[f"{path}.{name}" if path else name] = tensor
-    return own
-
-
-def tensors_in(output: object) -> list[Tensor]:
-    """The tensors in a network's output: a tensor, lists, dictionaries, objects that hold some."""
-    found: list[Tensor] = []
-    for leaf in tree_leaves(output):
-        if isinstance(leaf, Tensor):
-            found.append(leaf)
-        elif hasattr(leaf, "__dict__") and not isinstance(leaf, (type, nn.Module)):
-            found += tensors_in(dict(vars(leaf)))
-    return found
-
-
 def _with_custom(rules: Mapping[Any, OpRule]) -> Mapping[Any, OpRule]:
     """The rules of all operations; one of the user's may be named by an overload of it."""
     return {**OP_RULES, **{getattr(operation, "overloadpacket", operation): rule for operation, rule in rules.items()}}
 
 
+class _Subject(NamedTuple):
+    """A network, its own tensors, and how examples become the arguments of its forward."""
+
+    model: nn.Module
+    own: NamedTensors
+    layout: Layout
+
+    @contextmanager
+    def replaced(self, others: Mapping[str, Tensor], training: bool = False) -> Iterator[nn.Module]:
+        """The network on other tensors, in evaluation or in training; as it was afterwards."""
+        model, own, _ = self
+        with untouched(model), evaluating(model, training), with_tensors(model, own, others), uncompiled():
+            yield model
+
+
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
     """Sees every operation of a network's forward passes, and labels its results.
 
-    ``others`` stand in for the network's ``own`` tensors. ``idle``: the parameters that no operation has read yet, by
+    ``others`` stand in for the own tensors of the network. ``idle``: the parameters that no operation has read yet, by
     id. ``uncounted``: how often operations ran that compute something which costs do not count.
     """
 
-    def __init__(
-        self, model: nn.Module, own: NamedTensors, others: Mapping[str, Tensor], rules: Mapping[Any, OpRule]
-    ) -> None:
+    def __init__(self, subject: _Subject, others: Mapping[str, Tensor], rules: Mapping[Any, OpRule]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.model, self.own, self.others, self.rules = model, own, others, rules
+        self.subject, self.others, self.rules = subject, others, rules
         self.ledger, self.lifetimes = TracerLedger(), Lifetimes(others.values())
-        self.idle = {id(others[name]): name for name in own.parameters}
+        self.idle = {id(others[name]): name for name in subject.own.parameters}
         self.uncounted = Counter[str]()
+        self.unregistered = Unregistered(subject.model)
         for name, tensor in others.items():
-            self.ledger.enter(name, tensor, is_parameter=name in own.parameters)
+            self.ledger.enter(name, tensor, is_parameter=name in subject.own.parameters)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = meta_call(func, args, kwargs)
         call = Call.of(func, args, kwargs, output)
         for x in call.tensors:
             self.idle.pop(id(x), None)
+        self.unregistered.meet(self.ledger, call)
         if is_product(func) or any(self.ledger.labels(x) for x in call.tensors):
             self._label(call, rule_of(func, self.rules)(self.ledger, call))
         if func.overloadpacket in AVERAGES:
@@ -186,7 +140,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
     def evaluate(self, examples: Sequence[Tensor]) -> Trace:
         """The trace of an evaluating pass."""
         self.lifetimes.step(self.ledger, [], examples)
-        with evaluating(self.model), with_tensors(self.model, self.own, self.others):
+        with self.subject.replaced(self.others):
             outputs = self._run(examples)
         self.lifetimes.step(self.ledger, outputs, [])
         return self._trace()
@@ -195,7 +149,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         """The same with the ties and frozen channels of a training pass; costs stay those of evaluation."""
         before = self._trace()
         pairs = [torch.cat([each, each]) for each in examples]  # two images, since one has no variance
-        with evaluating(self.model, training=True), with_tensors(self.model, self.own, self.others), suppress(*ERRORS):
+        with self.subject.replaced(self.others, training=True), suppress(*ERRORS):
             self._run(pairs)
         costs = {name: getattr(before, name) for name in ("products", "statistics", "activations", "uncounted")}
         return replace(self._trace(), **costs)
@@ -203,7 +157,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
     def _run(self, examples: Sequence[Tensor]) -> list[Tensor]:
         """The outputs of one pass, which can't be narrowed."""
         with torch.no_grad(), self:
-            output = self.model(*examples)
+            output = self.subject.layout.run(self.subject.model, examples)
         outputs = tensors_in(output)
         for each in outputs:
             self.ledger.freeze(self.ledger.labels(each), "is an output of the network")

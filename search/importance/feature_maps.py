@@ -20,7 +20,7 @@ from ...models.split import Split
 from ...models.supernet import Supernet
 from ...models.tracing.atoms import FloatArray
 from ...models.tracing.groups import ChannelGroup, Member
-from ...models.tracing.trace import evaluating, named_tensors
+from ...models.tracing.modules import evaluating, named_tensors
 from ...models.tracing.weight_reads import WeightRead, WeightReadRecorder
 from .scores import Scores
 

@@ -14,7 +14,7 @@ from ...models.split import Split
 from ...models.supernet import Supernet
 from ...models.tracing.atoms import FloatArray
 from ...models.tracing.groups import Member
-from ...models.tracing.trace import named_tensors
+from ...models.tracing.modules import named_tensors
 from .scores import Scores, average, makers, per_place, sums
 
 

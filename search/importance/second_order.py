@@ -21,8 +21,8 @@ from ...models.split import Split
 from ...models.supernet import Supernet
 from ...models.tracing.atoms import FloatArray, IntArray
 from ...models.tracing.groups import ChannelGroup, Member
+from ...models.tracing.modules import evaluating
 from ...models.tracing.op_call import Call, aten
-from ...models.tracing.trace import evaluating
 from ...models.tracing.weight_reads import MatrixRead, WeightRead, WeightReadRecorder, as_matrix
 from .scores import Scores
 

@@ -4,7 +4,6 @@ J is the summed cross-entropy of a batch, with the dense network's running stati
 2,000 images of the split that they are passed (in a search the holdout) in 8 batches of 250.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
@@ -17,9 +16,10 @@ from torch import Tensor, nn
 from ...models.evaluate import device_of
 from ...models.split import Split
 from ...models.supernet import Supernet
+from ...models.surgery.copies import copied
 from ...models.tracing.atoms import FloatArray
 from ...models.tracing.groups import Member
-from ...models.tracing.trace import named_tensors
+from ...models.tracing.modules import named_tensors
 from .scores import Scores, average, makers, readers, sums
 
 AtMember: TypeAlias = Callable[[Tensor, Member, int], FloatArray]  # of W·∂J/∂W, for a group of this width
@@ -72,7 +72,7 @@ def _at(products: Mapping[str, Tensor], score: AtMember, member: Member, width: 
 
 def _products(net: Supernet, split: Split, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """W·∂J/∂W of these weights, batch by batch."""
-    model = copy.deepcopy(net.model).eval().requires_grad_(False)
+    model = copied(net.model, {}).eval().requires_grad_(False)
     tensors = named_tensors(model)
     weights = {name: tensors[name].requires_grad_(True) for name in names}
     for images, labels, _ in split.batches(TAYLOR_BATCH, TAYLOR_IMAGES):

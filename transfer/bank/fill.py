@@ -18,7 +18,7 @@ from ...models.split import Split
 from ...models.subnetwork import Subnetwork
 from ...models.supernet import Supernet
 from ...models.surgery.slim import kept_places
-from ...models.tracing.trace import evaluating
+from ...models.tracing.modules import evaluating
 from .bank import TEACHERS, read_teacher, teacher_file
 from .manifest import BankLocation, BankManifest, Teacher
 from .top_k import top_k_logits

@@ -15,7 +15,7 @@ from ...models.subnetwork import Subnetwork, top_channels
 from ...models.supernet import Supernet
 from ...models.surgery.slim import slim
 from ...models.tracing.atoms import FloatArray
-from ...models.tracing.trace import named_tensors
+from ...models.tracing.modules import named_tensors
 from .learner import channels_above
 
 SPREAD = 1e-3  # standard deviation of a mask at the start: about half of the channels are closed

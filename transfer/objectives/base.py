@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models.evaluate import embed
-from ...models.tracing.trace import evaluating
+from ...models.tracing.modules import evaluating
 from ..bank.bank import MemoryBank
 
 LABEL_WEIGHT, TEACHER_WEIGHT = 0.1, 0.9  # of cross-entropy and T² KL in KD: RepDistiller's line, -r 0.1 -a 0.9
