@@ -9,7 +9,9 @@ import pytest
 LINE = "secateur: stopped; the same command resumes here\n"
 PROGRAM = """
 import signal, sys, time
-from secateur.signals import end_on_signals, say_stopped
+from secateur.signals import SIGNALS, end_on_signals, say_stopped
+for each in SIGNALS:
+    signal.signal(each, signal.SIG_DFL)  # whatever the shell of the tests ignores
 {before}
 end_on_signals()
 print("ready", flush=True)
@@ -40,9 +42,12 @@ def ended(work: str, *signals: int, before: str = "") -> tuple[int, str]:
         assert process.stdout
         assert process.stderr
         assert process.stdout.readline() == "ready\n"
-        for number in signals:
-            process.send_signal(number)
-        return process.wait(60), process.stderr.read()
+        try:
+            for number in signals:
+                process.send_signal(number)
+            return process.wait(60), process.stderr.read()
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
