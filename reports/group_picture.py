@@ -94,7 +94,7 @@ def _explain(axes: "Axes", kinds: Sequence[str]) -> None:
 
 def _draw_bars(axes: "Axes", profile: Profile) -> None:
     """The share of the MACs in each layer, in the colour of the best that can be done to it."""
-    total, kinds = max(profile.dense["macs"], 1), _kinds(profile)
+    total, kinds = max(profile.dense_macs, 1), _kinds(profile)
     for kind, colour in COLOURS.items():
         at = [x for x, each in enumerate(kinds) if each == kind]
         axes.bar(at, [100 * profile.layers[x].macs / total for x in at], width=0.75, color=colour)

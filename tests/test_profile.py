@@ -60,7 +60,7 @@ def test_a_profile_says_what_can_be_reached(net: Supernet) -> None:
     profile = net.profile("50%")
     assert profile.limits == {"macs": TOTAL // 2}
     assert profile.dense == {"macs": TOTAL, "parameters": 6 + 76 + 1285, "memory": net.memory(net.dense)}
-    assert (profile.least["macs"], profile.least["parameters"]) == (192 + 576 + 320, 3 + 10 + 325)
+    assert (profile.least_macs, profile.least["parameters"]) == (192 + 576 + 320, 3 + 10 + 325)
     assert profile.least["memory"] < profile.dense["memory"]
     assert profile.satisfiable
 

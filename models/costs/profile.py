@@ -71,9 +71,19 @@ class Profile:
     uncounted: tuple[str, ...]
 
     def __repr__(self) -> str:
-        macs = f"{format_quantity(self.least['macs'])}{TO}{format_quantity(self.dense['macs'])}"
+        macs = f"{format_quantity(self.least_macs)}{TO}{format_quantity(self.dense_macs)}"
         groups = f"prunable={len(self.prunable)}, frozen={len(self.frozen)}"
         return f"Profile({groups}, macs={macs}, satisfiable={self.satisfiable})"
+
+    @property
+    def least_macs(self) -> int:
+        """MACs at the least widths."""
+        return int(self.least["macs"])
+
+    @property
+    def dense_macs(self) -> int:
+        """MACs at the dense widths."""
+        return int(self.dense["macs"])
 
     @property
     def satisfiable(self) -> bool:
@@ -163,7 +173,7 @@ def _frozen_rows(profile: Profile) -> Iterator[str]:
     room = _room([name for name, _ in rows])
     if rows:
         yield from ("", f"{'frozen':<{room}}{'width':>7}{'MACs':>8}  because it")
-    total = max(profile.dense["macs"], 1)
+    total = max(profile.dense_macs, 1)
     for name, lines in rows:
         width = sum(line.width for line in lines)
         share = sum(profile.layers[i].macs for i in {i for line in lines for i in line.made_at + line.read_at}) / total
