@@ -131,8 +131,9 @@ def _describe(model: nn.Module) -> None:
 def _describe_one(module: nn.Module) -> None:
     if isinstance(module, Convolution):
         made, read = (1, 0) if module.transposed else (0, 1)
-        if not module.transposed and module.groups > 1 and module.groups == module.in_channels:
-            module.groups = module.weight.shape[0] * module.groups // module.out_channels
+        if module.groups > 1 and module.groups == module.in_channels:
+            rows, dense = module.weight.shape[0], module.in_channels if module.transposed else module.out_channels
+            module.groups = rows * module.groups // dense
         module.out_channels = module.weight.shape[made] * (module.groups if module.transposed else 1)
         module.in_channels = module.weight.shape[read] * (1 if module.transposed else module.groups)
     elif isinstance(module, nn.Linear):

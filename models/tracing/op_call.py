@@ -14,6 +14,10 @@ aten = torch.ops.aten
 
 MATRIX_PRODUCTS = frozenset({aten.mm, aten.addmm, aten.bmm, aten.baddbmm})
 PRODUCTS = frozenset({aten.convolution, *MATRIX_PRODUCTS})  # operations that multiply and accumulate
+AVERAGES = frozenset({aten.mean, aten.var, aten.std, aten.var_mean, aten.std_mean, aten.linalg_vector_norm, aten.norm})
+SUMS = frozenset({aten.sum, aten.prod, aten.amax, aten.amin, aten.max, aten.min, aten.logsumexp})
+WINDOWS = frozenset({aten.avg_pool2d, aten.avg_pool3d})  # over neighbouring channels: one result each
+REDUCING = PRODUCTS | AVERAGES | SUMS | WINDOWS  # operations that may reduce over channels
 BATCH_NORMS = frozenset({aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm})
 REARRANGEMENTS = frozenset(  # a weight behind one of them is still that weight
     {aten.t, aten.transpose, aten.permute, aten.view, aten._unsafe_view, aten.expand, aten.detach, aten.alias}

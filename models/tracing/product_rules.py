@@ -40,9 +40,7 @@ def _connect(
             ledger.freeze([makes], "goes through a grouped convolution of channels that stay")
         return np.tile(makes, groups) if transposed else makes
     if transposed and groups > 1:
-        ledger.tie(arriving, reads)
-        ledger.freeze([reads, makes], "goes through a grouped transposed convolution")
-        return np.tile(makes, groups)
+        return _connect_transposed(ledger, arriving, reads, makes, groups)
     if groups > 1 and len(reads) == 1:
         ledger.tie(arriving[:, None], makes.reshape(groups, -1))
         return makes
@@ -51,6 +49,31 @@ def _connect(
     ledger.tie(arriving.reshape(groups, -1), reads[None])
     ledger.read(reads)
     return makes
+
+
+def _connect_transposed(ledger: Ledger, arriving: IntArray, reads: IntArray, makes: IntArray, groups: int) -> IntArray:
+    """The same of a grouped transposed convolution, whose weight has the filters of one group alone."""
+    ledger.tie(arriving, reads)
+    if len(reads) == groups:  # depthwise
+        ledger.freeze([makes], "is one of several filters of each channel")
+        return np.repeat(reads, len(makes))
+    ledger.tie(reads.reshape(groups, -1)[:1], reads.reshape(groups, -1))
+    ledger.read(reads)
+    return np.tile(makes, groups)
+
+
+def deformable(ledger: Ledger, call: Call) -> list[Labels]:
+    """Deformable convolution: a convolution whose taps other tensors move and weigh, as places and not as channels."""
+    x, weight, offset, mask, bias, *_, groups, offset_groups, _use_mask = call.args
+    ledger.freeze([*ledger.labels(offset), *ledger.labels(mask)], f"is a place in space for {call.name}")
+    makes, reads, arriving = _places(ledger, weight, 0), _places(ledger, weight, 1), ledger.along(x, 1)
+    if arriving is not None and offset_groups > 1:
+        ledger.tie(arriving.reshape(offset_groups, -1)[:1], arriving.reshape(offset_groups, -1))
+    ledger.product(weight, x.shape[0] * call.results[0].shape[2:].numel() * weight.shape[2:].numel(), makes, reads)
+    makes = _connect(ledger, arriving, reads, makes, groups=groups, transposed=False)
+    belongs(ledger, makes, bias)
+    ledger.produce(makes)
+    return [something([lay(makes, 1, x.ndim)])]
 
 
 def matmul(ledger: Ledger, call: Call) -> list[Labels]:
@@ -62,9 +85,14 @@ def matmul(ledger: Ledger, call: Call) -> list[Labels]:
     m, n = ledger.along(a, a.ndim - 2), ledger.along(b, b.ndim - 1)
     left, right = ledger.along(a, a.ndim - 1), ledger.along(b, b.ndim - 2)
     weight, made, read = (b, n, right) if ledger.is_weight(b) else (a, m, left)
-    if left is not None and right is not None and read is not None and ledger.is_weight(weight):
+    if left is not None and right is not None:
         ledger.tie(left, right)
-        ledger.read(read)
+        if ledger.is_weight(weight) and read is not None:
+            ledger.read(read)
+        else:
+            ledger.sum_over(left)
+        if not ledger.is_parameter(weight):
+            ledger.reduce(len(bias), a.ndim - 1, left)
     else:
         ledger.freeze([e for e in (left, right) if e is not None], "is summed over in a product of activations")
     sizes = [(right, a.shape[-1]), (n, b.shape[-1]), (m, a.shape[-2])]

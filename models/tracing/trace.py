@@ -23,7 +23,7 @@ from .ledger import TracerLedger
 from .liveness import Lifetimes
 from .meta import empty_meta_like, meta_call
 from .op_call import Call, OpRule
-from .rules import AVERAGES, OP_RULES, computes, is_product, rule_of
+from .rules import OP_RULES, computes, is_product, rule_of
 
 # Raised by a forward pass on an input that does not fit.
 ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError, NameError)
@@ -163,12 +163,11 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = meta_call(func, args, kwargs)
         call = Call.of(func, args, kwargs, output)
+        self.ledger.begin(call.name, call.tensors)
         for x in call.tensors:
             self.idle.pop(id(x), None)
         if is_product(func) or any(self.ledger.labels(x) for x in call.tensors):
             self._label(call, rule_of(func, self.rules)(self.ledger, call))
-        if func.overloadpacket in AVERAGES:
-            self.ledger.count_average()
         if call.tensors and computes(func):
             self.uncounted[call.name] += 1
         self.lifetimes.step(self.ledger, call.tensors, [x for x in call.results if isinstance(x, Tensor)])
@@ -197,7 +196,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         pairs = [torch.cat([each, each]) for each in examples]  # two images, since one has no variance
         with evaluating(self.model, training=True), with_tensors(self.model, self.own, self.others), suppress(*ERRORS):
             self._run(pairs)
-        costs = {name: getattr(before, name) for name in ("products", "statistics", "activations", "uncounted")}
+        costs = {name: getattr(before, name) for name in ("products", "reductions", "activations", "uncounted")}
         return replace(self._trace(), **costs)
 
     def _run(self, examples: Sequence[Tensor]) -> list[Tensor]:
@@ -205,6 +204,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         with torch.no_grad(), self:
             output = self.model(*examples)
         outputs = tensors_in(output)
+        self.ledger.use(outputs)
         for each in outputs:
             self.ledger.freeze(self.ledger.labels(each), "is an output of the network")
         return outputs
