@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from secateur.models.tracing.atoms import NOTHING
-from secateur.models.tracing.ledger import TracerLedger
+from secateur.models.tracing.tracer_ledger import TracerLedger
 
 
 def entered() -> tuple[TracerLedger, torch.Tensor, torch.Tensor]:

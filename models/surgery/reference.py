@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..structure import Structure
 from ..subnetwork import Subnetwork
 from ..tracing.atoms import NOTHING, BoolArray, IntArray, Reduction
-from ..tracing.op_call import PRODUCTS, REDUCING, WINDOWS, aten
+from ..tracing.op_call import FACTORED, IN_PLACE, REDUCING, aten, counted_as
 from ..tracing.trace import tensors_in
 from .slim import kept_places, masked, slim
 
@@ -25,7 +25,7 @@ def reference(net: Structure, subnetwork: Subnetwork, *images: Tensor) -> list[T
     Where forward reduces over channels without a weight, as norms and averages do, the result is of those kept; a
     number that it computes from a width, such as the scale of attention, is that of the kept width.
     """
-    model, numbers = masked(net, subnetwork), _Numbers()
+    model, numbers = masked(net, subnetwork, spared=net.trace.factors), _Numbers()
     if net.trace.reductions:
         narrowed = slim(net, subnetwork)
         with torch.no_grad(), _attention_in_steps(), numbers:
@@ -103,13 +103,13 @@ class _KeptChannels(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         if name is aten.native_group_norm and id(args[1]) in self.kept:
             return self._group(func, *args)
         if name in REDUCING:
-            each = str(name)
+            each = counted_as(name)
             reductions = self.reductions.get((each, self._ran[each]), ())
             self._ran[each] += 1
             for reduction in reductions:
-                args = self._unread(name in PRODUCTS, reduction, list(args))
-            if name in WINDOWS and reductions:
-                return self._put_back(func(*args), reductions[0])
+                args = self._unread(name in FACTORED, reduction, list(args))
+            if reductions and name in IN_PLACE:
+                return self._put_back(func(*args), reductions)
         elif torch.Tag.pointwise in func.tags:
             each = str(func)
             numbers = self.numbers.get((each, self._ran[each]), {})
@@ -124,12 +124,15 @@ class _KeptChannels(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         args[reduction.argument] = x.index_fill(reduction.dim, at, 0) if sums else x.index_select(reduction.dim, at)
         return args
 
-    def _put_back(self, y: Tensor, reduction: Reduction) -> Tensor:
+    def _put_back(self, output: Any, reductions: Sequence[Reduction]) -> Any:
         """One result a kept channel, with zeros in the places of those removed."""
-        removed = self.removed[reduction.atoms[reduction.atoms != NOTHING]]
-        shape = [len(removed) if dim == reduction.dim else n for dim, n in enumerate(y.shape)]
-        at = torch.from_numpy(np.flatnonzero(~removed)).to(y.device)
-        return y.new_zeros(shape).index_copy(reduction.dim, at, y)
+        y, *rest = output if isinstance(output, tuple) else (output,)
+        for each in reductions:
+            removed = self.removed[each.atoms[each.atoms != NOTHING]]
+            shape = [len(removed) if dim == each.dim else n for dim, n in enumerate(y.shape)]
+            at = torch.from_numpy(np.flatnonzero(~removed)).to(y.device)
+            y = y.new_zeros(shape).index_copy(each.dim, at, y)
+        return (y, *rest) if isinstance(output, tuple) else y
 
     def _layer(self, func: Any, x: Tensor, shape: Any, weight: Tensor, bias: Tensor | None, eps: float) -> Any:
         at = self.kept[id(weight)].to(x.device)

@@ -1,11 +1,12 @@
 """Build a subnetwork: a smaller plain network, or the dense one with the removed channels unread."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from ..structure import Structure
 from ..subnetwork import Subnetwork
@@ -32,8 +33,12 @@ def slim(net: Structure, subnetwork: Subnetwork) -> nn.Module:
     return model
 
 
-def masked(net: Structure, subnetwork: Subnetwork) -> nn.Module:
-    """The dense network with the weights that read removed channels set to zero; ``slim`` must equal it."""
+def masked(net: Structure, subnetwork: Subnetwork, *, spared: Collection[str] = ()) -> nn.Module:
+    """The dense network with the weights that read removed channels set to zero; ``slim`` must equal it.
+
+    Where forward computes weights or reduces over channels by itself, it must equal ``reference`` and this comes near.
+    ``spared``: names of tensors that stay as they are.
+    """
     net.check(subnetwork)
     model = copy.deepcopy(net.model)
     tensors = named_tensors(model)
@@ -41,7 +46,7 @@ def masked(net: Structure, subnetwork: Subnetwork) -> nn.Module:
         for group, channels in zip(net.groups, subnetwork.kept, strict=True):
             removed = np.setdiff1d(np.arange(group.width), channels)
             for member in group.members:
-                if member.reads:
+                if member.reads and member.tensor not in spared:
                     places = torch.from_numpy(member.where(removed))
                     tensors[member.tensor].index_fill_(member.dim, places.to(tensors[member.tensor].device), 0)
     return model
@@ -124,7 +129,7 @@ def _along(tensor: Tensor, dim: int, at: Tensor) -> Tensor:
 def _describe(model: nn.Module) -> None:
     """Set the attributes of all modules to the sizes of their tensors."""
     for module in model.modules():
-        if module._parameters or module._buffers:
+        if module._parameters or module._buffers or is_parametrized(module):
             _describe_one(module)
 
 

@@ -61,18 +61,18 @@ class Trace:
     """What one forward pass shows about the channels of a network.
 
     ``count``: how many atoms there are, 0 (nothing) among them. ``tensors``: the atoms along each dimension of each
-    parameter and buffer, by name; ``parameters``: which of them are parameters. ``ties``: pairs that live or die
-    together. ``made``: atoms that a convolution or linear layer produces; ``read``: atoms of a weight that it sums
-    over; ``summed``: atoms that forward reduces over without a weight; ``normed``: atoms of a statistic.
-    ``reductions``: operation and number k → what the k-th such operation reduces, unless masked weights show it.
-    ``frozen``: atoms that can't be removed,
-    with the reason. ``products`` and ``activations`` are counted as costs; ``uncounted``: how often each other
-    operation computes something.
+    parameter and buffer, by name; ``parameters``: which of them are parameters; ``factors``: which of them forward
+    computes weights of. ``ties``: pairs that live or die together. ``made``: atoms that a convolution or linear layer
+    produces; ``read``: atoms of a weight that it sums over; ``summed``: atoms that forward reduces over without a
+    weight; ``normed``: atoms of a statistic. ``reductions``: operation and number k → what the k-th such operation
+    reduces, unless masked weights show it. ``frozen``: atoms that can't be removed, with the reason. ``products`` and
+    ``activations`` are counted as costs; ``uncounted``: how often each other operation computes something.
     """
 
     count: int
     tensors: Mapping[str, Sequence[IntArray]]
     parameters: frozenset[str]
+    factors: frozenset[str]
     ties: Sequence[tuple[IntArray, IntArray]]
     made: Sequence[IntArray]
     read: Sequence[IntArray]

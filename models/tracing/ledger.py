@@ -1,13 +1,12 @@
 """The ledger of a trace: the labels of each tensor, and all that is known about channels."""
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from torch import Tensor
 
-from .atoms import NOTHING, IntArray, Labels, Product, Reduction, Trace, lay
+from .atoms import NOTHING, IntArray, Labels, Product, Reduction
 from .components import connected_components
 
 
@@ -25,6 +24,7 @@ class Ledger:
         self._names: list[str] = []  # of the network's tensors, in order
         self._first: list[int] = []  # the first atom of each
         self._weights: set[int] = set()  # ids of parameters and buffers, moved or not
+        self._computed: dict[int, Tensor] = {}  # weights that forward computes, by id
         self._ties: list[tuple[IntArray, IntArray]] = []
         self._frozen: list[tuple[IntArray, str]] = []
         self._made: list[IntArray] = []
@@ -34,6 +34,7 @@ class Ledger:
         self._operation = "", 0  # that runs now, and how many of this name ran before
         self._reductions: dict[tuple[str, int], list[Reduction]] = {}
         self._reshaped: dict[tuple[tuple[int, ...], bytes], slice] = {}  # labels behind a reshape → their ties
+        self._blocks: set[tuple[tuple[int, ...], bytes]] = set()  # those that turned out to be blocks of places
         self._canvases: dict[int, tuple[IntArray, set[int]]] = {}
         self._guarded: dict[int, tuple[Tensor, IntArray, str]] = {}
         self._products: list[Product] = []
@@ -84,16 +85,17 @@ class Ledger:
             reshaped = self._reshaped.pop(_key(each), None)
             if reshaped is None or any(n > 1 for n in each.shape[:dim]):
                 return None
+            self._blocks.add(_key(each))
             self._ties[reshaped] = [(first[:0].reshape(-1), first[:0].reshape(-1))] * len(self._ties[reshaped])
             self.tie(first, each)
         return first.reshape(-1)
 
     def is_weight(self, value: object) -> bool:
-        """Whether this is a parameter or buffer, or a view of one."""
-        return id(value) in self._weights
+        """Whether this is a parameter or buffer, or what forward computes of them alone."""
+        return id(value) in self._weights or id(value) in self._computed
 
     def is_parameter(self, value: object) -> bool:
-        """Whether this is one that forward does not compute."""
+        """Whether this is a parameter or buffer, or a view of one."""
         return id(value) in self._weights
 
     def tied(self, a: IntArray, b: IntArray) -> bool:
@@ -120,6 +122,8 @@ class Ledger:
         Forward most likely means the number of parts to stay, not their size (channel shuffle, heads of attention).
         What comes next may show that the first dimension holds channels, each a block of places: see ``line``.
         """
+        if _key(parts) in self._blocks:
+            return
         before = len(self._ties)
         for dim in [d for d, n in enumerate(parts.shape) if n > 1][:-1]:
             self.tie(parts.take([0], dim), parts)
@@ -140,15 +144,20 @@ class Ledger:
             if partner is None:
                 kept.append(each)
             else:
-                kept[partner], each = self._alike(kept[partner], each)
+                kept[partner], each = self._as_blocks(kept[partner], each)
                 self.tie(kept[partner], each)
         return kept
 
-    def _alike(self, a: IntArray, b: IntArray) -> tuple[IntArray, IntArray]:
+    def _as_blocks(self, a: IntArray, b: IntArray) -> tuple[IntArray, IntArray]:
         """Labels that meet; a reshape's, as blocks of places where they meet channels along the first dimension."""
         for one, other in ((a, b), (b, a)):
             (dim, *more), along = ([d for d, n in enumerate(each.shape) if n > 1] for each in (one, other))
-            if more and along == [dim] and _key(one) in self._reshaped and (line := self.line(one, dim)) is not None:
+            if (
+                more
+                and along == [dim]
+                and self._reshaped.keys() | self._blocks >= {_key(one)}
+                and (line := self.line(one, dim)) is not None
+            ):
                 laid = line.reshape(other.shape)
                 return (laid, b) if one is a else (a, laid)
         return a, b
@@ -189,67 +198,12 @@ class Ledger:
 
     def alias(self, weight: Tensor, moved: Tensor) -> None:
         """A weight that was only moved (transposed, viewed) is still a weight."""
-        if self.is_weight(weight):
+        if self.is_parameter(weight):
             self._weights.add(id(moved))
 
     def owner(self, atom: int) -> str:
         """The parameter or buffer that an atom lies in."""
         return self._names[bisect_right(self._first, atom) - 1]
-
-
-class TracerLedger(Ledger):
-    """The ledger as the tracer keeps it, who also enters tensors, labels results and closes it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._tensors: dict[str, list[IntArray]] = {}
-        self._ran = Counter[str]()
-        self._parameters: set[str] = set()
-
-    def enter(self, name: str, tensor: Tensor, is_parameter: bool) -> None:
-        """Give a parameter or buffer its atoms: fresh ones along every dimension."""
-        self._names.append(name)
-        self._first.append(self._count)
-        along = []
-        for size in tensor.shape:
-            along.append(np.arange(self._count, self._count + size))
-            self._count += size
-        if is_parameter:
-            self._parameters.add(name)
-        self._tensors[name] = along
-        laid = along if len(along) == 1 else [lay(each, d, len(along)) for d, each in enumerate(along)]
-        self.put(tensor, [each for each in laid if each.size > 1])
-        self._weights.add(id(tensor))
-
-    def begin(self, call: str, tensors: Iterable[Tensor]) -> None:
-        """The operation of this name runs now, on these tensors."""
-        self._operation = call, self._ran[call]
-        self._ran[call] += 1
-        if self._guarded:
-            self.use(tensors)
-
-    def use(self, tensors: Iterable[Tensor]) -> None:
-        """These tensors are inputs of an operation or outputs of the network."""
-        for each in tensors:
-            if id(each) in self._guarded:
-                _, atoms, reason = self._guarded[id(each)]
-                self.freeze([atoms], reason)
-
-    def close(self) -> Trace:
-        """The trace so far; it holds no tensor of the forward pass."""
-        return Trace(
-            count=self._count,
-            tensors=dict(self._tensors),
-            parameters=frozenset(self._parameters),
-            ties=tuple(self._ties),
-            made=tuple(self._made),
-            read=tuple(self._read),
-            summed=tuple(self._summed),
-            normed=tuple(self._normed),
-            reductions={k: tuple(each) for k, each in self._reductions.items()},
-            frozen=tuple(self._frozen),
-            products=tuple(self._products),
-        )
 
 
 def _first(each: IntArray, dim: int) -> IntArray:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import prod
 
+import numpy as np
 from torch import Tensor
 
 from .atoms import IntArray, Labels
@@ -12,10 +13,15 @@ from .view_rules import one_part
 
 
 def batch_norm(ledger: Ledger, call: Call) -> list[Labels]:
-    """Batch norm: its vectors belong to the channels of its input."""
+    """Batch norm: its vectors belong to the channels of its input. One of a weight takes statistics of its filters."""
     x = call.args[0]
     channels = ledger.along(x, 1)
-    ledger.freeze([each for each in ledger.labels(x) if each.shape[1] == 1], "is normalised over")
+    over = [each for each in ledger.labels(x) if each.shape[1] == 1]
+    if ledger.is_weight(x) and call.args[5]:
+        for each in over:
+            reduce_over(ledger, x, int(np.argmax(each.shape)), each.reshape(-1))
+    else:
+        ledger.freeze(over, "is normalised over")
     for vector in call.args[1:5]:
         if channels is not None and vector is not None:
             belongs(ledger, channels, vector)

@@ -31,10 +31,11 @@ from typing import Any
 
 import torch
 
+from .computed_rules import COMPUTED_RULES
 from .norm_rules import batch_norm, choice, group_norm, layer_norm, reduction, softmax
-from .op_call import AVERAGES, BATCH_NORMS, MATRIX_PRODUCTS, PRODUCTS, SUMS, OpRule, aten
+from .op_call import AVERAGES, BATCH_NORMS, INNER_PRODUCTS, MATRIX_PRODUCTS, PRODUCTS, SUMS, OpRule, aten
 from .pointwise_rules import dropout, factory, glu, pointwise, unknown
-from .product_rules import convolution, deformable, matmul
+from .product_rules import convolution, deformable, inner_product, matmul
 from .space_rules import SPACE_RULES
 from .view_rules import VIEW_RULES
 from .write_rules import write
@@ -44,8 +45,10 @@ MAKES = [aten.new_zeros, aten.new_ones, aten.new_empty, aten.new_full]
 OP_RULES: dict[Any, OpRule] = {
     **VIEW_RULES,
     **SPACE_RULES,
+    **COMPUTED_RULES,
     aten.convolution: convolution,
     **dict.fromkeys(MATRIX_PRODUCTS, matmul),
+    **dict.fromkeys(INNER_PRODUCTS, inner_product),
     aten.native_layer_norm: layer_norm,
     aten.native_group_norm: group_norm,
     aten.glu: glu,

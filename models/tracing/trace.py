@@ -19,11 +19,11 @@ from torch.utils._pytree import tree_leaves
 
 from ...errors import SecateurError
 from .atoms import Labels, Trace
-from .ledger import TracerLedger
 from .liveness import Lifetimes
 from .meta import empty_meta_like, meta_call
-from .op_call import Call, OpRule
+from .op_call import Call, OpRule, counted_as
 from .rules import OP_RULES, computes, is_product, rule_of
+from .tracer_ledger import TracerLedger
 
 # Raised by a forward pass on an input that does not fit.
 ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError, NameError)
@@ -163,11 +163,11 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = meta_call(func, args, kwargs)
         call = Call.of(func, args, kwargs, output)
-        self.ledger.begin(call.name, call.tensors)
+        self.ledger.begin(counted_as(func.overloadpacket), call.tensors)
         for x in call.tensors:
             self.idle.pop(id(x), None)
         if is_product(func) or any(self.ledger.labels(x) for x in call.tensors):
-            self._label(call, rule_of(func, self.rules)(self.ledger, call))
+            self._label(call, self.ledger.follow(rule_of(func, self.rules), call))
         if call.tensors and computes(func):
             self.uncounted[call.name] += 1
         self.lifetimes.step(self.ledger, call.tensors, [x for x in call.results if isinstance(x, Tensor)])

@@ -31,11 +31,20 @@ def view(ledger: Ledger, call: Call) -> list[Labels]:
             if sum(n > 1 for n in labels[-1].shape) > sum(n > 1 for n in each.shape):
                 ledger.lay_out(labels[-1])
     for labels in moved:
+        if ledger.is_weight(x):
+            _drop_later(ledger, labels)
         met = [e for i, e in enumerate(labels) for o in labels[:i] if _share(e, o)]
         ledger.freeze([o for e in met for o in labels if _share(e, o)], "shares a dimension with others by a reshape")
     for result in call.results:
         ledger.alias(x, result)
     return [something(labels) for labels in moved]
+
+
+def _drop_later(ledger: Ledger, labels: Labels) -> None:
+    """Of a weight's dimensions that a reshape makes one, the first is followed: channels, not places of a kernel."""
+    for later in [e for i, e in enumerate(labels) if any(_share(e, first) for first in labels[:i])]:
+        ledger.freeze([later], "shares a dimension with others by a reshape")
+        labels[:] = [each for each in labels if each is not later]
 
 
 def one_part(ledger: Ledger, each: IntArray, dims: Sequence[int]) -> IntArray:
@@ -73,7 +82,8 @@ def split(ledger: Ledger, call: Call) -> list[Labels]:
                 parts = laid.reshape(-1, size, *laid.shape[1:])
                 ledger.tie(parts[:1], parts)
             else:
-                ledger.freeze([each], "is cut at a fixed place")
+                for part in call.results:  # one of which perhaps only the size is asked for
+                    ledger.guard(part, each, "is cut at a fixed place")
     return view(ledger, call)
 
 
