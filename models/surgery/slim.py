@@ -13,6 +13,7 @@ from ..subnetwork import Subnetwork
 from ..tracing.atoms import BoolArray, IntArray
 from ..tracing.groups import Member
 from ..tracing.trace import named_tensors, own_tensors
+from .held_widths import rewrite_widths
 
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -29,6 +30,7 @@ def slim(net: Structure, subnetwork: Subnetwork) -> nn.Module:
         narrowed[id(old)] = nn.Parameter(_selected(old, kept.get(name, {}), indices), old.requires_grad)
     # deepcopy takes copies from its memo: wide tensors are never copied, shared ones stay shared
     model = copy.deepcopy(net.model, narrowed)
+    rewrite_widths(net, subnetwork, kept, model)
     _describe(model)
     return model
 
@@ -66,8 +68,8 @@ def narrow(
     Its parameters stay the same objects, so an optimiser continues with them; its state of each, such as momentum, is
     narrowed alike. Gradients are dropped, and no graph of an earlier pass may be left.
     """
-    before, tensors = kept_places(net, now), named_tensors(model)
-    for name, dims in kept_places(net, then).items():
+    before, after, tensors = kept_places(net, now), kept_places(net, then), named_tensors(model)
+    for name, dims in after.items():
         tensor = tensors[name]
         states = optimizer.state.get(tensor, {}) if optimizer else {}
         along = {key: state for key, state in states.items() if state is not None and state.shape == tensor.shape}
@@ -77,6 +79,7 @@ def narrow(
             along = {key: state.index_select(dim, at) for key, state in along.items()}
         tensor.grad = None
         states.update(along)
+    rewrite_widths(net, then, after, model)
     _describe(model)
 
 
@@ -154,3 +157,5 @@ def _describe_one(module: nn.Module) -> None:
         module.normalized_shape = tuple(module.weight.shape)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)
+    elif isinstance(module, nn.RNNBase):
+        module.input_size = module.weight_ih_l0.shape[1]
