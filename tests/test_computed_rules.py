@@ -87,12 +87,16 @@ class PerPixel(nn.Module):
         return out
 
 
+def last(reads: int, makes: int) -> nn.Module:
+    return nn.Conv2d(reads, makes, 1)
+
+
 class Row(nn.Sequential):
     """Layers with ReLU between them; the last makes the output."""
 
     def __init__(self, *layers: Layer) -> None:
         widths = [3, *(6 + i for i in range(len(layers))), 5]
-        made = [make(*widths[i : i + 2]) for i, make in enumerate((*layers, lambda n, m: nn.Conv2d(n, m, 1)))]
+        made = [make(*widths[i : i + 2]) for i, make in enumerate((*layers, last))]
         super().__init__(*(each for layer in made for each in (layer, nn.ReLU())))
 
 
@@ -132,8 +136,10 @@ def test_every_tensor_that_a_kernel_is_computed_of_reads_or_is_made() -> None:
 class Rounded(nn.Conv2d):
     """Weights in steps, of a size that each filter has of its own."""
 
-    def __init__(self, *args: int, **options: int) -> None:
-        super().__init__(*args, **options)  # type: ignore[arg-type]
+    steps: Tensor
+
+    def __init__(self, reads: int, makes: int) -> None:
+        super().__init__(reads, makes, 3, padding=1)
         self.register_buffer("steps", torch.rand(self.out_channels) / 9)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -143,7 +149,7 @@ class Rounded(nn.Conv2d):
 
 
 def test_quantised_kernels_slim_rightly_in_single_precision() -> None:
-    net = supernet(*[lambda n, m: Rounded(n, m, 3, padding=1)] * 2)
+    net = supernet(Rounded, Rounded)
     assert [group.width for group in net.groups] == [6, 7]
     assert_equal_in_single_precision(net)
 

@@ -21,7 +21,8 @@ class Holding(nn.Module):
         self.body, self.vector = nn.Conv2d(8, 8, 3, padding=1), nn.Parameter(torch.randn(8))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(self.use(self, x)).relu()
+        out: Tensor = x + self.body(self.use(self, x)).relu()
+        return out
 
 
 class Larger(nn.Module):
@@ -85,7 +86,8 @@ def test_a_number_that_two_widths_share_stays() -> None:
             self.width, self.there, self.back = 8, nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
 
         def forward(self, x: Tensor) -> Tensor:
-            return x + self.back(self.there(x).relu())
+            out: Tensor = x + self.back(self.there(x).relu())
+            return out
 
     net = supernet(Two())
     assert slim(net, Subnetwork(((0,), (0, 1, 2), (0, 1)))).get_submodule("middle").width == 8
@@ -117,19 +119,23 @@ class Branches(nn.Module):
         self.norm, self.skip = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x) if self.fused else self.norm(self.conv(x)) + self.skip(x)
+        out: Tensor = self.conv(x) if self.fused else self.norm(self.conv(x)) + self.skip(x)
+        return out
 
     def fuse(self) -> None:
         one = torch.zeros_like(self.conv.weight)
         for place in range(self.in_channels):
             one[place, place % (self.in_channels // self.groups), 1, 1] = 1
-        scales = [norm.weight / (norm.running_var + norm.eps).sqrt() for norm in (self.norm, self.skip)]
-        kernel = self.conv.weight * scales[0].view(-1, 1, 1, 1) + one * scales[1].view(-1, 1, 1, 1)
-        means = (self.norm.running_mean, self.skip.running_mean)
-        bias = self.norm.bias + self.skip.bias - sum(m * s for m, s in zip(means, scales, strict=True))
-        channels = self.in_channels
-        self.conv, self.fused = nn.Conv2d(channels, channels, 3, padding=1, groups=self.groups), True
-        self.conv.weight.data, self.conv.bias.data = kernel.detach(), bias.detach()
+        kernel, bias = torch.zeros_like(one), torch.zeros(self.in_channels)
+        for each, norm in ((self.conv.weight, self.norm), (one, self.skip)):
+            mean, variance = norm.running_mean, norm.running_var
+            assert mean is not None
+            assert variance is not None
+            scale = norm.weight / (variance + norm.eps).sqrt()
+            kernel, bias = kernel + each * scale.view(-1, 1, 1, 1), bias + norm.bias - mean * scale
+        self.conv = nn.Conv2d(self.in_channels, self.in_channels, 3, padding=1, groups=self.groups)
+        self.conv.load_state_dict({"weight": kernel.detach(), "bias": bias.detach()})
+        self.fused = True
 
 
 @pytest.mark.parametrize("groups", [1, 2, 8])
@@ -150,7 +156,8 @@ def test_a_recurrent_layer_reads_fewer_features() -> None:
             self.rnn = nn.GRU(8, 5, batch_first=True)
 
         def forward(self, x: Tensor) -> Tensor:
-            return x * self.rnn(x.flatten(2).mT)[0].mean((1, 2)).view(-1, 1, 1, 1)
+            out: Tensor = x * self.rnn(x.flatten(2).mT)[0].mean((1, 2)).view(-1, 1, 1, 1)
+            return out
 
     net = supernet(Reader())
     assert [group.width for group in net.groups] == [6, 8]

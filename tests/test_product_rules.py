@@ -96,7 +96,8 @@ class ByProducts(nn.Module):
             mixed = (v @ (q.mT @ k).softmax(-1)).reshape(len(x), -1, x.shape[2] * x.shape[3]).mT
         else:
             mixed = q @ (F.normalize(k, dim=1).mT @ v)
-        return x + self.back(mixed.mT.unflatten(2, x.shape[2:]))
+        out: Tensor = x + self.back(mixed.mT.reshape(len(x), -1, *x.shape[2:]))
+        return out
 
 
 @pytest.mark.parametrize("kind", ["plain", "scaled", "heads", "folded", "linear"])

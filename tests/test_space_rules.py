@@ -13,7 +13,7 @@ from secateur.models.supernet import Supernet
 THROUGH: dict[str, Callable[[Tensor], Tensor]] = {
     "sorted": lambda x: x.sort(-1)[0],
     "sorted stably": lambda x: torch.sort(x, dim=2, stable=True)[0],
-    "largest": lambda x: x.flatten(2).topk(16, 2)[0].unflatten(2, (4, 4)),
+    "largest": lambda x: x.flatten(2).topk(16, 2)[0].reshape(len(x), -1, 4, 4),
     "median": lambda x: x - x.median(-1, keepdim=True)[0],
     "median, fewer dimensions": lambda x: x.median(-1)[0].unsqueeze(-1),
     "third": lambda x: x.kthvalue(3, 2)[0].unsqueeze(-1),
@@ -29,7 +29,7 @@ THROUGH: dict[str, Callable[[Tensor], Tensor]] = {
     "bicubic": lambda x: F.interpolate(x, scale_factor=0.5, mode="bicubic", antialias=True),
     "reflected": lambda x: F.pad(x.unsqueeze(-1).expand(-1, -1, -1, -1, 3), (1, 1) * 3, mode="reflect").mean(-1),
     "replicated": lambda x: F.pad(x.unsqueeze(-1), (1, 1) * 3, mode="replicate").mean(-1),
-    "unpooled": lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
+    "unpooled": lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), [2, 2]),
     "warped": lambda x: F.grid_sample(x, torch.zeros(len(x), 3, 3, 2).to(x), align_corners=False),
     "among neighbours": nn.LocalResponseNorm(5),
     "among an even number": nn.LocalResponseNorm(4),
@@ -85,11 +85,13 @@ class Volumes(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        pads = ("zeros", "replicate", "reflect", "circular")
-        widths = (1, 6, 8, 5, 4)
         self.layers = nn.ModuleList(
-            nn.Conv3d(reads, makes, 3, padding=1, padding_mode=pad)
-            for reads, makes, pad in zip(widths, widths[1:], pads, strict=False)
+            [
+                nn.Conv3d(1, 6, 3, padding=1),
+                nn.Conv3d(6, 8, 3, padding=1, padding_mode="replicate"),
+                nn.Conv3d(8, 5, 3, padding=1, padding_mode="reflect"),
+                nn.Conv3d(5, 4, 3, padding=1, padding_mode="circular"),
+            ]
         )
 
     def forward(self, x: Tensor) -> Tensor:
