@@ -296,7 +296,6 @@ def c2f(name: str, makes: int, blocks: int, adds: bool) -> dict[str, int]:
     return groups
 
 
-GROUPED = "goes through a grouped transposed convolution"
 PADDED = "meets zero padding of a fixed width"
 STRUCTURES = [
     Structure(
@@ -357,8 +356,7 @@ STRUCTURES = [
     Structure(Signal, {"stem": 8, "gated": 6, "up": 7, "last": 9}, ["head"], inputs=[(1, 2, 32)]),
     Structure(
         NetworkInNetwork,
-        {"stem": 8, "inner": 9, "pair": 6, "matrix": 10, "mix": 7},
+        {"stem": 8, "inner": 9, "pair": 6, "matrix": 10, "narrow": 4, "up": 3, "mix": 7},
         ["head"],
-        {"narrow": GROUPED, "up": GROUPED},
     ),
 ]  # fmt: skip

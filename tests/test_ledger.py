@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from secateur.models.tracing.atoms import NOTHING
-from secateur.models.tracing.ledger import TracerLedger
+from secateur.models.tracing.tracer_ledger import TracerLedger
 
 
 def entered() -> tuple[TracerLedger, torch.Tensor, torch.Tensor]:
@@ -42,7 +42,7 @@ def test_labels_along_one_dimension_come_flat() -> None:
 
 
 def test_labels_that_vary_along_two_dimensions_are_frozen_when_asked_for_one() -> None:
-    ledger, x = TracerLedger(), torch.zeros(2, 2)
+    ledger, _, x = *entered()[:2], torch.zeros(2, 2)
     ledger.put(x, [np.array([[1, 2], [3, 4]])])
     assert ledger.along(x, 0) is None
     assert [(labels.tolist(), why) for labels, why in ledger.close().frozen] == [
@@ -100,15 +100,42 @@ def test_labels_that_meet_a_tensor_of_a_fixed_size_are_frozen_but_not_by_one_tha
     assert [reason for _, reason in ledger.close().frozen] == ["meets a tensor of a fixed size that forward makes"]
 
 
-def test_averages_are_numbered_in_the_order_in_which_they_run() -> None:
+def test_reductions_are_numbered_by_operation_in_the_order_in_which_they_run() -> None:
     ledger, channels = TracerLedger(), np.array([1, 2])
-    ledger.count_average()
-    ledger.average(1, channels)
-    ledger.count_average()
-    ledger.average(3, channels)
+    for name, dim in (("sum", 1), ("mean", 2), ("sum", 3)):
+        ledger.begin(name, [])
+        ledger.reduce(0, dim, channels)
     found = ledger.close()
-    assert {k: [dim for dim, _ in each] for k, each in found.statistics.items()} == {1: [1], 2: [3]}
-    assert len(found.normed) == 2
+    assert {k: [each.dim for each in reduced] for k, reduced in found.reductions.items()} == {
+        ("sum", 0): [1],
+        ("mean", 0): [2],
+        ("sum", 1): [3],
+    }
+
+
+def test_a_guarded_tensor_freezes_its_channels_once_it_is_used() -> None:
+    ledger, places, other = TracerLedger(), torch.zeros(2), torch.zeros(2)
+    ledger.guard(places, np.array([1, 2]), "is counted")
+    ledger.use([other])
+    assert ledger.close().frozen == ()
+    ledger.use([places])
+    assert [reason for _, reason in ledger.close().frozen] == ["is counted"]
+
+
+def test_a_reshape_keeps_its_parts_equal_until_the_first_dimension_is_asked_for_channels() -> None:
+    (ledger, *_), parts = entered(), np.array([[[1, 2, 3], [4, 5, 6]]])
+    ledger.lay_out(parts)
+    assert ledger.tied(np.array([1]), np.array([4]))
+    assert not ledger.tied(np.array([1]), np.array([2]))
+    line = ledger.line(parts[..., None], 1)
+    assert line is not None
+    assert line.tolist() == [1, 4]
+    assert ledger.tied(np.array([1]), np.array([3]))
+    assert not ledger.tied(np.array([1]), np.array([4]))
+
+
+def test_labels_that_no_reshape_laid_out_have_no_line() -> None:
+    assert entered()[0].line(np.array([[1, 2], [3, 4]]), 0) is None
 
 
 def test_a_product_is_named_by_its_weight_and_by_none_where_activations_are_multiplied() -> None:

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from secateur.models.tracing.atoms import Activation
-from secateur.models.tracing.ledger import TracerLedger
 from secateur.models.tracing.liveness import Lifetimes
 from secateur.models.tracing.trace import trace
+from secateur.models.tracing.tracer_ledger import TracerLedger
 
 
 def spans(activations: Sequence[Activation]) -> list[tuple[int, int, int]]:

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from secateur.models.surgery.reference import reference
 from secateur.models.surgery.slim import slim
 
 
-def supernet(middle: nn.Module) -> Supernet:
+def supernet(middle: Callable[[Tensor], Tensor]) -> Supernet:
     torch.manual_seed(0)
     return Supernet.of(Between(middle), torch.zeros(1, 3, 8, 8))
 

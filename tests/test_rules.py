@@ -28,10 +28,10 @@ SPATIAL: list[nn.Module] = [
     nn.AdaptiveAvgPool2d(2), nn.AdaptiveMaxPool2d(2), nn.Upsample(scale_factor=2), nn.ZeroPad2d(1),
     nn.Upsample(scale_factor=2, mode="bilinear"), nn.ReflectionPad2d(1), nn.ReplicationPad2d(1),
     nn.InstanceNorm2d(8), nn.InstanceNorm2d(8, affine=True), nn.BatchNorm2d(8), nn.BatchNorm2d(8, affine=False),
-    nn.LPPool2d(2, 2),
+    nn.LPPool2d(2, 2), nn.LocalResponseNorm(3), nn.Upsample(scale_factor=2, mode="nearest-exact"),
 ]  # fmt: skip
 MIXING: list[tuple[nn.Module, int, str]] = [  # the module, how many channels it makes of 8, why they stay
-    (nn.Softmax(1), 8, "aten._softmax"), (nn.LocalResponseNorm(3), 8, "lies in space where aten.avg_pool3d works"),
+    (nn.Softmax(1), 8, "aten._softmax"),
     (nn.LayerNorm([8, 8, 8]), 8, "is normalised over without a weight of its own"),
     (nn.GroupNorm(2, 8, affine=False), 8, "is normalised over without a weight of its own"),
 ]  # fmt: skip
@@ -80,15 +80,14 @@ def test_channels_stay_where_an_operation_mixes_them_or_is_not_understood(
 @pytest.mark.parametrize(
     ("between", "why"),
     [
-        (lambda x: x * x.sum(), "is reduced over by aten.sum"),
-        (lambda x: x * x.sum(dim=()), "is reduced over by aten.sum"),
-        (lambda x: x * x.amax((1, 2, 3), keepdim=True), "is reduced over by aten.amax"),
+        (lambda x: x * x.argmax(1, keepdim=True), "is reduced over by aten.argmax"),
+        (lambda x: x * x.max(1, keepdim=True)[1], "is counted from the first channel on by aten.max"),
         (lambda x: x.cumsum(1), "aten.cumsum, which is not understood"),
         (lambda x: x[:, torch.arange(8)], "aten.index, which is not understood"),
         (lambda x: x.new_zeros(x.shape) + x, "meets a tensor of a fixed size that forward makes"),
         (lambda x: x + torch.zeros(1, 8, 1, 1, device=x.device), "meets a tensor of a fixed size that forward makes"),
         (lambda x: F.avg_pool2d(x.flatten(2), 3, 1, 1).unsqueeze(-1), "lies in space where aten.avg_pool2d works"),
-        (lambda x: (x.flatten(2) @ x.flatten(2).mT @ x.flatten(2)).view_as(x), "in a product of activations"),
+        (lambda x: (x.new_ones(8, 8) @ x.flatten(2)).view_as(x), "in a product of activations"),
     ],
 )
 def test_channels_stay_where_an_expression_needs_all_of_them(between: Callable[[Tensor], Tensor], why: str) -> None:
@@ -101,6 +100,11 @@ def test_channels_stay_where_an_expression_needs_all_of_them(between: Callable[[
     "between",
     [
         lambda x: x + x.mean((2, 3), keepdim=True),
+        lambda x: x * x.sum(),
+        lambda x: x * x.sum(dim=()),
+        lambda x: x * x.amax((1, 2, 3), keepdim=True),
+        lambda x: x * x.max(1, keepdim=True)[0],
+        lambda x: (x.flatten(2) @ x.flatten(2).mT @ x.flatten(2)).view_as(x),
         lambda x: x * x.amax((-1, -2), keepdim=True),
         lambda x: x[:, :, 1:-1, ::2],
         lambda x: x[:, 0:8],

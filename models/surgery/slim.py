@@ -1,10 +1,11 @@
 """Build a subnetwork: a smaller plain network, or the dense one with the removed channels unread."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from ..structure import Structure
 from ..subnetwork import Subnetwork
@@ -12,6 +13,7 @@ from ..tracing.atoms import BoolArray, IntArray
 from ..tracing.groups import Member
 from ..tracing.modules import named_tensors, own_tensors
 from .copies import copied
+from .held_widths import rewrite_widths
 
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -27,12 +29,17 @@ def slim(net: Structure, subnetwork: Subnetwork) -> nn.Module:
     for name, old in own.parameters.items():
         narrowed[id(old)] = nn.Parameter(_selected(old, kept.get(name, {}), indices), old.requires_grad)
     model = copied(net.model, narrowed)  # wide tensors are never copied
+    rewrite_widths(net, subnetwork, kept, model)
     _describe(model)
     return model
 
 
-def masked(net: Structure, subnetwork: Subnetwork) -> nn.Module:
-    """The dense network with the weights that read removed channels set to zero; ``slim`` must equal it."""
+def masked(net: Structure, subnetwork: Subnetwork, *, spared: Collection[str] = ()) -> nn.Module:
+    """The dense network with the weights that read removed channels set to zero; ``slim`` must equal it.
+
+    Where forward computes weights or reduces over channels by itself, it must equal ``reference`` and this comes near.
+    ``spared``: names of tensors that stay as they are.
+    """
     net.check(subnetwork)
     model = copied(net.model, {})
     tensors = named_tensors(model)
@@ -40,7 +47,7 @@ def masked(net: Structure, subnetwork: Subnetwork) -> nn.Module:
         for group, channels in zip(net.groups, subnetwork.kept, strict=True):
             removed = np.setdiff1d(np.arange(group.width), channels)
             for member in group.members:
-                if member.reads:
+                if member.reads and member.tensor not in spared:
                     places = torch.from_numpy(member.where(removed))
                     tensors[member.tensor].index_fill_(member.dim, places.to(tensors[member.tensor].device), 0)
     return model
@@ -60,8 +67,8 @@ def narrow(
     Its parameters stay the same objects, so an optimiser continues with them; its state of each, such as momentum, is
     narrowed alike. Gradients are dropped, and no graph of an earlier pass may be left.
     """
-    before, tensors = kept_places(net, now), named_tensors(model)
-    for name, dims in kept_places(net, then).items():
+    before, after, tensors = kept_places(net, now), kept_places(net, then), named_tensors(model)
+    for name, dims in after.items():
         tensor = tensors[name]
         states = optimizer.state.get(tensor, {}) if optimizer else {}
         along = {key: state for key, state in states.items() if state is not None and state.shape == tensor.shape}
@@ -71,6 +78,7 @@ def narrow(
             along = {key: state.index_select(dim, at) for key, state in along.items()}
         tensor.grad = None
         states.update(along)
+    rewrite_widths(net, then, after, model)
     _describe(model)
 
 
@@ -123,15 +131,16 @@ def _along(tensor: Tensor, dim: int, at: Tensor) -> Tensor:
 def _describe(model: nn.Module) -> None:
     """Set the attributes of all modules to the sizes of their tensors."""
     for module in model.modules():
-        if module._parameters or module._buffers:
+        if module._parameters or module._buffers or is_parametrized(module):
             _describe_one(module)
 
 
 def _describe_one(module: nn.Module) -> None:
     if isinstance(module, Convolution):
         made, read = (1, 0) if module.transposed else (0, 1)
-        if not module.transposed and module.groups > 1 and module.groups == module.in_channels:
-            module.groups = module.weight.shape[0] * module.groups // module.out_channels
+        if module.groups > 1 and module.groups == module.in_channels:
+            rows, dense = module.weight.shape[0], module.in_channels if module.transposed else module.out_channels
+            module.groups = rows * module.groups // dense
         module.out_channels = module.weight.shape[made] * (module.groups if module.transposed else 1)
         module.in_channels = module.weight.shape[read] * (1 if module.transposed else module.groups)
     elif isinstance(module, nn.Linear):
@@ -147,3 +156,5 @@ def _describe_one(module: nn.Module) -> None:
         module.normalized_shape = tuple(module.weight.shape)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)
+    elif isinstance(module, nn.RNNBase):
+        module.input_size = module.all_weights[0][0].shape[1]

@@ -8,7 +8,7 @@ matter, along its filters and along the channels that they read.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,14 @@ class Product:
     columns: IntArray
 
 
+class Reduction(NamedTuple):
+    """An operation reduces its ``argument`` (a position) along ``dim``, where these atoms lie."""
+
+    argument: int
+    dim: int
+    atoms: IntArray
+
+
 @dataclass(frozen=True)
 class Activation:
     """A tensor of one image that forward makes: ``scale`` x alive(line) x ... bytes.
@@ -53,22 +61,24 @@ class Trace:
     """What one forward pass shows about the channels of a network.
 
     ``count``: how many atoms there are, 0 (nothing) among them. ``tensors``: the atoms along each dimension of each
-    parameter and buffer, by name; ``parameters``: which of them are parameters. ``ties``: pairs that live or die
-    together. ``made``: atoms that a convolution or linear layer produces; ``read``: atoms of a weight that it sums
-    over; ``normed``: atoms that a norm takes its statistics over, and ``statistics`` where forward does so itself: the
-    dimension and the atoms along it at the k-th average that it takes. ``frozen``: atoms that can't be removed,
-    with the reason. ``products`` and ``activations`` are counted as costs; ``uncounted``: how often each other
-    operation computes something.
+    parameter and buffer, by name; ``parameters``: which of them are parameters; ``factors``: which of them forward
+    computes weights of. ``ties``: pairs that live or die together. ``made``: atoms that a convolution or linear layer
+    produces; ``read``: atoms of a weight that it sums over; ``summed``: atoms that forward reduces over without a
+    weight; ``normed``: atoms of a statistic. ``reductions``: operation and number k → what the k-th such operation
+    reduces, unless masked weights show it. ``frozen``: atoms that can't be removed, with the reason. ``products`` and
+    ``activations`` are counted as costs; ``uncounted``: how often each other operation computes something.
     """
 
     count: int
     tensors: Mapping[str, Sequence[IntArray]]
     parameters: frozenset[str]
+    factors: frozenset[str]
     ties: Sequence[tuple[IntArray, IntArray]]
     made: Sequence[IntArray]
     read: Sequence[IntArray]
+    summed: Sequence[IntArray]
     normed: Sequence[IntArray]
-    statistics: Mapping[int, Sequence[tuple[int, IntArray]]]
+    reductions: Mapping[tuple[str, int], Sequence[Reduction]]
     frozen: Sequence[tuple[IntArray, str]]
     products: Sequence[Product]
     activations: Sequence[Activation] = ()

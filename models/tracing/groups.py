@@ -76,7 +76,7 @@ def grouping(trace: Trace) -> Grouping:
     of the same tensors form one group: removing any of them changes the same shapes by the same amounts. In
     an option-A ResNet the 16 channels of the first stage that run on into the later ones are thus one
     group, the 16 that the second stage adds another. A channel can be pruned where some layer makes it,
-    some weight reads it, and nothing froze it; the only channel of its kind can't.
+    some weight reads it or a sum takes it in, and nothing froze it; the only channel of its kind can't.
     """
     channel = connected_components(trace.count, trace.ties)
     alive = has_member(channel, trace.made)
@@ -112,7 +112,7 @@ def _fates(trace: Trace, channel: IntArray, alive: BoolArray) -> tuple[IntArray,
     Shape: channel, alive (atoms,) → (atoms,)
     """
     meaning: dict[str | None, int] = {None: 0, "is read by no layer": 1}
-    fate = np.where(alive & ~has_member(channel, trace.read), 1, 0)
+    fate = np.where(alive & ~has_member(channel, [*trace.read, *trace.summed]), 1, 0)
     for labels, why in reversed(trace.frozen):  # the first reason met counts
         fate[channel[labels]] = meaning.setdefault(why, len(meaning))
     return fate, list(meaning)

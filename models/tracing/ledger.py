@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from torch import Tensor
 
-from .atoms import NOTHING, IntArray, Labels, Product, Trace, lay
+from .atoms import NOTHING, IntArray, Labels, Product, Reduction
 from .components import connected_components
 
 
@@ -14,7 +14,7 @@ class Ledger:
     """The part of a trace that the rule of an operation may look up and write.
 
     To look up: ``labels``, ``along``, ``is_weight``, ``tied``. To write: ``tie``, ``meet`` and ``freeze`` limit which
-    channels can be removed; ``produce``, ``read``, ``normalise`` and ``average`` say what is done with them;
+    channels can be removed; ``produce``, ``read``, ``normalise`` and ``reduce`` say what is done with them;
     ``product`` counts what is multiplied; ``alias`` makes a weight known under another view.
     """
 
@@ -24,13 +24,19 @@ class Ledger:
         self._names: list[str] = []  # of the network's tensors, in order
         self._first: list[int] = []  # the first atom of each
         self._weights: set[int] = set()  # ids of parameters and buffers, moved or not
+        self._computed: dict[int, Tensor] = {}  # weights that forward computes, by id
         self._ties: list[tuple[IntArray, IntArray]] = []
         self._frozen: list[tuple[IntArray, str]] = []
         self._made: list[IntArray] = []
         self._read: list[IntArray] = []
+        self._summed: list[IntArray] = []
         self._normed: list[IntArray] = []
-        self._averages = 0
-        self._statistics: dict[int, list[tuple[int, IntArray]]] = {}
+        self._operation = "", 0  # that runs now, and how many of this name ran before
+        self._reductions: dict[tuple[str, int], list[Reduction]] = {}
+        self._reshaped: dict[tuple[tuple[int, ...], bytes], slice] = {}  # labels behind a reshape → their ties
+        self._blocks: set[tuple[tuple[int, ...], bytes]] = set()  # those that turned out to be blocks of places
+        self._canvases: dict[int, tuple[IntArray, set[int]]] = {}
+        self._guarded: dict[int, tuple[Tensor, IntArray, str]] = {}
         self._products: list[Product] = []
 
     def labels(self, value: object) -> Labels:
@@ -38,17 +44,57 @@ class Ledger:
         known = self._labels.get(id(value))
         return known[1] if known else []
 
+    def put(self, tensor: Tensor, labels: Labels) -> None:
+        """Label a tensor. It is held, so that its id stays its own."""
+        self._labels[id(tensor)] = (tensor, labels)
+
+    def is_blank(self, whole: Tensor) -> bool:
+        """Whether only writing into parts of this tensor has labelled it."""
+        return self.is_canvas(whole) or not self.labels(whole)
+
+    def is_canvas(self, whole: Tensor) -> bool:
+        """Whether forward wrote labelled values into parts of this tensor."""
+        return id(whole) in self._canvases
+
+    def canvas(self, whole: Tensor) -> tuple[IntArray, set[int]]:
+        """The label of each of its elements, as written so far, and the dimensions along which they are channels."""
+        return self._canvases.get(id(whole), (np.full(whole.shape, NOTHING), set()))
+
+    def draw(self, whole: Tensor, canvas: IntArray, along: set[int], labels: Labels) -> None:
+        """These are such labels now; ``labels`` are what they say of the whole."""
+        self._canvases[id(whole)] = canvas, along
+        self.put(whole, labels)
+
     def along(self, value: Tensor, dim: int) -> IntArray | None:
         """The labels along ``dim`` alone, flat; labels that also vary elsewhere are frozen."""
         found = None
         for each in self.labels(value):
-            if each.shape[dim] > 1 and each.size == each.shape[dim]:
-                found = each.reshape(-1)
-            elif each.shape[dim] > 1:
-                self.freeze([each], "varies along channels and another dimension at once")
+            if each.shape[dim] > 1:
+                found = self.line(each, dim)
+                if found is None:
+                    self.freeze([each], "varies along channels and another dimension at once")
         return found
 
+    def line(self, each: IntArray, dim: int) -> IntArray | None:
+        """These labels along ``dim``, flat, where the places of the other dimensions are tied; None where they aren't.
+
+        A reshape from one dimension to (channels, places...) is taken at this word: a channel is a block of places.
+        """
+        first = _first(each, dim)
+        if first.size < each.size and not self.tied(each, first):
+            reshaped = self._reshaped.pop(_key(each), None)
+            if reshaped is None or any(n > 1 for n in each.shape[:dim]):
+                return None
+            self._blocks.add(_key(each))
+            self._ties[reshaped] = [(first[:0].reshape(-1), first[:0].reshape(-1))] * len(self._ties[reshaped])
+            self.tie(first, each)
+        return first.reshape(-1)
+
     def is_weight(self, value: object) -> bool:
+        """Whether this is a parameter or buffer, or what forward computes of them alone."""
+        return id(value) in self._weights or id(value) in self._computed
+
+    def is_parameter(self, value: object) -> bool:
         """Whether this is a parameter or buffer, or a view of one."""
         return id(value) in self._weights
 
@@ -70,6 +116,19 @@ class Ledger:
             left, right = left[both], right[both]
         self._ties.append((left, right))
 
+    def lay_out(self, parts: IntArray) -> None:
+        """A reshape laid the channels of one dimension out along several; its parts stay equal.
+
+        Forward most likely means the number of parts to stay, not their size (channel shuffle, heads of attention).
+        What comes next may show that the first dimension holds channels, each a block of places: see ``line``.
+        """
+        if _key(parts) in self._blocks:
+            return
+        before = len(self._ties)
+        for dim in [d for d, n in enumerate(parts.shape) if n > 1][:-1]:
+            self.tie(parts.take([0], dim), parts)
+        self._reshaped[_key(parts)] = slice(before, len(self._ties))
+
     def meet(self, labels: Iterable[IntArray], fixed: Sequence[Tensor]) -> Labels:
         """Tie labels that vary along the same dimension; freeze those that meet a tensor of a fixed size.
 
@@ -81,12 +140,27 @@ class Ledger:
             varies = [d for d, n in enumerate(each.shape) if n > 1]
             if any(x.shape[d] > 1 and x.stride(d) != 0 for x in fixed for d in varies):
                 self.freeze([each], "meets a tensor of a fixed size that forward makes")
-            partner = next((k for k in kept if any(k.shape[d] > 1 for d in varies)), None)
+            partner = next((i for i, k in enumerate(kept) if any(k.shape[d] > 1 for d in varies)), None)
             if partner is None:
                 kept.append(each)
             else:
-                self.tie(partner, each)
+                kept[partner], each = self._as_blocks(kept[partner], each)
+                self.tie(kept[partner], each)
         return kept
+
+    def _as_blocks(self, a: IntArray, b: IntArray) -> tuple[IntArray, IntArray]:
+        """Labels that meet; a reshape's, as blocks of places where they meet channels along the first dimension."""
+        for one, other in ((a, b), (b, a)):
+            (dim, *more), along = ([d for d, n in enumerate(each.shape) if n > 1] for each in (one, other))
+            if (
+                more
+                and along == [dim]
+                and self._reshaped.keys() | self._blocks >= {_key(one)}
+                and (line := self.line(one, dim)) is not None
+            ):
+                laid = line.reshape(other.shape)
+                return (laid, b) if one is a else (a, laid)
+        return a, b
 
     def freeze(self, labels: Labels, reason: str) -> None:
         """None of these atoms can be removed; ``reason`` follows the name of their layer."""
@@ -104,10 +178,17 @@ class Ledger:
         """A statistic is taken over these channels, and will be of those that stay."""
         self._normed.append(atoms)
 
-    def average(self, dim: int, atoms: IntArray) -> None:
-        """The average that runs now is such a statistic, along ``dim``."""
-        self.normalise(atoms)
-        self._statistics.setdefault(self._averages, []).append((dim, atoms))
+    def reduce(self, argument: int, dim: int, atoms: IntArray) -> None:
+        """The operation that runs now reduces this argument along ``dim``, over those of the channels that stay."""
+        self._reductions.setdefault(self._operation, []).append(Reduction(argument, dim, atoms))
+
+    def sum_over(self, atoms: IntArray) -> None:
+        """Forward reduces over these channels without a weight; they can be pruned, as if a weight read them."""
+        self._summed.append(atoms)
+
+    def guard(self, value: Tensor, atoms: IntArray, reason: str) -> None:
+        """Freeze these atoms if this tensor is ever used."""
+        self._guarded[id(value)] = value, atoms, reason
 
     def product(self, weight: Tensor, scale: int, rows: IntArray, columns: IntArray) -> None:
         """Count multiply-accumulates: ``scale`` for every pair of a row and a column."""
@@ -117,7 +198,7 @@ class Ledger:
 
     def alias(self, weight: Tensor, moved: Tensor) -> None:
         """A weight that was only moved (transposed, viewed) is still a weight."""
-        if self.is_weight(weight):
+        if self.is_parameter(weight):
             self._weights.add(id(moved))
 
     def owner(self, atom: int) -> str:
@@ -125,48 +206,11 @@ class Ledger:
         return self._names[bisect_right(self._first, atom) - 1]
 
 
-class TracerLedger(Ledger):
-    """The ledger as the tracer keeps it, who also enters tensors, labels results and closes it."""
+def _first(each: IntArray, dim: int) -> IntArray:
+    """The labels along one dimension at the first place of all others."""
+    return each[tuple(slice(None) if d == dim else slice(1) for d in range(each.ndim))]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._tensors: dict[str, list[IntArray]] = {}
-        self._parameters: set[str] = set()
 
-    def enter(self, name: str, tensor: Tensor, is_parameter: bool) -> None:
-        """Give a parameter or buffer its atoms: fresh ones along every dimension."""
-        self._names.append(name)
-        self._first.append(self._count)
-        along = []
-        for size in tensor.shape:
-            along.append(np.arange(self._count, self._count + size))
-            self._count += size
-        if is_parameter:
-            self._parameters.add(name)
-        self._tensors[name] = along
-        laid = along if len(along) == 1 else [lay(each, d, len(along)) for d, each in enumerate(along)]
-        self.put(tensor, [each for each in laid if each.size > 1])
-        self._weights.add(id(tensor))
-
-    def put(self, tensor: Tensor, labels: Labels) -> None:
-        """Label a tensor. It is held, so that its id stays its own."""
-        self._labels[id(tensor)] = (tensor, labels)
-
-    def count_average(self) -> None:
-        """An average has run."""
-        self._averages += 1
-
-    def close(self) -> Trace:
-        """The trace so far; it holds no tensor of the forward pass."""
-        return Trace(
-            count=self._count,
-            tensors=dict(self._tensors),
-            parameters=frozenset(self._parameters),
-            ties=tuple(self._ties),
-            made=tuple(self._made),
-            read=tuple(self._read),
-            normed=tuple(self._normed),
-            statistics={k: tuple(each) for k, each in self._statistics.items()},
-            frozen=tuple(self._frozen),
-            products=tuple(self._products),
-        )
+def _key(labels: IntArray) -> tuple[tuple[int, ...], bytes]:
+    """What two arrays of the same labels have in common, whatever dimensions of size 1 they have."""
+    return tuple(n for n in labels.shape if n > 1), labels.tobytes()

@@ -3,19 +3,25 @@
 from collections.abc import Sequence
 from math import prod
 
+import numpy as np
 from torch import Tensor
 
 from .atoms import IntArray, Labels
 from .ledger import Ledger
-from .op_call import Call, aten
+from .op_call import Call
 from .view_rules import one_part
 
 
 def batch_norm(ledger: Ledger, call: Call) -> list[Labels]:
-    """Batch norm: its vectors belong to the channels of its input."""
+    """Batch norm: its vectors belong to the channels of its input. One of a weight takes statistics of its filters."""
     x = call.args[0]
     channels = ledger.along(x, 1)
-    ledger.freeze([each for each in ledger.labels(x) if each.shape[1] == 1], "is normalised over")
+    over = [each for each in ledger.labels(x) if each.shape[1] == 1]
+    if ledger.is_weight(x) and call.args[5]:
+        for each in over:
+            reduce_over(ledger, x, int(np.argmax(each.shape)), each.reshape(-1))
+    else:
+        ledger.freeze(over, "is normalised over")
     for vector in call.args[1:5]:
         if channels is not None and vector is not None:
             belongs(ledger, channels, vector)
@@ -70,24 +76,35 @@ def softmax(ledger: Ledger, call: Call) -> list[Labels]:
 
 
 def reduction(ledger: Ledger, call: Call) -> list[Labels]:
-    """Sum or maximum: over space channels go through, over channels they freeze."""
+    """Sum, maximum, mean, deviation, norm: over space channels go through, over channels it is of those that stay."""
+    x, dims = call.args[0], _dims(call, 2 if "norm" in call.name else 1)
+    labels = [one_part(ledger, each, dims) for each in ledger.labels(x)]
+    for each in labels:
+        over = [d for d in dims if each.shape[d] > 1]
+        if over and each.size == each.shape[over[0]]:
+            reduce_over(ledger, x, over[0], each.reshape(-1))
+            for places in call.results[1:]:
+                if not places.is_floating_point():
+                    ledger.guard(places, each.reshape(-1), f"is counted from the first channel on by {call.name}")
+        elif over:
+            ledger.freeze([each], f"is reduced over by {call.name}")
+    return _reduced(call, labels, dims)
+
+
+def reduce_over(ledger: Ledger, x: Tensor, dim: int, atoms: IntArray) -> None:
+    """The first argument ``x`` is reduced over these channels: the result is of those that stay."""
+    ledger.reduce(0, dim, atoms)
+    ledger.normalise(atoms)
+    if not ledger.is_weight(x):
+        ledger.sum_over(atoms)
+
+
+def choice(ledger: Ledger, call: Call) -> list[Labels]:
+    """The place of the largest: in space channels go through, among channels its number needs all of them."""
     dims = _dims(call, 1)
     labels = [one_part(ledger, each, dims) for each in ledger.labels(call.args[0])]
     over = [each for each in labels if any(each.shape[d] > 1 for d in dims)]
     ledger.freeze(over, f"is reduced over by {call.name}")
-    return _reduced(call, labels, dims)
-
-
-def moments(ledger: Ledger, call: Call) -> list[Labels]:
-    """Mean, deviation or norm: over channels it is a statistic, which will be of those that stay."""
-    x, dims = call.args[0], _dims(call, 2 if call.func.overloadpacket is aten.linalg_vector_norm else 1)
-    labels = [one_part(ledger, each, dims) for each in ledger.labels(x)]
-    for each in labels:
-        along = [d for d, n in enumerate(each.shape) if n > 1]
-        if along and along[0] in dims and len(along) == 1:
-            ledger.average(along[0], each.reshape(-1))
-        elif any(d in dims for d in along):
-            ledger.freeze([each], f"is reduced over by {call.name}")
     return _reduced(call, labels, dims)
 
 

@@ -15,6 +15,23 @@ aten = torch.ops.aten
 MATRIX_PRODUCTS = frozenset({aten.mm, aten.addmm, aten.bmm, aten.baddbmm})
 PRODUCTS = frozenset({aten.convolution, *MATRIX_PRODUCTS})  # operations that multiply and accumulate
 BATCH_NORMS = frozenset({aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm})
+AVERAGES = frozenset({aten.mean, aten.var, aten.std, aten.var_mean, aten.std_mean, aten.linalg_vector_norm, aten.norm})
+INNER_PRODUCTS = frozenset({aten.mv, aten.dot, aten.vdot})
+SUMS = frozenset({aten.sum, aten.prod, aten.amax, aten.amin, aten.max, aten.min, aten.logsumexp})
+WINDOWS = frozenset({aten.avg_pool2d, aten.avg_pool3d})  # over neighbouring channels: one result each
+FACTORED = PRODUCTS | INNER_PRODUCTS  # operations that multiply what they sum
+FAKE_QUANTISATION = frozenset(
+    {
+        aten._fused_moving_avg_obs_fq_helper,
+        aten.fake_quantize_per_channel_affine_cachemask,
+        aten.fake_quantize_per_tensor_affine_cachemask,
+        aten._fake_quantize_per_tensor_affine_cachemask_tensor_qparams,
+        aten._fake_quantize_learnable_per_tensor_affine,
+        aten._fake_quantize_learnable_per_channel_affine,
+    }
+)
+IN_PLACE = WINDOWS | BATCH_NORMS | FAKE_QUANTISATION | {aten._weight_norm_interface}  # one result a channel
+REDUCING = FACTORED | AVERAGES | SUMS | IN_PLACE  # operations that may reduce over channels
 REARRANGEMENTS = frozenset(  # a weight behind one of them is still that weight
     {aten.t, aten.transpose, aten.permute, aten.view, aten._unsafe_view, aten.expand, aten.detach, aten.alias}
 )
@@ -40,6 +57,11 @@ class Call(NamedTuple):
     def name(self) -> str:
         """Torch's name of the operation."""
         return _named(self.func.overloadpacket)
+
+
+def counted_as(packet: Any) -> str:
+    """The name that a pass counts an operation by; which matrix product torch takes depends on strides."""
+    return "a matrix product" if packet in MATRIX_PRODUCTS else _named(packet)
 
 
 @cache

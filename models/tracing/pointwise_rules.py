@@ -1,6 +1,4 @@
-"""Rules of operations that leave channels where they are: pointwise functions, dropout, pooling, gates."""
-
-from math import prod
+"""Rules of operations that leave channels where they are: pointwise functions, dropout, gates."""
 
 import numpy as np
 
@@ -34,15 +32,6 @@ def pointwise(ledger: Ledger, call: Call) -> list[Labels]:
 def dropout(ledger: Ledger, call: Call) -> list[Labels]:
     """Dropout in training: the result and the mask."""
     return [ledger.labels(call.args[0]) for _ in call.results]
-
-
-def pooling(ledger: Ledger, call: Call) -> list[Labels]:
-    """Works on space alone: labels along batch and channels go through."""
-    x, dims = call.args[0], next(n for n in (1, 2, 3) if f"{n}d" in call.name)
-    space = [each for each in ledger.labels(x) if prod(each.shape[-dims:]) > 1]
-    ledger.freeze(space, f"lies in space where {call.name} works")
-    kept = [each for each in ledger.labels(x) if prod(each.shape[-dims:]) == 1]
-    return [kept for _ in call.results]
 
 
 def glu(ledger: Ledger, call: Call) -> list[Labels]:

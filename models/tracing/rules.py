@@ -31,55 +31,53 @@ from typing import Any
 
 import torch
 
-from .norm_rules import batch_norm, group_norm, layer_norm, moments, reduction, softmax
-from .op_call import BATCH_NORMS, MATRIX_PRODUCTS, PRODUCTS, OpRule, aten
-from .pointwise_rules import dropout, factory, glu, pointwise, pooling, unknown
-from .product_rules import convolution, matmul
+from .computed_rules import COMPUTED_RULES
+from .norm_rules import batch_norm, choice, group_norm, layer_norm, reduction, softmax
+from .op_call import AVERAGES, BATCH_NORMS, INNER_PRODUCTS, MATRIX_PRODUCTS, PRODUCTS, SUMS, OpRule, aten
+from .pointwise_rules import dropout, factory, glu, pointwise, unknown
+from .product_rules import convolution, deformable, inner_product, matmul
+from .space_rules import SPACE_RULES
 from .view_rules import VIEW_RULES
+from .write_rules import write
 
-COPIES = [aten._to_copy, aten.copy_, aten.fill_, aten.zero_, aten.zeros_like, aten.ones_like, aten.empty_like]
+COPIES = [aten._to_copy, aten.fill_, aten.zero_, aten.zeros_like, aten.ones_like, aten.empty_like]
 MAKES = [aten.new_zeros, aten.new_ones, aten.new_empty, aten.new_full]
-AVERAGES = {aten.mean, aten.var, aten.std, aten.var_mean, aten.std_mean, aten.linalg_vector_norm}
 OP_RULES: dict[Any, OpRule] = {
     **VIEW_RULES,
+    **SPACE_RULES,
+    **COMPUTED_RULES,
     aten.convolution: convolution,
     **dict.fromkeys(MATRIX_PRODUCTS, matmul),
+    **dict.fromkeys(INNER_PRODUCTS, inner_product),
     aten.native_layer_norm: layer_norm,
     aten.native_group_norm: group_norm,
     aten.glu: glu,
-    **dict.fromkeys(AVERAGES, moments),
+    aten.copy_: write,
+    **dict.fromkeys(AVERAGES | SUMS, reduction),
+    **dict.fromkeys([aten.argmax, aten.argmin], choice),
     **dict.fromkeys([aten._softmax, aten._safe_softmax, aten._log_softmax], softmax),
     **dict.fromkeys([*COPIES, aten.hardswish, aten.hardswish_, aten.mish_, aten._prelu_kernel], pointwise),
     **dict.fromkeys(MAKES, factory),
     **dict.fromkeys([aten.native_dropout, aten.bernoulli, aten.bernoulli_], dropout),
     **dict.fromkeys(BATCH_NORMS, batch_norm),
-    **dict.fromkeys(
-        [
-            aten.max_pool2d_with_indices, aten.max_pool3d_with_indices, aten.avg_pool2d, aten.avg_pool3d,
-            aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten.adaptive_max_pool2d, aten.adaptive_max_pool3d,
-            aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_nearest3d, aten.upsample_linear1d,
-            aten.upsample_bilinear2d, aten._upsample_bilinear2d_aa, aten.upsample_bicubic2d, aten.upsample_trilinear3d,
-            aten.reflection_pad1d, aten.reflection_pad2d, aten.replication_pad1d, aten.replication_pad2d,
-        ],
-        pooling,
-    ),
-    **dict.fromkeys([aten.sum, aten.amax, aten.amin, aten.max, aten.min, aten.argmax, aten.logsumexp], reduction),
 }  # fmt: skip
-IDLE = {*PRODUCTS, *VIEW_RULES, *COPIES, *MAKES}  # operations that compute nothing, or that costs count
+NAMED_RULES: dict[str, OpRule] = {"torchvision.deform_conv2d": deformable}  # of libraries that may be missing
+IDLE = {*PRODUCTS, *VIEW_RULES, *COPIES, aten.copy_, *MAKES}  # operations that compute nothing, or that costs count
 
 
 def rule_of(func: Any, rules: Mapping[Any, OpRule] = OP_RULES) -> OpRule:
     """The rule of an operation: its own, that of all pointwise ones, or freezing."""
     if func.overloadpacket in rules:
         return rules[func.overloadpacket]
-    return pointwise if torch.Tag.pointwise in func.tags else unknown
+    named = NAMED_RULES.get(str(func.overloadpacket))
+    return named or (pointwise if torch.Tag.pointwise in func.tags else unknown)
 
 
 def is_product(func: Any) -> bool:
     """Whether an operation multiplies and accumulates, which costs count."""
-    return func.overloadpacket in PRODUCTS
+    return func.overloadpacket in PRODUCTS or str(func.overloadpacket) in NAMED_RULES
 
 
 def computes(func: Any) -> bool:
     """Whether an operation computes anything that costs do not count."""
-    return func.overloadpacket not in IDLE
+    return func.overloadpacket not in IDLE and not is_product(func)

@@ -20,13 +20,13 @@ from ...errors import SecateurError
 from .atoms import Labels, Trace
 from .eager import uncompiled
 from .layout import POSITIONAL, Layout
-from .ledger import TracerLedger
 from .liveness import Lifetimes
 from .meta import empty_meta_like, meta_call
 from .modules import NamedTensors, evaluating, own_tensors, tensors_in, with_tensors
-from .op_call import Call, OpRule
-from .rules import AVERAGES, OP_RULES, computes, is_product, rule_of
+from .op_call import Call, OpRule, counted_as
+from .rules import OP_RULES, computes, is_product, rule_of
 from .state import untouched
+from .tracer_ledger import TracerLedger
 from .unregistered import Unregistered
 
 # Raised by a forward pass on an input that does not fit.
@@ -116,13 +116,12 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = meta_call(func, args, kwargs)
         call = Call.of(func, args, kwargs, output)
+        self.ledger.begin(counted_as(func.overloadpacket), call.tensors)
         for x in call.tensors:
             self.idle.pop(id(x), None)
         self.unregistered.meet(self.ledger, call)
         if is_product(func) or any(self.ledger.labels(x) for x in call.tensors):
-            self._label(call, rule_of(func, self.rules)(self.ledger, call))
-        if func.overloadpacket in AVERAGES:
-            self.ledger.count_average()
+            self._label(call, self.ledger.follow(rule_of(func, self.rules), call))
         if call.tensors and computes(func):
             self.uncounted[call.name] += 1
         self.lifetimes.step(self.ledger, call.tensors, [x for x in call.results if isinstance(x, Tensor)])
@@ -151,7 +150,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         pairs = [torch.cat([each, each]) for each in examples]  # two images, since one has no variance
         with self.subject.replaced(self.others, training=True), suppress(*ERRORS):
             self._run(pairs)
-        costs = {name: getattr(before, name) for name in ("products", "statistics", "activations", "uncounted")}
+        costs = {name: getattr(before, name) for name in ("products", "reductions", "activations", "uncounted")}
         return replace(self._trace(), **costs)
 
     def _run(self, examples: Sequence[Tensor]) -> list[Tensor]:
@@ -159,6 +158,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         with torch.no_grad(), self:
             output = self.subject.layout.run(self.subject.model, examples)
         outputs = tensors_in(output)
+        self.ledger.use(outputs)
         for each in outputs:
             self.ledger.freeze(self.ledger.labels(each), "is an output of the network")
         return outputs

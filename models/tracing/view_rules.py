@@ -28,8 +28,11 @@ def view(ledger: Ledger, call: Call) -> list[Labels]:
         after = move(torch.from_numpy(each).expand(x.shape), *rest, **call.kwargs)
         for labels, part in zip(moved, after if isinstance(after, (tuple, list)) else [after], strict=True):
             labels.append(compact(part.numpy()))
-            _spread(ledger, each, labels[-1])
+            if sum(n > 1 for n in labels[-1].shape) > sum(n > 1 for n in each.shape):
+                ledger.lay_out(labels[-1])
     for labels in moved:
+        if ledger.is_weight(x):
+            _drop_later(ledger, labels)
         met = [e for i, e in enumerate(labels) for o in labels[:i] if _share(e, o)]
         ledger.freeze([o for e in met for o in labels if _share(e, o)], "shares a dimension with others by a reshape")
     for result in call.results:
@@ -37,16 +40,11 @@ def view(ledger: Ledger, call: Call) -> list[Labels]:
     return [something(labels) for labels in moved]
 
 
-def _spread(ledger: Ledger, before: IntArray, after: IntArray) -> None:
-    """A reshape that lays channels out as (parts, channels of a part) keeps the parts equal.
-
-    Forward most likely means the number of parts to stay, not their size (channel shuffle, heads of attention);
-    the self-check freezes the channels where it means the other.
-    """
-    varies = [d for d, n in enumerate(after.shape) if n > 1]
-    if len(varies) > sum(n > 1 for n in before.shape):
-        for dim in varies[:-1]:
-            ledger.tie(after.take([0], dim), after)
+def _drop_later(ledger: Ledger, labels: Labels) -> None:
+    """Of a weight's dimensions that a reshape makes one, the first is followed: channels, not places of a kernel."""
+    for later in [e for i, e in enumerate(labels) if any(_share(e, first) for first in labels[:i])]:
+        ledger.freeze([later], "shares a dimension with others by a reshape")
+        labels[:] = [each for each in labels if each is not later]
 
 
 def one_part(ledger: Ledger, each: IntArray, dims: Sequence[int]) -> IntArray:
@@ -71,6 +69,8 @@ def split(ledger: Ledger, call: Call) -> list[Labels]:
     the width (``chunk``) or has it written down (``split(x, 64)``) is for the self-check to find.
     """
     x = call.args[0]
+    if ledger.is_canvas(x):
+        return _parts_of_canvas(ledger, call)
     named = call.args[1 if call.func.overloadpacket in (aten.slice, aten.select, aten.unbind) else 2 :]
     dim = (named[0] if named else call.kwargs.get("dim", 0)) % x.ndim
     sizes = {part.shape[dim] if part.ndim == x.ndim else 1 for part in call.results}
@@ -82,8 +82,18 @@ def split(ledger: Ledger, call: Call) -> list[Labels]:
                 parts = laid.reshape(-1, size, *laid.shape[1:])
                 ledger.tie(parts[:1], parts)
             else:
-                ledger.freeze([each], "is cut at a fixed place")
+                for part in call.results:  # one of which perhaps only the size is asked for
+                    ledger.guard(part, each, "is cut at a fixed place")
     return view(ledger, call)
+
+
+def _parts_of_canvas(ledger: Ledger, call: Call) -> list[Labels]:
+    """What lies in parts of a tensor that forward writes into, now."""
+    canvas, along = ledger.canvas(call.args[0])
+    outline = torch.from_numpy(canvas.max(tuple(set(range(canvas.ndim)) - along), keepdims=True)).expand(canvas.shape)
+    after = call.func(outline, *call.args[1:], **call.kwargs)
+    parts = after if isinstance(after, (tuple, list)) else [after]
+    return [something([compact(part.numpy())]) for part in parts]
 
 
 def _aligned(call: Call, size: int) -> bool:
