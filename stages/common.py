@@ -38,8 +38,8 @@ def train_from_scratch(session: Session, model: nn.Module, name: str, seed: int)
 
 def dense_stage(session: Session, config: RunConfig) -> NetworkStage:
     """Digits needs no weights: there the dense network is trained first, and kept."""
-    if config.weights:
-        return NetworkStage(weights=config.weights, classes=len(session.data.classes))
+    if config.trained:
+        return NetworkStage(weights=config.trained, classes=len(session.data.classes))
     return train_from_scratch(session, session.net.model, "dense", config.seed)
 
 

@@ -17,7 +17,7 @@ from ..models.timing.latency import Latency, measure
 from ..models.tracing.atoms import FloatArray
 from ..models.tracing.trace import evaluating
 from ..models.zoo.registry import constructor
-from ..models.zoo.weights import load_weights, require_file
+from ..models.zoo.weights import load_weights, weights_file
 from ..pipeline.images import open_run_data
 from ..pipeline.session import Session
 from ..progress import Progress
@@ -35,10 +35,15 @@ LATENCY_FILE = "latency.json"  # in the run directory: the table that a budget o
 
 
 def prepare_run(
-    config: RunConfig, out: Path, device: str | None, progress: Progress
+    config: RunConfig, out: Path, device: str | None, progress: Progress, began: RunConfig | None = None
 ) -> tuple[SearchRun | JointRun, Manifest]:
-    """The work of a run, and its manifest."""
-    _require_consistent(config, out)
+    """The work of a run, and its manifest.
+
+    ``began``: the configuration in the run directory, where the network or the data are named in another way now;
+    both have to be the same.
+    """
+    began = began or config
+    _require_consistent(config, out, began)
     session = _session(config, out, device, progress)
     net = session.net
     timed = _timed(net, out, progress) if config.budget.latency else None
@@ -46,7 +51,7 @@ def prepare_run(
         work: SearchRun | JointRun = _joint_run(config, session)
     else:
         work = SearchRun(config, session, _search_config(config, net, timed))
-    manifest = Manifest(out, config)
+    manifest = Manifest(out, began)
     if timed:
         (out / LATENCY_FILE).write_text(timed.to_json(net))
     for name, mark in _fingerprints(config, session).items():
@@ -54,17 +59,17 @@ def prepare_run(
     return work, manifest
 
 
-def _require_consistent(config: RunConfig, out: Path) -> None:
+def _require_consistent(config: RunConfig, out: Path, began: RunConfig) -> None:
     """Raise SecateurError for whatever can be found before an image is read."""
     joint, source = config.joint, config.images.data
     require_method(config.transfer.method, JOINT_METHODS)
-    if config.weights is None and joint.teacher is None and source != "digits":
+    if config.trained is None and joint.teacher is None and source != "digits":
         raise SecateurError(f"no weights for {config.model} on {source}; pass --weights FILE of the trained network")
     if joint.teacher_weights and not joint.teacher:
         raise SecateurError("--teacher-weights are of no network; pass --teacher MODEL, too")
-    require_same(out, config)
+    require_same(out, began)
     for file in filter(None, (config.weights, joint.teacher_weights)):
-        require_file(file)
+        weights_file(file)
     if config.search.storage:
         require_database(config.search.storage)
 
@@ -106,7 +111,7 @@ def _teacher(config: RunConfig, session: Session) -> Supernet | None:
     joint, data = config.joint, session.data
     if joint.teacher is None:
         return None
-    if joint.teacher_weights is None and config.images.data != "digits":
+    if config.teacher_trained is None and config.images.data != "digits":
         raise SecateurError(f"no weights for the teacher {joint.teacher}; pass --teacher-weights FILE")
     model = constructor(joint.teacher, len(data.classes))()
     if joint.teacher_weights:
@@ -119,9 +124,9 @@ def _teacher(config: RunConfig, session: Session) -> Supernet | None:
 def _fingerprints(config: RunConfig, session: Session) -> dict[str, str]:
     """What may not change between two starts of a run."""
     marks = {"data": session.data.fingerprint, "network": fingerprint(session.net)}
-    marks["weights"] = sha256(config.weights) if config.weights else "none"
+    marks["weights"] = sha256(weights_file(config.weights)) if config.weights else "none"
     if config.joint.teacher_weights:
-        marks["teacher's weights"] = sha256(config.joint.teacher_weights)
+        marks["teacher's weights"] = sha256(weights_file(config.joint.teacher_weights))
     return marks
 
 

@@ -61,7 +61,7 @@ class SearchRun:
 
     def restore_dense(self) -> None:
         """The weights that were trained here."""
-        if not self.config.weights:
+        if not self.config.trained:
             restore_weights(self.session, self.session.net.model, "dense")
         self.session.net.model.eval()
 

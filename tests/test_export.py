@@ -41,13 +41,13 @@ def test_a_folder_with_an_architecture_and_another_file_are_taken_too(run: Path,
 
 
 def test_a_file_of_another_kind_is_refused_and_its_folder_made(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(sc.SecateurError, match=r"mine\.pt2 does not end in \.onnx; give --format pt2"):
+    with pytest.raises(sc.SecateurError, match=r"mine\.pt2 does not end in \.onnx; pass --format pt2"):
         export(run, "onnx", tmp_path / "mine.pt2")
     assert export(run, "pt2", tmp_path / "new" / "mine.pt2").path.exists()
 
 
 def test_a_folder_without_a_slim_network_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(sc.SecateurError, match="holds no slim network; give a finished run"):
+    with pytest.raises(sc.SecateurError, match="holds no slim network; pass a finished run"):
         export(tmp_path)
 
 
