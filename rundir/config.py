@@ -123,6 +123,9 @@ class RunConfig:
                 )
 
 
+GROUPS = tuple(each.default_factory for each in fields(RunConfig) if isinstance(each.default_factory, type))
+
+
 def ask(model: str = RunConfig.model, **options: Any) -> RunConfig:
     """The configuration of a run from flat options, named as on the command line with underscores.
 

@@ -19,7 +19,6 @@ from ..transfer.training.distributed import world
 from .prepare import prepare_run
 from .search_run import SearchRun
 
-
 OPTIONS = ("model", "data", "method", "epochs", "seed")  # of a run, what may be another for a point
 
 

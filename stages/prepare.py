@@ -8,6 +8,7 @@ from torch import nn
 
 from ..data.dataset import Data
 from ..errors import SecateurError
+from ..files import write_text
 from ..models.costs.budget_range import BudgetRange
 from ..models.evaluate import device_of
 from ..models.files.library import architectures, keep_shares, most_similar
@@ -53,7 +54,7 @@ def prepare_run(
         work = SearchRun(config, session, _search_config(config, net, timed))
     manifest = Manifest(out, began)
     if timed:
-        (out / LATENCY_FILE).write_text(timed.to_json(net))
+        write_text(out / LATENCY_FILE, timed.to_json(net))
     for name, mark in _fingerprints(config, session).items():
         manifest.require(name, mark)
     return work, manifest
@@ -132,9 +133,13 @@ def _fingerprints(config: RunConfig, session: Session) -> dict[str, str]:
 
 def _timed(net: Supernet, out: Path, progress: Progress) -> Latency:
     """The table of times that the run began with, or a new one."""
-    if (out / LATENCY_FILE).exists():
-        return Latency.from_json((out / LATENCY_FILE).read_text(), net)
-    return measure(net, progress=progress)
+    path = out / LATENCY_FILE
+    if not path.exists():
+        return measure(net, progress=progress)
+    try:
+        return Latency.from_json(path.read_bytes().decode(errors="replace"), net)
+    except SecateurError as error:
+        raise SecateurError(f"{path}: {error}") from error
 
 
 def _start_shares(path: Path, net: Supernet, span: BudgetRange) -> list[FloatArray]:

@@ -121,9 +121,7 @@ class Touch:
 
 
 def test_a_pickle_among_a_studys_attributes_is_not_read(place: Path) -> None:
-    study = optuna.create_study(
-        storage=f"sqlite:///{place / 'study.db'}", sampler=CmaEsSampler(0)
-    )
+    study = optuna.create_study(storage=f"sqlite:///{place / 'study.db'}", sampler=CmaEsSampler(0))
     study.add_trial(
         optuna.create_trial(
             params={"a": 1, "b": 2},

@@ -74,7 +74,19 @@ def test_without_onnx_torch_is_timed_and_with_data_the_images_are_read(
 ) -> None:
     monkeypatch.setattr(evaluation, "find_spec", lambda name: None)
     with pytest.raises(SystemExit):
-        main(["evaluate", str(run), "--model", f"{run.parent / 'net.py'}:make", "--data", "digits", "--batch", "2", "--json"])
+        main(
+            [
+                "evaluate",
+                str(run),
+                "--model",
+                f"{run.parent / 'net.py'}:make",
+                "--data",
+                "digits",
+                "--batch",
+                "2",
+                "--json",
+            ]
+        )
     outcome = json.loads(capsys.readouterr().out)
     assert {row["engine"] for row in outcome["latency"]} == {"torch"}
     assert outcome["networks"]["slim"]["test"]["n"] == 359

@@ -67,7 +67,7 @@ def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch: pytest.MonkeyP
         raise URLError("no such\nhost")
 
     monkeypatch.setattr(WeightsEnum, "get_state_dict", offline)
-    with pytest.raises(SecateurError, match=r"resnet18@DEFAULT can't be fetched \(URLError.*connect this mach") as caught:
+    with pytest.raises(SecateurError, match=r"resnet18@DEFAULT can't be fetched \(URLError.*connect this") as caught:
         constructor("torchvision:resnet18@DEFAULT", 1000)()
     assert "\n" not in str(caught.value)
 

@@ -116,7 +116,9 @@ def _timm(name: str, classes: int) -> Constructor:
     if not weights:
         return partial(timm.create_model, name, pretrained=False, num_classes=classes)
     if weights != "pretrained" or not timm.models.is_model_pretrained(name):
-        raise SecateurError(f"timm:{name} has no weights {weights!r}; timm.list_pretrained() lists what has @pretrained")
+        raise SecateurError(
+            f"timm:{name} has no weights {weights!r}; timm.list_pretrained() lists what has @pretrained"
+        )
     _require_classes(f"timm:{name}@pretrained", timm.get_pretrained_cfg(name).num_classes, classes)
     return partial(_fetched, partial(timm.create_model, name, pretrained=True), f"timm:{name}@pretrained")
 

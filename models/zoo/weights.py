@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ...errors import SecateurError, in_a_line
+from ..seal import require_intact
 from .state_dict import StateDict, state_dict_in
 from .torch_file import class_of, read_torch_file
 
@@ -76,6 +77,7 @@ def _state_dict(path: Path | str, names: set[str]) -> StateDict:
 
 
 def _safetensors(path: Path) -> Mapping[str, object]:
+    require_intact(path, "restore it from a copy or make it again")
     try:
         return load_file(path)
     except Exception as error:
