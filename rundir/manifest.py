@@ -20,6 +20,7 @@ from .outcomes import Record, StageOutcome, Stages, parse
 
 FORMAT = "secateur/run/1"
 KINDS = {name: kind for each in (RunConfig, *GROUPS) for name, kind in get_type_hints(each).items()}  # of each option
+LARGEST = 1 << 64  # of a whole number among the options: seeds are smaller, and so is all else
 LEFTOVERS = {"run.partial", "run.lock"}  # what a run leaves that was killed at once
 
 
@@ -116,6 +117,8 @@ def config_of(folder: Path) -> RunConfig:
     """The configuration of the run in ``folder``."""
     found: dict[str, Any] = read_manifest(folder).asked
     try:
+        if endless := [name for name, value in found.items() if isinstance(value, int) and value > LARGEST]:
+            raise OverflowError(f"{endless[0]} is {found[endless[0]]}")
         return ask(**{name: msgspec.convert(value, KINDS.get(name, Any)) for name, value in found.items()})
     except (TypeError, AttributeError, OverflowError, msgspec.ValidationError) as error:
         raise SecateurError(f"the configuration in {folder / 'run.json'} is damaged ({error})") from error

@@ -13,7 +13,7 @@ from .config import RunConfig
 from .front import Front
 from .manifest import config_of, read_manifest
 from .measured import EVALUATION, Measured
-from .outcomes import EvaluationStage, Figures, InterimRecord, Record, Stages, parse
+from .outcomes import Count, EvaluationStage, Figures, InterimRecord, Record, Stages, parse
 
 TRAININGS = {"dense": "dense", "teacher": "teacher", "learning": "learn", "fine-tuning": "transfer"}
 Kind = TypeVar("Kind")
@@ -22,9 +22,9 @@ Kind = TypeVar("Kind")
 class StepRecord(Record, frozen=True, kw_only=True):
     """A line of metrics.jsonl: step ``step`` of ``steps``."""
 
-    step: int
-    steps: int
-    epoch: int
+    step: Count
+    steps: Count
+    epoch: Count
     loss: float
 
 

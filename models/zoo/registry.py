@@ -115,11 +115,12 @@ def _timm(name: str, classes: int) -> Constructor:
         raise SecateurError(f"timm has no network {name!r}{near}; timm.list_models() lists them")
     if not weights:
         return partial(timm.create_model, name, pretrained=False, num_classes=classes)
-    if weights != "pretrained" or not timm.models.is_model_pretrained(name):
+    theirs = timm.get_pretrained_cfg(name)
+    if weights != "pretrained" or theirs is None or not timm.models.is_model_pretrained(name):
         raise SecateurError(
             f"timm:{name} has no weights {weights!r}; timm.list_pretrained() lists what has @pretrained"
         )
-    _require_classes(f"timm:{name}@pretrained", timm.get_pretrained_cfg(name).num_classes, classes)
+    _require_classes(f"timm:{name}@pretrained", theirs.num_classes, classes)
     return partial(_fetched, partial(timm.create_model, name, pretrained=True), f"timm:{name}@pretrained")
 
 
