@@ -5,7 +5,7 @@ import collections
 import pathlib
 import subprocess
 from typing import Any
-from warnings import catch_warnings
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import pytest
@@ -75,8 +75,10 @@ def test_commands_of_the_system_are_refused_by_name(tmp_path: pathlib.Path) -> N
 
 
 def test_a_program_of_torchscript_is_refused_with_the_line_that_converts_it(tmp_path: pathlib.Path) -> None:
-    with catch_warnings(action="ignore"):  # torch would rather not be asked
-        torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "net.pt")
+    with catch_warnings():
+        simplefilter("ignore")  # torch would rather not be asked
+        program = torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2))  # type: ignore[no-untyped-call]
+        torch.jit.save(program, tmp_path / "net.pt")
     with pytest.raises(SecateurError, match=r"are a TorchScript program.*torch\.jit\.load\('.*net\.pt'\)") as caught:
         read_torch_file(tmp_path / "net.pt")
     assert "\n" not in str(caught.value)

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
-from warnings import catch_warnings
+from warnings import catch_warnings, simplefilter
 
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
@@ -35,7 +35,8 @@ def read_torch_file(path: Path) -> object:
     Raises SecateurError where the file cannot be read so.
     """
     try:
-        with safe_globals([(_stand_in(name), name) for name in _foreign(path)]), catch_warnings(action="ignore"):
+        with safe_globals([(_stand_in(name), name) for name in _foreign(path)]), catch_warnings():
+            simplefilter("ignore")  # torch's advice on a TorchScript program: the error below has it
             stored: object = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise SecateurError(_refusal(path, error)) from error
