@@ -28,8 +28,8 @@ Try it with no data and no weights, in two to four minutes: `secateur run`. Then
 `secateur run resnet56 --weights w.safetensors --data imagefolder:DIR --flops 50% --out runs/r56`.
 The same command resumes a run that was interrupted.
 
-MODEL: resnet20 resnet56 vgg16_bn mobilenetv2 ... (32 px), torchvision:NAME, timm:NAME,
-path/to/file.py:function or package.module:function.
+MODEL: resnet20 resnet56 vgg16_bn mobilenetv2 ... (32 px), torchvision:NAME, timm:NAME (trained:
+torchvision:NAME@DEFAULT, timm:NAME@pretrained), path/to/file.py:function or package.module:function.
 DATA: digits, cifar10:ROOT, cifar100:ROOT, imagefolder:ROOT, path/to/file.py:function.
 BUDGET: a share of the MACs to keep (50%), a number (62M) or a range (25%..80%); other limits: see run --help.""",
     default_parameter=Parameter(negative=()),
@@ -105,7 +105,7 @@ def _completed(config: RunConfig, out: Path | None, output: OutputOptions, until
     from .reports.terminal import bars
     from .stages.run import complete
 
-    folder = out or Path("runs", "-".join(map(_file_name, (config.model, config.images.data, config.goal))))
+    folder = out or Path("runs", config.name)
     with bars(output.quiet or output.json) as progress:
         return complete(config, folder, until=until, device=output.device, progress=progress), folder
 
@@ -119,6 +119,8 @@ def transfer(
     method: str | None = None,
     epochs: int | None = None,
     seed: int | None = None,
+    model: str | None = None,
+    data: str | None = None,
     output: Output = OutputOptions(),  # frozen
 ) -> None:
     """Fine-tune any point of a finished run's front, from its memory bank. Under torchrun all processes train it.
@@ -136,6 +138,10 @@ def transfer(
         Epochs of fine-tuning.
     seed
         The same seed gives the same result on the same machine.
+    model
+        The network, where it is a function of your own, as the run was started with: a file alone runs no code.
+    data
+        The data, where they are a function of your own.
     """
     from .reports.tables import show_point
     from .reports.terminal import bars
@@ -145,8 +151,8 @@ def transfer(
     with process_group(output.device) as device:
         first = world().first
         with bars(output.quiet or output.json or not first) as progress:
-            options: dict[str, Any] = {"method": method, "epochs": epochs, "seed": seed, "device": device}
-            figures, folder = tune(run, flops, **options, progress=progress)
+            options: dict[str, Any] = {"method": method, "epochs": epochs, "seed": seed, "model": model, "data": data}
+            figures, folder = tune(run, flops, device=device, progress=progress, **options)
     if first:
         _print(output.json, {"out": str(folder), **figures.to_dict()}, lambda: show_point(figures, folder))
 
@@ -231,7 +237,9 @@ def reuse(
 
 
 @app.command
-def export(run: Path, /, *, format: str = "onnx", out: Path | None = None, json: bool = False) -> None:
+def export(
+    run: Path, /, *, format: str = "onnx", out: Path | None = None, model: str | None = None, json: bool = False
+) -> None:
     """Write the slim network of a run for other programs, for any batch, checked against torch before it is kept.
 
     Parameters
@@ -242,12 +250,14 @@ def export(run: Path, /, *, format: str = "onnx", out: Path | None = None, json:
         onnx (needs the extra `onnx`), or pt2 (a program of torch.export).
     out
         The file. Default: model.onnx or model.pt2 beside the weights.
+    model
+        The dense network, where it is a function of your own: a file alone runs no code.
     json
         Print one JSON object.
     """
     from .deploy.export import export
 
-    exported = export(run, format, out)
+    exported = export(run, format, out, base=model)
     _print(json, {**asdict(exported), "path": str(exported.path)}, lambda: print(exported))
 
 
@@ -257,6 +267,7 @@ def evaluate(
     /,
     *,
     data: str | None = None,
+    model: str | None = None,
     weights: str | None = None,
     batch: int = 32,
     threads: int | None = None,
@@ -272,6 +283,8 @@ def evaluate(
         A finished run, or a network as for run.
     data
         Test images. Default for a run: the figures that it ended with, no image is read.
+    model
+        The dense network of a run, where it is a function of your own: a file alone runs no code.
     weights
         Of a network.
     batch
@@ -294,7 +307,9 @@ def evaluate(
         if Path(target, "run.json").exists():
             if weights or input:
                 raise SecateurError(f"{target} is a run, with weights and an input of its own; leave yours out")
-            measured = measure_run(Path(target), data, **options)
+            measured = measure_run(Path(target), data, model=model, **options)
+        elif model:
+            raise SecateurError(f"{target} is no run, and --model is for runs; leave it out")
         else:
             config = ask(target, data=data or DataOptions.data, weights=weights, input=input)
             measured = measure_model(config, **options)
@@ -358,6 +373,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # whoever read has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:  # a full or read-only disk, where nothing else names it
+        print(f"secateur: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt as stopped:
         say_stopped()
         sys.exit(getattr(stopped, "status", 130))
@@ -373,11 +391,6 @@ def _print(as_json: bool, value: object, show: Callable[[], None]) -> None:
 
 def _plain(stages: Any) -> dict[str, Any]:
     return {name: outcome.to_dict() for name, outcome in stages.done().items()}
-
-
-def _file_name(part: str) -> str:
-    """A part of a folder's name: letters that every system takes."""
-    return "".join(c if c.isalnum() or c in "._%" else "-" for c in part).strip("-").replace("%", "pc")
 
 
 if __name__ == "__main__":

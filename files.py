@@ -1,12 +1,15 @@
-"""Files that are written whole or not at all, and lines of JSON that survive a kill."""
+"""Files that are written whole or not at all, and read so that damage is named."""
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import SecateurError
+from .errors import SecateurError, in_a_line
+
+RESTORE = "restore it from a copy or start the run again"
 
 
 def ensure_folder(folder: Path | str) -> Path:
@@ -25,15 +28,28 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     File and folder are synced, so that the same holds when the power fails. The temporary file ends in ``.partial``.
     """
     partial = path.with_suffix(".partial")
-    write(partial)
+    with writing(path):
+        write(partial)
     commit(partial, path)
 
 
 def commit(partial: Path, path: Path) -> None:
     """Put a temporary file that is complete in the place of ``path``."""
-    _sync(partial)
-    partial.replace(path)
-    _sync(path.parent)
+    with writing(path):
+        _sync(partial)
+        partial.replace(path)
+        _sync(path.parent)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Whatever the system says while ``path`` is written, as a full or read-only disk does, as a SecateurError."""
+    try:
+        yield
+    except OSError as error:
+        raise SecateurError(
+            f"{path} cannot be written ({error.strerror or error}); make room there or pass a different place"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -46,20 +62,40 @@ def write_json(path: Path, value: object, indent: int | None = 1) -> None:
     write_text(path, json.dumps(value, indent=indent))
 
 
+def read_json(path: Path, fact: str = "is damaged", fix: str = RESTORE) -> Any:
+    """The value in a JSON file. Raises SecateurError, naming the file, where it cannot be read or holds no JSON."""
+    with _reading(path, fact, fix):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
 def whole_lines(path: Path) -> list[str]:
     """The complete lines of a text file; none where there is no file. A last line that a kill cut short is left out."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    with _reading(path, "is damaged", RESTORE):
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
     return text[: text.rfind("\n") + 1].splitlines()
 
 
 def read_json_lines(path: Path) -> list[Any]:
     """The values of a JSON lines file; none where there is no file. A line that a kill cut short is left out."""
-    return [json.loads(line) for line in whole_lines(path)]
+    with _reading(path, "is damaged", RESTORE):
+        return [json.loads(line) for line in whole_lines(path)]
+
+
+@contextmanager
+def _reading(path: Path, fact: str, fix: str) -> Iterator[None]:
+    """Whatever is wrong with a file of text or JSON: gone, cut, of other bytes, too deep, of endless digits."""
+    try:
+        yield
+    except SecateurError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        what = error.strerror if isinstance(error, OSError) and error.strerror else in_a_line(error)
+        raise SecateurError(f"{path} {fact} ({what}); {fix}") from error
 
 
 def append_line(path: Path, line: str) -> None:
     """Add a line to a text file; a last line that a kill cut short is removed first."""
-    with path.open("a+b") as file:
+    with writing(path), path.open("a+b") as file:
         file.truncate(_complete(file.tell(), path))
         file.write(f"{line}\n".encode())
 

@@ -28,10 +28,10 @@ class Source(NamedTuple):
 
 def datasets(spec: str) -> Source:
     """The three data sets that ``spec`` names, one of ``FORMS``; a function of the user's returns all three."""
-    form, colon, root = spec.partition(":")
+    form, _, root = spec.partition(":")
     if form in SOURCES:
         return SOURCES[form](root)
-    if not colon and not spec.endswith(".py"):
+    if not is_code(spec):
         raise SecateurError(f"unknown data {spec!r}; pass one of: {FORMS}")
     function = callable_at(spec, SOURCES)
     with _said(f"{spec} failed", "fix it or pass other data"):
@@ -40,6 +40,11 @@ def datasets(spec: str) -> Source:
         fix = "name a function that returns three map-style data sets"
         raise SecateurError(f"{spec!r} returns no (train, holdout, test); {fix}")
     return Source(parts)
+
+
+def is_code(spec: str) -> bool:
+    """Whether it is the place of a function, ``path/to/file.py:function`` or ``package.module:function``."""
+    return spec.partition(":")[0] not in SOURCES and (":" in spec or spec.endswith(".py"))
 
 
 def labels_of(dataset: Any) -> Tensor:

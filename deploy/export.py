@@ -1,12 +1,15 @@
 """The slim network of a run, as it is kept and as it is shipped."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from torch import nn
 
 from ..errors import SecateurError
 from ..models.files.architecture import architecture_of, load
 from ..models.files.schema import read_architecture
+from ..models.zoo.names import require_no_code, untrained
 from ..models.zoo.registry import constructor
 from .formats import Exported
 from .formats import export_as as write
@@ -14,19 +17,34 @@ from .formats import export_as as write
 SHIPPED = ("classes", "normalisation", "figures", "costs")  # of an architecture, what goes with the network
 
 
-def slim_of(folder: Path | str) -> nn.Module:
-    """The network of a finished run, or of one folder with its architecture.json, which it carries."""
+Base: TypeAlias = Callable[[], nn.Module] | str | None
+
+
+def slim_of(folder: Path | str, base: Base = None) -> nn.Module:
+    """The network of a finished run, or of one folder with its architecture.json, which it carries.
+
+    ``base`` makes the dense network, or names it; None is the network of this package, torchvision or timm that the
+    architecture names. Raises SecateurError where it names code, or ``base`` is another network.
+    """
     folder = Path(folder)
     kept = folder if (folder / "architecture.json").exists() else folder / "best"
     if not (kept / "architecture.json").exists():
         raise SecateurError(f"{folder} holds no slim network; pass a finished run, or a folder with architecture.json")
-    record = read_architecture(kept / "architecture.json")
-    if record.provenance is None or record.classes is None:
-        raise SecateurError(f"{kept} does not say which network it is of; sc.load it with its constructor")
-    return load(kept, constructor(record.provenance["model"], len(record.classes)))
+    return load(kept, base if callable(base) else _dense(kept / "architecture.json", base))
 
 
-def export(folder: Path | str, form: str = "onnx", out: Path | None = None) -> Exported:
+def _dense(path: Path, typed: str | None) -> Callable[[], nn.Module]:
+    """What makes the dense network of an architecture, untrained: its weights are not needed."""
+    record = read_architecture(path)
+    named = typed or (record.provenance or {}).get("model")
+    if not isinstance(named, str) or record.classes is None:
+        raise SecateurError(f"{path.parent} does not say which network it is of; sc.load it with its constructor")
+    if typed is None:
+        require_no_code(named, path)
+    return constructor(untrained(named), len(record.classes))
+
+
+def export(folder: Path | str, form: str = "onnx", out: Path | None = None, *, base: Base = None) -> Exported:
     """Write the network of a run for other programs, checked against torch.
 
     It reads normalised images and returns logits; the normalisation, classes, figures and costs are in the file.
@@ -35,6 +53,7 @@ def export(folder: Path | str, form: str = "onnx", out: Path | None = None) -> E
         folder: a finished run, or any folder with an architecture.json.
         form: ``"onnx"`` or ``"pt2"``.
         out: the file; by default beside the weights.
+        base: makes the dense network, where it is of the user's own code, or names it as on the command line.
 
     Returns:
         The path, and by how much the outputs differ from torch's. Raises SecateurError, and leaves no file, where they
@@ -50,7 +69,7 @@ def export(folder: Path | str, form: str = "onnx", out: Path | None = None) -> E
     """
     if out and out.suffix != f".{form}":
         raise SecateurError(f"{out} does not end in .{form}; pass --format {out.suffix[1:] or form}, or another file")
-    model, folder = slim_of(folder), Path(folder)
+    model, folder = slim_of(folder, base), Path(folder)
     record = architecture_of(model)
     home = folder if (folder / "architecture.json").exists() else folder / "best"
     about = {key: record[key] for key in SHIPPED if key in record}

@@ -20,6 +20,7 @@ from ..models.timing.clock import Timing, time_interleaved
 from ..models.zoo.registry import constructor
 from ..models.zoo.weights import load_weights
 from ..pipeline.images import open_run_data
+from ..pipeline.typed import with_typed
 from ..progress import Progress, silent
 from ..rundir.config import RunConfig
 from ..rundir.manifest import config_of, read_manifest
@@ -30,17 +31,24 @@ from .formats import Answer, export_as, onnx_session
 
 
 def measure_run(
-    run: Path, data: str | None = None, *, batch: int = 32, threads: int | None = None, progress: Progress = silent
+    run: Path,
+    data: str | None = None,
+    *,
+    model: str | None = None,
+    batch: int = 32,
+    threads: int | None = None,
+    progress: Progress = silent,
 ) -> Measured:
     """The slim network of a finished run beside the dense one; kept in the run directory, where a report finds it.
 
-    Test figures are those that the run ended with; with ``data``, those on other test images.
+    Test figures are those that the run ended with; with ``data``, those on other test images. ``model`` names the dense
+    network where it is of the user's own code, which no file may name.
     """
     _require_positive(batch=batch, threads=threads)
-    config, slim = config_of(run), slim_of(run)
+    config = with_typed(config_of(run), run, model=model)
+    slim = slim_of(run, config.model)
     record = architecture_of(slim)
-    dense = constructor(config.model, len(record["classes"]))()
-    load_weights(dense, config.weights or run / "dense" / "weights.safetensors")
+    dense = _dense(config, run, len(record["classes"]))
     networks, shape = {"dense": dense.eval(), "slim": slim}, tuple(record["inputs"][0])
     scores = _ended_with(run) if data is None else _scores(config.with_options(data=data), networks, shape, progress)
     costs = {"dense": record["costs"]["dense"], "slim": record["costs"]["kept"]}
@@ -54,6 +62,14 @@ def measure_run(
         )
     write_json(run / EVALUATION, measured.to_dict())
     return measured
+
+
+def _dense(config: RunConfig, run: Path, classes: int) -> nn.Module:
+    """The dense network of a run with its weights."""
+    model = constructor(config.model, classes)()
+    if config.weights or not config.trained:
+        load_weights(model, config.weights or run / "dense" / "weights.safetensors")
+    return model
 
 
 def measure_model(

@@ -22,7 +22,7 @@ from ..search.coarse_to_fine import Searched, search_widths
 from ..search.config import SearchConfig
 from ..search.evaluation import Evaluation, cross_entropy
 from ..search.records import Records
-from ..transfer.bank.bank import MemoryBank, open_bank
+from ..transfer.bank.bank import MemoryBank, damaged_files, open_bank
 from ..transfer.bank.fill import BankConfig, fill_bank
 from ..transfer.bank.manifest import BankLocation, manifest_name
 from ..transfer.bank.teachers import choose_teachers
@@ -83,6 +83,9 @@ class Session:
         listed = manifest_name(point, searched.winner.subnetwork)
         total = len(teachers) * (1 + config.views) * len(data.train)
         location = BankLocation(self.folder / "bank", data.fingerprint, listed)
+        for path in damaged_files(location.folder):
+            path.unlink()
+            self.progress(f"filling {path.name} again, which is damaged", 0, 1)
         for done in fill_bank(net, teachers, data.train, location, grams=self.grams, config=config):
             self.progress(f"memory bank, {size / 1e6:.3g} MB{fewer}", done, total)
         return self.open_bank(listed)

@@ -6,7 +6,8 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import SecateurError
+from ..errors import SecateurError, in_a_line
+from ..files import writing
 from ..models.costs.units import COST_UNITS, format_quantity
 from ..rundir.results import Dot, Results
 from .plots import GREY, INK, Plot, cycled, evaluation
@@ -69,7 +70,7 @@ def compared(runs: Sequence[Results], measure: str = "loss", published: Path | s
 
 def write_csv(runs: Sequence[Results], path: Path) -> None:
     """The points of the fronts as a table: a row each, MACs and parameters of one image, losses in nats."""
-    with path.open("w", newline="") as file:
+    with writing(path), path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(FIELDS)
         for run in runs:
@@ -105,13 +106,15 @@ def _draw_front(plot: Plot, run: Results, measure: str, *, style: tuple[str, str
 def _published(path: Path | str, measure: str, dense: int) -> Iterable[Dot]:
     """The rows of a table of other people's points that hold the measure."""
     try:
-        rows = list(csv.DictReader(Path(path).read_text().splitlines()))
+        rows = csv.DictReader(Path(path).read_text(encoding="utf-8").splitlines())
         for row in (row for row in rows if row[measure]):
             macs = COST_UNITS["macs"].read(row["macs"]).of(dense)
             value = float(row[measure].rstrip("%")) / (100 if row[measure].endswith("%") else 1)
+            if not isfinite(value):
+                raise ValueError(f"{measure} {row[measure]!r} is not finite")
             yield Dot(round(macs), value, row["name"])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise SecateurError(
-            f"{path} is no table of published points ({type(error).__name__} {error}); "
+            f"{path} is no table of published points ({in_a_line(error)}); "
             f"pass a CSV with the columns name, macs, {measure}"
         ) from error

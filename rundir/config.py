@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from ..errors import SecateurError
 from ..models.precision import require_precision
+from ..models.zoo.names import is_pretrained
 from .options import (
     SEARCH,
     BudgetOptions,
@@ -41,7 +42,8 @@ class RunConfig:
     model
         The dense network; by default ResNet-20, for scikit-learn's digits: the quickstart.
     weights
-        Its trained weights: .safetensors, or a checkpoint of plain tensors. Only digits needs none.
+        Its trained weights: .safetensors or a PyTorch checkpoint; FILE:KEY for a moving average (state_dict_ema) or
+        another of several networks in it. digits needs none, nor torchvision:NAME@DEFAULT and timm:NAME@pretrained.
     precision
         Of the search and all training: float32, bfloat16, or auto, which is bfloat16 where the device computes in it.
     seed
@@ -64,6 +66,8 @@ class RunConfig:
         require_precision(self.precision)
         require_at_least(0, seed=self.seed)
         self._reject_unused_options()
+        if self.weights and is_pretrained(self.model):
+            raise SecateurError(f"{self.model} has weights of its own; leave out --weights {self.weights}, or the @")
         if not self.budget.spec.limits and not self.learns_widths:
             object.__setattr__(self, "budget", BudgetOptions(flops="50%"))
 
@@ -71,6 +75,26 @@ class RunConfig:
     def learns_widths(self) -> bool:
         """Whether widths are learned in distillation, rather than searched."""
         return self.transfer.learns_widths
+
+    @property
+    def trained(self) -> str | None:
+        """Where the dense network's weights are from: their file, or the network's library; None where nowhere."""
+        return self.weights or (self.model if is_pretrained(self.model) else None)
+
+    @property
+    def teacher_trained(self) -> str | None:
+        """The same of the teacher that is another network."""
+        name = self.joint.teacher
+        return self.joint.teacher_weights or (name if name and is_pretrained(name) else None)
+
+    @property
+    def name(self) -> str:
+        """Model, data and budget, in letters that every file system takes.
+
+        >>> ask("resnet56", flops="40%").name
+        'resnet56-digits-40pc'
+        """
+        return "-".join(map(_file_name, (self.model, self.images.data, self.goal)))
 
     @property
     def goal(self) -> str:
@@ -106,6 +130,9 @@ class RunConfig:
                 raise SecateurError(
                     f"--{name} is for {readers} and not for --method {self.transfer.method}; leave it out"
                 )
+
+
+GROUPS = tuple(each.default_factory for each in fields(RunConfig) if isinstance(each.default_factory, type))
 
 
 def ask(model: str = RunConfig.model, **options: Any) -> RunConfig:
@@ -146,3 +173,7 @@ def _typed(value: Any) -> list[str]:
     """What is typed after an option: three numbers after one, or each word after an option of its own."""
     words = [shlex.quote(str(each)) for each in (value if isinstance(value, tuple) else (value,))]
     return words if isinstance(value, tuple) and isinstance(value[0], str) else [" ".join(words)]
+
+
+def _file_name(part: str) -> str:
+    return "".join(c if c.isalnum() or c in "._%" else "-" for c in part).strip("-").replace("%", "pc")

@@ -1,14 +1,14 @@
 """The front that a search left: front.json, read back."""
 
 from ..models.score import Score
-from .outcomes import Record
+from .outcomes import Count, Record
 
 
 class Costs(Record, frozen=True, kw_only=True):
     """What a network costs for one image."""
 
-    macs: int
-    parameters: int
+    macs: Count
+    parameters: Count
 
 
 class DenseAndKept(Record, frozen=True, kw_only=True):
@@ -33,8 +33,8 @@ class Source(Record, frozen=True, kw_only=True):
 class Width(Record, frozen=True, kw_only=True):
     """How many channels of a group stay."""
 
-    width: int
-    dense: int
+    width: Count
+    dense: Count
 
 
 class FrontPoint(Record, frozen=True, kw_only=True):
@@ -55,7 +55,7 @@ class FrontPoint(Record, frozen=True, kw_only=True):
 class BudgetMark(Record, frozen=True, kw_only=True):
     """Where on the axis of MACs the budget lies, and what is there."""
 
-    macs: int
+    macs: Count
     mark: str
 
 
@@ -73,8 +73,8 @@ class ReusedCosts(Record, frozen=True, kw_only=True):
     ``exact``: it is the very network it was found on, and the very channels stay.
     """
 
-    macs: int
-    parameters: int
+    macs: Count
+    parameters: Count
     dense: Costs
     exact: bool
     found_on: str

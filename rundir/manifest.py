@@ -8,17 +8,19 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 from filelock import FileLock
 
 from ..errors import SecateurError
-from ..files import ensure_folder, write_json
-from .config import RunConfig, ask
+from ..files import ensure_folder, read_json, write_json
+from .config import GROUPS, RunConfig, ask
 from .outcomes import Record, StageOutcome, Stages, parse
 
 FORMAT = "secateur/run/1"
+KINDS = {name: kind for each in (RunConfig, *GROUPS) for name, kind in get_type_hints(each).items()}  # of each option
+LARGEST = 1 << 64  # of a whole number among the options: seeds are smaller, and so is all else
 LEFTOVERS = {"run.partial", "run.lock"}  # what a run leaves that was killed at once
 
 
@@ -99,10 +101,7 @@ class Manifest:
 def read_manifest(folder: Path) -> Book:
     """``run.json`` of a run directory. Raises SecateurError where there is none, or it is damaged."""
     path = folder / "run.json"
-    try:
-        book = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SecateurError(f"{path} cannot be read ({error}); pass the folder of a run") from error
+    book = read_json(path, "cannot be read", "pass the folder of a run")
     if not isinstance(book, dict) or book.get("format") != FORMAT or not {"asked", "stages"} <= book.keys():
         raise SecateurError(f"{path} is not of format {FORMAT!r}; pass a different --out")
     return parse({"versions": {}, **book}, Book, path)
@@ -117,10 +116,11 @@ def require_same(folder: Path, config: RunConfig) -> None:
 def config_of(folder: Path) -> RunConfig:
     """The configuration of the run in ``folder``."""
     found: dict[str, Any] = read_manifest(folder).asked
-    options: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in found.items()}
     try:
-        return ask(**options)
-    except (TypeError, AttributeError) as error:
+        if endless := [name for name, value in found.items() if isinstance(value, int) and value > LARGEST]:
+            raise OverflowError(f"{endless[0]} is {found[endless[0]]}")
+        return ask(**{name: msgspec.convert(value, KINDS.get(name, Any)) for name, value in found.items()})
+    except (TypeError, AttributeError, OverflowError, msgspec.ValidationError) as error:
         raise SecateurError(f"the configuration in {folder / 'run.json'} is damaged ({error})") from error
 
 

@@ -231,7 +231,7 @@ def require_at_least(minimum: int, **values: int) -> None:
 def parse_shape(text: str) -> tuple[int, int, int]:
     """``3x224x224`` as (channels, height, width)."""
     sizes = text.lower().split("x")
-    if len(sizes) != 3 or not all(size.isascii() and size.isdigit() and int(size) for size in sizes):
+    if len(sizes) != 3 or not all(re.fullmatch(r"0*[1-9]\d{0,8}", size, re.ASCII) for size in sizes):
         raise SecateurError(f"input {text!r} is not channels x height x width; write 3x224x224")
     channels, height, width = map(int, sizes)
     return channels, height, width
@@ -248,7 +248,7 @@ def _pair(text: str) -> tuple[str, str]:
 def _least(text: str) -> tuple[str, float]:
     """``conv1=50%`` as a pattern and a share, ``conv1=16`` and a number of channels, ``50%`` for all groups."""
     pattern, _, amount = text.rpartition("=")
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)%|(\d+)", amount.strip(), re.ASCII)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)%|(\d{1,9})", amount.strip(), re.ASCII)
     if not found or (found[1] and float(found[1]) > 100):
         raise SecateurError(
             f"least {text!r} is no share up to 100% and no number of channels; write 10%, conv1=16 or 'layer1.*=50%'"
@@ -259,6 +259,6 @@ def _least(text: str) -> tuple[str, float]:
 def _strength(text: str) -> tuple[str, float]:
     """``layer1.*=2`` as a pattern and a factor."""
     pattern, _, factor = text.rpartition("=")
-    if not pattern.strip() or not re.fullmatch(r"\s*\d+(\.\d+)?\s*", factor, re.ASCII):
+    if not pattern.strip() or not re.fullmatch(r"\s*\d{1,9}(\.\d+)?\s*", factor, re.ASCII):
         raise SecateurError(f"block-strength {text!r} is no pattern and no factor; write 'layer1.*=2'")
     return pattern.strip(), float(factor)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -10,6 +10,7 @@ from ..errors import SecateurError
 from ..models.score import Score
 
 Kind = TypeVar("Kind")
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]  # of anything: what is more is damage
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,8 +27,8 @@ class Figures(Record, frozen=True, kw_only=True):
 
     holdout: Score | None = None
     test: Score | None = None
-    macs: int
-    parameters: int
+    macs: Count
+    parameters: Count
 
 
 class InterimRecord(Record, frozen=True, kw_only=True):
@@ -36,9 +37,9 @@ class InterimRecord(Record, frozen=True, kw_only=True):
     source: str
     loss: float
     accuracy: float
-    n: int
-    macs: int
-    parameters: int
+    n: Count
+    macs: Count
+    parameters: Count
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> "InterimRecord":
@@ -49,7 +50,7 @@ class InterimRecord(Record, frozen=True, kw_only=True):
 class TeacherRecord(Record, frozen=True, kw_only=True):
     """A teacher of the bank; ``open``: the share of steps in which its gate was open."""
 
-    macs: int
+    macs: Count
     loss: float
     open: float | None = None
 
@@ -64,8 +65,8 @@ class NetworkStage(StageOutcome, frozen=True, kw_only=True):
     """The dense network or the teacher: where its ``weights`` are from, or the ``epochs`` it was trained for."""
 
     weights: str | None = None
-    classes: int | None = None
-    epochs: int | None = None
+    classes: Count | None = None
+    epochs: Count | None = None
 
 
 class SearchStage(StageOutcome, frozen=True, kw_only=True):
@@ -73,29 +74,29 @@ class SearchStage(StageOutcome, frozen=True, kw_only=True):
 
     winner: InterimRecord
     start: InterimRecord
-    evaluations: int
-    stopped: int
+    evaluations: Count
+    stopped: Count
 
 
 class BankStage(StageOutcome, frozen=True, kw_only=True):
     """The memory bank: its teachers, best first, and how many were wanted but not found."""
 
     teachers: tuple[TeacherRecord, ...]
-    missing: int
+    missing: Count
 
 
 class LearnStage(StageOutcome, frozen=True, kw_only=True):
     """Learned widths: what the method looked at, and the widths of all groups after each epoch."""
 
     form: str
-    widths: tuple[tuple[int, ...], ...]
+    widths: tuple[tuple[Count, ...], ...]
 
 
 class TransferStage(StageOutcome, frozen=True, kw_only=True):
     """Fine-tuning: how it was done, and for how much of it each teacher of a bank was used."""
 
     method: str
-    epochs: int
+    epochs: Count
     seed: int
     precision: str
     gates_open: tuple[float, ...] = ()

@@ -1,6 +1,5 @@
 """What a run left in its directory, read back to be shown."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -8,13 +7,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import SecateurError
-from ..files import read_json_lines
+from ..files import read_json, read_json_lines
 from ..models.score import Score
 from .config import RunConfig
 from .front import Front
 from .manifest import config_of, read_manifest
 from .measured import EVALUATION, Measured
-from .outcomes import EvaluationStage, Figures, InterimRecord, Record, Stages, parse
+from .outcomes import Count, EvaluationStage, Figures, InterimRecord, Record, Stages, parse
 
 TRAININGS = {"dense": "dense", "teacher": "teacher", "learning": "learn", "fine-tuning": "transfer"}
 Kind = TypeVar("Kind")
@@ -23,9 +22,9 @@ Kind = TypeVar("Kind")
 class StepRecord(Record, frozen=True, kw_only=True):
     """A line of metrics.jsonl: step ``step`` of ``steps``."""
 
-    step: int
-    steps: int
-    epoch: int
+    step: Count
+    steps: Count
+    epoch: Count
     loss: float
 
 
@@ -146,7 +145,7 @@ class Results:
     def _points(self) -> Iterator[Arm]:
         """The points that `transfer` fine-tuned."""
         for path in sorted((self.folder / "points").glob("*/architecture.json")):
-            if figures := _json(path).get("figures"):
+            if figures := read_json(path).get("figures"):
                 yield Arm(path.parent.name, parse(figures["tuned"], Figures, path), path.with_name(WEIGHTS))
 
 
@@ -179,20 +178,9 @@ def _evaluations(path: Path) -> tuple[InterimRecord, list[InterimRecord]]:
 
 
 def _whole(path: Path, kind: type[Kind]) -> Kind:
-    return parse(_json(path), kind, path)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SecateurError(f"{path} is damaged ({error}); restore it from a copy or start the run again") from error
+    return parse(read_json(path), kind, path)
 
 
 def _lines(path: Path, kind: type[Kind], skip: int = 0) -> list[Kind]:
     """The complete lines of a JSON lines file, behind its head; none where there is no file."""
-    try:
-        values = read_json_lines(path)[skip:]
-    except (ValueError, RecursionError) as error:
-        raise SecateurError(f"{path} is damaged ({error}); restore it from a copy or start the run again") from error
-    return parse(values, list[kind], path)  # type: ignore[valid-type]
+    return parse(read_json_lines(path)[skip:], list[kind], path)  # type: ignore[valid-type]

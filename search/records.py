@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import inf, log
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import numpy as np
 import torch
 from filelock import FileLock
 
-from ..errors import SecateurError
+from ..errors import SecateurError, in_a_line
 from ..files import append_line, whole_lines
 from ..models.compensation.gram import Gram
 from ..models.compensation.ridge import refit
@@ -70,10 +72,30 @@ class Interim:
 
     @classmethod
     def from_json(cls, line: str) -> "Interim":
-        """The interim subnetwork that ``to_json`` wrote."""
-        values = json.loads(line)
-        kept = tuple(map(tuple, values.pop("subnetwork")))
-        return cls(Subnetwork(kept), **{**values, "losses": b64decode(values["losses"])})
+        """The interim subnetwork that ``to_json`` wrote. Raises SecateurError on any other text."""
+        try:
+            read = msgspec.convert(json.loads(line), _Line)
+            subnetwork = Subnetwork(tuple(map(tuple, read.subnetwork)))
+            losses = b64decode(read.losses, validate=True)
+        except (ValueError, RecursionError) as error:  # msgspec's and b64decode's are ValueErrors, too
+            raise SecateurError(f"it is no evaluation ({in_a_line(error)[:100]})") from error
+        if len(losses) not in (0, 2 * read.n):
+            raise SecateurError(f"it has {len(losses)} bytes of losses for {read.n} images")
+        costs = read.macs, read.parameters
+        return cls(subnetwork, read.source, read.loss, read.accuracy, read.n, *costs, losses)
+
+
+class _Line(msgspec.Struct, frozen=True):
+    """An interim subnetwork as it is written; losses as base64."""
+
+    source: str
+    loss: float
+    accuracy: float
+    n: Annotated[int, msgspec.Meta(ge=1)]
+    macs: Annotated[int, msgspec.Meta(ge=0)]
+    parameters: Annotated[int, msgspec.Meta(ge=0)]
+    subnetwork: list[list[int]]
+    losses: str
 
 
 class Records:
@@ -143,8 +165,17 @@ class Records:
             head, *lines = whole_lines(path)
         if head != mine:
             raise SecateurError(f"{path} holds evaluations of other weights or other data; pass a different folder")
-        for line in lines:
-            self.add(Interim.from_json(line))
+        for number, line in enumerate(lines, 2):
+            self.add(self._read(line, f"{path} line {number}"))
+
+    def _read(self, line: str, place: str) -> Interim:
+        """The evaluation in a line. Raises SecateurError, naming the place, where it is none of this network."""
+        try:
+            interim = Interim.from_json(line)
+            self.net.check(interim.subnetwork)
+        except SecateurError as error:
+            raise SecateurError(f"{place} is damaged: {error}; delete the line, and it is evaluated again") from error
+        return interim
 
     def _scored(self, subnetwork: Subnetwork, source: str, n: int, rival: Interim | None) -> Interim:
         model = refit(self.net, subnetwork, self.grams)

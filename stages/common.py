@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_model, save_model
 from torch import nn
 
-from ..files import write_json
+from ..files import RESTORE, write_json, write_whole
 from ..models.evaluate import device_of, evaluate
 from ..models.files.architecture import architecture, architecture_of, load, save, with_architecture
 from ..models.files.library import FORMAT
 from ..models.files.schema import Record
+from ..models.files.tensors import read_network, write_network
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..models.zoo.registry import constructor
@@ -32,20 +32,21 @@ def train_from_scratch(session: Session, model: nn.Module, name: str, seed: int)
     folder = session.folder / name
     for step in train(model, session.data.train, CrossEntropy(), replace(DIGITS, seed=seed), folder=folder):
         session.progress(f"training the {name} network", step.step, step.steps)
-    save_model(model, str(folder / "weights.safetensors"))
+    write_whole(folder / "weights.safetensors", lambda partial: write_network(model, partial))
     return NetworkStage(epochs=DIGITS.epochs)
 
 
 def dense_stage(session: Session, config: RunConfig) -> NetworkStage:
     """Digits needs no weights: there the dense network is trained first, and kept."""
-    if config.weights:
-        return NetworkStage(weights=config.weights, classes=len(session.data.classes))
+    if config.trained:
+        return NetworkStage(weights=config.trained, classes=len(session.data.classes))
     return train_from_scratch(session, session.net.model, "dense", config.seed)
 
 
 def restore_weights(session: Session, model: nn.Module, name: str) -> None:
     """Load what ``train_from_scratch`` kept."""
-    load_model(model, str(session.folder / name / "weights.safetensors"))
+    path = session.folder / name / "weights.safetensors"
+    read_network(model, path, f"does not fit the {name} network", RESTORE)
 
 
 def figures(session: Session, model: nn.Module, net: Supernet, subnetwork: Subnetwork) -> Figures:

@@ -44,25 +44,25 @@ class JointRun:
 
     def dense(self) -> NetworkStage:
         """The dense network; under another teacher a student without weights starts from scratch."""
-        if self.config.joint.teacher and not self.config.weights:
+        if self.config.joint.teacher and not self.config.trained:
             return NetworkStage(weights="none")
         return dense_stage(self.session, self.config)
 
     def restore_dense(self) -> None:
         """The weights that were trained here."""
-        if not self.config.weights and not self.config.joint.teacher:
+        if not self.config.trained and not self.config.joint.teacher:
             restore_weights(self.session, self.session.net.model, "dense")
         self.session.net.model.eval()
 
     def teacher(self) -> NetworkStage:
         """The teacher; digits needs no weights for it, either."""
-        if self.teacher_net is None or self.config.joint.teacher_weights:
-            return NetworkStage(weights=self.config.joint.teacher_weights or "the dense network's")
+        if self.teacher_net is None or self.config.teacher_trained:
+            return NetworkStage(weights=self.config.teacher_trained or "the dense network's")
         return train_from_scratch(self.session, self.teacher_net.model, "teacher", self.config.seed)
 
     def restore_teacher(self) -> None:
         """The teacher's weights that were trained here."""
-        if self.teacher_net and not self.config.joint.teacher_weights:
+        if self.teacher_net and not self.config.teacher_trained:
             restore_weights(self.session, self.teacher_net.model, "teacher")
 
     @cached_property

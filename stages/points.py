@@ -8,6 +8,7 @@ from ..errors import SecateurError
 from ..models.files.schema import read_architecture
 from ..models.subnetwork import Subnetwork
 from ..pipeline.found import best_under
+from ..pipeline.typed import with_typed
 from ..progress import Progress, silent
 from ..rundir.config import RunConfig
 from ..rundir.manifest import config_of
@@ -18,26 +19,30 @@ from ..transfer.training.distributed import world
 from .prepare import prepare_run
 from .search_run import SearchRun
 
+OPTIONS = ("model", "data", "method", "epochs", "seed")  # of a run, what may be another for a point
+
 
 def tune(
-    out: Path,
-    budget: str | None = None,
-    *,
-    method: str | None = None,
-    epochs: int | None = None,
-    seed: int | None = None,
-    device: str | None = None,
-    progress: Progress = silent,
+    out: Path, budget: str | None = None, *, device: str | None = None, progress: Progress = silent, **options: Any
 ) -> tuple[EvaluationStage, Path]:
     """Fine-tune the point of the front that meets ``budget`` with the lowest loss, or the winner, from the run's bank.
 
     Another point than the winner has teachers of its own. What the bank lacks for ``method`` is added: teachers, and
     the fixed views that a run by another method left out. Processes of torchrun train it together; the first writes.
-    ``method``, ``epochs`` and ``seed`` default to the run's. Returns the figures of the dense, the pruned and the
-    fine-tuned network, and the folder that holds it; what is there already is not done again.
+    Returns the figures of the dense, the pruned and the fine-tuned network, and the folder that holds it; what is there
+    already is not done again.
+
+    Args:
+        out: the run directory.
+        budget: as for a run; None is the run's winner.
+        device: ``"cpu"`` or ``"cuda"``; by default cuda where there is one.
+        progress: called with (what, done, total).
+        **options: ``method``, ``epochs`` and ``seed``, by default the run's; ``model`` and ``data``, where the run was
+            made with functions of the user's.
     """
-    options = {"method": method, "epochs": epochs, "seed": seed}
     changed = {name: value for name, value in options.items() if value is not None}
+    if unknown := changed.keys() - {*OPTIONS}:
+        raise SecateurError(f"a point has no option {min(unknown)!r}; pass any of {', '.join(OPTIONS)}")
     team = world()
     with team.one_after_another():
         work, point, listed = _prepared(out, budget, changed, device=device, progress=progress)
@@ -66,8 +71,8 @@ def _prepared(
         raise SecateurError(
             f"{out} was made by {began.transfer.method}, which fills no memory bank; pass a run of a search"
         )
-    work = _searched_run(began, out, device, progress)
-    work = replace(work, config=wanted)
+    typed = with_typed(began, out, model=changed.get("model"), data=changed.get("data"))
+    work = replace(_searched_run(typed, out, device, progress), config=wanted)
     winner = work.winner
     point = winner if budget is None else best_under(work.session.net, work.searched.front, budget).subnetwork
     if not METHODS[wanted.transfer.method].bank_teachers:
@@ -76,11 +81,12 @@ def _prepared(
     return work, point, manifest_name(point, winner)
 
 
-def _searched_run(config: RunConfig, out: Path, device: str | None, progress: Progress) -> SearchRun:
+def _searched_run(typed: RunConfig, out: Path, device: str | None, progress: Progress) -> SearchRun:
     """The work of a run that has its bank, the dense network restored."""
-    work, manifest = prepare_run(config, out, device, progress)
+    work, manifest = prepare_run(typed, out, device, progress, began=config_of(out))
     assert isinstance(work, SearchRun)
     if manifest.stages.bank is None:
-        raise SecateurError(f"{out} has no memory bank yet; finish it: secateur run {config.command_line} --out {out}")
+        line = config_of(out).command_line
+        raise SecateurError(f"{out} has no memory bank yet; finish it: secateur run {line} --out {out}")
     work.restore_dense()
     return work

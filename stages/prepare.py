@@ -8,6 +8,7 @@ from torch import nn
 
 from ..data.dataset import Data
 from ..errors import SecateurError
+from ..files import write_text
 from ..models.costs.budget_range import BudgetRange
 from ..models.evaluate import device_of
 from ..models.files.library import architectures, keep_shares, most_similar
@@ -17,7 +18,7 @@ from ..models.timing.latency import Latency, measure
 from ..models.tracing.atoms import FloatArray
 from ..models.tracing.modules import evaluating
 from ..models.zoo.registry import constructor
-from ..models.zoo.weights import load_weights, require_file
+from ..models.zoo.weights import load_weights, weights_file
 from ..pipeline.images import open_run_data
 from ..pipeline.session import Session
 from ..progress import Progress
@@ -35,10 +36,15 @@ LATENCY_FILE = "latency.json"  # in the run directory: the table that a budget o
 
 
 def prepare_run(
-    config: RunConfig, out: Path, device: str | None, progress: Progress
+    config: RunConfig, out: Path, device: str | None, progress: Progress, began: RunConfig | None = None
 ) -> tuple[SearchRun | JointRun, Manifest]:
-    """The work of a run, and its manifest."""
-    _require_consistent(config, out)
+    """The work of a run, and its manifest.
+
+    ``began``: the configuration in the run directory, where the network or the data are named in another way now;
+    both have to be the same.
+    """
+    began = began or config
+    _require_consistent(config, out, began)
     session = _session(config, out, device, progress)
     net = session.net
     timed = _timed(net, out, progress) if config.budget.latency else None
@@ -46,25 +52,25 @@ def prepare_run(
         work: SearchRun | JointRun = _joint_run(config, session)
     else:
         work = SearchRun(config, session, _search_config(config, net, timed))
-    manifest = Manifest(out, config)
+    manifest = Manifest(out, began)
     if timed:
-        (out / LATENCY_FILE).write_text(timed.to_json(net))
+        write_text(out / LATENCY_FILE, timed.to_json(net))
     for name, mark in _fingerprints(config, session).items():
         manifest.require(name, mark)
     return work, manifest
 
 
-def _require_consistent(config: RunConfig, out: Path) -> None:
+def _require_consistent(config: RunConfig, out: Path, began: RunConfig) -> None:
     """Raise SecateurError for whatever can be found before an image is read."""
     joint, source = config.joint, config.images.data
     require_method(config.transfer.method, JOINT_METHODS)
-    if config.weights is None and joint.teacher is None and source != "digits":
+    if config.trained is None and joint.teacher is None and source != "digits":
         raise SecateurError(f"no weights for {config.model} on {source}; pass --weights FILE of the trained network")
     if joint.teacher_weights and not joint.teacher:
         raise SecateurError("--teacher-weights are of no network; pass --teacher MODEL, too")
-    require_same(out, config)
+    require_same(out, began)
     for file in filter(None, (config.weights, joint.teacher_weights)):
-        require_file(file)
+        weights_file(file)
     if config.search.storage:
         require_database(config.search.storage)
 
@@ -106,7 +112,7 @@ def _teacher(config: RunConfig, session: Session) -> Supernet | None:
     joint, data = config.joint, session.data
     if joint.teacher is None:
         return None
-    if joint.teacher_weights is None and config.images.data != "digits":
+    if config.teacher_trained is None and config.images.data != "digits":
         raise SecateurError(f"no weights for the teacher {joint.teacher}; pass --teacher-weights FILE")
     model = constructor(joint.teacher, len(data.classes))()
     if joint.teacher_weights:
@@ -119,17 +125,21 @@ def _teacher(config: RunConfig, session: Session) -> Supernet | None:
 def _fingerprints(config: RunConfig, session: Session) -> dict[str, str]:
     """What may not change between two starts of a run."""
     marks = {"data": session.data.fingerprint, "network": fingerprint(session.net)}
-    marks["weights"] = sha256(config.weights) if config.weights else "none"
+    marks["weights"] = sha256(weights_file(config.weights)) if config.weights else "none"
     if config.joint.teacher_weights:
-        marks["teacher's weights"] = sha256(config.joint.teacher_weights)
+        marks["teacher's weights"] = sha256(weights_file(config.joint.teacher_weights))
     return marks
 
 
 def _timed(net: Supernet, out: Path, progress: Progress) -> Latency:
     """The table of times that the run began with, or a new one."""
-    if (out / LATENCY_FILE).exists():
-        return Latency.from_json((out / LATENCY_FILE).read_text(), net)
-    return measure(net, progress=progress)
+    path = out / LATENCY_FILE
+    if not path.exists():
+        return measure(net, progress=progress)
+    try:
+        return Latency.from_json(path.read_bytes().decode(errors="replace"), net)
+    except SecateurError as error:
+        raise SecateurError(f"{path}: {error}") from error
 
 
 def _start_shares(path: Path, net: Supernet, span: BudgetRange) -> list[FloatArray]:

@@ -61,7 +61,7 @@ class SearchRun:
 
     def restore_dense(self) -> None:
         """The weights that were trained here."""
-        if not self.config.weights:
+        if not self.config.trained:
             restore_weights(self.session, self.session.net.model, "dense")
         self.session.net.model.eval()
 
@@ -86,9 +86,14 @@ class SearchRun:
 
     def bank(self) -> BankStage:
         """What its teachers output for every training image: five, or as many as lie between dense and winner."""
-        teachers = self.filled(self.winner).teachers
+        teachers = self.winners_bank.teachers
         listed = tuple(TeacherRecord(macs=teacher.macs, loss=teacher.loss) for teacher in teachers)
         return BankStage(teachers=listed, missing=self.bank_config.teachers - len(teachers))
+
+    @cached_property
+    def winners_bank(self) -> MemoryBank:
+        """The memory bank for the winner, with what it lacked."""
+        return self.filled(self.winner)
 
     @property
     def bank_config(self) -> BankConfig:
@@ -102,8 +107,8 @@ class SearchRun:
         return self.session.fill_bank(self.searched, point, self.bank_config)
 
     def transfer(self) -> TransferStage:
-        """Fine-tune the winner from the bank."""
-        folder = self.session.folder
+        """Fine-tune the winner from the bank; what was lost of it since its stage was done is filled again."""
+        folder, _ = self.session.folder, self.winners_bank
         return self.tuned(self.winner, folder / "transfer", folder / "best")
 
     def tuned(self, subnetwork: Subnetwork, folder: Path, best: Path, listed: str = MANIFEST) -> TransferStage:

@@ -13,7 +13,7 @@ from torch import nn
 
 import secateur as sc
 from secateur.errors import SecateurError
-from secateur.models.files import architecture as module
+from secateur.models.files import tensors
 from secateur.models.files.architecture import architecture, architecture_of, build, load, save, subnetwork_of
 from secateur.models.files.schema import Architecture, fingerprint
 
@@ -231,7 +231,7 @@ def test_broken_weights_are_refused(folder: Path, content: bytes | None) -> None
 def test_a_truncated_weights_file_is_refused(folder: Path) -> None:
     path = folder / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    assert "weights.safetensors does not fit" in refusal(folder)
+    assert "weights.safetensors cannot be read (its content is not what was written)" in refusal(folder)
 
 
 def test_a_network_without_an_architecture_is_not_saved(tmp_path: Path) -> None:
@@ -241,12 +241,12 @@ def test_a_network_without_an_architecture_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_a_save_that_is_cut_short_leaves_what_was_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut(model: nn.Module, path: str) -> None:
+    def cut(model: nn.Module, path: str, about: object) -> None:
         Path(path).write_bytes(b"half")
         raise KeyboardInterrupt
 
     before = load(folder, make)(IMAGES)
-    monkeypatch.setattr(module, "save_model", cut)
+    monkeypatch.setattr(tensors, "save_model", cut)
     with pytest.raises(KeyboardInterrupt):
         save(load(folder, make), folder)
     assert torch.equal(load(folder, make)(IMAGES), before)

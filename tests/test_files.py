@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from secateur.files import (
     append_json,
     append_line,
     ensure_folder,
+    read_json,
     read_json_lines,
     whole_lines,
     write_json,
@@ -68,3 +70,37 @@ def test_a_file_without_a_whole_line_has_none(tmp_path: Path) -> None:
     assert whole_lines(path) == []
     append_line(path, "é")
     assert whole_lines(path) == ["é"]
+
+
+DAMAGE = [b"", b'{"a": ', b"\xff\xfe\x00", b"[" * 100_000, b"9" * 5_000, b"nothing of the kind"]
+
+
+@pytest.mark.parametrize("content", DAMAGE, ids=["empty", "cut", "bytes", "deep", "digits", "text"])
+def test_damaged_json_is_one_line_with_the_file_and_the_fix(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "note.json"
+    path.write_bytes(content)
+    with pytest.raises(SecateurError, match=r"note\.json is damaged \(.*\); restore it from a copy") as caught:
+        read_json(path)
+    assert "\n" not in str(caught.value)
+    if content:
+        path.write_bytes(content + b"\n")
+        with pytest.raises(SecateurError, match=r"note\.json is damaged"):
+            read_json_lines(path)
+
+
+def test_a_file_that_is_gone_or_a_folder_is_said_in_the_readers_words(tmp_path: Path) -> None:
+    with pytest.raises(SecateurError, match=r"gone\.json is no list \(No such file or directory\); make one"):
+        read_json(tmp_path / "gone.json", "is no list", "make one")
+    with pytest.raises(SecateurError, match="is damaged"):
+        read_json(tmp_path)
+    assert read_json_lines(tmp_path / "gone.jsonl") == []
+
+
+@pytest.mark.parametrize("write", [write_text, append_line], ids=["whole", "line"])
+def test_a_full_disk_is_one_line_with_the_file(tmp_path: Path, write: Callable[[Path, str], None]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs Linux: /dev/full")
+    (tmp_path / "note.partial").symlink_to("/dev/full")
+    path = tmp_path / ("note.json" if write is write_text else "note.partial")
+    with pytest.raises(SecateurError, match=r"note\.\w+ cannot be written \(.*\); make room there or pass a different"):
+        write(path, "x" * 100_000)

@@ -154,6 +154,34 @@ def test_a_bank_that_was_interrupted_runs_no_batch_twice_and_ends_the_same(
         assert file.read_bytes() == (tmp_path / "parts" / file.name).read_bytes()
 
 
+@pytest.mark.parametrize("damage", ["a stretch of zeros", "a flipped bit", "cut", "no journal", "another header"])
+def test_what_was_damaged_while_it_was_filled_is_filled_again(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 40)
+    fill(tmp_path / "whole")
+    going = fill_bank(toy(), TEACHERS, noise(), BankLocation(tmp_path / "parts", "abc"), grams={})
+    for _ in range(2):
+        next(going)
+    del going
+    (partial,) = (tmp_path / "parts").glob("*.partial")
+    content = bytearray(partial.read_bytes())
+    if damage == "a stretch of zeros":
+        content[-400:-100] = bytes(300)
+    elif damage == "a flipped bit":
+        content[-101] ^= 16
+    elif damage == "cut":
+        del content[-50:]
+    elif damage == "another header":
+        content[12] ^= 1
+    else:
+        partial.with_suffix(".journal").unlink()
+    partial.write_bytes(content)
+    fill(tmp_path / "parts")
+    for file in (tmp_path / "whole").iterdir():
+        assert file.read_bytes() == (tmp_path / "parts" / file.name).read_bytes()
+
+
 def test_fixed_views_hold_what_teachers_say_of_the_very_views_that_training_shows(tmp_path: Path) -> None:
     split, net = noise(), toy()
     bank = opened(tmp_path, net=net, split=split, config=BankConfig(views=2))

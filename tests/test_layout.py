@@ -37,8 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Rooms inside rooms, each floor above those that it may import; rooms of one floor do not know each other.
 FLOORS: dict[str, list[set[str]]] = {
     "models": [
-        {"tracing", "zoo", "patterns", "score", "split"},
-        {"costs", "subnetwork", "evaluate"},
+        {"tracing", "patterns", "score", "split", "seal"},
+        {"costs", "subnetwork", "evaluate", "zoo"},
         {"structure"},
         {"surgery", "bottlenecks", "precision"},
         {"timing"},

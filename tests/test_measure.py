@@ -52,7 +52,7 @@ def run(tmp_path: Path) -> Path:
 
 def test_both_networks_are_timed_in_both_engines_one_image_and_more(run: Path) -> None:
     threads = torch.get_num_threads()
-    outcome = evaluation.measure_run(run, batch=4, threads=1).to_dict()
+    outcome = evaluation.measure_run(run, model=f"{run.parent / 'net.py'}:make", batch=4, threads=1).to_dict()
     assert [(row["engine"], row["batch"]) for row in outcome["latency"]] == [
         *(("torch", 1), ("torch", 4)),
         *(("onnxruntime", 1), ("onnxruntime", 4)),
@@ -74,7 +74,19 @@ def test_without_onnx_torch_is_timed_and_with_data_the_images_are_read(
 ) -> None:
     monkeypatch.setattr(evaluation, "find_spec", lambda name: None)
     with pytest.raises(SystemExit):
-        main(["evaluate", str(run), "--data", "digits", "--batch", "2", "--json"])
+        main(
+            [
+                "evaluate",
+                str(run),
+                "--model",
+                f"{run.parent / 'net.py'}:make",
+                "--data",
+                "digits",
+                "--batch",
+                "2",
+                "--json",
+            ]
+        )
     outcome = json.loads(capsys.readouterr().out)
     assert {row["engine"] for row in outcome["latency"]} == {"torch"}
     assert outcome["networks"]["slim"]["test"]["n"] == 359

@@ -18,6 +18,7 @@ from secateur.models.subnetwork import Subnetwork
 from secateur.models.zoo.registry import constructor
 from secateur.progress import silent
 from secateur.rundir.manifest import Manifest, config_of
+from secateur.rundir.outcomes import EvaluationStage
 from secateur.stages.points import tune
 from secateur.stages.prepare import prepare_run
 
@@ -51,6 +52,11 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     torch.set_num_threads(threads)
 
 
+def tuned(out: Path, budget: str | None = None, **options: Any) -> tuple[EvaluationStage, Path]:
+    """A point of the run whose network is typed again."""
+    return tune(out, budget, model=config_of(out).model, **options)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -64,7 +70,7 @@ def test_what_was_asked_comes_back(out: Path) -> None:
 def test_a_point_under_a_budget_is_tuned_tested_and_kept(out: Path) -> None:
     front = json.loads((out / "front.json").read_text())["points"]
     before = contents(out)
-    figures, folder = tune(out, "60%")
+    figures, folder = tuned(out, "60%")
     dense = figures.dense.macs
     assert figures.tuned.macs == figures.pruned.macs <= 0.6 * dense
     met = [point for point in front if point["costs"]["kept"]["macs"] <= 0.6 * dense]
@@ -77,11 +83,11 @@ def test_a_point_under_a_budget_is_tuned_tested_and_kept(out: Path) -> None:
 
 def test_done_once_it_is_not_done_again_but_another_method_is(out: Path) -> None:
     told: list[str] = []
-    first = tune(out, "60%", progress=lambda what, *_: told.append(what))
+    first = tuned(out, "60%", progress=lambda what, *_: told.append(what))
     told.clear()
-    assert tune(out, "60%", progress=lambda what, *_: told.append(what)) == first
+    assert tuned(out, "60%", progress=lambda what, *_: told.append(what)) == first
     assert not [what for what in told if "fine-tuning" in what]
-    _, other = tune(out, "60%", method="kdft", seed=5)
+    _, other = tuned(out, "60%", method="kdft", seed=5)
     assert other != first[1]
     record = json.loads((other / "architecture.json").read_text())
     assert (record["training"]["method"], record["training"]["seed"]) == ("kdft", 5)
@@ -91,7 +97,7 @@ def test_done_once_it_is_not_done_again_but_another_method_is(out: Path) -> None
 
 def test_a_point_is_taught_by_its_own_teachers_and_those_that_are_there_serve_again(out: Path) -> None:
     before = contents(out / "bank")
-    _, folder = tune(out, "60%", method="ckt-kl")
+    _, folder = tuned(out, "60%", method="ckt-kl")
     after = contents(out / "bank")
     said = {name: text for name, text in before.items() if name.startswith("teacher-")}
     assert {name: after[name] for name in said} == said
@@ -112,14 +118,14 @@ def test_views_that_a_run_by_labels_left_out_are_added_when_a_method_of_the_bank
     views = [out / "bank" / f"teacher-{mark}-view-0.safetensors" for mark in marks]
     for view in views:
         view.unlink(missing_ok=True)  # another test may have asked for it
-    _, folder = tune(out, method="ckt-kl", seed=3)
+    _, folder = tuned(out, method="ckt-kl", seed=3)
     assert all(view.exists() for view in views)
     assert json.loads((folder / "architecture.json").read_text())["training"]["method"] == "ckt-kl"
 
 
 def test_torchrun_trains_a_point_together_and_the_first_process_alone_writes_and_speaks(out: Path) -> None:
     words = ["-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "secateur", "transfer", str(out)]
-    options = ["--flops", "60%", "--method", "ckt", "--seed", "8", "--json"]
+    options = ["--model", config_of(out).model, "--flops", "60%", "--method", "ckt", "--seed", "8", "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, *words, *options], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
@@ -130,7 +136,7 @@ def test_torchrun_trains_a_point_together_and_the_first_process_alone_writes_and
     metrics = (Path(printed["out"]) / "transfer" / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in metrics]
     assert steps == sorted(set(steps))
-    figures, _ = tune(out, "60%", method="ckt", seed=8)  # done already
+    figures, _ = tuned(out, "60%", method="ckt", seed=8)  # done already
     assert printed == {"out": printed["out"], **figures.to_dict()}
 
 
@@ -146,7 +152,7 @@ def test_a_run_under_torchrun_is_refused(
 
 
 def test_without_a_budget_it_is_the_winner(out: Path) -> None:
-    figures, _ = tune(out, method="kd")
+    figures, _ = tuned(out, method="kd")
     best = json.loads((out / "best" / "architecture.json").read_text())
     assert figures.tuned.macs == best["costs"]["kept"]["macs"]
 
@@ -154,35 +160,35 @@ def test_without_a_budget_it_is_the_winner(out: Path) -> None:
 def test_a_run_without_a_bank_says_how_to_finish_it(out: Path, tmp_path: Path) -> None:
     prepare_run(config_of(out), tmp_path / "begun", None, silent)
     with pytest.raises(sc.SecateurError, match=r"has no memory bank yet; finish it: secateur run .* --out .*begun"):
-        tune(tmp_path / "begun")
+        tuned(tmp_path / "begun")
 
 
 def test_what_is_no_run_and_what_no_point_meets_are_refused(out: Path, tmp_path: Path) -> None:
     with pytest.raises(sc.SecateurError, match=r"run\.json cannot be read"):
         tune(tmp_path)
     with pytest.raises(sc.SecateurError, match="no point of the front costs at most"):
-        tune(out, "5%")
+        tuned(out, "5%")
 
     def unread(what: str, done: int, total: int) -> None:
         raise AssertionError(f"{what}, before a mistake is told")
 
     for method in ("magic", "pdd"):
         with pytest.raises(sc.SecateurError, match=f"no method is called '{method}'"):
-            tune(out, method=method, progress=unread)
+            tuned(out, method=method, progress=unread)
     with pytest.raises(sc.SecateurError, match="epochs=-1"):
-        tune(out, epochs=-1, progress=unread)
+        tuned(out, epochs=-1, progress=unread)
     with pytest.raises(sc.SecateurError, match="holds another run"):
         sc.run(config_of(out).with_options(epochs=7), out, progress=unread)
 
 
 def test_the_command_prints_the_figures(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["transfer", str(out), "--flops", "60%", "--json"])
+        main(["transfer", str(out), "--model", config_of(out).model, "--flops", "60%", "--json"])
     printed: dict[str, Any] = json.loads(capsys.readouterr().out)
-    figures, folder = tune(out, "60%")
+    figures, folder = tuned(out, "60%")
     assert printed == {"out": str(folder), **figures.to_dict()}
     with pytest.raises(SystemExit):
-        main(["transfer", str(out), "--flops", "60%", "--quiet"])
+        main(["transfer", str(out), "--model", config_of(out).model, "--flops", "60%", "--quiet"])
     said = capsys.readouterr().out
     assert "fine-tuned" in said
     assert "one MAC is two FLOPs" in said

@@ -155,6 +155,38 @@ def test_a_line_that_a_kill_cut_short_is_cut_away_and_evaluated_again(tmp_path: 
     assert path.read_text() == whole
 
 
+@pytest.mark.parametrize(
+    ("damage", "useful"),
+    [
+        ({"loss": "high"}, "Expected `float`"),
+        ({"n": 0}, "Expected `int` >= 1"),
+        ({"macs": -1}, "Expected `int` >= 0"),
+        ({"subnetwork": [[0, 2, 5]]}, "subnetwork"),
+        ({"subnetwork": [[0, 2, 60], [1, 3]]}, "60"),
+        ({"subnetwork": [[2, 0], [1]]}, "ascending"),
+        ({"subnetwork": 5}, "Expected `array`"),
+        ({"losses": "%%%"}, "base64"),
+        ({"losses": "AAAA"}, "3 bytes of losses for 60 images"),
+        ({"source": None}, "Expected `str`"),
+        (None, "it is no evaluation"),
+    ],
+    ids=str,
+)
+def test_a_damaged_line_is_named_with_its_number(tmp_path: Path, damage: dict[str, object] | None, useful: str) -> None:
+    path = tmp_path / "records.jsonl"
+    records = Records(toy(), noise(), path)
+    records.evaluate(A, "a", 60)
+    head, line = path.read_text().splitlines()
+    broken = line[:-9] if damage is None else json.dumps({**json.loads(line), **damage})
+    path.write_text(f"{head}\n{line}\n{broken}\n")
+    with pytest.raises(
+        SecateurError, match=r"records\.jsonl line 3 is damaged: .*; delete the line, and it is"
+    ) as caught:
+        Records(toy(), noise(), path)
+    assert useful in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_without_a_path_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Records(toy(), noise()).evaluate(A, "a", 60)

@@ -3,10 +3,12 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
 from torch import nn
+from torchvision.models import WeightsEnum
 
 from secateur.errors import SecateurError
 from secateur.models.zoo.registry import NETS, callable_at, constructor
@@ -46,6 +48,46 @@ def test_timm_networks_have_the_classes_asked_for() -> None:
     pytest.importorskip("timm")
     with torch.device("meta"):
         assert constructor("timm:resnet18", 7)()(torch.empty(2, 3, 64, 64)).shape == (2, 7)
+
+
+def trained_of(name: str, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return constructor(name, 1000)()
+
+
+def test_the_weights_of_torchvision_are_in_the_network_that_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = trained_of("torchvision:squeezenet1_1", 1)
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda *_, **__: theirs.state_dict())
+    ours = trained_of("torchvision:squeezenet1_1@DEFAULT", 2)
+    assert all(map(torch.equal, ours.parameters(), theirs.parameters()))
+
+
+def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("no such\nhost")
+
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", offline)
+    with pytest.raises(SecateurError, match=r"resnet18@DEFAULT can't be fetched \(URLError.*connect this") as caught:
+        constructor("torchvision:resnet18@DEFAULT", 1000)()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "classes", "useful"),
+    [
+        ("torchvision:resnet18@DEFAULT", 10, "are for 1000 classes and not 10; train torchvision:resnet18 on your"),
+        ("torchvision:resnet18@best", 1000, "no weights 'best'; pass IMAGENET1K_V1, DEFAULT"),
+        ("timm:resnet18@pretrained", 10, "are for 1000 classes and not 10"),
+        ("timm:resnet18@best", 1000, "no weights 'best'"),
+    ],
+)
+def test_weights_of_a_library_that_do_not_suit_are_refused_before_they_are_fetched(
+    spec: str, classes: int, useful: str
+) -> None:
+    if spec.startswith("timm"):
+        pytest.importorskip("timm")
+    with pytest.raises(SecateurError, match=useful):
+        constructor(spec, classes)
 
 
 def test_each_call_builds_another_network() -> None:

@@ -9,6 +9,8 @@ from ...errors import SecateurError
 
 COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+LARGEST = 1e18  # of a cost: beyond any network's, and whole numbers are still exact
+LONGEST = 40  # characters of what a user wrote that an error shows
 TO = ".."  # between the two ends of a range: 25%..80%
 
 
@@ -28,9 +30,10 @@ class CostUnit:
     def read(self, text: str) -> "Amount":
         """The amount that a text such as ``50%``, ``62M`` or ``5ms`` stands for. Raises SecateurError on any other."""
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%|[a-z]*)\s*", text, re.IGNORECASE)
-        if not found or found[2].lower() not in ("%", *self.scales):
+        if not found or found[2].lower() not in ("%", *self.scales) or float(found[1]) > LARGEST:
+            shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
             raise SecateurError(
-                f"budget {text!r} is not a share or a number of {self.unit}; write 50% or {self.example}"
+                f"budget {shown!r} is not a share or a number of {self.unit}; write 50% or {self.example}"
             )
         return Amount(text, float(found[1]), found[2].lower(), self)
 

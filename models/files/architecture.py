@@ -7,16 +7,15 @@ from typing import Any
 
 import msgspec
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
 from torch import nn
 
 from ...errors import SecateurError
-from ...files import commit, ensure_folder
+from ...files import commit, ensure_folder, writing
 from ..subnetwork import Subnetwork
 from ..supernet import Supernet
 from ..surgery.slim import slim
 from .schema import Architecture, Record, costs_of, fingerprint, json_at
+from .tensors import read_network, write_network
 
 
 def architecture(net: Supernet, subnetwork: Subnetwork, **about: Any) -> Record:
@@ -103,8 +102,9 @@ def save(model: nn.Module, folder: Path | str) -> None:
     record, folder = architecture_of(model), ensure_folder(folder)
     # both are complete before either is in place: a kill while writing leaves what was there before
     weights, text = folder / "weights.partial", folder / "architecture.partial"
-    save_model(model, str(weights))
-    text.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    with writing(folder):
+        write_network(model, weights)
+        text.write_text(json.dumps(record, indent=1), encoding="utf-8")
     commit(weights, folder / "weights.safetensors")
     commit(text, folder / "architecture.json")
 
@@ -133,7 +133,8 @@ def load(folder: Path | str, base: Callable[[], nn.Module]) -> nn.Module:
     record = Architecture.from_dict(plain, path)
     net = _dense(record, base)
     model = with_architecture(slim(net, subnetwork_of(record, net)), plain)
-    _fill(model, Path(folder) / "weights.safetensors")
+    weights = Path(folder) / "weights.safetensors"
+    read_network(model, weights, "does not fit its architecture.json", "pass the two files that were written together")
     return model.eval()
 
 
@@ -142,14 +143,3 @@ def _dense(record: Architecture, base: Callable[[], nn.Module]) -> Supernet:
     examples = tuple(torch.zeros(1, *shape) for shape in record.inputs)
     net = Supernet.of(base(), examples, tie=record.tie, check=False)
     return net.freezing({group.name: "stayed whole" for group in net.groups if group.name in record.frozen})
-
-
-def _fill(model: nn.Module, path: Path) -> None:
-    """Load the weights in ``path``. Raises SecateurError where they are not this network's."""
-    try:
-        load_model(model, str(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        first = " ".join(" ".join(str(error).splitlines()[:2]).split())  # torch lists every tensor
-        raise SecateurError(
-            f"{path} does not fit its architecture.json ({first}); pass the two files that were written together"
-        ) from error

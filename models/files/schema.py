@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from ...errors import SecateurError
+from ...files import read_json
 from ..structure import Structure
 from ..subnetwork import Subnetwork
 
@@ -141,7 +142,4 @@ def read_architecture(path: Path) -> Architecture:
 
 def json_at(path: Path) -> Any:
     """The value in a JSON file. Raises SecateurError where the file can't be read, or holds no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SecateurError(f"{path} is no architecture ({error}); pass the folder that secateur wrote") from error
+    return read_json(path, "is no architecture", "pass the folder that secateur wrote")

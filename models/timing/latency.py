@@ -24,6 +24,7 @@ from ..tracing.rules import is_product
 from .clock import synchronised
 
 FORMAT = "secateur/latency/1"
+TERMS = 6  # of a layer's seconds
 SUBNETWORKS = 32  # that are built and timed
 WARM_UP, REPEATS = 2, 9  # forward passes of each
 
@@ -70,12 +71,14 @@ class Latency:
             table = json.loads(text)
             layers, groups, form = (table.pop(key) for key in ("layers", "groups", "format"))
             coefficients = np.array([layer["seconds"] for layer in layers], np.float64)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise SecateurError(
                 f"this is no table of times ({in_a_line(error)[:100]}); delete it to measure it again"
             ) from error
         if (form, groups) != (FORMAT, _groups(net)):
             raise SecateurError("this table of times is of another network; measure it again, in another --out")
+        if coefficients.shape != (len(net.space.costs.products) + 1, TERMS) or not np.isfinite(coefficients).all():
+            raise SecateurError("this table of times lacks seconds, or they are not finite; delete it to measure again")
         return cls(coefficients, net.space.costs.macs, table)
 
 

@@ -37,13 +37,14 @@ FORMS = f"{', '.join(NETS)}, torchvision:NAME, timm:NAME, path/to/file.py:functi
 
 
 def constructor(spec: str, classes: int) -> Constructor:
-    """A function that builds the network called ``spec``, untrained, with ``classes`` outputs.
+    """A function that builds the network called ``spec`` with ``classes`` outputs.
 
     Raises SecateurError on a name that stands for no network.
 
     Args:
         spec: ``resnet20``, ``torchvision:NAME``, ``timm:NAME``, ``path/to/file.py:function`` or
-            ``package.module:function``.
+            ``package.module:function``. With weights of the library, which it downloads once:
+            ``torchvision:NAME@DEFAULT`` (or another of its sets), ``timm:NAME@pretrained``.
         classes: Number of outputs. A function of the user's gets it as its parameter ``classes`` or ``num_classes``,
             whichever it has (the first, if both), and nothing otherwise.
 
@@ -83,15 +84,22 @@ def callable_at(spec: str, words: Iterable[str] = ()) -> Callable[..., object]:
 def _torchvision(name: str, classes: int) -> Constructor:
     from torchvision import models
 
+    name, _, weights = name.partition("@")
     names = models.list_models(module=models)
     if name not in names:
         raise SecateurError(
             f"torchvision has no classifier {name!r}{_nearest(name, names)}; "
             "torchvision.models.list_models(module=torchvision.models) lists them"
         )
-    # The auxiliary heads would make the output a tuple; without init_weights these two warn.
-    plain = {"aux_logits": False, "init_weights": True} if name in ("inception_v3", "googlenet") else {}
-    return partial(models.get_model, name, weights=None, num_classes=classes, **plain)
+    heads = {"aux_logits": False} if name in ("inception_v3", "googlenet") else {}  # they would make the output a tuple
+    if not weights:
+        plain = {**heads, "init_weights": True} if heads else {}  # without it these two warn
+        return partial(models.get_model, name, weights=None, num_classes=classes, **plain)
+    sets = models.get_model_weights(name).__members__
+    if weights not in sets:
+        raise SecateurError(f"torchvision:{name} has no weights {weights!r}; pass {', '.join(sets)}")
+    _require_classes(f"torchvision:{name}@{weights}", len(sets[weights].meta["categories"]), classes)
+    return partial(_fetched, partial(models.get_model, name, weights=weights, **heads), f"torchvision:{name}@{weights}")
 
 
 def _timm(name: str, classes: int) -> Constructor:
@@ -101,10 +109,38 @@ def _timm(name: str, classes: int) -> Constructor:
         raise SecateurError(
             f'timm:{name} needs timm, which is not here ({in_a_line(error)}); pip install "secateur[timm]"'
         ) from error
+    name, _, weights = name.partition("@")
     if not timm.is_model(name):
         near = _nearest(name, timm.list_models())
         raise SecateurError(f"timm has no network {name!r}{near}; timm.list_models() lists them")
-    return partial(timm.create_model, name, pretrained=False, num_classes=classes)
+    if not weights:
+        return partial(timm.create_model, name, pretrained=False, num_classes=classes)
+    theirs = timm.get_pretrained_cfg(name)
+    if weights != "pretrained" or theirs is None or not timm.models.is_model_pretrained(name):
+        raise SecateurError(
+            f"timm:{name} has no weights {weights!r}; timm.list_pretrained() lists what has @pretrained"
+        )
+    _require_classes(f"timm:{name}@pretrained", theirs.num_classes, classes)
+    return partial(_fetched, partial(timm.create_model, name, pretrained=True), f"timm:{name}@pretrained")
+
+
+def _require_classes(spec: str, theirs: int, classes: int) -> None:
+    if theirs != classes:
+        raise SecateurError(
+            f"the weights of {spec} are for {theirs} classes and not {classes}; "
+            f"train {spec.partition('@')[0]} on your classes and pass --weights FILE"
+        )
+
+
+def _fetched(build: Constructor, spec: str) -> nn.Module:
+    """The network with its library's weights, downloaded where they are not here yet."""
+    try:
+        return build()
+    except Exception as error:  # by library URLError, OSError, HTTP errors of several packages, RuntimeError
+        raise SecateurError(
+            f"the weights of {spec} can't be fetched ({in_a_line(error)}); "
+            f"connect this machine, or pass {spec.partition('@')[0]} and --weights FILE"
+        ) from error
 
 
 LIBRARIES: dict[str, Callable[[str, int], Constructor]] = {"torchvision": _torchvision, "timm": _timm}

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...errors import SecateurError
+from ...models.files.tensors import is_damaged, read_tensors
 from .manifest import BankLocation, BankManifest, Teacher
 from .top_k import restore_logits
 
 TEACHERS = 5
+AGAIN = "delete it and run again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +71,11 @@ def open_bank(location: BankLocation, images: int) -> MemoryBank:
 
 def read_teacher(path: Path, images: int) -> dict[str, Tensor]:
     """One teacher's outputs for all images, memory-mapped; SecateurError where the file is not whole."""
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise SecateurError(f"{path} cannot be read ({error}); delete it and run again") from error
+    _, tensors = read_tensors(path, AGAIN)
+    if lost := {"logits"} - tensors.keys():
+        raise SecateurError(f"{path} is damaged (it lacks {min(lost)!r}); {AGAIN}")
     if (held := len(tensors["logits"])) != images:
-        raise SecateurError(f"{path} holds {held} images, the training data {images}; delete it and run again")
+        raise SecateurError(f"{path} holds {held} images, the training data {images}; {AGAIN}")
     return tensors
 
 
@@ -84,6 +83,11 @@ def teacher_file(teacher: Teacher, view: int | None = None) -> str:
     """The name of the file of a teacher's outputs for the images without augmentation, or for a fixed view of them."""
     name = f"teacher-{teacher.subnetwork.digest}"
     return f"{name}.safetensors" if view is None else f"{name}-view-{view}.safetensors"
+
+
+def damaged_files(folder: Path) -> list[Path]:
+    """The files of teachers that are not as they were written; what is deleted is filled again."""
+    return [path for path in sorted(folder.glob("teacher-*.safetensors")) if is_damaged(path)]
 
 
 def _views(folder: Path, teachers: Sequence[Teacher]) -> int:

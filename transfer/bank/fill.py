@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import TypeAlias
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ...files import commit, ensure_folder
 from ...models.compensation.gram import Gram
 from ...models.compensation.ridge import refit
 from ...models.evaluate import BATCH, device_of, embed, recalibrate
+from ...models.files.tensors import write_tensors
+from ...models.seal import seal
 from ...models.split import Split
 from ...models.subnetwork import Subnetwork
 from ...models.supernet import Supernet
 from ...models.surgery.slim import kept_places
 from ...models.tracing.modules import evaluating
 from .bank import TEACHERS, read_teacher, teacher_file
+from .journal import Journal
 from .manifest import BankLocation, BankManifest, Teacher
 from .top_k import top_k_logits
 
@@ -151,24 +153,28 @@ class TeacherRun:
 def _fill_file(run: TeacherRun, split: Split, path: Path, *, view: int | None, classes: Tensor | None) -> Iterator[int]:
     """Write a teacher's outputs for every image, batch by batch; a batch that is written already is not run again."""
     partial, done = path.with_suffix(".partial"), 0
-    stored = mapped(partial) if partial.exists() else {}
+    journal = Journal(partial)
+    stored = mapped(partial) if journal.resumes else {}
     for images, _, indices in split.batches(BATCH, view=view):
-        if not stored or stored["logits"][indices].isnan().any():
+        if not stored or not journal.has(stored, indices):
             rows = run.rows(images, view=view, classes=None if classes is None else classes[indices])
-            stored = stored or _blank(partial, rows, len(split))
+            stored = stored or _blank(journal, rows, len(split))
             for name, values in rows.items():
                 stored[name][indices] = values
+            journal.add(stored, indices)
         done += len(indices)
         yield done
+    seal(partial)
     commit(partial, path)
+    journal.end()
 
 
-def _blank(path: Path, rows: Rows, images: int) -> Rows:
+def _blank(journal: Journal, rows: Rows, images: int) -> Rows:
     """A file for all images in which nothing is written yet, mapped."""
     blank = {n: torch.full((images, *x.shape[1:]), UNWRITTEN[x.dtype], dtype=x.dtype) for n, x in rows.items()}
-    save_file(blank, path.with_suffix(".blank"))
-    commit(path.with_suffix(".blank"), path)
-    return mapped(path)
+    write_tensors(blank, journal.partial)
+    journal.begin()
+    return mapped(journal.partial)
 
 
 def mapped(path: Path) -> dict[str, Tensor]:
@@ -176,7 +182,9 @@ def mapped(path: Path) -> dict[str, Tensor]:
     raw = torch.from_file(str(path), shared=True, size=path.stat().st_size, dtype=torch.uint8)
     start = 8 + int.from_bytes(raw[:8].numpy().tobytes(), "little")
     found = {}
-    for name, entry in json.loads(raw[8:start].numpy().tobytes()).items():
+    header = json.loads(raw[8:start].numpy().tobytes())
+    header.pop("__metadata__", None)
+    for name, entry in header.items():
         begin, end = entry["data_offsets"]
         found[name] = raw[start + begin : start + end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return found

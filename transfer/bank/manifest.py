@@ -1,16 +1,16 @@
 """The manifest of a memory bank: its teachers, and the data that they ran on."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import SecateurError
-from ...files import write_json
+from ...errors import SecateurError, in_a_line
+from ...files import read_json, write_json
 from ...models.subnetwork import Subnetwork
 
 MANIFEST = "bank.json"  # of the winner's bank; other points of the front have their own beside it
+FIRST = "run secateur search first"
 FORMAT = "secateur/bank/1"
 
 
@@ -68,13 +68,13 @@ class BankManifest:
     def read(cls, location: BankLocation) -> "BankManifest":
         """The manifest at a location; SecateurError where there is none, it is broken, or of other data."""
         folder = location.folder
+        found = read_json(location.path, f"is no list of teachers, and there is no memory bank in {folder}", FIRST)
         try:
-            found = json.loads(location.path.read_text(encoding="utf-8"))
             if found["format"] != FORMAT:
                 raise ValueError(f"{location.manifest} has format {found['format']!r}, not {FORMAT!r}")
             manifest = cls(found["data"], tuple(map(Teacher.from_json, found["teachers"])))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SecateurError(f"no memory bank in {folder} ({error}); run secateur search first") from error
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            raise SecateurError(f"no memory bank in {folder} ({in_a_line(error)}); {FIRST}") from error
         if manifest.fingerprint != location.fingerprint:
             data = f"{manifest.fingerprint}, not {location.fingerprint}"
             raise SecateurError(f"the bank in {folder} is of other data ({data}); pass a different --out")

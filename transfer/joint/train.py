@@ -4,8 +4,10 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
+
 from ...errors import SecateurError
-from ...files import append_json, ensure_folder, read_json_lines
+from ...files import RESTORE, append_json, ensure_folder, read_json_lines
 from ...models.precision import in_bfloat16
 from ...models.split import Split
 from ...models.supernet import Supernet
@@ -81,4 +83,16 @@ def _append_widths(folder: Path, epoch: int, learner: Learner) -> None:
 
 
 def _widths(folder: Path) -> dict[int, list[int]]:
-    return {line["epoch"]: line["widths"] for line in read_json_lines(folder / WIDTHS)}
+    path = folder / WIDTHS
+    try:
+        lines = msgspec.convert(read_json_lines(path), list[_Line])
+    except msgspec.ValidationError as error:
+        raise SecateurError(f"{path} is damaged ({error}); {RESTORE}") from error
+    return {line.epoch: line.widths for line in lines}
+
+
+class _Line(msgspec.Struct, frozen=True):
+    """The widths of all groups after an epoch."""
+
+    epoch: int
+    widths: list[int]

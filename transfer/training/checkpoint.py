@@ -4,16 +4,16 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ...errors import SecateurError
-from ...files import ensure_folder, write_whole
+from ...files import ensure_folder
 from ...models.evaluate import device_of
+from ...models.files.tensors import read_tensors, write_tensors
 from .trainer import Trainer
 
 CHECKPOINT = "checkpoint.safetensors"
+SCRATCH = "delete it to train from scratch"
 
 
 def save_checkpoint(trainer: Trainer, folder: Path) -> None:
@@ -23,7 +23,7 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
         tensors |= {f"optimizer.{number}.{name}": _plain(tensor) for name, tensor in state.items()}
     recipe = json.dumps(trainer.recipe.stored())
     metadata = {"done": str(trainer.done), "seconds": str(trainer.seconds), "recipe": recipe}
-    write_whole(ensure_folder(folder) / CHECKPOINT, lambda path: save_file(tensors, path, metadata))
+    write_tensors(tensors, ensure_folder(folder) / CHECKPOINT, metadata)
 
 
 def load_checkpoint(trainer: Trainer, folder: Path) -> None:
@@ -34,7 +34,9 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
     path = folder / CHECKPOINT
     if not path.exists():
         return
-    metadata, tensors = _read(path, str(device_of(trainer.model)))
+    metadata, tensors = read_tensors(path, SCRATCH, str(device_of(trainer.model)))
+    if lost := {"done", "seconds", "recipe"} - metadata.keys():
+        raise SecateurError(f"{path} is damaged (it lacks {min(lost)!r}); {SCRATCH}")
     if json.loads(metadata["recipe"]) != trainer.recipe.stored():
         raise SecateurError(
             f"{path} is of another recipe ({metadata['recipe']}); pass the same options or a different --out"
@@ -48,15 +50,6 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
         ) from error
     trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": _optimizer_state(tensors)})
     trainer.done, trainer.seconds = int(metadata["done"]), float(metadata["seconds"])
-
-
-def _read(path: Path, device: str) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The metadata and the tensors of a checkpoint; SecateurError where it cannot be read."""
-    try:
-        with safe_open(path, "pt", device=device) as file:
-            return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise SecateurError(f"{path} cannot be read ({error}); delete it to train from scratch") from error
 
 
 def _optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:

@@ -1,0 +1,28 @@
+"""What the name of a network says before anything is imported for it."""
+
+from ...errors import SecateurError
+
+LIBRARIES = ("torchvision", "timm")
+
+
+def is_code(name: str) -> bool:
+    """Whether it is the place of a function, ``path/to/file.py:function`` or ``package.module:function``."""
+    return name.partition(":")[0] not in LIBRARIES and (":" in name or name.endswith(".py"))
+
+
+def is_pretrained(name: str) -> bool:
+    """Whether the network comes with weights of its library: ``torchvision:resnet50@DEFAULT``."""
+    return name.partition(":")[0] in LIBRARIES and "@" in name
+
+
+def untrained(name: str) -> str:
+    """The same network without the weights of its library."""
+    return name.partition("@")[0] if is_pretrained(name) else name
+
+
+def require_no_code(name: str, place: object) -> None:
+    """Raise SecateurError for a network of somebody's code that a file names: it is run only where a user types it."""
+    if is_code(name):
+        raise SecateurError(
+            f"{place} names the code {name}, and what a file names is not run; if you trust it, type it: --model {name}"
+        )

@@ -1,0 +1,26 @@
+"""The configuration in a run directory, with the code that its user typed: a file names none that is run."""
+
+from pathlib import Path
+
+from ..data import sources
+from ..errors import SecateurError
+from ..models.zoo import names
+from ..rundir.config import RunConfig
+
+IS_CODE = {"model": names.is_code, "data": sources.is_code}
+
+
+def with_typed(config: RunConfig, folder: Path, **typed: str | None) -> RunConfig:
+    """The configuration of the run in ``folder``, its ``model`` and its ``data`` as they were typed, where they were.
+
+    Raises SecateurError where one of those that are asked for is None, and the run names a function for it.
+    """
+    there = {"model": config.model, "data": config.images.data}
+    untyped = {name: there[name] for name in typed if typed[name] is None and IS_CODE[name](there[name])}
+    if untyped:
+        options = " ".join(f"--{name} {code}" for name, code in untyped.items())
+        raise SecateurError(
+            f"{folder / 'run.json'} names the code {' and '.join(untyped.values())}, and what a file names is not run; "
+            f"if you trust it, type it: {options}"
+        )
+    return config.with_options(**{name: value for name, value in typed.items() if value is not None})
