@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..data.dataset import Data
 from ..errors import SecateurError
 from ..models.costs.budget_range import BudgetRange
 from ..models.evaluate import device_of
@@ -15,9 +14,9 @@ from ..models.files.schema import fingerprint
 from ..models.supernet import Supernet
 from ..models.timing.latency import Latency, measure
 from ..models.tracing.atoms import FloatArray
-from ..models.tracing.trace import evaluating
 from ..models.zoo.registry import constructor
 from ..models.zoo.weights import load_weights, require_file
+from ..pipeline.fit import require_fit
 from ..pipeline.images import open_run_data
 from ..pipeline.session import Session
 from ..progress import Progress
@@ -84,7 +83,7 @@ def _session(config: RunConfig, out: Path, device: str | None, progress: Progres
         tie=wanted.ties,
         least=wanted.min_keep,
     )
-    _check_classes(net, data)
+    require_fit(net, data)
     return Session(net, data, out, config.precision, progress)
 
 
@@ -112,7 +111,7 @@ def _teacher(config: RunConfig, session: Session) -> Supernet | None:
     if joint.teacher_weights:
         load_weights(model, joint.teacher_weights)
     teacher = Supernet.of(model.to(device_of(session.net.model)).eval(), data.example, check=False)
-    _check_classes(teacher, data)
+    require_fit(teacher, data)
     return teacher
 
 
@@ -148,15 +147,3 @@ def _on(model: nn.Module, device: str | None) -> nn.Module:
         raise SecateurError(
             f"no device {name!r} is here ({what}); pass --device cpu, or cuda where there is one"
         ) from error
-
-
-def _check_classes(net: Supernet, data: Data) -> None:
-    with torch.no_grad(), evaluating(net.model):
-        output = net.model(*net.examples)
-    if not isinstance(output, torch.Tensor):
-        raise SecateurError(f"the network returns a {type(output).__name__}; pass one that returns its logits alone")
-    outputs = output.shape[-1]
-    if outputs != len(data.classes):
-        raise SecateurError(
-            f"the network has {outputs} outputs and {data.name} has {len(data.classes)} classes; pass matching ones"
-        )

@@ -334,10 +334,11 @@ def test_a_workers_error_arrives_as_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_float_images_are_refused() -> None:
-    part = TensorDataset(torch.zeros(4, 3, 8, 8), torch.arange(4))
-    with pytest.raises(SecateurError, match="secateur normalises and augments itself"):
-        Data.of(part, part, part)
+def test_float_images_are_read_as_they_are() -> None:
+    part = TensorDataset(torch.randn(4, 3, 8, 8), torch.arange(4))
+    batch = next(Data.of(part, part, part).train.batches(4))
+    assert torch.equal(batch.images, part.tensors[0][batch.indices])
+    assert torch.equal(batch.labels, batch.indices)
 
 
 class Contradicting(TensorDataset):

@@ -37,8 +37,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Rooms inside rooms, each floor above those that it may import; rooms of one floor do not know each other.
 FLOORS: dict[str, list[set[str]]] = {
     "models": [
-        {"tracing", "zoo", "patterns", "score", "split"},
-        {"costs", "subnetwork", "evaluate"},
+        {"tracing", "zoo", "patterns", "score", "inputs"},
+        {"costs", "subnetwork", "tasks", "outputs"},
+        {"split"},
+        {"evaluate"},
         {"structure"},
         {"surgery", "bottlenecks", "precision"},
         {"timing"},
