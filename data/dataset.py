@@ -108,8 +108,9 @@ class Data:
             fix = "pass map-style data sets: a memory bank and a resumed training know images by their position"
             raise SecateurError(f"{name} is a stream; {fix}")
         if not _holds_pictures(train):
-            _require_no_decoding(shape, mean, std)
-            return cls(name, *(splits := _samples(parts, task, memory_bytes)), _classes(parts, splits[0]))
+            splits = _samples(parts, task, memory_bytes)
+            _require_own_form(splits[0], shape, mean, std)
+            return cls(name, *splits, _classes(parts, splits[0]))
         _require_images_of_classes(task)
         labels = [labels_of(part) for part in parts]
         names = classes_of(parts) or _numbered(labels[0])
@@ -224,7 +225,8 @@ def _samples(parts: Sequence[Part], task: Task, memory_bytes: int) -> tuple[Samp
     for part in parts:
         read = SampleReader.of(part) if isinstance(part, DataLoader) else SampleReader(part)
         most = part.batch_size if isinstance(part, DataLoader) else None
-        labels = labels_of(read.dataset) if isinstance(task, Classification) else None
+        with seeded(0):
+            labels = labels_of(read.dataset) if isinstance(task, Classification) else None
         found.append(Samples(read, task, labels, most, memory_bytes // len(parts)))
     train, holdout, test = found
     return train, holdout, test
@@ -260,8 +262,9 @@ def _holds_pictures(part: Part) -> bool:
         return True
 
 
-def _require_no_decoding(shape: Shape | None, mean: Channels, std: Channels) -> None:
-    if shape is not None or mean != MEAN or std != STD:
+def _require_own_form(samples: Samples, shape: Shape | None, mean: Channels, std: Channels) -> None:
+    """Raise SecateurError where samples that are read as they are were to be resized or normalised."""
+    if shape not in (None, samples.shape) or mean != MEAN or std != STD:
         fix = "leave them out: the data set's transforms size and normalise"
         raise SecateurError(f"shape={shape}, mean={mean}, std={std} are for images that are decoded here; {fix}")
 

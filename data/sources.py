@@ -56,8 +56,11 @@ def labels_of(dataset: Any) -> Tensor:
         return _whole(torch.tensor([_number(dataset[i][1]) for i in range(len(dataset))]))
 
 
-def _number(label: Any) -> float:
-    return label if isinstance(label, int) else float(label)
+def _number(label: Any) -> int:
+    number = int(label)
+    if not isinstance(label, str) and number != label:
+        raise ValueError(f"a target is {float(label):.4g}")
+    return number
 
 
 def _whole(labels: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from ..rundir.options import JOINT_METHODS
 from ..search.config import SearchConfig, sampler_called
 from ..search.refine.database import require_database
 from ..transfer.methods import require_method
+from ..transfer.objectives.base import require_divergence
 from .joint_run import JointRun
 from .search_run import SearchRun
 
@@ -84,6 +85,8 @@ def _session(config: RunConfig, out: Path, device: str | None, progress: Progres
         least=wanted.min_keep,
     )
     require_fit(net, data)
+    if config.transfer.method != "ce":
+        require_divergence(data.task)
     return Session(net, data, out, config.precision, progress)
 
 

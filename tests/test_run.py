@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def test_the_best_network_loads_and_scores_what_its_architecture_says(run: Run) 
     student = sc.load(run.out / "best", constructor(run.ask.model, 10))
     record = read(run.out / "best" / "architecture.json")
     data = sc.open_data("digits", (3, 16, 16))
-    assert asdict(evaluate(student, data.test)) == pytest.approx(record["figures"]["tuned"]["test"])
+    assert evaluate(student, data.test).to_dict() == pytest.approx(record["figures"]["tuned"]["test"])
     assert record["figures"]["tuned"] == run.outcome["test"]["tuned"]
     assert record["provenance"]["seed"] == 3
     assert record["training"]["method"] == "ckt"

@@ -27,12 +27,12 @@ class Regression(Task):
 
 def squared_error(output: Any, target: Any) -> Tensor:
     """The mean squared error of each sample. Shape: (B, ...), (B, ...) → (B,)"""
-    return _errors(output, target).square().flatten(1).mean(1)
+    return _errors(output, target).square().mean(1)
 
 
 def absolute_error(output: Any, target: Any) -> Tensor:
     """The mean absolute error of each sample. Shape: (B, ...), (B, ...) → (B,)"""
-    return _errors(output, target).abs().flatten(1).mean(1)
+    return _errors(output, target).abs().mean(1)
 
 
 def variance(target: Tensor) -> float:
@@ -41,13 +41,11 @@ def variance(target: Tensor) -> float:
 
 
 def _errors(output: Any, target: Any) -> Tensor:
-    """Prediction less target; of two different shapes with as many numbers, so that nothing is broadcast."""
+    """Prediction less target, a row a sample; both must have as many numbers, so that nothing is broadcast."""
     found, wanted = first_of(output), first_of(target)
     if found.numel() != wanted.numel():
         raise SecateurError(
             f"the network returns {tuple(found.shape[1:])} for a sample whose target is {tuple(wanted.shape[1:])}; "
             "pass targets of as many numbers"
         )
-    return (
-        (found - wanted.to(found).view_as(found)).flatten(1) if found.ndim > 1 else (found - wanted.to(found))[:, None]
-    )
+    return (found - wanted.to(found).reshape(found.shape)).reshape(len(found), -1)

@@ -78,6 +78,7 @@ class Objective(ABC):
         views: Views of each image a step.
         module: An ``nn.Module`` of the objective's own parameters and buffers; None: it has none.
 
+    >>> import torch.nn.functional as F
     >>> class LabelSmoothing(Objective):
     ...     def __call__(self, batch):
     ...         views, images, classes = batch.logits.shape
