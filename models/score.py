@@ -19,9 +19,13 @@ class Score:
     """
 
     loss: float
-    accuracy: float | None
-    n: int
+    accuracy: float | None = None
+    n: int = 0
     metric: dict[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or (self.accuracy is None and not self.metric):
+            raise ValueError(f"n={self.n}, accuracy={self.accuracy}, metric={self.metric}; pass one figure")
 
     def __str__(self) -> str:
         return f"{self.value:.2%}" if self.is_share else f"{self.value:.4g} {self.name}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from commands import Capture, status
+from safetensors.torch import save_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -300,3 +304,42 @@ def test_the_same_seed_finds_and_tunes_the_same_network() -> None:
     (one, weights), (other, others) = found(), found()
     assert one == other
     assert all(map(torch.equal, weights, others))
+
+
+MINE = """
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+import secateur as sc
+
+def make():
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+    return nn.Sequential(first, nn.ReLU(), second, nn.Conv2d(8, 3, 1))
+
+def maps():
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randint(3, (24, 8, 8), generator=generator) for _ in range(3)]
+    return [TensorDataset(each[:, None].float(), each) for each in drawn]
+
+def task():
+    return sc.Segmentation(3)
+
+def three():
+    return 3
+"""
+
+
+def test_the_command_line_takes_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    save_model(sc.constructor("mine.py:make", 0)(), "weights.safetensors")
+    line = ["run", "mine.py:make", "--weights", "weights.safetensors", "--data", "mine.py:maps", "--task"]
+    short = ["--trials", "1", "--epochs", "1", "--views", "0", "--out", "out", "--json"]
+    assert status([*line, "mine.py:task", *short]) == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert list(outcome["test"]["tuned"]["test"]["metric"]) == ["mIoU"]
+    assert json.loads(Path("out/run.json").read_text())["asked"]["task"] == "mine.py:task"
+    assert "test mIoU" in Path("out/report.html").read_text()
+    assert status([*line, "mine.py:three", "--out", "other"]) != 0
+    assert "mine.py:three returned int; return a task" in capsys.readouterr().err

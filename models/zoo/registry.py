@@ -45,20 +45,22 @@ def constructor(spec: str, classes: int) -> Constructor:
         spec: ``resnet20``, ``torchvision:NAME``, ``timm:NAME``, ``path/to/file.py:function`` or
             ``package.module:function``.
         classes: Number of outputs. A function of the user's gets it as its parameter ``classes`` or ``num_classes``,
-            whichever it has (the first, if both), and nothing otherwise.
+            whichever it has (the first, if both), and nothing otherwise. 0, for a task that has none, is for functions
+            without that parameter.
 
     >>> import secateur as sc
     >>> make = sc.constructor("resnet20", classes=10)
     >>> make().linear
     Linear(in_features=64, out_features=10, bias=True)
     """
-    if classes < 1:
-        raise SecateurError(f"classes={classes}; pass 1 or more")
     library, _, name = spec.partition(":")
+    if library not in LIBRARIES and (":" in spec or spec.endswith(".py")):
+        function = callable_at(spec, LIBRARIES)
+        _require_classes(classes, least=1 if _class_parameter(function) else 0)
+        return partial(_call, function, spec, classes)
+    _require_classes(classes)
     if library in LIBRARIES:
         return LIBRARIES[library](name, classes)
-    if ":" in spec or spec.endswith(".py"):
-        return partial(_call, callable_at(spec, LIBRARIES), spec, classes)
     if spec not in NETS:
         raise SecateurError(f"no network is called {spec!r}{_nearest(spec, NETS)}; pass {FORMS}")
     return partial(NETS[spec], classes)
@@ -78,6 +80,11 @@ def callable_at(spec: str, words: Iterable[str] = ()) -> Callable[..., object]:
         if not near:
             raise
         raise SecateurError(f"{error}; or was {near[0]}:{rest} meant?") from error
+
+
+def _require_classes(classes: int, least: int = 1) -> None:
+    if classes < least:
+        raise SecateurError(f"classes={classes}; pass {least} or more")
 
 
 def _torchvision(name: str, classes: int) -> Constructor:
