@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from .models.files.architecture import save as save
     from .models.subnetwork import Subnetwork as Subnetwork
     from .models.supernet import Supernet as Supernet
+    from .models.tasks.classification import Classification as Classification
+    from .models.tasks.multi_label import MultiLabel as MultiLabel
+    from .models.tasks.regression import Regression as Regression
+    from .models.tasks.segmentation import Segmentation as Segmentation
+    from .models.tasks.task import Metric as Metric
+    from .models.tasks.task import Task as Task
     from .models.zoo.registry import constructor as constructor
     from .models.zoo.weights import load_weights as load_weights
     from .pipeline.finetune import finetune as finetune
@@ -36,14 +42,20 @@ __version__ = "0.1.0"
 # first used, so that help needs no torch.
 _HOMES = {
     "Ask": "rundir.config:ask",
+    "Classification": "models.tasks.classification",
     "Data": "data.dataset",
     "Found": "pipeline.found",
+    "Metric": "models.tasks.task",
+    "MultiLabel": "models.tasks.multi_label",
     "Recipe": "transfer.training.recipe",
+    "Regression": "models.tasks.regression",
     "RunConfig": "rundir.config",
     "SCORES": "search.importance.registry",
     "SecateurError": "errors",
+    "Segmentation": "models.tasks.segmentation",
     "Subnetwork": "models.subnetwork",
     "Supernet": "models.supernet",
+    "Task": "models.tasks.task",
     "blockwise": "pipeline.joint",
     "constructor": "models.zoo.registry",
     "export": "deploy.export",

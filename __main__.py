@@ -95,7 +95,7 @@ def search(config: Config = RunConfig(), *, out: Path | None = None, output: Out
 
     stages, folder = _completed(config, out, output, "bank")
     front = Results.of(folder).front
-    rows = [{**point.costs.kept.to_dict(), **asdict(point.score)} for point in front.points]
+    rows = [{**point.costs.kept.to_dict(), **point.score.to_dict()} for point in front.points]
     value = {"out": str(folder), **_plain(stages), "front": rows}
     _print(output.json, value, lambda: show_front(front, stages, folder))
 

@@ -55,7 +55,7 @@ def holdout(model: nn.Module, data: Data, images: int | None = None) -> dict[str
     """As the search scores: batch statistics, the first holdout images, or all."""
     with batch_statistics(model):
         result = evaluate_as_is(model, data.holdout, images)
-    return {"loss": result.loss, "accuracy": result.accuracy, "n": result.n}
+    return {"loss": result.loss, "accuracy": result.value, "n": result.n}
 
 
 def arm(make: Callable[[], nn.Module], data: Data, test: bool) -> dict[str, object]:
@@ -65,7 +65,7 @@ def arm(make: Callable[[], nn.Module], data: Data, test: bool) -> dict[str, obje
     if test:
         recalibrate(model, data.train)
         result = evaluate(model, data.test)
-        figures["test"] = {"loss": result.loss, "accuracy": result.accuracy, "n": result.n}
+        figures["test"] = {"loss": result.loss, "accuracy": result.value, "n": result.n}
     return figures
 
 

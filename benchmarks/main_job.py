@@ -66,7 +66,7 @@ def job(name: str, data: Data, trials: int, epochs: int, seed: int, freeze: list
         "parameters": {"dense": net.parameters(net.dense), "kept": found.winner.parameters},
         "holdout_loss": {"start": found.coarse_best.loss, "winner": found.winner.loss, "n": found.winner.n},
         "seconds": {"search": round(ended["fine search"], 1), "bank": round(searched - ended["fine search"], 1)},
-        "teachers": [{"macs": t.macs, "loss": t.loss} for t in found.bank.teachers],
+        "teachers": [{"macs": t.macs, "loss": t.loss} for t in (found.bank.teachers if found.bank else ())],
         "gates_open": gates,
         "arms": arms,
     }

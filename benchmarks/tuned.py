@@ -17,6 +17,7 @@ import secateur as sc
 from secateur.allocator import keep_freed
 from secateur.data.dataset import Data
 from secateur.data.images import Images
+from secateur.models.split import Split
 from secateur.models.compensation.gram import Gram, grams
 from secateur.models.compensation.sequential import refit_sequentially
 from secateur.models.evaluate import evaluate, recalibrate_as_trained
@@ -53,8 +54,10 @@ def opened(cifar: str) -> Data:
     return sc.open_data(f"imagefolder:{cifar}")
 
 
-def part(images: Images, count: int) -> Images:
+def part(images: Split, count: int) -> Images:
     """``count`` of the images, any; the same ones always."""
+    if not isinstance(images, Images):
+        raise TypeError(f"{images!r} are no images")
     chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]
     read = partial(_chosen, images, chosen)
     return replace(images, read=read, labels=images.labels[chosen])
@@ -74,7 +77,7 @@ def known(name: str, groups: str, cifar: str) -> dict[str, Gram]:
 
 def figures(result: Score) -> dict[str, float]:
     """A score as plain values."""
-    return {"loss": round(result.loss, 4), "accuracy": result.accuracy, "n": result.n}
+    return {"loss": round(result.loss, 4), "accuracy": result.value, "n": result.n}
 
 
 def tune(job: Tuning, cifar: str) -> dict[str, Any]:

@@ -2,25 +2,35 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import SecateurError
 from ..models.evaluate import device_of
+from ..models.inputs import Inputs, tensors
+from ..models.tasks.classification import Classification
+from ..models.tasks.task import Task
 from ..models.tracing.modules import evaluating
-from .decoding import ReadProgress, common_shape, open_readers
+from .decoding import ReadProgress, common_shape, is_picture, open_readers
 from .images import MEAN, STD, Channels, Images, Shape
+from .reading import SampleReader, seeded
+from .samples import Samples
 from .sources import classes_of, datasets, labels_of
+
+Part: TypeAlias = Dataset[Any] | DataLoader[Any]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Data:
     """A data set: images to train on, a holdout that the search scores on, and test images that are read once.
+
+    Its task says what outputs are judged by; ``classes`` are names, none where the task has no classes.
 
     >>> data = open_data("digits")
     >>> data
@@ -30,15 +40,16 @@ class Data:
     """
 
     name: str
-    train: Images
-    holdout: Images
-    test: Images
+    train: Images | Samples
+    holdout: Images | Samples
+    test: Images | Samples
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
         known = range(len(self.classes))
         for part, images in self._parts.items():
-            unknown = sorted({*images.labels.tolist()}.difference(known))
+            labels = [] if images.labels is None else images.labels.tolist()
+            unknown = sorted({*labels}.difference(known))
             if not len(images):
                 raise SecateurError(f"the {part} split of {self.name} is empty; pass at least one image")
             if unknown:
@@ -46,15 +57,17 @@ class Data:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name}={len(images)}" for name, images in self._parts.items())
-        return f"Data({self.name!r}, {counts}, classes={len(self.classes)}, shape={self.shape})"
+        about = f"classes={len(self.classes)}" if self.classes else f"task={type(self.task).__name__}"
+        return f"Data({self.name!r}, {counts}, {about}, shape={self.shape})"
 
     @classmethod
     def of(
         cls,
-        train: Dataset[Any],
-        holdout: Dataset[Any],
-        test: Dataset[Any],
+        train: Part,
+        holdout: Part,
+        test: Part,
         *,
+        task: Task | None = None,
         name: str = "data",
         shape: Shape | None = None,
         mean: Channels = MEAN,
@@ -63,29 +76,45 @@ class Data:
         memory_bytes: int = 2_000_000_000,
         progress: ReadProgress | None = None,
     ) -> "Data":
-        """Three map-style data sets of (image, label), as one.
+        """Three map-style data sets of (input, target), or loaders of them, as one.
 
-        Images are PIL or uint8 (3, H, W), without random transforms.
+        Images of classes, PIL or uint8 (3, H, W), without random transforms, are resized, normalised and augmented
+        here. All else is read as the data set has it: float tensors or NumPy arrays of any shape, tuples or
+        dictionaries of them for networks of several inputs; its transforms are the augmentation. A loader's collate_fn
+        and batch size are those of reading. What items hold beyond (input, target) is left out.
 
         Args:
-            train: images to train on.
-            holdout: images that the search scores on.
-            test: images that are read once, at the end.
+            train: samples to train on.
+            holdout: samples that the search scores on.
+            test: samples that are read once, at the end.
+            task: what outputs are judged by; by default ``sc.Classification()``, targets are class numbers.
             name: of the data set.
             shape: (3, height, width) that images are resized and cropped to; by default their own, if they agree.
             mean: of the channels, in 0..1.
             std: of the channels.
             flip: whether a mirrored image keeps its class.
-            memory_bytes: images are held in memory if the three sets take at most this as uint8, else streamed.
+            memory_bytes: held in memory is what takes at most this, images as uint8; the rest is streamed.
             progress: called with (images read, images in all).
+
+        >>> import secateur as sc
+        >>> from torch.utils.data import TensorDataset
+        >>> depth = TensorDataset(torch.rand(8, 1, 16, 16), torch.rand(8, 16, 16))
+        >>> sc.Data.of(depth, depth, depth, task=sc.Regression())
+        Data('data', train=8, holdout=8, test=8, task=Regression, shape=(1, 16, 16))
         """
-        parts = (train, holdout, test)
-        if any(isinstance(part, IterableDataset) for part in parts):
+        task = _checked_task(Classification() if task is None else task)
+        parts: tuple[Any, ...] = (train, holdout, test)
+        if any(isinstance(_dataset_of(part), IterableDataset) for part in parts):
             fix = "pass map-style data sets: a memory bank and a resumed training know images by their position"
             raise SecateurError(f"{name} is a stream; {fix}")
+        if not _holds_pictures(train):
+            splits = _samples(parts, task, memory_bytes)
+            _require_own_form(splits[0], shape, mean, std)
+            return cls(name, *splits, _classes(parts, splits[0]))
+        _require_images_of_classes(task)
         labels = [labels_of(part) for part in parts]
-        names = classes_of(parts) or tuple(map(str, range(1 + max(labels[0].tolist(), default=-1))))
-        shape = shape or common_shape(train)
+        names = classes_of(parts) or _numbered(labels[0])
+        shape = shape or common_shape(parts[0])
         if len(shape) != 3 or shape[0] != 3 or min(shape) < 1:
             raise SecateurError(f"images of shape {shape}; pass (3, height, width); grey images become colour")
         read = open_readers(parts, labels, shape, memory_bytes=memory_bytes, progress=progress)
@@ -97,39 +126,49 @@ class Data:
 
         Convolutions on CPUs and on tensor cores like it better; a forward that calls ``view`` may refuse it.
         """
+        parts = [each for each in self._parts.values() if isinstance(each, Images)]
+        if not parts:
+            return self
         two = torch.zeros(2, *self.shape, device=device_of(model)).contiguous(memory_format=torch.channels_last)
         try:
             with evaluating(model), torch.no_grad():
                 model(two)
         except RuntimeError:
             return self
-        train, holdout, test = (replace(each, layout=torch.channels_last) for each in self._parts.values())
+        train, holdout, test = (replace(each, layout=torch.channels_last) for each in parts)
         suited = replace(self, train=train, holdout=holdout, test=test)
         vars(suited).update({"fingerprint": self.fingerprint} if "fingerprint" in vars(self) else {})  # read once
         return suited
 
     @property
-    def shape(self) -> Shape:
-        """(3, height, width) of every image, in pixels."""
+    def task(self) -> Task:
+        """What outputs are judged by."""
+        return self.train.task
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(3, height, width) of every image, in pixels; or the shape of a sample's first input."""
         return self.train.shape
 
     @property
-    def example(self) -> Tensor:
-        """Zeros as the network takes them, to trace it with; (1, 3, H, W) float32."""
-        return torch.zeros(1, *self.shape)
+    def example(self) -> Inputs:
+        """Zeros as the network takes them, to trace it with; (1, 3, H, W) float32, or one sample of what it takes."""
+        return self.train.example
 
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits that change with classes, labels, order, size or pixels (of 64 images a split)."""
         digest = hashlib.sha256(json.dumps([self.classes, self.shape]).encode())
         for images in self._parts.values():
-            digest.update(images.labels.numpy().tobytes())
+            if images.labels is not None:
+                digest.update(images.labels.numpy().tobytes())
             spread = torch.linspace(0, len(images) - 1, min(64, len(images))).round().long()
-            digest.update(next(images.read([spread])).numpy().tobytes())
+            for x in tensors(images.at(spread)):
+                digest.update(x.numpy().tobytes())
         return digest.hexdigest()[:16]
 
     @property
-    def _parts(self) -> dict[str, Images]:
+    def _parts(self) -> dict[str, Images | Samples]:
         return {"train": self.train, "holdout": self.holdout, "test": self.test}
 
 
@@ -139,6 +178,7 @@ def open_data(
     mean: Channels = MEAN,
     std: Channels = STD,
     *,
+    task: Task | None = None,
     memory_bytes: int = 2_000_000_000,
     progress: ReadProgress | None = None,
 ) -> Data:
@@ -150,6 +190,7 @@ def open_data(
         shape: (3, height, width) that images are resized and cropped to; by default their own.
         mean: of the channels, in 0..1; by default ImageNet's.
         std: of the channels; by default ImageNet's.
+        task: what outputs are judged by; by default ``sc.Classification()``.
         memory_bytes: images are held in memory if they take at most this as uint8, else streamed.
         progress: called with (images read, images in all).
 
@@ -161,6 +202,7 @@ def open_data(
     source = datasets(spec)
     return Data.of(
         *source.parts,
+        task=task,
         name=spec,
         shape=shape or source.shape,
         mean=mean,
@@ -169,3 +211,67 @@ def open_data(
         memory_bytes=memory_bytes,
         progress=progress,
     )
+
+
+def _require_images_of_classes(task: Task) -> None:
+    if not isinstance(task, Classification):
+        fix = "let the data set's transforms make float tensors of images, with their targets"
+        raise SecateurError(f"images are not decoded for the task {type(task).__name__}; {fix}")
+
+
+def _samples(parts: Sequence[Part], task: Task, memory_bytes: int) -> tuple[Samples, Samples, Samples]:
+    """A split of each part, read as it is; each may hold a third of the memory."""
+    found = []
+    for part in parts:
+        read = SampleReader.of(part) if isinstance(part, DataLoader) else SampleReader(part)
+        most = part.batch_size if isinstance(part, DataLoader) else None
+        with seeded(0):
+            labels = labels_of(read.dataset) if isinstance(task, Classification) else None
+        found.append(Samples(read, task, labels, most, memory_bytes // len(parts)))
+    train, holdout, test = found
+    return train, holdout, test
+
+
+def _classes(parts: Sequence[Part], samples: Samples) -> tuple[str, ...]:
+    """The names of the classes, or their numbers; none where the task has no classes."""
+    if samples.labels is None:
+        return tuple(map(str, range(samples.task.classes or 0)))
+    return classes_of([_dataset_of(part) for part in parts]) or _numbered(samples.labels)
+
+
+def _numbered(labels: Tensor) -> tuple[str, ...]:
+    """The numbers from 0 to the highest label. Shape: labels (N,)"""
+    return tuple(map(str, range(1 + max(labels.tolist(), default=-1))))
+
+
+def _dataset_of(part: Part) -> Any:
+    return part.dataset if isinstance(part, DataLoader) else part
+
+
+def _holds_pictures(part: Part) -> bool:
+    """Whether its first item is decoded here; one that has none, or cannot be read, is said to be wrong there."""
+    if isinstance(part, DataLoader):
+        return False
+    try:
+        with seeded(0):
+            item: Any = part[0]
+        return not isinstance(item, (tuple, list)) or is_picture(item[0])
+    except SecateurError:
+        raise
+    except Exception:
+        return True
+
+
+def _require_own_form(samples: Samples, shape: Shape | None, mean: Channels, std: Channels) -> None:
+    """Raise SecateurError where samples that are read as they are were to be resized or normalised."""
+    if shape not in (None, samples.shape) or mean != MEAN or std != STD:
+        fix = "leave them out: the data set's transforms size and normalise"
+        raise SecateurError(f"shape={shape}, mean={mean}, std={std} are for images that are decoded here; {fix}")
+
+
+def _checked_task(task: object) -> Task:
+    if not isinstance(task, Task):
+        raise SecateurError(
+            f"task={task!r} is no task; pass sc.Classification(), sc.Segmentation(classes) or sc.Task(...)"
+        )
+    return task

@@ -46,11 +46,22 @@ def open_readers(
     return _in_memory(parts, progress)
 
 
+def is_picture(image: Any) -> bool:
+    """Whether it is decoded here: a PIL image, a tensor of uint8 (3, H, W), an array of uint8 (H, W, 3)."""
+    if isinstance(image, Tensor):
+        return image.dtype == torch.uint8 and image.ndim == 3 and len(image) == 3
+    if isinstance(image, np.ndarray):
+        return image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    return isinstance(image, Image.Image)
+
+
 def _pixels(image: Any) -> Tensor:
     """An image as uint8 (3, H, W)."""
     if isinstance(image, Image.Image):
         return tf.pil_to_tensor(image.convert("RGB"))  # type: ignore[no-any-return]
-    if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and len(image) == 3:
+    if isinstance(image, np.ndarray) and is_picture(image):
+        return torch.from_numpy(image).permute(2, 0, 1)
+    if isinstance(image, Tensor) and is_picture(image):
         return image
     kind = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
     fix = "pass PIL images or uint8 (3, H, W); secateur normalises and augments itself"
@@ -76,7 +87,7 @@ class _Frames(Dataset[Tensor | str]):
 
     def __getitem__(self, position: int) -> Tensor | str:
         try:
-            image, label = self.dataset[position]
+            image, label, *_ = self.dataset[position]
             if int(label) == self.labels[position]:
                 return _fitted(_pixels(image), *self.shape[1:])
             return f"image {position} has label {label}, not {self.labels[position]} as in targets; fix one of them"

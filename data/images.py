@@ -1,7 +1,7 @@
 """One split of a data set: batches of plain images, of fixed views, or freshly augmented."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
@@ -12,6 +12,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tf
 
 from ..models.split import Batch, Views
+from ..models.tasks.classification import Classification
+from ..models.tasks.task import Task
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -38,9 +40,19 @@ class Images:
     flip: bool = True
     pad: int = 4
     layout: torch.memory_format = torch.contiguous_format
+    task: Task = field(default_factory=Classification)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def example(self) -> Tensor:
+        """Zeros like one image. Shape: → (1, 3, H, W) float32"""
+        return torch.zeros(1, *self.shape)
+
+    def at(self, positions: Tensor) -> Tensor:
+        """The pixels of these images. Shape: (B,) → (B, 3, H, W) uint8"""
+        return next(self.read([positions]))
 
     def steps(self, size: int) -> int:
         """Batches of ``size`` images an epoch has; an incomplete one is dropped unless it is the only one."""
@@ -74,13 +86,12 @@ class Images:
 
         Shape: images (views, B, 3, H, W) float32, normalised; labels and indices (B,) int64
         """
-        order = torch.randperm(len(self), generator=_generator(seed, 0))
-        whole = split_into(order, size)[start : self.steps(size)]
-        mine, draws = [_part(batch, part) for batch in whole], [self._fixed(view) for view in fixed]
+        whole = split_into(shuffled(len(self), seed), size)[start : self.steps(size)]
+        mine, draws = [take_part(batch, part) for batch in whole], [self._fixed(view) for view in fixed]
         for number, (batch, indices, pixels) in enumerate(zip(whole, mine, self.read(mine), strict=True), start):
             generator = _generator(seed, 1 + number)
             new = (sample_crops(len(batch), self.pad, self.flip, generator) for _ in range(0 if fixed else views))
-            each = [draw[indices] for draw in draws] or [_part(draw, part) for draw in new]
+            each = [draw[indices] for draw in draws] or [take_part(draw, part) for draw in new]
             seen = torch.stack([crop_and_flip(pixels, self.pad, draw) for draw in each])
             yield Views(self._normalised(seen), self.labels[indices], indices)
 
@@ -90,7 +101,7 @@ class Images:
 
     @cached_property
     def _mixed(self) -> Tensor:
-        return torch.randperm(len(self), generator=_generator(0, 0))
+        return shuffled(len(self), 0)
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         laid = pixels.flatten(0, -4).contiguous(memory_format=self.layout).view(pixels.shape)
@@ -124,7 +135,13 @@ def split_into(order: Tensor, size: int) -> list[Tensor]:
     return [order[i : i + size] for i in range(0, len(order), size)]
 
 
-def _part(whole: Tensor, part: tuple[int, int]) -> Tensor:
+def shuffled(count: int, seed: int) -> Tensor:
+    """The numbers from 0 in an order drawn from the seed. Shape: → (count,) int64"""
+    return torch.randperm(count, generator=_generator(seed, 0))
+
+
+def take_part(whole: Tensor, part: tuple[int, int]) -> Tensor:
+    """The part of this (number, of how many), as equal as can be."""
     number, parts = part
     return whole.tensor_split(parts)[number]
 

@@ -54,10 +54,28 @@ def labels_of(dataset: Any) -> Tensor:
     """
     if isinstance(dataset, Subset):
         return labels_of(dataset.dataset)[torch.as_tensor(dataset.indices, dtype=torch.int64)]
-    if hasattr(dataset, "targets") and getattr(dataset, "target_transform", None) is None:
-        return torch.as_tensor(dataset.targets, dtype=torch.int64)
-    with _said("the data set has no class numbers", "let each item be (image, int)"):
-        return torch.tensor([int(dataset[i][1]) for i in range(len(dataset))], dtype=torch.int64)
+    fix = "let each item be (image, int), or pass task=, such as sc.Regression() or sc.MultiLabel()"
+    with _said("the data set has no class numbers", fix):
+        if hasattr(dataset, "targets") and getattr(dataset, "target_transform", None) is None:
+            return _whole(torch.as_tensor(dataset.targets))
+        return _whole(torch.tensor([_number(dataset[i][1]) for i in range(len(dataset))]))
+
+
+def _number(label: Any) -> int:
+    number = int(label)
+    if not isinstance(label, str) and number != label:
+        raise ValueError(f"a target is {float(label):.4g}")
+    return number
+
+
+def _whole(labels: Tensor) -> Tensor:
+    """The same as whole numbers; ValueError where they are none."""
+    if labels.ndim != 1:
+        raise ValueError(f"targets are of shape {tuple(labels.shape)}")
+    numbers = labels.to(torch.int64)
+    if (numbers != labels).any():
+        raise ValueError(f"a target is {float(labels[numbers != labels][0]):.4g}")
+    return numbers
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from ..errors import SecateurError
 from ..files import ensure_folder
+from ..models.inputs import tensors
+from ..models.tasks.task import first_of
 
 OPSET = 18  # of ONNX; what its exporter is written for, others it converts to
 TOLERANCE = 1e-4  # of the largest output
@@ -111,8 +113,11 @@ READERS: dict[str, Callable[[Path], Answer]] = {".onnx": onnx_session, ".pt2": _
 
 @torch.no_grad()
 def _difference(model: nn.Module, other: Answer, images: Tensor) -> float:
-    expected = model(images)
-    return float((other(images) - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+    found = tensors(model(images))
+    if len(found) != 1:
+        raise SecateurError(f"the network returns {len(found)} tensors; export one that returns a single one")
+    (expected,) = found
+    return float((first_of(other(images)) - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
 
 
 def _images(count: int, shape: Sequence[int]) -> Tensor:

@@ -7,13 +7,16 @@ statistics (no extra pass, but batches must mix the classes); networks that ship
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .inputs import Inputs, call, flattened, moved
+from .outputs import in_float32
 from .score import Score
 from .split import Split
+from .tasks.task import first_of
 from .tracing.modules import evaluating
 
 BATCH = 500
@@ -47,11 +50,11 @@ def recalibrate(model: nn.Module, split: Split, images: int = CALIBRATION) -> No
 def recalibrate_as_trained(model: nn.Module, split: Split, images: int = CALIBRATION) -> None:
     """The same over augmented images, which training normalises with: those as they are cost a point of accuracy."""
     batches = islice(split.epoch(BATCH, 0), -(-images // BATCH))
-    _averaged(model, (batch.images.flatten(0, 1) for batch in batches))
+    _averaged(model, (flattened(batch.images) for batch in batches))
 
 
 @torch.no_grad()
-def _averaged(model: nn.Module, batches: Iterator[Tensor]) -> None:
+def _averaged(model: nn.Module, batches: Iterator[Inputs]) -> None:
     """Set running statistics to the average over these batches of images."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     if not norms:
@@ -63,7 +66,7 @@ def _averaged(model: nn.Module, batches: Iterator[Tensor]) -> None:
             norm.momentum = None  # cumulative
             norm.train()
         for images in batches:
-            model(images.to(device_of(model)))
+            call(model, moved(images, device_of(model)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
@@ -71,29 +74,35 @@ def _averaged(model: nn.Module, batches: Iterator[Tensor]) -> None:
 @torch.no_grad()
 def outputs(
     model: nn.Module, split: Split, limit: int | None = None, batch: int = BATCH
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Logits batch by batch, in whatever mode the model is in. Yields (logits (B, C), labels (B,), indices (B,))"""
+) -> Iterator[tuple[Any, Any, Tensor]]:
+    """Outputs batch by batch, in whatever mode the model is in. Yields (logits (B, C), labels (B,), indices (B,)), or
+    what the network returns and the task has for targets.
+    """
     device = device_of(model)
     for images, labels, indices in split.batches(batch, limit):
-        yield model(images.to(device)), labels.to(device), indices
+        yield call(model, moved(images, device)), moved(labels, device), indices
 
 
 def image_losses(
     model: nn.Module, split: Split, limit: int | None = None, batch: int = BATCH
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The cross-entropy (nats) of every image and whether its label is predicted, batch by batch. Yields (B,), (B,)"""
-    for logits, labels, _ in outputs(model, split, limit, batch):
-        yield F.cross_entropy(logits.float(), labels, reduction="none"), logits.argmax(1) == labels
+    """The task's loss and the metric's tally of every image, batch by batch. Yields (B,), (B, ...)
+
+    Of classification: the cross-entropy (nats), and whether the label is predicted.
+    """
+    task = split.task
+    for output, labels, _ in outputs(model, split, limit, batch):
+        yield task.loss(in_float32(output), labels), task.metric.tally(output, labels)
 
 
 def evaluate_as_is(model: nn.Module, split: Split, limit: int | None = None) -> Score:
-    """Loss and accuracy in whatever mode the model is in, over the first ``limit`` images of the fixed order."""
-    loss, hits, n = 0.0, 0, 0
-    for losses, right in image_losses(model, split, limit):
+    """Loss and metric in whatever mode the model is in, over the first ``limit`` images of the fixed order."""
+    loss, total, n, metric = 0.0, torch.zeros(()), 0, split.task.metric
+    for losses, tally in image_losses(model, split, limit):
         loss += float(losses.double().sum())
-        hits += int(right.sum())
+        total = total + tally.double().sum(0).cpu()
         n += len(losses)
-    return Score(loss / n, hits / n, n)
+    return Score.of(metric.name, metric.value(total, n), loss=loss / n, n=n)
 
 
 def evaluate(model: nn.Module, split: Split, limit: int | None = None) -> Score:
@@ -107,22 +116,26 @@ def device_of(model: nn.Module) -> torch.device:
     return next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
 
 
-def embed(model: nn.Module, head: str | None, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits and embeddings: the input of the module ``head``; without a head the logits stand for both.
+def embed(model: nn.Module, head: str | None, images: Inputs) -> tuple[Any, Tensor]:
+    """The output and embeddings: the input of the module ``head``; without a head the logits stand for both.
 
     Where the head reads many places of an image, as a convolution does, the mean over them.
 
     Shape: images (B, channels, height, width) → (B, C), (B, D)
     """
     if head is None:
-        logits: Tensor = model(images)
-        return logits, logits.flatten(1)
+        output = call(model, images)
+        return output, _mean_over_places(first_of(output), 1)
     seen: list[Tensor] = []
     reader = model.get_submodule(head)
     hook = reader.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
-        logits = model(images)
+        output = call(model, images)
     finally:
         hook.remove()
-    features = seen[0].movedim(-1 if isinstance(reader, nn.Linear) else 1, 1)  # (B, D, places...)
-    return logits, features[..., None].flatten(2).mean(2)
+    return output, _mean_over_places(seen[0], -1 if isinstance(reader, nn.Linear) else 1)
+
+
+def _mean_over_places(features: Tensor, channel: int) -> Tensor:
+    """The mean over all dimensions but the first and the ``channel``. Shape: → (B, D)"""
+    return features.movedim(channel, 1)[..., None].flatten(2).mean(2)

@@ -1,12 +1,60 @@
 """What a network reaches on a split."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
+
+PERCENT = {"accuracy", "mIoU", "F1"}  # metrics that are shares
 
 
 @dataclass(frozen=True)
 class Score:
-    """Mean cross-entropy (nats) and accuracy (share) over ``n`` images."""
+    """Mean loss (nats, of classification) and the metric of the task over ``n`` samples.
+
+    ``accuracy``: the share of right answers, where the task is classification. ``metric``: elsewhere, by its name.
+
+    >>> Score.of("mIoU", 0.5, loss=0.25, n=100)
+    Score(loss=0.25, accuracy=None, n=100, metric={'mIoU': 0.5})
+    >>> print(Score.of("accuracy", 0.875, loss=0.25, n=100))
+    87.50%
+    """
 
     loss: float
-    accuracy: float
-    n: int
+    accuracy: float | None = None
+    n: int = 0
+    metric: dict[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or (self.accuracy is None and not self.metric):
+            raise ValueError(f"n={self.n}, accuracy={self.accuracy}, metric={self.metric}; pass one figure")
+
+    def __str__(self) -> str:
+        return f"{self.value:.2%}" if self.is_share else f"{self.value:.4g} {self.name}"
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the metric is a share, shown in percent."""
+        return self.name in PERCENT
+
+    def measured(self, measure: str) -> float:
+        """The loss, where the measure is ``loss``; else the metric."""
+        return self.loss if measure == "loss" else self.value
+
+    def to_dict(self) -> dict[str, Any]:
+        """Loss, metric and n as plain values."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def of(cls, name: str, value: float, *, loss: float, n: int) -> "Score":
+        """The score by a metric of this name."""
+        return cls(loss, value, n) if name == "accuracy" else cls(loss, None, n, {name: value})
+
+    @property
+    def name(self) -> str:
+        """The name of the metric."""
+        return next(iter(self.metric)) if self.metric else "accuracy"
+
+    @property
+    def value(self) -> float:
+        """The metric's value; NaN where it is not known."""
+        values = self.metric.values() if self.metric else (self.accuracy,)
+        return next((value for value in values if value is not None), float("nan"))

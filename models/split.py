@@ -1,30 +1,39 @@
 """The interface of data to every stage: batches that know which images they hold."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
+from .inputs import Inputs
+from .tasks.task import Task
+
 
 class Batch(NamedTuple):
-    """Images as the network takes them, their classes, and their positions in the split.
+    """Images as the network takes them, their targets, and their positions in the split.
 
-    Shape: images (B, channels, height, width) float, normalised; labels (B,) int64; indices (B,) int64
+    Images are a tensor, or several in a tuple or dictionary: other inputs than pictures, too. Targets are classes, or
+    whatever the task judges outputs by.
+
+    Shape: images (B, channels, height, width) float, normalised; labels (B,) int64, or (B, ...); indices (B,) int64
     """
 
-    images: Tensor
-    labels: Tensor
+    images: Inputs
+    labels: Any
     indices: Tensor
 
 
 class Views(NamedTuple):
     """One training batch: ``V`` views of each image, each with its own augmentation.
 
-    Shape: images (V, B, channels, height, width) float, normalised; labels (B,) int64; indices (B,) int64
+    Of a split without class numbers ``labels`` are the targets of each view, since augmentation changes masks, too.
+
+    Shape: images (V, B, channels, height, width) float, normalised; labels (B,) int64, or (V, B, ...); indices (B,)
+    int64
     """
 
-    images: Tensor
-    labels: Tensor
+    images: Inputs
+    labels: Any
     indices: Tensor
 
 
@@ -32,8 +41,12 @@ class Split(Protocol):
     """A part of a data set: train, holdout or test."""
 
     @property
-    def labels(self) -> Tensor:
-        """The class of every image, by position; (N,) int64."""
+    def task(self) -> Task:
+        """What outputs are judged by."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The class of every image, by position, (N,) int64; None where targets are no classes."""
 
     def __len__(self) -> int:
         """The number of images."""

@@ -17,6 +17,7 @@ from ..transfer.bank.bank import MemoryBank
 from ..transfer.methods import METHODS, MethodContext, require_method
 from ..transfer.objectives.base import Objective
 from ..transfer.training.recipe import Recipe
+from .fit import require_data, require_fit
 from .session import Session
 
 
@@ -42,7 +43,7 @@ def finetune(
         net: the traced dense network.
         subnetwork: the channels to keep, such as ``found.best()``.
         bank: the memory bank, such as ``found.bank``; not needed by kd, dkd, crd, ce and an objective of your own.
-        data: its images.
+        data: its samples, and the task that judges outputs.
         epochs: of training.
         method: a name from ``METHODS``: ``"ckt"``, ``"kd"``, ``"ce"``, ...
         objective: your own method in its place: a function from a ``MethodContext`` to an ``Objective``.
@@ -66,6 +67,8 @@ def finetune(
     >>> type(student).__name__
     'ResNet'
     """
+    require_data(data)
+    require_fit(net, data)
     if objective is None:
         require_method(method)
     name = method if objective is None else getattr(objective, "__name__", type(objective).__name__)

@@ -15,7 +15,8 @@ from ..transfer.bank.bank import MemoryBank
 class Found:
     """What a search found: the winner at the budget, the front over all costs, and the memory bank.
 
-    ``coarse_best`` is the best proposal of the coarse search at the budget, on the sample that scores trials.
+    ``coarse_best`` is the best proposal of the coarse search at the budget, on the sample that scores trials. There is
+    no ``bank`` where the task does not say how outputs are compared.
 
     >>> import secateur as sc
     >>> data = sc.open_data("digits", (3, 16, 16))
@@ -29,7 +30,7 @@ class Found:
     winner: Interim
     coarse_best: Interim
     front: tuple[Interim, ...]
-    bank: MemoryBank
+    bank: MemoryBank | None
 
     def __repr__(self) -> str:
         kept = self.winner.macs / self.net.macs(self.net.dense)

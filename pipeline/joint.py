@@ -12,7 +12,9 @@ from ..rundir.options import JointOptions, TransferOptions
 from ..transfer.joint.learner import Learner
 from ..transfer.joint.methods import Blockwise, JointMethod, Kddp, Pdd
 from ..transfer.joint.train import Training, learn_widths
+from ..transfer.objectives.base import require_divergence
 from ..transfer.training.recipe import Recipe
+from .fit import require_data, require_fit
 from .session import Session
 
 
@@ -149,6 +151,9 @@ def finish(session: Session, learner: Learner, recipe: Recipe, *, method: str, f
 
 
 def _session(net: Supernet, data: Data, training: Training, progress: Progress) -> Session:
+    require_data(data)
+    require_fit(net, data)
+    require_divergence(data.task)
     return Session(net, data, training.folder or Path(), training.precision, progress)
 
 

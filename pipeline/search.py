@@ -14,10 +14,11 @@ from ..progress import Progress, silent
 from ..rundir.options import SearchOptions, TransferOptions
 from ..search.allocation import ALLOCATION_RULES, AllocationRule
 from ..search.config import SearchConfig, sampler_called
-from ..search.evaluation import Evaluation, cross_entropy
+from ..search.evaluation import Evaluation, task_loss
 from ..search.importance.scores import Importance
 from ..search.samplers.samplers import Sampler
 from ..transfer.bank.fill import BankConfig
+from .fit import require_data, require_fit
 from .found import Found
 from .session import Session
 
@@ -31,7 +32,7 @@ def find(
     sampler: str | Sampler = SearchOptions.sampler,
     scores: Mapping[str, Importance] | None = None,
     rules: Mapping[str, AllocationRule] = ALLOCATION_RULES,
-    evaluation: Evaluation = cross_entropy,
+    evaluation: Evaluation = task_loss,
     start: Sequence[Subnetwork] = (),
     seed: int = 0,
     out: Path | str | None = None,
@@ -47,14 +48,15 @@ def find(
 
     Args:
         net: the traced dense network.
-        data: its images.
+        data: its samples, and the task that judges outputs.
         budget: ``"50%"`` or ``"62M"`` of the MACs, a range ``"25%..80%"``, or the result of ``net.budget``.
         trials: subnetworks that the fine search evaluates.
         sampler: a name from ``SAMPLERS``, or a function from a seed to an Optuna sampler.
         scores: importance scores by name, functions (net, split) → one array a channel group, which rank the channels;
             by default second-order scores and L1. ``sc.SCORES`` has the usual ones.
         rules: allocation rules by name, functions (space, budget, scores) → widths, for the coarse search.
-        evaluation: what the search minimises: (network, holdout, images) → a number, or the losses of each batch.
+        evaluation: what the search minimises: (network, holdout, images) → a number, or the losses of each batch; by
+            default the loss of the data's task.
         start: subnetworks found before, at any budget, whose widths warm-start the fine search.
         seed: the same seed gives the same result on the same machine.
         out: the folder, resumed where it was left; a temporary one by default.
@@ -65,7 +67,8 @@ def find(
         progress: called with (what, done, total).
 
     Returns:
-        The winner, the front and the bank. Raises SecateurError where the budget cannot be met.
+        The winner, the front and the bank, None where the task can't compare outputs. Raises SecateurError where the
+        budget cannot be met.
 
     >>> import secateur as sc
     >>> data = sc.open_data("digits", (3, 16, 16))
@@ -75,6 +78,8 @@ def find(
     >>> net.macs(found.best()) <= 0.4 * net.macs(net.dense)
     True
     """
+    require_data(data)
+    require_fit(net, data)
     folder, database = _places(out, storage)
     span = _range(net, budget)
     net.space.require(span.low)
@@ -90,7 +95,9 @@ def find(
     )
     session = Session(net, data, folder, precision, progress)
     searched = session.search(config, evaluation)
-    bank = session.fill_bank(searched, searched.winner.subnetwork, BankConfig(views, bfloat16=session.bfloat16))
+    config_of_bank = BankConfig(views, bfloat16=session.bfloat16)
+    comparable = data.task.divergence is not None
+    bank = session.fill_bank(searched, searched.winner.subnetwork, config_of_bank) if comparable else None
     return Found(net, searched.winner, searched.coarse_best, tuple(searched.front), bank)
 
 
@@ -106,4 +113,13 @@ def _places(out: Path | str | None, storage: Path | str | None) -> tuple[Path, s
 def _range(net: Supernet, budget: str | Budget | BudgetRange) -> BudgetRange:
     if isinstance(budget, str):
         return net.span(budget)
+    if not isinstance(budget, (Budget, BudgetRange)):
+        raise SecateurError(f"budget={budget!r} is no budget; {_meant(budget)}")
     return budget if isinstance(budget, BudgetRange) else BudgetRange(budget, budget)
+
+
+def _meant(budget: object) -> str:
+    """What a number that is no budget may stand for."""
+    if isinstance(budget, (int, float)) and 0 < budget <= 1:
+        return f'did you mean "{100 * budget:.4g}%" of the MACs?'
+    return f'did you mean "{budget / 1e6:.4g}M" MACs?' if isinstance(budget, (int, float)) else 'pass "50%" or "62M"'

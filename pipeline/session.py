@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..data.dataset import Data
+from ..data.images import Images
 from ..models.compensation.gram import Gram, grams
 from ..models.compensation.initial import initial_student
 from ..models.compensation.sequential import refit_sequentially
@@ -17,19 +18,21 @@ from ..models.files.architecture import architecture, with_architecture
 from ..models.precision import in_bfloat16
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
+from ..models.tasks.classification import Classification
 from ..progress import Progress, follow, silent
 from ..search.coarse_to_fine import Searched, search_widths
 from ..search.config import SearchConfig
-from ..search.evaluation import Evaluation, cross_entropy
+from ..search.evaluation import Evaluation, task_loss
 from ..search.records import Records
 from ..transfer.bank.bank import MemoryBank, damaged_files, open_bank
 from ..transfer.bank.fill import BankConfig, fill_bank
 from ..transfer.bank.manifest import BankLocation, manifest_name
 from ..transfer.bank.teachers import choose_teachers
 from ..transfer.methods import MethodContext, embedding_width
-from ..transfer.objectives.base import Objective
+from ..transfer.objectives.base import Objective, require_divergence
 from ..transfer.training.recipe import Recipe
 from ..transfer.training.train import train
+from .fit import OutputSize, class_numbers, output_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +61,16 @@ class Session:
         return in_bfloat16(self.precision, self.net)
 
     @cached_property
+    def outputs(self) -> OutputSize:
+        """The size of what the network returns for a sample."""
+        return output_size(self.net, self.data)
+
+    @cached_property
     def grams(self) -> dict[str, Gram]:
         """Second moments of what each layer of the dense network reads on training images."""
         return grams(self.net, self.data.train)
 
-    def search(self, config: SearchConfig, evaluation: Evaluation = cross_entropy) -> Searched:
+    def search(self, config: SearchConfig, evaluation: Evaluation = task_loss) -> Searched:
         """Search the widths on the holdout; evaluations go to bank/records.jsonl, and a repeated one costs nothing."""
         (self.folder / "bank").mkdir(parents=True, exist_ok=True)
         path = self.folder / "bank" / "records.jsonl"
@@ -76,9 +84,11 @@ class Session:
         The winner's is listed in bank.json; another point has a list of its own, and shares the teachers it can.
         """
         net, data = self.net, self.data
+        require_divergence(data.task)
+        config = replace(config, class_logits=isinstance(data.task, Classification))
         teachers = choose_teachers(searched.interims, net.dense, point)[: config.teachers]
-        width = embedding_width(net.model, net.head, len(data.classes))
-        size = config.bytes(len(data.train), len(data.classes), width, len(teachers))
+        width = embedding_width(net.model, net.head, self.outputs.channels)
+        size = config.bytes(len(data.train), self.outputs.numbers, width, len(teachers))
         fewer = f", {len(teachers)} teachers" if len(teachers) < config.teachers else ""
         listed = manifest_name(point, searched.winner.subnetwork)
         total = len(teachers) * (1 + config.views) * len(data.train)
@@ -106,9 +116,9 @@ class Session:
 
     def context(self, student: nn.Module, bank: MemoryBank | None, seed: int) -> MethodContext:
         """What a fine-tuning method may use for this student."""
-        classes = len(self.data.classes)
-        width = embedding_width(student, self.net.head, classes)
-        return MethodContext(self.net, bank, self.data.train.labels, classes, width, seed)
+        channels, task = self.outputs.channels, self.data.task
+        width = embedding_width(student, self.net.head, channels)
+        return MethodContext(self.net, bank, class_numbers(self.data.train), channels, width, seed, task)
 
     def train(self, model: nn.Module, objective: Objective, recipe: Recipe, *, folder: Path | None, what: str) -> None:
         """Train a network in place, with checkpoints in ``folder``, reporting its steps as ``what``."""
@@ -119,8 +129,10 @@ class Session:
         """A trained network, its batch norm recalibrated, carrying its architecture, in evaluation mode."""
         train = self.data.train
         recalibrate_as_trained(model, train)
-        normalisation = {"mean": list(train.mean), "std": list(train.std)}
-        about = {"training": training, "normalisation": normalisation, "classes": list(self.data.classes)}
+        about: dict[str, Any] = {"training": training}
+        if isinstance(train, Images):
+            about["normalisation"] = {"mean": list(train.mean), "std": list(train.std)}
+        about["classes"] = list(self.data.classes)
         return with_architecture(model, architecture(self.net, subnetwork, **about)).eval()
 
     def recipe(self, **changes: Any) -> Recipe:

@@ -113,7 +113,7 @@ def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
     many = len(runs) > 1
     for run in runs:
         yield f"<p class=answer>{escape(run.folder.name) + ': ' if many else ''}{_answer(run)}</p>"
-    yield _table(_head(many), [cells for run in runs for cells in _rows(run, many)])
+    yield _table(_head(runs[0].dense.score.name, many), [cells for run in runs for cells in _rows(run, many)])
     yield "<p class=note>One MAC is two FLOPs. Test images are read once, at the end.</p>"
     searches = [run for run in runs if not run.config.learns_widths]
     yield "<h2>Front</h2>" + _figure(svgs["front"], FRONT + (SCORED if searches else ""))
@@ -140,19 +140,20 @@ def _answer(run: Results) -> str:
     dense, *_, best = run.arms[:3]
     beside = next(arm for arm in run.arms if arm.name == "teacher") if run.untrained else dense
     split = "test" if best.figures.test else "holdout"
-    before, after = (getattr(arm.figures, split).accuracy for arm in (beside, best))
+    before, after = (getattr(arm.figures, split) for arm in (beside, best))
     costs = ", ".join(f"{getattr(best.figures, c) / getattr(dense.figures, c):.1%} of the {c}" for c in COSTS)
     tuned = "" if split == "test" else " before fine-tuning"
-    said = f"<strong>{after:.2%}</strong> {split} accuracy{tuned} with {costs.replace('macs', 'MACs')}"
-    return f"{said}; the {'teacher' if run.untrained else 'dense network'} has {before:.2%}"
+    metric = f" {after.name}" if after.is_share else ""  # others are shown with their name
+    said = f"<strong>{after}</strong> {split}{metric}{tuned} with {costs.replace('macs', 'MACs')}"
+    return f"{said}; the {'teacher' if run.untrained else 'dense network'} has {before}"
 
 
-def _head(many: bool) -> list[str]:
+def _head(metric: str, many: bool) -> list[str]:
     return [
         *(["run"] if many else []),
         "network",
-        "test accuracy",
-        "holdout accuracy",
+        f"test {metric}",
+        f"holdout {metric}",
         "MACs",
         "parameters",
         "weights",
@@ -186,7 +187,7 @@ def _image(run: Results, arm: Arm) -> str:
 
 
 def _score(score: Score | None) -> Cell:
-    return (f"{score.accuracy:.2%}", f"n = {score.n}") if score else "-"
+    return (str(score), f"n = {score.n}") if score else "-"
 
 
 def _cost(cost: int, dense: int) -> Cell:

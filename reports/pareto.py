@@ -60,24 +60,29 @@ def compared(runs: Sequence[Results], measure: str = "loss", published: Path | s
     for number, dot in enumerate(others):
         shape = PUBLISHED[number % len(PUBLISHED)]
         plot.dots([dot], s=44, marker=shape, facecolor="none", edgecolor=INK, label=dot.note)
-    axes.set(xlabel="MACs of one image, millions", ylabel=MEASURES[measure], xlim=(0, None))
+    axes.set(xlabel="MACs of one image, millions", ylabel=_label(runs[0], measure), xlim=(0, None))
     if measure == "loss":
         axes.set_ylim(bottom=0)
-    else:
+    elif runs[0].dense.score.is_share:
         axes.yaxis.set_major_formatter("{x:.1%}")
     return plot.legend()
+
+
+def _label(run: Results, measure: str) -> str:
+    """What lies on the axis; the metric of the run's task in place of accuracy."""
+    return MEASURES[measure].replace("accuracy", run.dense.score.name)
 
 
 def write_csv(runs: Sequence[Results], path: Path) -> None:
     """The points of the fronts as a table: a row each, MACs and parameters of one image, losses in nats."""
     with writing(path), path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(FIELDS)
+        rows.writerow(each.replace("accuracy", runs[0].dense.score.name) for each in FIELDS)
         for run in runs:
             for point in run.front.points:
                 kept, score = point.costs.kept, point.score
                 costs = (kept.macs, kept.parameters, f"{kept.macs / point.costs.dense.macs:.6f}")
-                figures = (score.loss, score.accuracy, score.n, point.provenance.source)
+                figures = (score.loss, score.value, score.n, point.provenance.source)
                 rows.writerow((run.folder.name, *costs, *figures))
 
 
@@ -91,7 +96,7 @@ def _draw_front(plot: Plot, run: Results, measure: str, *, style: tuple[str, str
             [dot.macs / 1e6 for dot in dots], [dot.value for dot in dots], where="post", color=colour, lw=1.5
         )
         plot.dots(dots, s=28, marker=shape, color=colour, zorder=3, label=f"{name}front, before fine-tuning")
-        value = getattr(winner.score, measure)
+        value = winner.score.measured(measure)
         best = [Dot(winner.costs.kept.macs, value, f"{name}winner, on the whole holdout")]
         looks = {"s": 150, "marker": "*", "color": colour, "edgecolor": INK, "zorder": 4, "label": f"{name}winner"}
         plot.dots([dot for dot in best if isfinite(dot.value)], **looks)

@@ -100,8 +100,8 @@ def training(runs: Sequence[Results], name: str) -> Plot:
 
 def evaluation(trial: InterimRecord, measure: str) -> Dot:
     """A trial of a search."""
-    note = f"{trial.source}: {trial.macs / 1e6:.4g}M MACs, loss {trial.loss:.4f}, {trial.accuracy:.2%}"
-    return Dot(trial.macs, getattr(trial, measure), note)
+    note = f"{trial.source}: {trial.macs / 1e6:.4g}M MACs, loss {trial.loss:.4f}, {trial.score}"
+    return Dot(trial.macs, trial.score.measured(measure), note)
 
 
 def _loss_within(trial: InterimRecord, run: Results) -> float:

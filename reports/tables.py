@@ -34,7 +34,7 @@ def show_front(front: Front, stages: Stages, folder: Path) -> None:
     for point in front.points:
         kept, score = point.costs.kept, point.score
         costs = _costs(kept.macs, dense.macs), _costs(kept.parameters, dense.parameters)
-        table.add_row(*costs, f"{score.loss:.4f}", f"{score.accuracy:.2%}")
+        table.add_row(*costs, f"{score.loss:.4f}", str(score))
     console = Console()
     console.print(table)
     _show_teachers(stages, console)
@@ -65,7 +65,7 @@ def show_figures(figures: EvaluationStage, console: Console, untrained: bool = F
         row: Figures | None = getattr(figures, name)
         if row and row.holdout and row.test:
             costs = _costs(row.macs, figures.dense.macs), _costs(row.parameters, figures.dense.parameters)
-            scores = (f"{score.accuracy:.2%}" for score in (row.holdout, row.test))
+            scores = map(str, (row.holdout, row.test))
             table.add_row(title_of(name, untrained), *costs, *scores)
     console.print(table)
     if figures.dense.holdout and figures.dense.test:
@@ -79,7 +79,7 @@ def show_measured(measured: Measured) -> None:
     table = Table("", "MACs", "parameters", "test", "n")
     for name, row in measured.networks.items():
         costs = _costs(row.macs, dense.macs), _costs(row.parameters, dense.parameters)
-        table.add_row(name, *costs, f"{row.test.accuracy:.2%}", str(row.test.n))
+        table.add_row(name, *costs, str(row.test), str(row.test.n))
     console.print(table)
     times = Table("engine", "batch", *(f"{name}, ms" for name in measured.networks), "speed-up")
     for each in measured.latency:
@@ -127,7 +127,7 @@ def _show_doubts(stages: Stages, console: Console) -> None:
     if stages.test is None:
         return
     holdout, classes = stages.test.dense.holdout, stages.dense.classes if stages.dense else None
-    if holdout and holdout.accuracy <= 1.5 / (classes or inf):
+    if holdout and holdout.accuracy is not None and holdout.accuracy <= 1.5 / (classes or inf):
         console.print("the dense network does no better than chance: are --weights, --mean and --std right?")
     if stages.learn and stages.test.pruned.macs == stages.test.dense.macs:
         console.print(

@@ -27,6 +27,9 @@ class DataOptions:
     ----------
     data
         Training, holdout and test images.
+    task
+        What outputs are judged by, where that is no classification: path/to/file.py:function or package.module:function
+        that returns a task, such as sc.Segmentation(21) or sc.Task(loss=, metric=). For data of path/to/file.py.
     input
         Channels, height and width of the input, as 3x224x224. Default: the images' own.
     mean
@@ -36,6 +39,7 @@ class DataOptions:
     """
 
     data: str = "digits"
+    task: str | None = None
     input: str | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None

@@ -36,10 +36,16 @@ class InterimRecord(Record, frozen=True, kw_only=True):
 
     source: str
     loss: float
-    accuracy: float
+    accuracy: float | None = None
     n: Count
     macs: Count
     parameters: Count
+    metric: dict[str, float] | None = None
+
+    @property
+    def score(self) -> Score:
+        """What it reached on the images that scored it."""
+        return Score(self.loss, self.accuracy, self.n, self.metric)
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> "InterimRecord":

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from ..errors import SecateurError
 from ..files import read_json, read_json_lines
-from ..models.score import Score
 from .config import RunConfig
 from .front import Front
 from .manifest import config_of, read_manifest
@@ -113,9 +112,7 @@ class Results:
         """The dense network and what became of it, as far as the run went."""
         if self.stages.test is None:
             winner, dense = self.front.winner, self.dense
-            scored = Figures(
-                holdout=Score(dense.loss, dense.accuracy, dense.n), macs=dense.macs, parameters=dense.parameters
-            )
+            scored = Figures(holdout=dense.score, macs=dense.macs, parameters=dense.parameters)
             kept = winner.costs.kept
             pruned = Figures(holdout=winner.score, macs=kept.macs, parameters=kept.parameters)
             return [Arm("dense", scored), Arm("pruned", pruned)]
@@ -125,16 +122,16 @@ class Results:
         """The front by holdout ``loss`` or ``accuracy``, before fine-tuning; or by ``test``, what was fine-tuned."""
         if measure == "test":
             tuned = [arm for arm in self.arms if arm.name not in ("dense", "pruned", "teacher") and arm.figures.test]
-            return [_dot(arm.figures, arm.figures.test.accuracy, arm.name) for arm in tuned if arm.figures.test]
+            return [_dot(arm.figures, arm.figures.test.value, arm.name) for arm in tuned if arm.figures.test]
         points = self.front.points
-        return [_dot(each.costs.kept, getattr(each.score, measure), each.provenance.source) for each in points]
+        return [_dot(each.costs.kept, each.score.measured(measure), each.provenance.source) for each in points]
 
     def level(self, measure: str) -> float | None:
         """The same of the dense network; None where it was not tested."""
         if measure != "test":
-            return float(getattr(self.dense, measure))
+            return self.dense.score.measured(measure)
         test = self.stages.test
-        return test.dense.test.accuracy if test and test.dense.test else None
+        return test.dense.test.value if test and test.dense.test else None
 
     @property
     def _dense_weights(self) -> Path | None:

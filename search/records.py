@@ -5,9 +5,10 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from math import inf, log
+from functools import cached_property
+from math import inf
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -19,36 +20,47 @@ from ..files import append_line, whole_lines
 from ..models.compensation.gram import Gram
 from ..models.compensation.ridge import refit
 from ..models.evaluate import batch_statistics, device_of
+from ..models.inputs import tensors
+from ..models.score import Score
 from ..models.split import Split
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
+from ..models.tasks.task import mean
 from ..models.tracing.atoms import FloatArray
-from .evaluation import Evaluation, cross_entropy, name_of, score
+from .evaluation import Evaluation, name_of, score, task_loss
 
 FORMAT = "secateur/records/2"
 NO_LOSSES = np.empty(0)
+TARGETS = 1000  # that stand for all of a split, where they are no classes
 
 
 @dataclass(frozen=True)
 class Interim:
     """A subnetwork with its costs and its score on ``n`` holdout images (batch statistics, no training step).
 
-    ``losses``: of each image, float16, as bytes.
+    ``accuracy`` is that of classification; another task has its ``metric``, by name. ``losses``: of each image,
+    float16, as bytes.
     """
 
     subnetwork: Subnetwork
     source: str
     loss: float
-    accuracy: float
+    accuracy: float | None
     n: int
     macs: int
     parameters: int
     losses: bytes = field(default=b"", repr=False)
+    metric: dict[str, float] | None = None
 
     @property
     def image_losses(self) -> FloatArray:
         """The loss of each image, in the split's fixed order; empty where it was not kept. Shape: (n,)"""
         return np.frombuffer(self.losses, np.float16).astype(np.float64)
+
+    @property
+    def score(self) -> Score:
+        """What it reaches on the images that scored it."""
+        return Score(self.loss, self.accuracy, self.n, self.metric)
 
     @property
     def sort_loss(self) -> float:
@@ -61,9 +73,9 @@ class Interim:
         return self.sort_loss, self.subnetwork.kept
 
     def to_dict(self) -> dict[str, object]:
-        """Every field but the channels and the losses of the images, as plain values."""
+        """Every field that is set but the channels and the losses of the images, as plain values."""
         plain = (each.name for each in fields(self) if each.name not in ("subnetwork", "losses"))
-        return {name: getattr(self, name) for name in plain}
+        return {name: value for name in plain if (value := getattr(self, name)) is not None}
 
     def to_json(self) -> str:
         """One line; ``from_json`` reads it back."""
@@ -82,7 +94,7 @@ class Interim:
         if len(losses) not in (0, 2 * read.n):
             raise SecateurError(f"it has {len(losses)} bytes of losses for {read.n} images")
         costs = read.macs, read.parameters
-        return cls(subnetwork, read.source, read.loss, read.accuracy, read.n, *costs, losses)
+        return cls(subnetwork, read.source, read.loss, read.accuracy, read.n, *costs, losses, read.metric)
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -90,12 +102,13 @@ class _Line(msgspec.Struct, frozen=True):
 
     source: str
     loss: float
-    accuracy: float
     n: Annotated[int, msgspec.Meta(ge=1)]
     macs: Annotated[int, msgspec.Meta(ge=0)]
     parameters: Annotated[int, msgspec.Meta(ge=0)]
     subnetwork: list[list[int]]
     losses: str
+    accuracy: float | None = None
+    metric: dict[str, float] | None = None
 
 
 class Records:
@@ -107,7 +120,7 @@ class Records:
         path: the file; a search that was interrupted is resumed from it.
         grams: with them the compensated subnetwork is evaluated, which predicts the fine-tuned one better.
         bfloat16: evaluations run in autocast.
-        evaluation: what is minimised; mean cross-entropy where nothing else is passed.
+        evaluation: what is minimised; the mean of the task's loss where nothing else is passed.
     """
 
     def __init__(
@@ -118,7 +131,7 @@ class Records:
         *,
         grams: Mapping[str, Gram] | None = None,
         bfloat16: bool = False,
-        evaluation: Evaluation = cross_entropy,
+        evaluation: Evaluation = task_loss,
     ) -> None:
         self.net, self.split, self.path, self.grams, self.bfloat16 = net, split, path, grams or {}, bfloat16
         self.evaluation = evaluation
@@ -132,10 +145,17 @@ class Records:
         """Every evaluation so far, in order."""
         return list(self._known.values())
 
-    @property
+    @cached_property
     def chance_loss(self) -> float | None:
-        """The cross-entropy of a guess among C classes, log C; None where something else is minimised."""
-        return log(int(self.split.labels.max()) + 1) if self.evaluation is cross_entropy else None
+        """The loss of the same answer for every image, log C of a guess among C classes.
+
+        None where it is not known, or 0, or something else than the task's loss is minimised.
+        """
+        chance = self.split.task.chance
+        if chance is None or self.evaluation is not task_loss:
+            return None
+        targets = _targets(self.split)
+        return (chance(targets) or None) if isinstance(targets, torch.Tensor) else None
 
     def evaluate(self, subnetwork: Subnetwork, source: str, images: int, rival: Interim | None = None) -> Interim:
         """Score on the first ``images`` of the holdout's fixed order; known ones are not evaluated again.
@@ -181,9 +201,12 @@ class Records:
         model = refit(self.net, subnetwork, self.grams)
         autocast = torch.autocast(device_of(model).type, torch.bfloat16, enabled=self.bfloat16)
         with torch.no_grad(), batch_statistics(model), autocast:
-            found = score(self.evaluation(model, self.split, n), n, rival.image_losses if rival else NO_LOSSES)
+            evaluated, metric = self.evaluation(model, self.split, n), self.split.task.metric
+            value = metric.value if self.evaluation is task_loss else mean
+            found = score(evaluated, n, rival.image_losses if rival else NO_LOSSES, value)
+        reached = Score.of(metric.name, found.metric, loss=found.loss, n=found.n)
         costs = self.net.macs(subnetwork), self.net.parameters(subnetwork)
-        return Interim(subnetwork, source, found.loss, found.accuracy, found.n, *costs, found.losses)
+        return Interim(subnetwork, source, found.loss, reached.accuracy, found.n, *costs, found.losses, reached.metric)
 
     def _stopped(self, subnetwork: Subnetwork, n: int) -> Interim | None:
         """What a stopped evaluation of fewer than ``n`` images left, if there was one."""
@@ -191,12 +214,19 @@ class Records:
 
 
 def _fingerprint(net: Supernet, split: Split, grams: Mapping[str, Gram], evaluation: Evaluation) -> str:
-    """16 hex digits of the dense weights, the holdout's labels, the Grams' names, all widths, and the evaluation."""
-    digest = hashlib.sha256(split.labels.numpy().tobytes())
+    """16 hex digits of the dense weights, the holdout's targets, the Grams' names, all widths, and the evaluation."""
+    digest = hashlib.sha256(b"".join(x.cpu().numpy().tobytes() for x in tensors(_targets(split))))
     widths = [net.space.min_widths.tolist(), net.space.dense.tolist(), net.space.divisor]
     digest.update(json.dumps([sorted(grams), [group.name for group in net.groups], widths]).encode())
     for name, tensor in net.model.state_dict().items():
         digest.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    if evaluation is not cross_entropy:
+    if evaluation is not task_loss:
         digest.update(name_of(evaluation).encode())
+    if (metric := split.task.metric.name) != "accuracy":
+        digest.update(metric.encode())
     return digest.hexdigest()[:16]
+
+
+def _targets(split: Split) -> Any:
+    """The class of every image; of another task the targets of the first images of the fixed order."""
+    return next(split.batches(TARGETS, TARGETS)).labels if split.labels is None else split.labels

@@ -78,7 +78,7 @@ def write_front(
     """The winner (scored on the whole holdout) and the points of the front (on the sample), whole architectures."""
 
     def whole(point: Interim) -> Record:
-        scores = {"holdout": {"loss": point.loss, "accuracy": point.accuracy, "n": point.n}}
+        scores = {"holdout": point.score.to_dict()}
         source = {"model": config.model, "data": config.images.data, "seed": config.seed, "source": point.source}
         return architecture(session.net, point.subnetwork, figures=scores, provenance=source)
 

@@ -103,7 +103,7 @@ class JointRun:
         session, kept, method = self.session, self.learner.subnetwork(), self.config.transfer.method
         scored = evaluate(self.pruned(), session.data.holdout)
         costs = session.net.macs(kept), session.net.parameters(kept)
-        found = Interim(kept, method, scored.loss, scored.accuracy, scored.n, *costs)
+        found = Interim(kept, method, scored.loss, scored.accuracy, scored.n, *costs, metric=scored.metric)
         write_front(session, self.config, found, [found], budget={"macs": found.macs, "mark": f"found by {method}"})
         (session.folder / "bank").mkdir(exist_ok=True)
         records = Records(session.net, session.data.holdout, session.folder / "bank" / "records.jsonl")

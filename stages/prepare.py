@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..data.dataset import Data
 from ..errors import SecateurError
 from ..files import write_text
 from ..models.costs.budget_range import BudgetRange
@@ -16,9 +15,9 @@ from ..models.files.schema import fingerprint
 from ..models.supernet import Supernet
 from ..models.timing.latency import Latency, measure
 from ..models.tracing.atoms import FloatArray
-from ..models.tracing.modules import evaluating
 from ..models.zoo.registry import constructor
 from ..models.zoo.weights import load_weights, weights_file
+from ..pipeline.fit import require_fit
 from ..pipeline.images import open_run_data
 from ..pipeline.session import Session
 from ..progress import Progress
@@ -28,6 +27,7 @@ from ..rundir.options import JOINT_METHODS
 from ..search.config import SearchConfig, sampler_called
 from ..search.refine.database import require_database
 from ..transfer.methods import require_method
+from ..transfer.objectives.base import require_divergence
 from .joint_run import JointRun
 from .search_run import SearchRun
 
@@ -90,7 +90,9 @@ def _session(config: RunConfig, out: Path, device: str | None, progress: Progres
         tie=wanted.ties,
         least=wanted.min_keep,
     )
-    _check_classes(net, data)
+    require_fit(net, data)
+    if config.transfer.method != "ce":
+        require_divergence(data.task)
     return Session(net, data, out, config.precision, progress)
 
 
@@ -118,7 +120,7 @@ def _teacher(config: RunConfig, session: Session) -> Supernet | None:
     if joint.teacher_weights:
         load_weights(model, joint.teacher_weights)
     teacher = Supernet.of(model.to(device_of(session.net.model)).eval(), data.example, check=False)
-    _check_classes(teacher, data)
+    require_fit(teacher, data)
     return teacher
 
 
@@ -158,15 +160,3 @@ def _on(model: nn.Module, device: str | None) -> nn.Module:
         raise SecateurError(
             f"no device {name!r} is here ({what}); pass --device cpu, or cuda where there is one"
         ) from error
-
-
-def _check_classes(net: Supernet, data: Data) -> None:
-    with torch.no_grad(), evaluating(net.model):
-        output = net.run(net.model)
-    if not isinstance(output, torch.Tensor):
-        raise SecateurError(f"the network returns a {type(output).__name__}; pass one that returns its logits alone")
-    outputs = output.shape[-1]
-    if outputs != len(data.classes):
-        raise SecateurError(
-            f"the network has {outputs} outputs and {data.name} has {len(data.classes)} classes; pass matching ones"
-        )

@@ -85,7 +85,12 @@ class SearchRun:
         return SearchStage(winner=winner, start=start, evaluations=count, stopped=stopped)
 
     def bank(self) -> BankStage:
-        """What its teachers output for every training image: five, or as many as lie between dense and winner."""
+        """What its teachers output for every training image: five, or as many as lie between dense and winner.
+
+        None where the task can't compare outputs.
+        """
+        if self.session.data.task.divergence is None:
+            return BankStage(teachers=(), missing=0)
         teachers = self.winners_bank.teachers
         listed = tuple(TeacherRecord(macs=teacher.macs, loss=teacher.loss) for teacher in teachers)
         return BankStage(teachers=listed, missing=self.bank_config.teachers - len(teachers))
@@ -119,7 +124,8 @@ class SearchRun:
         recipe = session.recipe(
             epochs=wanted.epochs, seed=self.config.seed, fixed_views=views, identity={"method": wanted.method}
         )
-        model, bank = session.initial_student(subnetwork), session.open_bank(listed)
+        model = session.initial_student(subnetwork)
+        bank = session.open_bank(listed) if session.data.task.divergence else None
         student = tuned(session, Tuning(subnetwork, model, bank, recipe, folder), method.objective)
         if world().first:
             save(student, best)

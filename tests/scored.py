@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from secateur.data.images import Images
 from secateur.models.split import Batch, Views
 from secateur.models.supernet import Supernet
+from secateur.models.tasks.classification import Classification
+from secateur.models.tasks.task import Task
 from secateur.models.tracing.atoms import FloatArray
 
 MADE = {tp.prune_conv_out_channels, tp.prune_linear_out_channels, tp.prune_depthwise_conv_out_channels}
@@ -66,6 +68,7 @@ class Given:
     images: Tensor
     labels: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     read: list[int] = field(default_factory=list)
+    task: Task = field(default_factory=Classification)
 
     def __len__(self) -> int:
         return len(self.images)

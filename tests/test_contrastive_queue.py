@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from secateur.models.evaluate import embed
 from secateur.models.split import Batch, Views
+from secateur.models.tasks.classification import Classification
 from secateur.transfer.losses import info_nce_from_similarities, kl
 from secateur.transfer.objectives.base import OnlineTeacher, StudentBatch, label_loss
 from secateur.transfer.objectives.contrastive import ContrastiveConfig
@@ -31,6 +32,7 @@ class Stream:
     """Images that come once, of no known number: nobody has a position."""
 
     labels = torch.empty(0)
+    task = Classification()
 
     def __len__(self) -> int:
         return 2**40

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from secateur.data.dataset import Data, open_data
-from secateur.data.images import MEAN, STD, crop_and_flip, sample_crops
+from secateur.data.images import MEAN, STD, Images, crop_and_flip, sample_crops
 from secateur.errors import SecateurError
 
 
@@ -43,6 +43,12 @@ def labelled(count: int, classes: int = 4, size: int = 8, seed: int = 0) -> Tens
 def photos(count: int, width: int, height: int) -> Listed:
     pixels = np.random.default_rng(0).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
     return Listed([(Image.fromarray(one), i % 2) for i, one in enumerate(pixels)])
+
+
+def pixels_of(data: Data, count: int) -> Tensor:
+    """The first pixels of train, as read."""
+    assert isinstance(data.train, Images)
+    return next(data.train.read([torch.arange(count)]))
 
 
 def toy(**options: Any) -> Data:
@@ -251,6 +257,7 @@ def test_a_source_gives_its_size_its_flip_and_its_name() -> None:
     assert digits.shape == (3, 32, 32)
     assert digits.example.shape == (1, 3, 32, 32)
     assert digits.classes == tuple("0123456789")
+    assert isinstance(digits.train, Images)
     assert not digits.train.flip
     assert open_data("digits", (3, 16, 16), memory_bytes=0).shape == (3, 16, 16)
 
@@ -275,7 +282,7 @@ def test_workers_give_the_same_as_the_main_process() -> None:
 
 def test_images_are_cropped_about_their_centre() -> None:
     wide = photos(4, 12, 10)
-    pixels = next(Data.of(wide, wide, wide, shape=(3, 10, 10)).train.read([torch.arange(4)]))
+    pixels = pixels_of(Data.of(wide, wide, wide, shape=(3, 10, 10)), 4)
     for one, (image, _) in zip(pixels, wide.pairs, strict=True):
         assert torch.equal(one, torch.tensor(np.array(image)).permute(2, 0, 1)[:, :, 1:11])
 
@@ -300,7 +307,7 @@ def test_progress_counts_the_images_of_all_splits_up_to_the_last() -> None:
 def test_grey_and_other_pil_images_become_colour() -> None:
     grey = Listed([(Image.new("L", (8, 8), 7), 0), (Image.new("RGBA", (8, 8), (7, 7, 7, 0)), 1)])
     data = Data.of(grey, grey, grey)
-    assert torch.equal(next(data.train.read([torch.arange(2)])), torch.full((2, 3, 8, 8), 7).byte())
+    assert torch.equal(pixels_of(data, 2), torch.full((2, 3, 8, 8), 7).byte())
 
 
 # --- fingerprint ---
@@ -334,10 +341,11 @@ def test_a_workers_error_arrives_as_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_float_images_are_refused() -> None:
-    part = TensorDataset(torch.zeros(4, 3, 8, 8), torch.arange(4))
-    with pytest.raises(SecateurError, match="secateur normalises and augments itself"):
-        Data.of(part, part, part)
+def test_float_images_are_read_as_they_are() -> None:
+    part = TensorDataset(torch.randn(4, 3, 8, 8), torch.arange(4))
+    batch = next(Data.of(part, part, part).train.batches(4))
+    assert torch.equal(batch.images, part.tensors[0][batch.indices])
+    assert torch.equal(batch.labels, batch.indices)
 
 
 class Contradicting(TensorDataset):

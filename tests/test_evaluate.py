@@ -21,12 +21,16 @@ from secateur.models.evaluate import (
     recalibrate,
     recalibrate_as_trained,
 )
+from secateur.models.score import Score
 from secateur.models.split import Batch, Views
+from secateur.models.tasks.classification import Classification
 from secateur.models.zoo.resnet import resnet20
 
 
 class Images:
     """A split of given images, in their order."""
+
+    task = Classification()
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
@@ -242,11 +246,28 @@ def test_an_embedding_is_the_mean_over_the_places_that_the_head_reads(
 
 
 def test_logits_stand_for_the_embedding_of_a_network_without_a_head() -> None:
-    images = torch.randn(4, 3, 2, 2)
+    images = torch.randn(4, 3)
     logits, features = embed(nn.Identity(), None, images)
     assert torch.equal(logits, images)
-    assert torch.equal(features, images.flatten(1))
+    assert torch.equal(features, images)
+
+
+def test_maps_without_a_head_stand_for_the_embedding_by_their_mean_over_places() -> None:
+    images = torch.randn(4, 3, 2, 2)
+    maps, features = embed(nn.Identity(), None, images)
+    assert torch.equal(maps, images)
+    torch.testing.assert_close(features, images.mean((2, 3)))
 
 
 def test_a_model_without_tensors_is_on_the_cpu() -> None:
     assert device_of(nn.Identity()) == torch.device("cpu")
+
+
+def test_a_score_shows_its_metric_and_leaves_out_what_it_has_not() -> None:
+    accuracy, error = Score(0.5, 0.25, 8), Score.of("MAE", 0.125, loss=0.5, n=8)
+    assert (str(accuracy), str(error)) == ("25.00%", "0.125 MAE")
+    assert accuracy.to_dict() == {"loss": 0.5, "accuracy": 0.25, "n": 8}
+    assert error.to_dict() == {"loss": 0.5, "n": 8, "metric": {"MAE": 0.125}}
+    assert (error.measured("loss"), error.measured("accuracy")) == (0.5, 0.125)
+    with pytest.raises(ValueError, match="n=0"):
+        Score(0.5, 0.25, 0)

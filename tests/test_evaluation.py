@@ -15,7 +15,7 @@ from torch import Tensor
 
 from secateur.models.evaluate import evaluate_as_is
 from secateur.search.early_stopping import LOOK
-from secateur.search.evaluation import cross_entropy, name_of, score
+from secateur.search.evaluation import name_of, score, task_loss
 
 NO_RIVAL = np.empty(0)
 
@@ -24,20 +24,20 @@ NO_RIVAL = np.empty(0)
 def test_one_number_is_the_loss_of_all_images(number: float) -> None:
     found = score(number, 60, NO_RIVAL)
     assert (found.loss, found.n, found.losses) == (float(number), 60, b"")
-    assert math.isnan(found.accuracy)
+    assert math.isnan(found.metric)
 
 
 def test_the_default_is_mean_cross_entropy_and_accuracy() -> None:
     net, split = residual(), noise(60)
-    found, expected = score(cross_entropy(net.model, split, 50), 50, NO_RIVAL), evaluate_as_is(net.model, split, 50)
+    found, expected = score(task_loss(net.model, split, 50), 50, NO_RIVAL), evaluate_as_is(net.model, split, 50)
     assert found.loss == pytest.approx(expected.loss)
-    assert (found.accuracy, found.n) == (expected.accuracy, expected.n)
+    assert (found.metric, found.n) == (expected.accuracy, expected.n)
 
 
 def test_losses_without_hits_have_no_accuracy() -> None:
     found = score(iter([torch.tensor([1.0, 2.0]), torch.tensor([6.0])]), 3, NO_RIVAL)
     assert (found.loss, found.n) == (3.0, 3)
-    assert math.isnan(found.accuracy)
+    assert math.isnan(found.metric)
     assert np.frombuffer(found.losses, np.float16).tolist() == [1, 2, 6]
 
 
@@ -75,5 +75,5 @@ def test_one_that_is_no_worse_than_its_rival_sees_every_image(batch: int) -> Non
 
 
 def test_a_name_is_that_of_the_function_or_of_the_class() -> None:
-    assert name_of(cross_entropy) == "cross_entropy"
-    assert name_of(partial(cross_entropy)) == "partial"
+    assert name_of(task_loss) == "task_loss"
+    assert name_of(partial(task_loss)) == "partial"

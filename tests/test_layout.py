@@ -37,8 +37,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Rooms inside rooms, each floor above those that it may import; rooms of one floor do not know each other.
 FLOORS: dict[str, list[set[str]]] = {
     "models": [
-        {"tracing", "patterns", "score", "split", "seal"},
-        {"costs", "subnetwork", "evaluate", "zoo"},
+        {"tracing", "patterns", "score", "seal", "inputs"},
+        {"costs", "subnetwork", "zoo", "tasks", "outputs"},
+        {"split"},
+        {"evaluate"},
         {"structure"},
         {"surgery", "bottlenecks", "precision"},
         {"timing"},

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import secateur as sc
+from secateur.data.images import Images
 from secateur.models.compensation.gram import grams
 from secateur.models.compensation.initial import initial_student
 from secateur.models.files.architecture import architecture_of
@@ -81,7 +82,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def images_of(split: sc.Data) -> Tensor:
-    return next(split.test.batches(64)).images
+    images: Tensor = next(split.test.batches(64)).images
+    return images
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
@@ -95,6 +97,7 @@ def sealed(data: sc.Data) -> sc.Data:
     def read(chunks: Sequence[Tensor]) -> Iterator[Tensor]:
         raise AssertionError("the test split was read")
 
+    assert isinstance(data.test, Images)
     closed = replace(data, test=replace(data.test, read=read))
     closed.__dict__["fingerprint"] = data.fingerprint
     return closed
@@ -283,6 +286,7 @@ def test_a_student_may_see_the_views_that_the_bank_holds(
     with pytest.raises(sc.SecateurError, match="views=4, and the bank holds 3 of each image; pass at most as many"):
         sc.finetune(net, found.best(), found.bank, data, epochs=1, views=4)
     again = sc.find(net, data, "50%", trials=4, storage=storage, views=1)
+    assert again.bank is not None
     assert len(again.bank.fixed) == 3  # those that are there already
     three, new = (sc.finetune(net, found.best(), again.bank, data, epochs=1, views=views) for views in (3, 0))
     assert same(three, student)
@@ -296,6 +300,7 @@ def test_a_recipe_says_everything_else(net: sc.Supernet, data: sc.Data, found: s
 
 def test_an_architecture_says_who_taught_it(student: nn.Module, found: sc.Found) -> None:
     training = architecture_of(student)["training"]
+    assert found.bank is not None
     assert [(t["macs"], t["loss"]) for t in training["teachers"]] == [(t.macs, t.loss) for t in found.bank.teachers]
     assert [t["open"] for t in training["teachers"]] == training["gates_open"]
     assert training["gates_open"][0] == 1.0
@@ -307,6 +312,7 @@ def test_an_untrained_network_or_no_cut_at_all_goes_through(data: sc.Data, budge
     net = sc.Supernet.of(make(), data.example)
     found = sc.find(net, data, budget, trials=0)
     sc.finetune(net, found.best(), found.bank, data, epochs=1)
+    assert found.bank is not None
     assert len(found.bank.teachers) >= 1
 
 

@@ -32,6 +32,7 @@ from secateur.models.split import Batch, Views
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 from secateur.models.surgery.slim import kept_places, slim
+from secateur.models.tasks.classification import Classification
 from secateur.models.zoo.mobilenetv2 import InvertedResidual
 
 ROWS = gram_module.ROWS
@@ -45,6 +46,8 @@ def _every_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class Noise:
     """Random images, of no class."""
+
+    task = Classification()
 
     def __init__(self, count: int, dtype: torch.dtype = torch.float64) -> None:
         self.images = torch.randn(count, 3, 8, 8, dtype=dtype, generator=torch.Generator().manual_seed(1))

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import secateur as sc
+from secateur.data.images import Images
 from secateur.models.files.architecture import subnetwork_of
 from secateur.models.files.schema import Architecture
 from secateur.models.precision import in_bfloat16
@@ -140,12 +141,13 @@ def test_the_best_network_loads_and_scores_what_its_architecture_says(run: Run) 
     student = sc.load(run.out / "best", constructor(run.ask.model, 10))
     record = read(run.out / "best" / "architecture.json")
     data = sc.open_data("digits", (3, 16, 16))
-    assert asdict(evaluate(student, data.test)) == pytest.approx(record["figures"]["tuned"]["test"])
+    assert evaluate(student, data.test).to_dict() == pytest.approx(record["figures"]["tuned"]["test"])
     assert record["figures"]["tuned"] == run.outcome["test"]["tuned"]
     assert record["provenance"]["seed"] == 3
     assert record["training"]["method"] == "ckt"
     net = sc.Supernet.of(constructor(run.ask.model, 10)(), data.example, check=False)
     assert record["training"]["precision"] == ("bfloat16" if in_bfloat16("auto", net) else "float32")
+    assert isinstance(data.train, Images)
     assert record["normalisation"] == {"mean": list(data.train.mean), "std": list(data.train.std)}
 
 

@@ -1,24 +1,18 @@
 """The losses of knowledge transfer, as pure functions of logits and embeddings."""
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TEMPERATURE = 4.0
+from ..models.tasks.classification import TEMPERATURE as TEMPERATURE
+from ..models.tasks.classification import kl as kl
 
-
-def kl(teacher: Tensor, student: Tensor, temperature: float = TEMPERATURE, power: int = 2) -> Tensor:
-    """T^power · KL(softmax(teacher/T) || softmax(student/T)) of every row.
-
-    ``power`` 2 keeps gradients of the size of cross-entropy's (Hinton et al. 2015,
-    https://arxiv.org/abs/1503.02531); EKG's published code has 1.
-
-    Shape: teacher (..., C), student (..., C) → (...,)
-    """
-    log_p, log_q = F.log_softmax(teacher / temperature, -1), F.log_softmax(student / temperature, -1)
-    return temperature**power * (log_p.exp() * (log_p - log_q)).sum(-1)
+RowDivergence: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # of teacher and student (..., P) → (...,)
 
 
 def kd_loss(teacher: Tensor, student: Tensor, labels: Tensor, temperature: float = TEMPERATURE) -> Tensor:
@@ -64,35 +58,45 @@ def _without(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.gather(-1, others + (others >= labels[..., None]))
 
 
-def open_gates(teachers: Tensor, student: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+def open_gates(teachers: Tensor, student: Tensor, divergence: RowDivergence = kl) -> Tensor:
     """Which teachers are used: those nearer to the best teacher than the student is, over the whole batch.
 
     m_k = 1[Σ_i KL(M_i1 || M_ik) < Σ_i KL(M_i1 || student_i)], the best teacher (k = 1) always. A poor student
     learns from the mean of all, a good one only from the best: a curriculum. EKG (https://arxiv.org/abs/2203.02651),
-    its code's reading of the poster's gate; m_1 is forced since equality would close every gate.
+    its code's reading of the poster's gate; m_1 is forced since equality would close every gate. ``divergence`` stands
+    for KL, in another task than classification.
 
     Shape: teachers (B, K, C) best first, student (B, C) → (K,) bool
     """
     best = teachers[:, 0]
-    progress = kl(best, student, temperature).sum()
-    apart = kl(best[:, None], teachers, temperature).sum(0)  # (K,)
+    progress = divergence(best, student).sum()
+    apart = divergence(best[:, None], teachers).sum(0)  # (K,)
     gates = apart < progress
     gates[0] = True
     return gates
 
 
-def gated_transfer(teachers: Tensor, views: Tensor, temperature: float = TEMPERATURE, power: int = 1) -> Tensor:
+def gated_transfer(
+    teachers: Tensor,
+    views: Tensor,
+    temperature: float = TEMPERATURE,
+    power: int = 1,
+    *,
+    divergence: RowDivergence | None = None,
+) -> Tensor:
     """CKT-A: KL from the mean logits of the teachers whose gates are open to each view of an image.
 
     (1/VB) Σ_v Σ_i T·KL(mean_k∈open M_ik || z_i^v). EKG's poster, eq. 12, without its cross-entropy term. Teachers may
-    have logits for each view of its own; gates compare means over views.
+    have logits for each view of its own; gates compare means over views. ``divergence`` stands for T·KL, in another
+    task than classification.
 
     Shape: teachers (B, K, C) or (V, B, K, C) best first, views (V, B, C) → ()
     """
     each = teachers.expand(*views.shape[:2], *teachers.shape[-2:])
-    gates = open_gates(each.mean(0), views.detach().mean(0), temperature)
+    divergence = divergence or partial(kl, temperature=temperature, power=power)
+    gates = open_gates(each.mean(0), views.detach().mean(0), divergence)
     target = teachers[..., gates, :].mean(-2)
-    return kl(target.expand_as(views), views, temperature, power).mean()
+    return divergence(target.expand_as(views), views).mean()
 
 
 def info_nce(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: float = 0.1) -> Tensor:

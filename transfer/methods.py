@@ -1,14 +1,16 @@
 """The methods of fine-tuning, by name: what each trains a student to do."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
 from ..errors import SecateurError
 from ..models.supernet import Supernet
+from ..models.tasks.classification import Classification
+from ..models.tasks.task import Task
 from .bank.bank import TEACHERS, MemoryBank
-from .losses import dkd_loss, kd_loss
+from .losses import dkd_loss
 from .objectives.base import (
     LABEL_WEIGHT,
     TEACHER_WEIGHT,
@@ -18,6 +20,7 @@ from .objectives.base import (
     OnlineTeacher,
     bank_teacher,
     online_teacher,
+    require_divergence,
 )
 from .objectives.contrastive import ContrastiveConfig, ContrastiveTransfer
 from .objectives.contrastive_queue import QueuedTransfer
@@ -31,10 +34,11 @@ class MethodContext:
     Args:
         net: The dense network with its structure.
         filled: The memory bank, where there is one; ``bank`` is for methods that need it.
-        labels: The class of every training image. Shape: (N,) int64
-        classes: The number of classes.
+        labels: The class of every training image; None where the task has no classes. Shape: (N,) int64
+        classes: The number of classes, or of channels that the network returns.
         width: The width of the student's embeddings.
         seed: Of what the objective draws at random.
+        task: What outputs are judged and compared by.
 
     >>> import torch
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
@@ -42,6 +46,7 @@ class MethodContext:
     >>> context = MethodContext(net, None, torch.arange(4), classes=4, width=6, seed=0)
     >>> context.widths
     (6, 8)
+    >>> from secateur.transfer.losses import kd_loss
     >>> def soft_targets(context):  # a method of one's own
     ...     return Distillation(online_teacher(context.net.model), kd_loss, label_weight=0.0, teacher_weight=1.0)
     >>> soft_targets(context).views
@@ -50,10 +55,11 @@ class MethodContext:
 
     net: Supernet
     filled: MemoryBank | None
-    labels: Tensor
+    labels: Tensor | None
     classes: int
     width: int
     seed: int
+    task: Task = field(default_factory=Classification)
 
     @property
     def bank(self) -> MemoryBank:
@@ -64,6 +70,15 @@ class MethodContext:
                 f"this method learns from a memory bank, and there is none; pass one, or one of {names}"
             )
         return self.filled
+
+    @property
+    def known_labels(self) -> Tensor:
+        """The class of every training image; SecateurError where the task has none. Shape: → (N,) int64"""
+        if self.labels is None:
+            raise SecateurError(
+                "this method contrasts images of different classes, and the task has none; pass kd or ce"
+            )
+        return self.labels
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -78,11 +93,13 @@ class MethodContext:
 
 def ckt(context: MethodContext) -> Objective:
     """Cross-entropy, gated teachers and InfoNCE against the bank, weighted as KD weighs its terms."""
+    require_divergence(context.task)
     return ContrastiveTransfer(context.bank, context.labels, context.width, seed=context.seed)
 
 
 def ckt_kl(context: MethodContext) -> Objective:
     """Cross-entropy and gated teachers only."""
+    require_divergence(context.task)
     config = ContrastiveConfig(contrast_weight=0.0)
     return ContrastiveTransfer(context.bank, context.labels, context.width, config, seed=context.seed)
 
@@ -94,27 +111,33 @@ def ce(context: MethodContext) -> Objective:
 
 def kd(context: MethodContext) -> Objective:
     """The dense network as the teacher, on the student's own views: one forward pass of it each step."""
-    return Distillation(online_teacher(context.net.model), kd_loss, LABEL_WEIGHT, TEACHER_WEIGHT)
+    require_divergence(context.task)
+    return Distillation(online_teacher(context.net.model), None, LABEL_WEIGHT, TEACHER_WEIGHT)
 
 
 def kdft(context: MethodContext) -> Objective:
     """The dense network as the teacher, from the bank: its stored logits."""
-    return Distillation(bank_teacher(context.bank), kd_loss, LABEL_WEIGHT, TEACHER_WEIGHT)
+    require_divergence(context.task)
+    return Distillation(bank_teacher(context.bank), None, LABEL_WEIGHT, TEACHER_WEIGHT)
 
 
 def dkd(context: MethodContext) -> Objective:
     """As ``kd``, with separate weights for the labelled class and the others."""
+    if not isinstance(context.task, Classification):
+        raise SecateurError("dkd splits the logits of classes, and this is another task; pass kd or ce")
     return Distillation(online_teacher(context.net.model), dkd_loss, label_weight=1.0, teacher_weight=1.0)
 
 
 def crd(context: MethodContext) -> Objective:
     """Contrastive representation distillation: the dense network runs along, with two memories of embeddings."""
-    return RepresentationDistillation(context.dense, context.labels, context.widths, seed=context.seed)
+    return RepresentationDistillation(context.dense, context.known_labels, context.widths, seed=context.seed)
 
 
 def ckt_queue(context: MethodContext) -> Objective:
     """As ``ckt`` without the bank: the dense network runs along, with a queue of its latest embeddings."""
-    return QueuedTransfer(context.dense, context.widths, seed=context.seed)
+    require_divergence(context.task)
+    config = ContrastiveConfig() if context.task.negatives else ContrastiveConfig(contrast_weight=0.0)
+    return QueuedTransfer(context.dense, context.widths, config, seed=context.seed)
 
 
 @dataclass(frozen=True)

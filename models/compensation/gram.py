@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..evaluate import BATCH, device_of
+from ..inputs import call, moved
 from ..split import Split
 from ..supernet import Supernet
 from ..tracing.modules import evaluating
@@ -93,13 +94,13 @@ def grams(net: Supernet, split: Split, images: int = IMAGES, seed: int = 0) -> d
 
     def add(read: WeightRead) -> None:
         if isinstance(read, MatrixRead) and read.name in wanted:
-            sums[read.name].add(read, sample_rows(read, len(batch) / images, generator))
+            sums[read.name].add(read, sample_rows(read, len(batch.indices) / images, generator))
 
     recorder = WeightReadRecorder(dict(net.model.named_parameters()), before=add)
     with evaluating(net.model):
-        for batch, _, _ in split.batches(BATCH, images):
+        for batch in split.batches(BATCH, images):
             with recorder:
-                net.model(batch.to(device_of(net.model)))
+                call(net.model, moved(batch.images, device_of(net.model)))
     return {name: each.mean(name in recorder.norms) for name, each in sums.items() if len(each.ways) == 1}
 
 

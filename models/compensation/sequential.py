@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..evaluate import batch_statistics, device_of
+from ..inputs import Inputs, call, moved, tensors
 from ..split import Split
 from ..subnetwork import Subnetwork
 from ..supernet import Supernet
@@ -47,15 +48,15 @@ def refit_sequentially(
     targets = dense_targets(net, subnetwork, batch, seed)
     model = refit(net, subnetwork, {name: gram for name, gram in grams.items() if name not in targets}, ridge)
     with batch_statistics(model), _SlimPass(model, targets, ridge).recorder:
-        model(batch)
+        call(model, batch)
     return model
 
 
-def _one_batch(net: Supernet, split: Split, images: int) -> Tensor:
+def _one_batch(net: Supernet, split: Split, images: int) -> Inputs:
     """The first images of a split, on the network's device."""
-    pixels = next(split.batches(1, 1)).images[0, 0].numel()
+    pixels = max(x[:, :1].numel() for x in tensors(next(split.batches(1, 1)).images))
     count = max(1, min(images, PIXELS // pixels))
-    return next(split.batches(count, count)).images.to(device_of(net.model))
+    return moved(next(split.batches(count, count)).images, device_of(net.model))
 
 
 class _SlimPass:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+from ..inputs import Inputs, call
 from ..subnetwork import Subnetwork
 from ..supernet import Supernet
 from ..surgery.slim import kept_places
@@ -73,11 +74,11 @@ class Target:
     norm_bias: str | None = None
 
 
-def dense_targets(net: Supernet, subnetwork: Subnetwork, batch: Tensor, seed: int = 0) -> dict[str, Target]:
+def dense_targets(net: Supernet, subnetwork: Subnetwork, batch: Inputs, seed: int = 0) -> dict[str, Target]:
     """The target of each weight that the dense network reads exactly once, by name."""
     dense = _DensePass(net.model, kept_places(net, subnetwork), torch.Generator().manual_seed(seed))
     with evaluating(net.model), dense.recorder:
-        net.model(batch)
+        call(net.model, batch)
     return dense.targets_of_weights_read_once()
 
 

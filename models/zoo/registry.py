@@ -46,20 +46,22 @@ def constructor(spec: str, classes: int) -> Constructor:
             ``package.module:function``. With weights of the library, which it downloads once:
             ``torchvision:NAME@DEFAULT`` (or another of its sets), ``timm:NAME@pretrained``.
         classes: Number of outputs. A function of the user's gets it as its parameter ``classes`` or ``num_classes``,
-            whichever it has (the first, if both), and nothing otherwise.
+            whichever it has (the first, if both), and nothing otherwise. 0, for a task that has none, is for functions
+            without that parameter.
 
     >>> import secateur as sc
     >>> make = sc.constructor("resnet20", classes=10)
     >>> make().linear
     Linear(in_features=64, out_features=10, bias=True)
     """
-    if classes < 1:
-        raise SecateurError(f"classes={classes}; pass 1 or more")
     library, _, name = spec.partition(":")
+    if library not in LIBRARIES and (":" in spec or spec.endswith(".py")):
+        function = callable_at(spec, LIBRARIES)
+        _require_classes(classes, least=1 if _class_parameter(function) else 0)
+        return partial(_call, function, spec, classes)
+    _require_classes(classes)
     if library in LIBRARIES:
         return LIBRARIES[library](name, classes)
-    if ":" in spec or spec.endswith(".py"):
-        return partial(_call, callable_at(spec, LIBRARIES), spec, classes)
     if spec not in NETS:
         raise SecateurError(f"no network is called {spec!r}{_nearest(spec, NETS)}; pass {FORMS}")
     return partial(NETS[spec], classes)
@@ -81,6 +83,11 @@ def callable_at(spec: str, words: Iterable[str] = ()) -> Callable[..., object]:
         raise SecateurError(f"{error}; or was {near[0]}:{rest} meant?") from error
 
 
+def _require_classes(classes: int, least: int = 1) -> None:
+    if classes < least:
+        raise SecateurError(f"classes={classes}; pass {least} or more")
+
+
 def _torchvision(name: str, classes: int) -> Constructor:
     from torchvision import models
 
@@ -98,7 +105,7 @@ def _torchvision(name: str, classes: int) -> Constructor:
     sets = models.get_model_weights(name).__members__
     if weights not in sets:
         raise SecateurError(f"torchvision:{name} has no weights {weights!r}; pass {', '.join(sets)}")
-    _require_classes(f"torchvision:{name}@{weights}", len(sets[weights].meta["categories"]), classes)
+    _require_trained_for(f"torchvision:{name}@{weights}", len(sets[weights].meta["categories"]), classes)
     return partial(_fetched, partial(models.get_model, name, weights=weights, **heads), f"torchvision:{name}@{weights}")
 
 
@@ -120,11 +127,11 @@ def _timm(name: str, classes: int) -> Constructor:
         raise SecateurError(
             f"timm:{name} has no weights {weights!r}; timm.list_pretrained() lists what has @pretrained"
         )
-    _require_classes(f"timm:{name}@pretrained", theirs.num_classes, classes)
+    _require_trained_for(f"timm:{name}@pretrained", theirs.num_classes, classes)
     return partial(_fetched, partial(timm.create_model, name, pretrained=True), f"timm:{name}@pretrained")
 
 
-def _require_classes(spec: str, theirs: int, classes: int) -> None:
+def _require_trained_for(spec: str, theirs: int, classes: int) -> None:
     if theirs != classes:
         raise SecateurError(
             f"the weights of {spec} are for {theirs} classes and not {classes}; "

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...errors import SecateurError
 from ...models.evaluate import device_of
+from ...models.inputs import call, moved
 from ...models.split import Split
 from ...models.supernet import Supernet
 from ...models.tracing.atoms import FloatArray
@@ -112,10 +113,10 @@ def _averaged(
         seen[name] += len(x)
 
     with evaluating(net.model):
-        for batch, _, _ in split.batches(BATCH, images):
-            count = len(batch)
+        for batch, _, indices in split.batches(BATCH, images):
+            count = len(indices)
             with WeightReadRecorder({name: tensors[name] for name in read}, before=add):
-                net.model(batch.to(device_of(net.model)))
+                call(net.model, moved(batch, device_of(net.model)))
     return [_mean(group, [total[g][name] / seen[name] for name in total[g]]) for g, group in enumerate(net.groups)]
 
 

@@ -17,8 +17,10 @@ from torch import Tensor
 from ...models.compensation.gram import Gram, grams
 from ...models.compensation.ridge import RIDGE
 from ...models.evaluate import device_of
-from ...models.split import Split
+from ...models.inputs import call, each_tensor, moved
+from ...models.split import Batch, Split
 from ...models.supernet import Supernet
+from ...models.tasks.task import Task
 from ...models.tracing.atoms import FloatArray, IntArray
 from ...models.tracing.groups import ChannelGroup, Member
 from ...models.tracing.modules import evaluating
@@ -106,7 +108,7 @@ def eliminations(
 def fisher(net: Supernet, split: Split, images: int = IMAGES) -> dict[str, Tensor]:
     """Of each output channel of each weight: its gradient summed over places, squared; the mean over images.
 
-    Of the cross-entropy, with the dense network's running statistics. Half of it times the squared error of an
+    Of the task's loss, with the dense network's running statistics. Half of it times the squared error of an
     output is the rise of the loss, to second order, where the errors at an image's places are alike. (Squares
     summed over places, for errors that are not, gave far worse widths: the last layers seem to cost nothing.)
 
@@ -114,26 +116,31 @@ def fisher(net: Supernet, split: Split, images: int = IMAGES) -> dict[str, Tenso
     """
     totals: dict[str, Tensor] = {}
     count = 0
-    for batch, labels, _ in split.batches(BATCH, images):
-        for name, gradient in _output_gradients(net, batch, labels):
+    for batch in split.batches(BATCH, images):
+        for name, gradient in _output_gradients(net, batch, split.task):
             squares = gradient.double()[..., None].flatten(2).sum(2).square().sum(0)
             totals[name] = totals.get(name, torch.zeros_like(squares)) + squares
-        count += len(labels)
+        count += len(batch.indices)
     return {name: total / count for name, total in totals.items()}
 
 
-def _output_gradients(net: Supernet, images: Tensor, labels: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Each weight that is read, and the gradient of the summed cross-entropy by its output, channels second."""
+def _output_gradients(net: Supernet, batch: Batch, task: Task) -> Iterator[tuple[str, Tensor]]:
+    """Each weight that is read, and the gradient of the summed loss by its output, channels second."""
     made = _Outputs()
-    x = images.to(device_of(net.model)).requires_grad_()  # so that frozen weights have gradients behind them
+    x, labels, _ = moved(batch, device_of(net.model))
+    x = each_tensor(_differentiable, x)  # so that frozen weights have gradients behind them
     with evaluating(net.model), torch.enable_grad():
         with WeightReadRecorder(dict(net.model.named_parameters()), after=made.add, each=made.restore):
-            loss = F.cross_entropy(net.model(x), labels.to(x.device), reduction="sum")
+            loss = task.loss(call(net.model, x), labels).sum()
         known = [(read, output) for read, output in made.found if output.requires_grad]
         gradients = torch.autograd.grad(loss, [output for _, output in known], allow_unused=True)
     for (read, _), gradient in zip(known, gradients, strict=True):
         if gradient is not None:
             yield read.name, gradient.movedim(1 if read.convolves else -1, 1)
+
+
+def _differentiable(x: Tensor) -> Tensor:
+    return x.detach().requires_grad_() if x.is_floating_point() else x
 
 
 class _Outputs:

@@ -10,13 +10,14 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models.evaluate import device_of
-from ...models.split import Split
+from ...models.inputs import call, moved
+from ...models.split import Batch, Split
 from ...models.supernet import Supernet
 from ...models.surgery.copies import copied
+from ...models.tasks.task import Task
 from ...models.tracing.atoms import FloatArray
 from ...models.tracing.groups import Member
 from ...models.tracing.modules import named_tensors
@@ -75,13 +76,15 @@ def _products(net: Supernet, split: Split, names: Sequence[str]) -> Iterator[dic
     model = copied(net.model, {}).eval().requires_grad_(False)
     tensors = named_tensors(model)
     weights = {name: tensors[name].requires_grad_(True) for name in names}
-    for images, labels, _ in split.batches(TAYLOR_BATCH, TAYLOR_IMAGES):
-        gradients = _gradients(model, images, labels, list(weights.values()))
+    for batch in split.batches(TAYLOR_BATCH, TAYLOR_IMAGES):
+        gradients = _gradients(model, batch, split.task, list(weights.values()))
         yield {name: w.detach() * g for (name, w), g in zip(weights.items(), gradients, strict=True)}
 
 
-def _gradients(model: nn.Module, images: Tensor, labels: Tensor, weights: Sequence[Tensor]) -> Sequence[Tensor]:
-    device = device_of(model)
+def _gradients(model: nn.Module, batch: Batch, task: Task, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Of the summed loss; zeros for a weight that it does not depend on."""
+    images, labels, _ = moved(batch, device_of(model))
     with torch.enable_grad():
-        loss = F.cross_entropy(model(images.to(device)), labels.to(device), reduction="sum")
-    return torch.autograd.grad(loss, weights)
+        loss = task.loss(call(model, images), labels).sum()
+    found = torch.autograd.grad(loss, weights, allow_unused=True)
+    return [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]

@@ -68,7 +68,8 @@ def distributions(net: Supernet) -> dict[str, IntDistribution]:
 
 def attributes(interim: Interim, records: Records) -> dict[str, object]:
     """The attributes of a trial: its evaluation, and the hypervolume of all so far beside a guess's loss."""
-    about: dict[str, object] = {name: getattr(interim, name) for name in ("accuracy", "n", "macs", "parameters")}
+    score, costs = interim.score, {"macs": interim.macs, "parameters": interim.parameters}
+    about: dict[str, object] = {score.name: score.value, "n": interim.n, **costs}
     if records.chance_loss is not None:
         known = (each for each in records.all if each.n == interim.n)
         about["hypervolume"] = hypervolume(known, records.net.macs(records.net.dense), records.chance_loss)

@@ -27,6 +27,8 @@ class MemoryBank:
     classes are many, only the logits of the ``classes`` that the first teacher finds most likely are kept, and one for
     the rest; embeddings then are those of the first teacher alone.
 
+    Outputs of other tasks than classification are rows of all their numbers, in float32.
+
     Shape: logits K x (N, C), embeddings K x (N, D), float16, memory-mapped; of many classes: logits K x (N, k + 1),
     classes (N, k) int16, embeddings 1 x (N, D)
     """

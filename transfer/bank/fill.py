@@ -14,6 +14,8 @@ from ...models.compensation.gram import Gram
 from ...models.compensation.ridge import refit
 from ...models.evaluate import BATCH, device_of, embed, recalibrate
 from ...models.files.tensors import write_tensors
+from ...models.inputs import Inputs, moved
+from ...models.outputs import OutputForm
 from ...models.seal import seal
 from ...models.split import Split
 from ...models.subnetwork import Subnetwork
@@ -26,8 +28,8 @@ from .manifest import BankLocation, BankManifest, Teacher
 from .top_k import top_k_logits
 
 Rows: TypeAlias = dict[str, Tensor]  # by name, what is stored of some images (B, ...)
-UNWRITTEN = {torch.float16: float("nan"), torch.int16: -1}
-DTYPES = {"F16": torch.float16, "I16": torch.int16}  # as safetensors calls them
+UNWRITTEN = {torch.float16: float("nan"), torch.float32: float("nan"), torch.int16: -1}
+DTYPES = {"F16": torch.float16, "F32": torch.float32, "I16": torch.int16}  # as safetensors calls them
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class BankConfig:
         top_classes: Number of classes that are stored then, for each image.
         bfloat16: Whether teachers run in autocast, as the student will.
         teachers: At most this number of teachers, the best ones.
+        class_logits: Whether outputs are logits of classes. Others are stored whole and in float32.
 
     >>> BankConfig().bytes(images=50_000, classes=10, width=64, teachers=5)
     37000000
@@ -50,12 +53,20 @@ class BankConfig:
     top_classes: int = 32
     bfloat16: bool = False
     teachers: int = TEACHERS
+    class_logits: bool = True
 
     def bytes(self, images: int, classes: int, width: int, teachers: int) -> int:
-        """The size of a bank of embeddings of ``width``. Logits, embeddings and classes have 2 bytes a number."""
-        some = classes > self.many
-        logits = teachers * (self.top_classes + 1) + self.top_classes if some else teachers * classes
+        """The size of a bank of embeddings of ``width``. Logits, embeddings and classes have 2 bytes a number.
+
+        Of other outputs ``classes`` are the numbers of one, which have 4 bytes.
+        """
+        some, words = self.condenses(classes), 1 if self.class_logits else 2
+        logits = teachers * (self.top_classes + 1) + self.top_classes if some else teachers * classes * words
         return 2 * images * (logits * (1 + self.views) + width * (1 if some else teachers))
+
+    def condenses(self, classes: int) -> bool:
+        """Whether only the most likely of so many classes are stored."""
+        return self.class_logits and classes > self.many
 
 
 def fill_bank(
@@ -120,26 +131,28 @@ class TeacherRun:
     model: nn.Module
     config: BankConfig
 
-    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs(self, images: Inputs) -> tuple[Tensor, Tensor]:
         """Its logits and its embeddings at the dense network's width. Shape: → (B, C), (B, D) float32"""
         net, device = self.net, device_of(self.model)
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.config.bfloat16)
         with evaluating(self.model), torch.no_grad(), autocast:
-            logits, embeddings = (x.float().cpu() for x in embed(self.model, net.head, images.to(device)))
+            output, features = embed(self.model, net.head, moved(images, device))
+            rows = OutputForm.of(output, len(features)).pack(output)
+        logits, embeddings = (x.float().cpu() for x in (rows, features))
         kept = kept_places(net, self.subnetwork).get(f"{net.head}.weight", {}).get(1)
         if kept is None:
             return logits, embeddings
         wide = torch.zeros(len(embeddings), net.shapes[f"{net.head}.weight"][1])
         return logits, wide.index_copy(1, torch.from_numpy(kept), embeddings)
 
-    def rows(self, images: Tensor, *, view: int | None, classes: Tensor | None) -> Rows:
+    def rows(self, images: Inputs, *, view: int | None, classes: Tensor | None) -> Rows:
         """What is stored of a batch.
 
         ``classes``: those that the first teacher found most likely, where it is another one and classes are many.
         Shape: classes (B, k) int16
         """
         logits, embeddings = self.outputs(images)
-        rows, some = dict[str, Tensor](), logits.shape[1] > self.config.many
+        rows, some = dict[str, Tensor](), self.config.condenses(logits.shape[1])
         if view is None and not (some and classes is not None):
             rows["embeddings"] = embeddings.half()
         if some:
@@ -147,7 +160,10 @@ class TeacherRun:
             logits = top_k_logits(logits, likely)
             if classes is None:
                 rows["classes"] = likely.short()
-        return {**rows, "logits": logits.half()}  # last: where there are logits, there is the rest
+        return {
+            **rows,
+            "logits": logits.half() if self.config.class_logits else logits,
+        }  # last: where there are logits, there is the rest
 
 
 def _fill_file(run: TeacherRun, split: Split, path: Path, *, view: int | None, classes: Tensor | None) -> Iterator[int]:

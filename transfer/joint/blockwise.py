@@ -10,7 +10,6 @@ from ...models.costs.cost import Bilinear
 from ...models.supernet import Supernet
 from ...models.surgery.slim import slim
 from ...models.tracing.atoms import FloatArray
-from ..losses import kd_loss
 from ..objectives.base import LABEL_WEIGHT, TEACHER_WEIGHT, Distillation, online_teacher
 from ..training.trainer import Hooks
 from .block_schedule import BlockSchedule, blocks_of
@@ -54,7 +53,7 @@ def blockwise_learner(
     student = slim(net, net.dense)
     scales = _scales(net, student)
     penalty = BnSparsity(scales, _cost_form(net, constraint), strengths_of(net, strength / reach, blocks or {}))
-    objective = Distillation(online_teacher(teacher), kd_loss, LABEL_WEIGHT, TEACHER_WEIGHT)
+    objective = Distillation(online_teacher(teacher), None, LABEL_WEIGHT, TEACHER_WEIGHT)
     return Learner(
         model=student,
         objective=objective,
@@ -94,11 +93,11 @@ def blocks_in_turn_learner(
     sparsity = BnSparsity(scales, _cost_form(net, constraint), strengths)
     features, teacher = (FeatureHooks(model, list(turns)) for model in (student, net.model))
     schedule = BlockSchedule(sparsity, features, teacher, blocks=turns, starts=starts)
-    distillation = Distillation(online_teacher(teacher), kd_loss, LABEL_WEIGHT, TEACHER_WEIGHT)
+    distillation = Distillation(online_teacher(teacher), None, LABEL_WEIGHT, TEACHER_WEIGHT)
     return Learner(
         model=features,
         objective=Penalised(distillation, schedule),
-        second_objective=Distillation(online_teacher(net.model), kd_loss, LABEL_WEIGHT, TEACHER_WEIGHT),
+        second_objective=Distillation(online_teacher(net.model), None, LABEL_WEIGHT, TEACHER_WEIGHT),
         subnetwork=scales.subnetwork,
         slimmed=scales.slimmed,
         description=f"batch-norm scales, {constraint}, block after block",

@@ -5,7 +5,6 @@ from torch import nn
 
 from ...errors import SecateurError
 from ...models.supernet import Supernet
-from ..losses import kd_loss
 from ..objectives.base import LABEL_WEIGHT, TEACHER_WEIGHT, Distillation, online_teacher
 from ..training.trainer import Hooks
 from .activation_penalty import ActivationPenalty, reading_modules
@@ -52,7 +51,7 @@ def kddp_learner(
         raise SecateurError("KDDP records the modules that read neurons, and there is none here; pass another method")
     student = ShrinkingStudent(net, sorted({name for found in groups.values() for name in found}))
     penalty = ActivationPenalty(student, groups, strength / reach, set(groups) - set(hidden))
-    distillation = Distillation(online_teacher(teacher), kd_loss, LABEL_WEIGHT, TEACHER_WEIGHT)
+    distillation = Distillation(online_teacher(teacher), None, LABEL_WEIGHT, TEACHER_WEIGHT)
 
     def prune_idle(optimizer: torch.optim.Optimizer) -> None:
         student.prune_to(channels_above(net, penalty.scores(), 0.0), optimizer)

@@ -50,7 +50,7 @@ class Pdd(_JointMethod):
     def learner(self, net: Supernet, teacher: nn.Module | None, split: Split, recipe: Recipe) -> Learner:
         """An untrained learner for a first half by ``recipe``; without a teacher, the dense network is the teacher."""
         budget = net.budget(self.flops, params=self.params) if self.flops or self.params else None
-        return pdd_learner(net, teacher or net.model, budget=budget, seed=recipe.seed)
+        return pdd_learner(net, teacher or net.model, budget=budget, seed=recipe.seed, task=split.task)
 
 
 @dataclass(frozen=True)

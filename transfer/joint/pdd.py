@@ -7,15 +7,20 @@ from torch import nn
 from ...errors import SecateurError
 from ...models.costs.budget import Budget
 from ...models.supernet import Supernet
+from ...models.tasks.classification import Classification
+from ...models.tasks.task import Task
 from ..losses import kd_loss
 from ..objectives.base import CrossEntropy, Distillation, online_teacher
 from .learner import Learner, groups_made_by_ndim
 from .masks import Masked
 
 LABEL_WEIGHT, TEACHER_WEIGHT, TEMPERATURE = 0.6, 0.4, 3.0  # those of the published code
+CLASSIFICATION = Classification()
 
 
-def pdd_learner(net: Supernet, teacher: nn.Module, *, budget: Budget | None = None, seed: int = 0) -> Learner:
+def pdd_learner(
+    net: Supernet, teacher: nn.Module, *, budget: Budget | None = None, seed: int = 0, task: Task = CLASSIFICATION
+) -> Learner:
     """Distil ``net`` with a mask over the channels of every convolution, then fine-tune the channels that are open.
 
     L = 0.6 · CE + 0.4 · T² KL(teacher || student), T = 3. No term asks for fewer channels: about half are closed
@@ -36,6 +41,7 @@ def pdd_learner(net: Supernet, teacher: nn.Module, *, budget: Budget | None = No
             meet it, those with the highest masks, in proportion to the number that would be (``Masked``). Hidden linear
             layers have masks then, too.
         seed: Decides which channels are closed at the start.
+        task: Of another than classification, its divergence stands for T² KL.
     """
     convolved = groups_made_by_ndim(net, range(3, 6))
     if not convolved:
@@ -43,7 +49,7 @@ def pdd_learner(net: Supernet, teacher: nn.Module, *, budget: Budget | None = No
     masked = Masked(net, range(len(net.groups)) if budget else convolved, seed, budget)
     return Learner(
         model=masked,
-        objective=pdd_objective(teacher),
+        objective=pdd_objective(teacher, task),
         second_objective=CrossEntropy(),
         subnetwork=masked.subnetwork,
         slimmed=lambda: masked.slimmed(masked.subnetwork()),
@@ -51,7 +57,7 @@ def pdd_learner(net: Supernet, teacher: nn.Module, *, budget: Budget | None = No
     )
 
 
-def pdd_objective(teacher: nn.Module) -> Distillation:
+def pdd_objective(teacher: nn.Module, task: Task = CLASSIFICATION) -> Distillation:
     """PDD's objective of the first half: 0.6 · CE + 0.4 · T² KL(teacher || student), T = 3."""
-    loss = partial(kd_loss, temperature=TEMPERATURE)
+    loss = partial(kd_loss, temperature=TEMPERATURE) if isinstance(task, Classification) else None
     return Distillation(online_teacher(teacher), loss, LABEL_WEIGHT, TEACHER_WEIGHT)

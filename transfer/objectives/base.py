@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...errors import SecateurError
 from ...models.evaluate import embed
+from ...models.inputs import Inputs, flattened, repeated
+from ...models.outputs import OutputForm
+from ...models.tasks.classification import Classification
+from ...models.tasks.task import Divergence, Task
 from ...models.tracing.modules import evaluating
 from ..bank.bank import MemoryBank
 
@@ -20,18 +24,44 @@ class StudentBatch(NamedTuple):
     """A batch with the student's outputs for it: ``V`` views of each of ``B`` images.
 
     ``fixed``: the numbers of the fixed views that these are; empty where they are new. ``bfloat16``: the student ran in
-    autocast; its outputs here are float32.
+    autocast; its outputs here are float32. Of other tasks than classification, ``logits`` holds the numbers of each
+    output in one row, and ``form`` says how they make the network's output again; ``targets`` are those of each view,
+    where augmentation changes them.
 
     Shape: logits (V, B, C), embeddings (V, B, D), labels (B,), indices (B,), images (V, B, channels, size...)
     """
 
     logits: Tensor
     embeddings: Tensor
-    labels: Tensor
+    labels: Any
     indices: Tensor
-    images: Tensor
+    images: Inputs
     fixed: tuple[int, ...] = ()
     bfloat16: bool = False
+    task: Task = Classification()
+    form: OutputForm | None = None
+    targets: Any = None
+
+    @property
+    def output(self) -> Any:
+        """What the network returned, the images of all views one after the other. Shape: leaves (V·B, ...)"""
+        return self.form.unpack(self.logits) if self.form else self.logits.flatten(0, 1)
+
+    @property
+    def classes(self) -> Tensor:
+        """The class of each image, for contrastive terms. Shape: → (B,) int64"""
+        if self.task.negatives is None:
+            raise SecateurError("this task has no classes to contrast; pass method kd or ce")
+        return self.task.negatives(self.labels)
+
+    def divergence(self, teacher: Tensor, student: Tensor) -> Tensor:
+        """The task's divergence of outputs that are rows as ``logits`` are. Shape: (..., C), (..., C) → (...,)"""
+        compare = require_divergence(self.task)
+        if self.form is None:
+            return compare(teacher, student)
+        size = torch.broadcast_shapes(teacher.shape, student.shape)  # type: ignore[no-untyped-call]
+        pair = (self.form.unpack(rows.expand(size)) for rows in (teacher, student))
+        return compare(*pair).view(size[:-1])
 
 
 TeacherLogits: TypeAlias = Callable[[StudentBatch], Tensor]  # → logits (V, B, C)
@@ -48,6 +78,7 @@ class Objective(ABC):
         views: Views of each image a step.
         module: An ``nn.Module`` of the objective's own parameters and buffers; None: it has none.
 
+    >>> import torch.nn.functional as F
     >>> class LabelSmoothing(Objective):
     ...     def __call__(self, batch):
     ...         views, images, classes = batch.logits.shape
@@ -72,16 +103,17 @@ class Objective(ABC):
 
 
 def label_loss(batch: StudentBatch) -> Tensor:
-    """Cross-entropy with the labels, the mean over views. Shape: → ()"""
-    views, images, classes = batch.logits.shape
-    return F.cross_entropy(batch.logits.reshape(views * images, classes), batch.labels.repeat(views))
+    """The task's loss, of classification cross-entropy with the labels; the mean over views. Shape: → ()"""
+    views = len(batch.logits)
+    targets = repeated(batch.labels, views) if batch.targets is None else flattened(batch.targets)
+    return batch.task.mean_loss(batch.output, targets)
 
 
 class CrossEntropy(Objective):
-    """The labels alone: the control of every comparison."""
+    """The labels alone, by the task's loss: the control of every comparison."""
 
     def __call__(self, batch: StudentBatch) -> Tensor:
-        """Cross-entropy."""
+        """The task's loss, of classification cross-entropy."""
         return label_loss(batch)
 
 
@@ -90,13 +122,14 @@ class Distillation(Objective):
 
     L = ``label_weight`` · CE + ``teacher_weight`` · mean over views and images of ``loss``(teacher, student, labels).
     KD (Hinton et al. 2015, https://arxiv.org/abs/1503.02531) has 0.1, 0.9 and ``kd_loss``; DKD has 1, 1 and
-    ``dkd_loss``.
+    ``dkd_loss``. Without a ``loss`` it is the divergence of the task, of classification ``kd_loss``; the task's loss
+    stands for CE.
     """
 
     def __init__(
         self,
         teacher: TeacherLogits,
-        loss: DistillationLoss,
+        loss: DistillationLoss | None = None,
         label_weight: float = LABEL_WEIGHT,
         teacher_weight: float = TEACHER_WEIGHT,
     ) -> None:
@@ -108,9 +141,13 @@ class Distillation(Objective):
         """The weighted sum of both terms."""
         with torch.no_grad():
             teacher_logits = self.teacher(batch)
-        labels = batch.labels.expand(batch.logits.shape[:2])
-        teacher_loss = (self.teacher_weight * self.loss(teacher_logits, batch.logits, labels)).mean()
+        teacher_loss = (self.teacher_weight * self._distances(teacher_logits, batch)).mean()
         return self.label_weight * label_loss(batch) + teacher_loss
+
+    def _distances(self, teacher_logits: Tensor, batch: StudentBatch) -> Tensor:
+        if self.loss is None:
+            return batch.divergence(teacher_logits, batch.logits)
+        return self.loss(teacher_logits, batch.logits, batch.labels.expand(batch.logits.shape[:2]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,11 +162,21 @@ class OnlineTeacher:
 
     def __call__(self, batch: StudentBatch) -> tuple[Tensor, Tensor]:
         """Its logits and embeddings. Shape: → (V, B, C), (V, B, D) float32"""
-        shape = *batch.images.shape[:2], -1
-        autocast = torch.autocast(batch.images.device.type, torch.bfloat16, enabled=batch.bfloat16)
+        shape = *batch.logits.shape[:2], -1
+        autocast = torch.autocast(batch.logits.device.type, torch.bfloat16, enabled=batch.bfloat16)
         with evaluating(self.model), torch.no_grad(), autocast:
-            logits, embeddings = embed(self.model, self.head, batch.images.flatten(0, 1))
+            output, embeddings = embed(self.model, self.head, flattened(batch.images))
+        logits = output if batch.form is None else batch.form.pack(output)
         return logits.float().reshape(shape), embeddings.float().reshape(shape)
+
+
+def require_divergence(task: Task) -> Divergence:
+    """The task's divergence. Raises SecateurError where its outputs can't be compared."""
+    if task.divergence is None:
+        raise SecateurError(
+            "this task does not say how a teacher's output is compared; pass method ce, or a task with divergence="
+        )
+    return task.divergence
 
 
 def online_teacher(model: nn.Module) -> TeacherLogits:

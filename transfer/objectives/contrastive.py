@@ -1,7 +1,7 @@
 """Contrastive knowledge transfer from the memory bank: gated teachers, and InfoNCE against stored embeddings."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -65,13 +65,14 @@ class ContrastiveTransfer(Objective):
     maps the student's embeddings to them; ``choose`` picks the keys that are negatives. A term of weight 0 is not
     computed. The papers leave the contrastive term open: this is methods 1.3 d, A plus B.
 
-    Shape: labels (N,); ``width``: of the student's embeddings
+    Shape: labels (N,), None where there are no classes: then the contrast is left out; ``width``: of the student's
+    embeddings
     """
 
     def __init__(
         self,
         bank: MemoryBank,
-        labels: Tensor,
+        labels: Tensor | None,
         width: int,
         config: ContrastiveConfig = DEFAULT,
         *,
@@ -79,10 +80,11 @@ class ContrastiveTransfer(Objective):
         choose: NegativeChoice = hard_bank_negatives,
     ) -> None:
         super().__init__(config.views)
+        config = config if labels is not None else replace(config, contrast_weight=0.0)
         self.bank, self.config = bank, config
         # Steps in which each gate was open, and all steps; a buffer, so that a checkpoint carries it.
         self.module.register_buffer("opened", torch.zeros(len(bank.teachers) + 1))
-        if config.contrast_weight:
+        if config.contrast_weight and labels is not None:
             self.keys = bank.keys()
             self.negatives = choose(bank, labels)
             self.module.add_module("projection", projection(width, self.keys.shape[1], seed))
@@ -103,9 +105,10 @@ class ContrastiveTransfer(Objective):
 
     def _teacher_loss(self, batch: StudentBatch) -> Tensor:
         teachers = bank_logits(self.bank, batch)
-        gates = open_gates(teachers.mean(0), batch.logits.detach().mean(0))
+        gates = open_gates(teachers.mean(0), batch.logits.detach().mean(0), batch.divergence)
         self.module.get_buffer("opened").add_(torch.cat([gates, gates[:1]]))  # the first is open at every step
-        return gated_transfer(teachers, batch.logits, power=self.config.power)
+        divergence = batch.divergence if batch.form else None
+        return gated_transfer(teachers, batch.logits, power=self.config.power, divergence=divergence)
 
     def _contrast(self, batch: StudentBatch) -> Tensor:
         queries = F.normalize(self.module.get_submodule("projection")(batch.embeddings), dim=-1)

@@ -1,5 +1,7 @@
 """A queue of embeddings in place of the memory bank: for data of no fixed length, or of too many images."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,19 +42,19 @@ class QueuedTransfer(Objective):
     def __call__(self, batch: StudentBatch) -> Tensor:
         """The weighted sum of the terms; the batch enters the queue first."""
         logits, embeddings = self.dense(batch)
-        self.queue.push(embeddings.flatten(0, 1), batch.labels.repeat(len(embeddings)))
-        teacher_loss = kl(logits, batch.logits, power=self.config.power).mean()
-        return (
-            self.config.label_weight * label_loss(batch)
-            + self.config.teacher_weight * teacher_loss
-            + self.config.contrast_weight * self._contrast(batch, embeddings)
-        )
+        divergence = batch.divergence if batch.form else partial(kl, power=self.config.power)
+        teacher_loss = divergence(logits, batch.logits).mean()
+        loss = self.config.label_weight * label_loss(batch) + self.config.teacher_weight * teacher_loss
+        if not self.config.contrast_weight:
+            return loss
+        self.queue.push(embeddings.flatten(0, 1), batch.classes.repeat(len(embeddings)))
+        return loss + self.config.contrast_weight * self._contrast(batch, embeddings)
 
     def _contrast(self, batch: StudentBatch, embeddings: Tensor) -> Tensor:
         keys, others = self.queue.standardised(embeddings), self.queue.standardised(self.queue.rows)
         queries = F.normalize(self.projection(batch.embeddings), dim=-1)
         positive = (queries * keys).sum(-1, keepdim=True)  # (V, B, 1)
-        negative = (queries @ others.T).masked_fill(self.queue.not_negative(batch.labels), -torch.inf)  # (V, B, size)
+        negative = (queries @ others.T).masked_fill(self.queue.not_negative(batch.classes), -torch.inf)  # (V, B, size)
         return info_nce_from_similarities(positive, negative)
 
 

@@ -10,7 +10,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ...errors import SecateurError
 from ...models.evaluate import device_of, embed
+from ...models.inputs import each_tensor, flattened, moved
+from ...models.outputs import OutputForm
 from ...models.split import Split, Views
+from ...models.tasks.classification import Classification
 from ...seeds import derive_seed
 from ..objectives.base import Objective, StudentBatch
 from .distributed import World, world
@@ -122,21 +125,37 @@ class Trainer:
             self.model.load_state_dict(self.ema.module.state_dict())
 
     def _micro_batches(self, batch: Views) -> Iterator[Views]:
-        parts, (images, labels, indices) = self.recipe.micro_batches, batch
-        return map(Views, images.tensor_split(parts, 1), labels.tensor_split(parts), indices.tensor_split(parts))
+        if self.recipe.micro_batches == 1:
+            yield batch
+            return
+        for places in torch.arange(len(batch.indices)).tensor_split(self.recipe.micro_batches):
+            yield _at(places, batch, per_view=self.split.labels is None)
 
     def _share(self, batch: Views) -> float:
         """The share of a step's images that these are; a split may hold fewer than a batch."""
-        return len(batch.labels) / min(self.recipe.batch, len(self.split))
+        return len(batch.indices) / min(self.recipe.batch, len(self.split))
 
     def _forward(self, batch: Views) -> StudentBatch:
         """What the model makes of a batch, in float32."""
-        device, (views, count) = device_of(self.model), batch.images.shape[:2]
-        images, labels = batch.images.to(device), batch.labels.to(device)
+        device, count = device_of(self.model), len(batch.indices)
+        images, labels = moved(batch.images, device), moved(batch.labels, device)
+        targets = labels if self.split.labels is None else None
+        if targets is not None:
+            labels = each_tensor(lambda x: x[0], targets)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
-            outputs = embed(self.model, self.head, images.flatten(0, 1))
-        logits, embeddings = (each.float().reshape(views, count, -1) for each in outputs)
-        return StudentBatch(logits, embeddings, labels, batch.indices, images, self.fixed_views, self.recipe.bfloat16)
+            output, embeddings = embed(self.model, self.head, flattened(images))
+        form = None if isinstance(self.split.task, Classification) else OutputForm.of(output, len(embeddings))
+        rows = output if form is None else form.pack(output)
+        logits, embeddings = (each.float().reshape(-1, count, each[0].numel()) for each in (rows, embeddings))
+        how = self.fixed_views, self.recipe.bfloat16, self.split.task
+        return StudentBatch(logits, embeddings, labels, batch.indices, images, *how, form, targets)
+
+
+def _at(places: Tensor, batch: Views, per_view: bool) -> Views:
+    """The samples at these places of a batch."""
+    images = each_tensor(lambda x: x[:, places], batch.images)
+    labels = each_tensor(lambda x: x[:, places] if per_view else x[places], batch.labels)
+    return Views(images, labels, batch.indices[places])
 
 
 @contextmanager

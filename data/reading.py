@@ -1,0 +1,178 @@
+"""Samples of any map-style data set by position, the randomness of its own transforms fixed by a seed for each."""
+
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from ..errors import SecateurError, in_a_line
+
+MANY = 2000  # samples of a pass from which on workers read them
+WORKERS = 4
+
+Collate: TypeAlias = Callable[[list[Any]], Any]
+Asked: TypeAlias = tuple[int, int]  # a position, and the seed of its transforms
+
+
+class Pair(NamedTuple):
+    """Inputs and targets, of one sample or of a batch."""
+
+    inputs: Any
+    targets: Any
+
+
+@dataclass(frozen=True, eq=False)
+class SampleReader:
+    """Reads batches of ``dataset``, many of them by workers that stay for the next pass.
+
+    Args:
+        dataset: Items are (input, target), and more that is left out.
+        collate: What makes a batch of a list of items; None: torch's default.
+        workers: At most this number of processes.
+    """
+
+    dataset: Any
+    collate: Collate | None = None
+    workers: int = WORKERS
+    _passes: list[Sequence[list[Asked]]] = field(default_factory=list, init=False)  # those that workers are at
+
+    @classmethod
+    def of(cls, loader: DataLoader[Any]) -> "SampleReader":
+        """Reads the data set of a loader as it does, in another order."""
+        return cls(loader.dataset, loader.collate_fn, loader.num_workers)
+
+    def __call__(self, asked: Sequence[list[Asked]]) -> Iterator[Pair]:
+        """The batch of each list of positions and seeds."""
+        if min(self.workers, _cores()) == 0 or sum(map(len, asked)) < MANY or self._passes:
+            fetch = _Fetch(self.dataset, self.collate)
+            yield from (_right(fetch.batch([fetch[each] for each in batch])) for batch in asked)
+            return
+        self._passes.append(asked)
+        try:
+            yield from map(_right, self._loader)
+        finally:
+            self._passes.clear()
+
+    def one(self, position: int = 0) -> Pair:
+        """A batch of one sample."""
+        return next(self([[(position, 0)]]))
+
+    @cached_property
+    def _loader(self) -> DataLoader[Any]:
+        fetch = _Fetch(self.dataset, self.collate)
+        return DataLoader(
+            fetch,
+            batch_sampler=_Passes(self._passes),
+            collate_fn=fetch.batch,
+            num_workers=min(self.workers, _cores()),
+            persistent_workers=True,
+            generator=torch.Generator(),  # else each pass would draw from the global random state
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Passes:
+    """The batches of the pass that workers are at; a loader asks anew in each pass."""
+
+    passes: list[Sequence[list[Asked]]]
+
+    def __iter__(self) -> Iterator[list[Asked]]:
+        return iter(self.passes[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class _Fetch(Dataset[Any]):
+    """Items and batches, or what is wrong with one as text: errors raised in workers grow a traceback."""
+
+    dataset: Any
+    collate: Collate | None
+
+    def __getitem__(self, asked: Asked) -> Any:
+        position, seed = asked
+        try:
+            with seeded(seed):
+                item = self.dataset[position]
+            return item if self.collate else _pair(item, f"item {position}")
+        except SecateurError as error:
+            return str(error)
+        except Exception as error:
+            return f"item {position} of the data set failed ({in_a_line(error)}); fix or leave it out"
+
+    def batch(self, items: list[Any]) -> Pair | str:
+        """The items as one batch."""
+        wrong = [item for item in items if isinstance(item, str)]
+        if wrong:
+            return wrong[0]
+        try:
+            inputs, targets = _pair((self.collate or default_collate)(items), "a batch")
+            _require_numbers(inputs)
+            return Pair(tuple(inputs) if isinstance(inputs, list) else inputs, targets)
+        except SecateurError as error:
+            return str(error)
+        except Exception as error:
+            fix = "let all have one shape, or pass a DataLoader with a collate_fn"
+            return f"the samples make no batch ({in_a_line(error)}); {fix}"
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, torch, NumPy and Python draw from this seed; after, they go on as if nothing had been drawn."""
+    before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002  # what transforms draw from
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        random.setstate(before[2])
+
+
+def as_tensors(inputs: Any) -> Any:
+    """NumPy arrays as tensors, pictures with channels first; in tuples and dictionaries, too.
+
+    >>> as_tensors(np.zeros((8, 6, 3), np.float32)).shape
+    torch.Size([3, 8, 6])
+    """
+    if isinstance(inputs, np.ndarray):
+        array = inputs.astype(np.float32) if inputs.dtype == np.float64 else inputs
+        last = array.ndim == 3 and array.shape[2] <= 4 < min(array.shape[:2])  # height, width, channels
+        return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1) if last else array))
+    if isinstance(inputs, dict):
+        return {name: as_tensors(each) for name, each in inputs.items()}
+    return tuple(map(as_tensors, inputs)) if isinstance(inputs, (tuple, list)) else inputs
+
+
+def _pair(item: Any, what: str) -> Pair:
+    """Its first two parts."""
+    if not isinstance(item, (tuple, list)) or len(item) < 2:
+        raise SecateurError(f"{what} of the data set is of type {type(item).__name__}; let each be (input, target)")
+    return Pair(as_tensors(item[0]), item[1])
+
+
+def _require_numbers(inputs: Any) -> None:
+    parts = inputs.values() if isinstance(inputs, dict) else inputs if isinstance(inputs, (tuple, list)) else [inputs]
+    for part in parts:
+        if not isinstance(part, Tensor) or part.dtype == torch.uint8:
+            kind = f"uint8 {tuple(part.shape[1:])}" if isinstance(part, Tensor) else type(part).__name__
+            fix = "let the data set's transforms make float tensors"
+            raise SecateurError(f"an input is of type {kind}; {fix}")
+
+
+def _right(batch: Any) -> Pair:
+    if isinstance(batch, str):
+        raise SecateurError(batch)
+    return Pair(*batch)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""What a network is for: how its outputs are judged against targets, and compared with each other."""
