@@ -121,7 +121,7 @@ def test_a_task_of_ones_own_may_know_the_classes_of_its_samples() -> None:
         return (target[:, 0] > 0).long()
 
     targets = torch.randn(8, 2)
-    plain, contrastive = sc.Task(error, error), sc.Task(error, error, negatives=bright)  # type: ignore[arg-type]
+    plain, contrastive = sc.Task(error, error), sc.Task(error, error, negatives=bright)
     assert class_numbers(given(targets, plain).train) is None
     found = class_numbers(given(targets, contrastive).train)
     assert found is not None

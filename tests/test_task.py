@@ -17,7 +17,7 @@ def l1(output: Tensor, target: Tensor) -> Tensor:
 
 
 def test_a_metric_is_the_mean_of_its_tally_unless_told_otherwise() -> None:
-    task = Task(loss=l1, metric=l1)  # type: ignore[arg-type]  # a function is a metric, too
+    task = Task(loss=l1, metric=l1)  # a function is a metric, too
     rows = task.metric.tally(torch.ones(4, 2), torch.zeros(4, 2))
     assert (task.metric.name, task.metric.value(rows.sum(0), 4)) == ("l1", 1.0)
     assert mean(torch.tensor(3.0), 4) == 0.75

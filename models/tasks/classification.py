@@ -37,7 +37,7 @@ class Classification(Task):
     """
 
     def __init__(self) -> None:
-        super().__init__(cross_entropy, Metric("accuracy", hits), kl, guess_loss, classes)
+        super().__init__(cross_entropy, Metric("accuracy", hits), kl, chance=guess_loss, negatives=classes)
 
     def mean_loss(self, output: Any, target: Any) -> Tensor:
         """Cross-entropy, the mean over the samples. Shape: → ()"""

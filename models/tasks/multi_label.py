@@ -24,7 +24,7 @@ class MultiLabel(Task):
     """
 
     def __init__(self) -> None:
-        super().__init__(binary_cross_entropy, Metric("F1", counts, macro_f1), binary_kl, label_entropy)
+        super().__init__(binary_cross_entropy, Metric("F1", counts, macro_f1), binary_kl, chance=label_entropy)
 
 
 def binary_cross_entropy(output: Any, target: Tensor) -> Tensor:

@@ -22,7 +22,9 @@ class Regression(Task):
     """
 
     def __init__(self) -> None:
-        super().__init__(squared_error, Metric("MAE", absolute_error, higher_is_better=False), squared_error, variance)
+        super().__init__(
+            squared_error, Metric("MAE", absolute_error, higher_is_better=False), squared_error, chance=variance
+        )
 
 
 def squared_error(output: Any, target: Any) -> Tensor:

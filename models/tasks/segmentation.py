@@ -38,7 +38,7 @@ class Segmentation(Task):
         loss = partial(pixel_cross_entropy, ignore=ignore)
         tally = partial(intersections_and_unions, classes=classes, ignore=ignore)
         chance = partial(pixel_entropy, classes=classes, ignore=ignore)
-        super().__init__(loss, Metric("mIoU", tally, mean_iou), pixel_kl, chance)
+        super().__init__(loss, Metric("mIoU", tally, mean_iou), pixel_kl, chance=chance)
         object.__setattr__(self, "classes", classes)  # the fields of a task are frozen
 
     def check(self, output: Any, target: Any, samples: int) -> None:

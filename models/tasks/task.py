@@ -46,7 +46,7 @@ class Metric:
     higher_is_better: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Task:
     """What a network is for, as a value of plain functions.
 
@@ -74,15 +74,25 @@ class Task:
 
     loss: Loss
     metric: Metric
-    divergence: Divergence | None = None
-    chance: Chance | None = None
-    negatives: Classes | None = None
+    divergence: Divergence | None
+    chance: Chance | None
+    negatives: Classes | None
 
     classes: ClassVar[int | None] = None  # their number, where the task knows it
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.metric, Metric):
-            object.__setattr__(self, "metric", Metric(_name_of(self.metric), self.metric))
+    def __init__(
+        self,
+        loss: Loss,
+        metric: Metric | Tally,
+        divergence: Divergence | None = None,
+        *,
+        chance: Chance | None = None,
+        negatives: Classes | None = None,
+    ) -> None:
+        figure = metric if isinstance(metric, Metric) else Metric(_name_of(metric), metric)
+        values = {"loss": loss, "metric": figure, "divergence": divergence, "chance": chance, "negatives": negatives}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)  # frozen from here on
 
     def mean_loss(self, output: Any, target: Any) -> Tensor:
         """The mean over the samples. Shape: → ()"""
