@@ -17,11 +17,11 @@ import secateur as sc
 from secateur.allocator import keep_freed
 from secateur.data.dataset import Data
 from secateur.data.images import Images
-from secateur.models.split import Split
 from secateur.models.compensation.gram import Gram, grams
 from secateur.models.compensation.sequential import refit_sequentially
 from secateur.models.evaluate import evaluate, recalibrate_as_trained
 from secateur.models.score import Score
+from secateur.models.split import Split
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.surgery.slim import slim
 from secateur.transfer.objectives.base import CrossEntropy
