@@ -68,12 +68,12 @@ def held_after(held: Any, name: str = "held") -> Any:
     return getattr(slim(net, Subnetwork(((0, 1), (0, 2, 5)))).get_submodule("middle"), name)
 
 
-@pytest.mark.parametrize("held", [8.0, True, "8", (8, "same"), None, 16, (), [7]])
+@pytest.mark.parametrize("held", [8.0, True, "8", (8, "same"), None, 16, (), [7], [5, 7, 8]])
 def test_what_is_no_width_stays(held: Any) -> None:
     assert held_after(held) == held
 
 
-@pytest.mark.parametrize("name", ["kernel_size", "num_heads", "patch", "_private"])
+@pytest.mark.parametrize("name", ["kernel_size", "num_heads", "patch", "_private", "node", "i"])
 def test_a_name_that_says_otherwise_is_believed(name: str) -> None:
     assert held_after(8, name) == 8
     assert held_after(8, "channels") == 3

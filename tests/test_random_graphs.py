@@ -111,8 +111,8 @@ class Graph(nn.Module):
         for step in steps:
             self.grow(step)
         read = {node for sources in self.sources for node in sources}
-        self.unread = [node for node in range(len(self.layers)) if node not in read]
-        self.heads = nn.ModuleList(nn.Linear(4 * self.shapes[node][0], 5) for node in self.unread)
+        self.unread_nodes = [node for node in range(len(self.layers)) if node not in read]
+        self.heads = nn.ModuleList(nn.Linear(4 * self.shapes[node][0], 5) for node in self.unread_nodes)
 
     def grow(self, step: Step) -> None:
         one = step.one % len(self.shapes)
@@ -137,7 +137,7 @@ class Graph(nn.Module):
         nodes = [self.layers[0](x)]
         for layer, sources in zip(self.layers[1:], self.sources[1:], strict=True):
             nodes.append(layer(*(nodes[source] for source in sources)))
-        ends = [F.adaptive_avg_pool2d(nodes[node], 2).flatten(1) for node in self.unread]
+        ends = [F.adaptive_avg_pool2d(nodes[node], 2).flatten(1) for node in self.unread_nodes]
         return torch.stack([head(end) for head, end in zip(self.heads, ends, strict=True)]).sum(0)
 
 

@@ -15,7 +15,10 @@ Narrowed: TypeAlias = dict[int, set[int]]  # dense width → what becomes of the
 OTHERS = (
     "kernel", "stride", "pad", "dilat", "head", "depth", "layer", "block", "stage", "level", "ratio", "reduc", "expan",
     "scale", "factor", "rate", "class", "window", "patch", "image", "img", "pool", "grid", "radix", "cardinal", "step",
+    "index", "indices", "idx", "node", "save", "order",
 )  # fmt: skip
+WHOLE_NAMES = {"i", "f", "n"}  # the same, of names as short as that: YOLO's places in the list of layers
+PLACEHOLDERS = {-1, 0, 1}  # in lists of widths, as shapes have them
 
 
 def rewrite_widths(
@@ -25,6 +28,7 @@ def rewrite_widths(
 
     An attribute is taken for a width where its number is that of a dimension or group of tensors of its module, which
     the module does not only read, and all dimensions and groups of this number are narrowed alike; others are left.
+    Of a list, every number must be one of a dimension or group, or a placeholder: [16, 32, 16], not places [1, 2, 16].
     ``kept``: see ``kept_places``.
     """
     for path, module in net.model.named_modules():
@@ -41,7 +45,7 @@ def _held(module: nn.Module) -> Iterator[tuple[str, Any]]:
     of_torch = {name for base in type(module).__mro__ if base.__module__.startswith("torch.") for name in _named(base)}
     for name, value in vars(module).items():
         numbers = value if type(value) in (list, tuple) else [value]
-        other = name.startswith("_") or name in of_torch or any(word in name for word in OTHERS)
+        other = name.startswith("_") or name in of_torch | WHOLE_NAMES or any(word in name for word in OTHERS)
         if not other and numbers and all(type(number) is int for number in numbers):
             yield name, value
 
@@ -67,7 +71,7 @@ def _narrowed(
         if inside:
             found.setdefault(group.width, set()).add(len(channels))
         made |= {n for m in inside if not m.reads for n in (group.width, net.shapes[m.tensor][m.dim])}
-    return {width: new for width, new in found.items() if width in made}
+    return {width: new if width in made else {width} for width, new in found.items()}
 
 
 def _replaced(value: Any, narrowed: Narrowed) -> Any:
@@ -75,4 +79,5 @@ def _replaced(value: Any, narrowed: Narrowed) -> Any:
     if type(value) is int:
         (new, *more) = narrowed.get(value, {value})
         return value if more else new
-    return type(value)(_replaced(each, narrowed) for each in value)
+    whole = all(each in narrowed or each in PLACEHOLDERS for each in value)
+    return type(value)(_replaced(each, narrowed) for each in value) if whole else value
