@@ -36,7 +36,7 @@ LATENCY_FILE = "latency.json"  # in the run directory: the table that a budget o
 
 
 def prepare_run(
-    config: RunConfig, out: Path, device: str | None, progress: Progress, began: RunConfig | None = None
+    config: RunConfig, out: Path, device: str | None, progress: Progress, *, began: RunConfig | None = None
 ) -> tuple[SearchRun | JointRun, Manifest]:
     """The work of a run, and its manifest.
 

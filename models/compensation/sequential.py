@@ -106,7 +106,7 @@ class _SlimPass:
         takes_means, start = bias is not None or target.norm is not None, 0
         for width in block_widths(read.columns, read.read):
             part = slice(start, start + width)
-            across, among = _moments(examples, matrix, shift, part, takes_means)
+            across, among = _moments(examples, matrix, shift, part, takes_means=takes_means)
             change = solve(across, among, width, self.ridge)
             matrix[..., part] += change[..., :width]
             shift += change[..., width:].sum(-1)
@@ -132,7 +132,7 @@ class _Examples:
 
 
 def _moments(
-    examples: _Examples, matrix: Tensor, shift: Tensor, part: slice, takes_means: bool
+    examples: _Examples, matrix: Tensor, shift: Tensor, part: slice, *, takes_means: bool
 ) -> tuple[Tensor, Tensor]:
     """E[(y - W x - b) pᵀ] and E[p pᵀ], with p the ``part`` of the columns of x, and a one if means are free.
 

@@ -1,5 +1,6 @@
 """Rules of convolutions and matrix products: they read the channels of their input and make those of their output."""
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -43,7 +44,7 @@ def _connect(
             ledger.freeze([makes], "goes through a grouped convolution of channels that stay")
         return np.tile(makes, groups) if transposed else makes
     if transposed and groups > 1:
-        return _connect_transposed(ledger, arriving, reads, makes, groups)
+        return _connect_transposed(ledger, arriving, reads, makes, groups=groups)
     if groups > 1 and len(reads) == 1:
         ledger.tie(arriving[:, None], makes.reshape(groups, -1))
         return makes
@@ -54,7 +55,9 @@ def _connect(
     return makes
 
 
-def _connect_transposed(ledger: Ledger, arriving: IntArray, reads: IntArray, makes: IntArray, groups: int) -> IntArray:
+def _connect_transposed(
+    ledger: Ledger, arriving: IntArray, reads: IntArray, makes: IntArray, *, groups: int
+) -> IntArray:
     """The same of a grouped transposed convolution, whose weight has the filters of one group alone."""
     ledger.tie(arriving, reads)
     if len(reads) == groups:  # depthwise
@@ -102,15 +105,20 @@ def matmul(ledger: Ledger, call: Call) -> list[Labels]:
         ledger.freeze([e for e in (left, right) if e is not None], "is summed over in a product of activations")
     sizes = [(right, a.shape[-1]), (n, b.shape[-1]), (m, a.shape[-2])]
     sizes = sizes if weight is b else [sizes[0], *sizes[:0:-1]]  # the third is nobody's channels: places in space
-    rows, columns, *more = [e for e, _ in sizes if e is not None] + [NOBODY[None]] * 2
-    ledger.freeze(something(more), "is one of three sizes of a product")
-    fixed = prod(size for each, size in sizes if each is None or any(each is e for e in more))
-    ledger.product(weight, prod(a.shape[:-2]) * fixed, rows, columns)
+    _count_product(ledger, weight, prod(a.shape[:-2]), sizes)
     ndim = call.results[0].ndim
     out = [lay(e, d, ndim) for e, d in ((m, ndim - 2), (n, ndim - 1)) if e is not None]
     if made is not None and ledger.is_weight(weight):
         ledger.produce(made)
     return [something(ledger.meet([*out, *(widened(e, ndim) for e in ledger.labels(bias[0]))], []) if bias else out)]
+
+
+def _count_product(ledger: Ledger, weight: Tensor, products: int, sizes: Sequence[tuple[IntArray | None, int]]) -> None:
+    """The MACs of so many products with these labels and sizes of rows, columns and the sum; the third can't narrow."""
+    rows, columns, *more = [e for e, _ in sizes if e is not None] + [NOBODY[None]] * 2
+    ledger.freeze(something(more), "is one of three sizes of a product")
+    fixed = prod(size for each, size in sizes if each is None or any(each is e for e in more))
+    ledger.product(weight, products * fixed, rows, columns)
 
 
 def _computed_matrix(ledger: Ledger, call: Call) -> list[Labels]:
