@@ -33,7 +33,6 @@ def refit_sequentially(
     split: Split,
     *,
     images: int = IMAGES,
-    seed: int = 0,
     ridge: float = RIDGE,
 ) -> nn.Module:
     """``slim``, with every weight that is read once refitted to its input in the slimmed network itself.
@@ -45,7 +44,7 @@ def refit_sequentially(
     statistics of the batch: recalibrate before use.
     """
     batch = _one_batch(net, split, images)
-    targets = dense_targets(net, subnetwork, batch, seed)
+    targets = dense_targets(net, subnetwork, batch)
     model = refit(net, subnetwork, {name: gram for name, gram in grams.items() if name not in targets}, ridge)
     with batch_statistics(model), _SlimPass(model, targets, ridge).recorder:
         call(model, batch)
