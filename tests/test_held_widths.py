@@ -94,6 +94,30 @@ def test_a_number_that_two_widths_share_stays() -> None:
     assert slim(net, Subnetwork(((0,), (0, 1, 2), (0, 1, 2)))).get_submodule("middle").width == 3
 
 
+class Paths(nn.Module):
+    """Two convolutions, each of one half of the channels; what both make happens to be as wide as what comes in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_channels = 8
+        self.one, self.two, self.back = nn.Conv2d(4, 8, 1), nn.Conv2d(4, 8, 1), nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, two = x.split(self.in_channels // 2, 1)
+        out: Tensor = self.back((self.one(one) + self.two(two)).relu())
+        return out
+
+
+def test_a_width_that_comes_in_is_not_taken_for_another_that_equals_it() -> None:
+    net = supernet(Paths())
+    assert {group.name: group.width for group in net.groups if group.name != "second"} == {
+        "first": 6,
+        "middle.one": 8,
+        "middle.back": 8,
+    }
+    assert_slims(net)
+
+
 def test_the_dense_network_keeps_its_attributes() -> None:
     net = supernet(Holding((8, 1, 1), USES["shape"][1]))
     slim(net, random_subnetwork(net, 0))

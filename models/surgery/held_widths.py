@@ -70,7 +70,13 @@ def _narrowed(
         inside = [member for member in group.members if member.tensor.startswith(prefix)]
         if inside:
             found.setdefault(group.width, set()).add(len(channels))
+            for m in group.members:  # elsewhere the same channels may fill more places
+                found.setdefault(net.shapes[m.tensor][m.dim], set()).add(len(kept[m.tensor][m.dim]))
         made |= {n for m in inside if not m.reads for n in (group.width, net.shapes[m.tensor][m.dim])}
+    for group in net.frozen:
+        if any(m.tensor.startswith(prefix) for m in group.members):
+            for size in {group.width, *(net.shapes[m.tensor][m.dim] for m in group.members)}:
+                found.setdefault(size, set()).add(size)
     return {width: new if width in made else {width} for width, new in found.items()}
 
 
