@@ -80,7 +80,7 @@ class SampleReader:
 
 @dataclass(frozen=True, eq=False)
 class _Passes:
-    """The batches of the pass that workers are at; a loader asks anew in each pass."""
+    """The batches of the pass that workers are at; a loader reads them again for each pass."""
 
     passes: list[Sequence[list[Asked]]]
 

@@ -261,3 +261,9 @@ def test_the_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     path.write_text(f"{head}\n{json.dumps({**fields, **long}, separators=(',', ':'))}\n")
     assert Records(toy(), noise(), path).all == [interim]
     assert path.read_text().splitlines()[1] == interim.to_json()
+
+
+def test_one_class_has_no_loss_of_a_guess_to_be_measured_by() -> None:
+    pixels = torch.zeros(8, 3, 8, 8, dtype=torch.uint8)
+    split = Images(lambda chunks: (pixels[chunk] for chunk in chunks), torch.zeros(8, dtype=torch.int64), (3, 8, 8))
+    assert Records(toy(), split).chance_loss is None
