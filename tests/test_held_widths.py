@@ -103,7 +103,7 @@ class Paths(nn.Module):
         self.one, self.two, self.back = nn.Conv2d(4, 8, 1), nn.Conv2d(4, 8, 1), nn.Conv2d(8, 8, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        one, two = x.split(self.in_channels // 2, 1)
+        one, two = x.split(self.in_channels // 2, 1)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         out: Tensor = self.back((self.one(one) + self.two(two)).relu())
         return out
 
