@@ -60,7 +60,7 @@ def finetune(
         A plain module in evaluation mode that carries its architecture, its batch norm recalibrated on training images.
 
     >>> import secateur as sc
-    >>> data = sc.open_data("digits", (3, 16, 16))
+    >>> data = sc.open_data("digits", (3, 8, 8))
     >>> model = sc.constructor("resnet20", len(data.classes))()
     >>> net = sc.Supernet.of(model.eval(), data.example)
     >>> student = sc.finetune(net, net.dense, None, data, epochs=1, method="ce")

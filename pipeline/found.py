@@ -19,7 +19,7 @@ class Found:
     no ``bank`` where the task does not say how outputs are compared.
 
     >>> import secateur as sc
-    >>> data = sc.open_data("digits", (3, 16, 16))
+    >>> data = sc.open_data("digits", (3, 8, 8))
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> found = sc.find(net, data, "30%..60%", trials=1, views=0)
     >>> net.macs(found.best("40%")) <= 0.4 * net.macs(net.dense)

@@ -49,7 +49,7 @@ def pdd(
         A plain network that carries its architecture.
 
     >>> import secateur as sc
-    >>> data = sc.open_data("digits", (3, 16, 16))
+    >>> data = sc.open_data("digits", (3, 8, 8))
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> student = sc.pdd(net, data, budget="50%", epochs=2)
     """
@@ -89,7 +89,7 @@ def kddp(
         A plain network that carries its architecture.
 
     >>> import secateur as sc
-    >>> data = sc.open_data("digits", (3, 16, 16))
+    >>> data = sc.open_data("digits", (3, 8, 8))
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> student = sc.kddp(net, data, epochs=2)
     """
@@ -133,7 +133,7 @@ def blockwise(
         A plain network that carries its architecture.
 
     >>> import secateur as sc
-    >>> data = sc.open_data("digits", (3, 16, 16))
+    >>> data = sc.open_data("digits", (3, 8, 8))
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> student = sc.blockwise(net, data, epochs=2)
     """

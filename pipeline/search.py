@@ -71,7 +71,7 @@ def find(
         budget cannot be met.
 
     >>> import secateur as sc
-    >>> data = sc.open_data("digits", (3, 16, 16))
+    >>> data = sc.open_data("digits", (3, 8, 8))
     >>> model = sc.constructor("resnet20", len(data.classes))()
     >>> net = sc.Supernet.of(model.eval(), data.example)
     >>> found = sc.find(net, data, "40%", trials=1, views=0)

@@ -35,7 +35,7 @@ def pareto(*folders: Path | str, measure: str = "loss", published: Path | str | 
     >>> import secateur as sc
     >>> from safetensors.torch import save_model
     >>> save_model(sc.constructor("resnet20", 10)(), "weights.safetensors")
-    >>> config = sc.Ask(weights="weights.safetensors", input="3x16x16", trials=1)
+    >>> config = sc.Ask(weights="weights.safetensors", input="3x8x8", trials=1)
     >>> _ = sc.run(config, "run", until="search")
     >>> sc.pareto("run").savefig("pareto.png")
     """

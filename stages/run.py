@@ -34,7 +34,7 @@ def run(
     >>> import secateur as sc
     >>> from safetensors.torch import save_model
     >>> save_model(sc.constructor("resnet20", 10)(), "weights.safetensors")
-    >>> config = sc.Ask(weights="weights.safetensors", input="3x16x16", trials=1, epochs=1, views=0)
+    >>> config = sc.Ask(weights="weights.safetensors", input="3x8x8", trials=1, epochs=1, views=0)
     >>> outcome = sc.run(config, "run")
     >>> list(outcome)
     ['dense', 'search', 'bank', 'transfer', 'test']
