@@ -49,7 +49,7 @@ FAULTS = [
     ("models/patterns.py", "if any(fnmatch(name, pattern)", "if all(fnmatch(name, pattern)", "patterns"),
     ("models/timing/latency.py", " * np.median(ratios)", "", "latency"),
     ("models/compensation/ridge.py", "2)[:, :columns] += share", "2)[:] += share", "ridge"),
-    ("models/surgery/slim.py", "np.setdiff1d(np.arange(group.width), channels)", "channels", "slim verify"),
+    ("models/surgery/slim.py", "rewrite_widths(net, subnetwork, kept, model)", "pass", "held_widths"),
     ("files.py", 'text[: text.rfind("\\n") + 1].splitlines()', "text.splitlines()", "files"),
     ("files.py", "file.truncate(_complete(file.tell(), path))", "file.truncate(file.tell())", "files"),
     ("signals.py", "self.status = 128 + number", "self.status = number", "signals"),
