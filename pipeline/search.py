@@ -95,9 +95,7 @@ def find(
     )
     session = Session(net, data, folder, precision, progress)
     searched = session.search(config, evaluation)
-    config_of_bank = BankConfig(views, bfloat16=session.bfloat16)
-    comparable = data.task.divergence is not None
-    bank = session.fill_bank(searched, searched.winner.subnetwork, config_of_bank) if comparable else None
+    bank = session.fill_bank(searched, searched.winner.subnetwork, BankConfig(views, bfloat16=session.bfloat16))
     return Found(net, searched.winner, searched.coarse_best, tuple(searched.front), bank)
 
 

@@ -29,7 +29,7 @@ from ..transfer.bank.fill import BankConfig, fill_bank
 from ..transfer.bank.manifest import BankLocation, manifest_name
 from ..transfer.bank.teachers import choose_teachers
 from ..transfer.methods import MethodContext, embedding_width
-from ..transfer.objectives.base import Objective, require_divergence
+from ..transfer.objectives.base import Objective
 from ..transfer.training.recipe import Recipe
 from ..transfer.training.train import train
 from .fit import OutputSize, class_numbers, output_size
@@ -78,13 +78,15 @@ class Session:
         records = Records(self.net, self.data.holdout, path, **how)
         return follow(search_widths(records, config, self.folder), self.progress)
 
-    def fill_bank(self, searched: Searched, point: Subnetwork, config: BankConfig) -> MemoryBank:
+    def fill_bank(self, searched: Searched, point: Subnetwork, config: BankConfig) -> MemoryBank | None:
         """The memory bank for a point of a search, in ``folder``/bank; what it lacks is added.
 
-        The winner's is listed in bank.json; another point has a list of its own, and shares the teachers it can.
+        None where the task does not say how outputs are compared. The winner's is listed in bank.json; another point
+        has a list of its own, and shares the teachers it can.
         """
         net, data = self.net, self.data
-        require_divergence(data.task)
+        if data.task.divergence is None:
+            return None
         config = replace(config, class_logits=isinstance(data.task, Classification))
         teachers = choose_teachers(searched.interims, net.dense, point)[: config.teachers]
         width = embedding_width(net.model, net.head, self.outputs.channels)
@@ -98,11 +100,7 @@ class Session:
             self.progress(f"filling {path.name} again, which is damaged", 0, 1)
         for done in fill_bank(net, teachers, data.train, location, grams=self.grams, config=config):
             self.progress(f"memory bank, {size / 1e6:.3g} MB{fewer}", done, total)
-        return self.open_bank(listed)
-
-    def open_bank(self, listed: str) -> MemoryBank:
-        """A bank that is filled, by the name of its list of teachers."""
-        return open_bank(BankLocation(self.folder / "bank", self.data.fingerprint, listed), len(self.data.train))
+        return open_bank(location, len(data.train))
 
     def pruned(self, subnetwork: Subnetwork) -> nn.Module:
         """The best that is known without training: compensated in sequence, batch norm recalibrated."""

@@ -13,7 +13,7 @@ from ..progress import Progress, silent
 from ..rundir.config import RunConfig
 from ..rundir.manifest import config_of
 from ..rundir.outcomes import EvaluationStage, parse
-from ..transfer.bank.manifest import MANIFEST, manifest_name
+from ..transfer.bank.bank import MemoryBank
 from ..transfer.methods import METHODS, require_method
 from ..transfer.training.distributed import world
 from .prepare import prepare_run
@@ -45,14 +45,14 @@ def tune(
         raise SecateurError(f"a point has no option {min(unknown)!r}; pass any of {', '.join(OPTIONS)}")
     team = world()
     with team.one_after_another():
-        work, point, listed = _prepared(out, budget, changed, device=device, progress=progress)
+        work, point, bank = _prepared(out, budget, changed, device=device, progress=progress)
         config = work.config
         name = (work.session.net.macs(point), config.transfer.method, config.transfer.epochs, config.seed)
         folder = out / "points" / "-".join(map(str, name))
         path = folder / "architecture.json"
         done = path.exists() and read_architecture(path).figures is not None
     if not done:
-        work.tuned(point, folder / "transfer", folder, listed)
+        work.tuned(point, bank, folder / "transfer", folder)
         if team.first:
             work.tested(point, folder)
         team.barrier()
@@ -61,8 +61,8 @@ def tune(
 
 def _prepared(
     out: Path, budget: str | None, changed: dict[str, Any], *, device: str | None, progress: Progress
-) -> tuple[SearchRun, Subnetwork, str]:
-    """The work as it is configured now, the point, and the list of its bank, which gets the teachers it lacks."""
+) -> tuple[SearchRun, Subnetwork, MemoryBank | None]:
+    """The work as it is configured now, the point, and its bank with what it lacked, if the method reads one."""
     began = config_of(out)
     if method := changed.get("method"):
         require_method(method)
@@ -73,12 +73,8 @@ def _prepared(
         )
     typed = with_typed(began, out, model=changed.get("model"), data=changed.get("data"))
     work = replace(_searched_run(typed, out, device, progress), config=wanted)
-    winner = work.winner
-    point = winner if budget is None else best_under(work.session.net, work.searched.front, budget).subnetwork
-    if not METHODS[wanted.transfer.method].bank_teachers:
-        return work, point, MANIFEST
-    work.filled(point)
-    return work, point, manifest_name(point, winner)
+    point = work.winner if budget is None else best_under(work.session.net, work.searched.front, budget).subnetwork
+    return work, point, work.filled(point) if METHODS[wanted.transfer.method].bank_teachers else None
 
 
 def _searched_run(typed: RunConfig, out: Path, device: str | None, progress: Progress) -> SearchRun:

@@ -26,7 +26,6 @@ from ..search.coarse_to_fine import Searched
 from ..search.config import SearchConfig
 from ..transfer.bank.bank import TEACHERS, MemoryBank
 from ..transfer.bank.fill import BankConfig
-from ..transfer.bank.manifest import MANIFEST
 from ..transfer.methods import METHODS
 from ..transfer.training.distributed import world
 from .common import dense_stage, evaluation_stage, restore_weights, write_front
@@ -89,14 +88,14 @@ class SearchRun:
 
         None where the task can't compare outputs.
         """
-        if self.session.data.task.divergence is None:
+        if self.winners_bank is None:
             return BankStage(teachers=(), missing=0)
         teachers = self.winners_bank.teachers
         listed = tuple(TeacherRecord(macs=teacher.macs, loss=teacher.loss) for teacher in teachers)
         return BankStage(teachers=listed, missing=self.bank_config.teachers - len(teachers))
 
     @cached_property
-    def winners_bank(self) -> MemoryBank:
+    def winners_bank(self) -> MemoryBank | None:
         """The memory bank for the winner, with what it lacked."""
         return self.filled(self.winner)
 
@@ -107,16 +106,16 @@ class SearchRun:
         views = self.config.transfer.views if teachers else 0
         return BankConfig(views, bfloat16=self.session.bfloat16, teachers=teachers or TEACHERS)
 
-    def filled(self, point: Subnetwork) -> MemoryBank:
-        """The memory bank for a point of the front, with what it lacked."""
+    def filled(self, point: Subnetwork) -> MemoryBank | None:
+        """The memory bank for a point of the front, with what it lacked; None where outputs can't be compared."""
         return self.session.fill_bank(self.searched, point, self.bank_config)
 
     def transfer(self) -> TransferStage:
         """Fine-tune the winner from the bank; what was lost of it since its stage was done is filled again."""
-        folder, _ = self.session.folder, self.winners_bank
-        return self.tuned(self.winner, folder / "transfer", folder / "best")
+        folder = self.session.folder
+        return self.tuned(self.winner, self.winners_bank, folder / "transfer", folder / "best")
 
-    def tuned(self, subnetwork: Subnetwork, folder: Path, best: Path, listed: str = MANIFEST) -> TransferStage:
+    def tuned(self, subnetwork: Subnetwork, bank: MemoryBank | None, folder: Path, best: Path) -> TransferStage:
         """Fine-tune any subnetwork as configured, with checkpoints in ``folder``, and keep it in ``best``."""
         session, wanted = self.session, self.config.transfer
         method = METHODS[wanted.method]
@@ -125,7 +124,6 @@ class SearchRun:
             epochs=wanted.epochs, seed=self.config.seed, fixed_views=views, identity={"method": wanted.method}
         )
         model = session.initial_student(subnetwork)
-        bank = session.open_bank(listed) if session.data.task.divergence else None
         student = tuned(session, Tuning(subnetwork, model, bank, recipe, folder), method.objective)
         if world().first:
             save(student, best)

@@ -343,3 +343,27 @@ def test_the_command_line_takes_a_task(tmp_path: Path, monkeypatch: pytest.Monke
     assert "test mIoU" in Path("out/report.html").read_text()
     assert status([*line, "mine.py:three", "--out", "other"]) != 0
     assert "mine.py:three returned int; return a task" in capsys.readouterr().err
+
+
+def test_on_the_command_line_a_task_that_cannot_compare_outputs_is_tuned_by_its_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    alone = "\ndef alone():\n    return sc.Task(loss=task().loss, metric=task().metric)\n"
+    (tmp_path / "mine.py").write_text(MINE + alone)
+    save_model(sc.constructor("mine.py:make", 0)(), "weights.safetensors")
+    line = [
+        "run",
+        "mine.py:make",
+        "--weights",
+        "weights.safetensors",
+        "--data",
+        "mine.py:maps",
+        "--task",
+        "mine.py:alone",
+    ]
+    short = ["--method", "ce", "--trials", "1", "--epochs", "1", "--views", "0", "--out", "out", "--json"]
+    assert status([*line, *short]) == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert outcome["bank"]["teachers"] == []
+    assert outcome["transfer"]["method"] == "ce"
