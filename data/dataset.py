@@ -17,9 +17,10 @@ from ..models.inputs import Inputs, tensors
 from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
 from ..models.tracing.modules import evaluating
+from ..seeds import random_streams
 from .decoding import ReadProgress, common_shape, is_picture, open_readers
 from .images import MEAN, STD, Channels, Images, Shape
-from .reading import SampleReader, seeded
+from .reading import SampleReader
 from .samples import Samples
 from .sources import classes_of, datasets, labels_of
 
@@ -225,7 +226,7 @@ def _samples(parts: Sequence[Part], task: Task, memory_bytes: int) -> tuple[Samp
     for part in parts:
         read = SampleReader.of(part) if isinstance(part, DataLoader) else SampleReader(part)
         most = part.batch_size if isinstance(part, DataLoader) else None
-        with seeded(0):
+        with random_streams(0):
             labels = labels_of(read.dataset) if isinstance(task, Classification) else None
         found.append(Samples(read, task, labels, most, memory_bytes // len(parts)))
     train, holdout, test = found
@@ -253,7 +254,7 @@ def _holds_pictures(part: Part) -> bool:
     if isinstance(part, DataLoader):
         return False
     try:
-        with seeded(0):
+        with random_streams(0):
             item: Any = part[0]
         return not isinstance(item, (tuple, list)) or is_picture(item[0])
     except SecateurError:

@@ -1,9 +1,7 @@
 """Samples of any map-style data set by position, the randomness of its own transforms fixed by a seed for each."""
 
 import os
-import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
@@ -14,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import SecateurError, in_a_line
+from ..seeds import random_streams
 
 MANY = 2000  # samples of a pass from which on workers read them
 WORKERS = 4
@@ -98,7 +97,7 @@ class _Fetch(Dataset[Any]):
     def __getitem__(self, asked: Asked) -> Any:
         position, seed = asked
         try:
-            with seeded(seed):
+            with random_streams(seed):
                 item = self.dataset[position]
             return item if self.collate else _pair(item, f"item {position}")
         except SecateurError as error:
@@ -120,21 +119,6 @@ class _Fetch(Dataset[Any]):
         except Exception as error:
             fix = "let all have one shape, or pass a DataLoader with a collate_fn"
             return f"the samples make no batch ({in_a_line(error)}); {fix}"
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Inside, torch, NumPy and Python draw from this seed; after, they go on as if nothing had been drawn."""
-    before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002  # what transforms draw from
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
-        random.setstate(before[2])
 
 
 def as_tensors(inputs: Any) -> Any:

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import secateur.data.reading as reading
-from secateur.data.reading import SampleReader, as_tensors, seeded
+from secateur.data.reading import SampleReader, as_tensors
 from secateur.errors import SecateurError
 
 
@@ -40,22 +38,6 @@ class Items(Dataset[Any]):
 
     def __getitem__(self, position: int) -> Any:
         return self.items[position]
-
-
-def draw() -> list[float]:
-    return [float(torch.rand(())), float(np.random.rand()), random.random()]  # noqa: NPY002
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_what_is_drawn_inside_comes_from_the_seed_and_leaves_no_trace(seed: int) -> None:
-    torch.manual_seed(1), np.random.seed(1), random.seed(1)  # noqa: NPY002
-    expected = draw()
-    torch.manual_seed(1), np.random.seed(1), random.seed(1)  # noqa: NPY002
-    with seeded(seed):
-        first = draw()
-    with seeded(seed):
-        assert draw() == first
-    assert draw() == expected
 
 
 def test_a_sample_depends_on_its_position_and_seed_alone() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import secateur as sc
 from secateur.models.tracing.reach import reachable
-from secateur.models.tracing.state import Snapshot, random_streams, untouched
+from secateur.models.tracing.state import Snapshot, untouched
 
 IMAGE = torch.zeros(1, 3, 8, 8)
 
@@ -150,15 +150,3 @@ def test_generators_that_a_network_holds_go_back() -> None:
     with untouched(model):
         first = draw()
     assert draw() == first
-
-
-def test_a_seed_starts_all_streams_and_leaves_none() -> None:
-    def draw() -> tuple[float, float, float]:
-        return float(torch.rand(())), random.random(), float(np.random.rand())  # noqa: NPY002
-
-    with random_streams(seed=3):
-        first = draw()
-    between = torch.get_rng_state()
-    with random_streams(seed=3):
-        assert draw() == first
-    assert torch.equal(between, torch.get_rng_state())

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import SecateurError
+from ...seeds import random_streams
 from ..structure import Structure
 from ..subnetwork import Subnetwork
 from ..tracing.eager import uncompiled
 from ..tracing.modules import evaluating, own_tensors, tensors_in, with_tensors
 from ..tracing.reach import contents, is_foreign, walk
-from ..tracing.state import Snapshot, random_streams
+from ..tracing.state import Snapshot
 from ..tracing.trace import ERRORS, first_line
 from .check_inputs import check_inputs, nudged
 from .expectation import Expectation

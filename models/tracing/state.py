@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...seeds import random_streams
 from .reach import CACHE, globals_of, is_filled, is_foreign, reachable, slots_of
 
 Restore: TypeAlias = Callable[[], None]
@@ -49,23 +50,6 @@ class Snapshot:
             finally:
                 for restore in self._restores:
                     restore()
-
-
-@contextmanager
-def random_streams(seed: int | None = None) -> Iterator[None]:
-    """The global random streams of torch, numpy and Python, from ``seed`` on if there is one; put back afterwards."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
-    ours, theirs = random.getstate(), np.random.get_state()  # noqa: NPY002  # forward may use the global one
-    with torch.random.fork_rng(devices):
-        if seed is not None:
-            torch.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            random.setstate(ours)
-            np.random.set_state(theirs)  # noqa: NPY002
 
 
 def _remembered(x: Any) -> Restore | None:
