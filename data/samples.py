@@ -73,13 +73,18 @@ class Samples:
         if view is not None:
             yield from self._read(asked, view)
             return
-        places = [(n * len(asked[0]), len(indices)) for n, indices in enumerate(asked)]
+        held, places = dict(self._held), [(n * len(asked[0]), len(indices)) for n, indices in enumerate(asked)]
         pairs = zip(places, asked, strict=True)
-        new = self._read([indices for place, indices in pairs if place not in self._held], None)
+        new = self._read([indices for place, indices in pairs if place not in held], None)
+        free = self.memory_bytes - sum(map(_bytes, held.values()))
         for place in places:
-            batch = self._held.get(place) or next(new)
-            if sum(map(_bytes, self._held.values())) + _bytes(batch) <= self.memory_bytes:
+            if place in held:
+                yield held[place]
+                continue
+            batch = next(new)
+            if _bytes(batch) <= free:
                 self._held[place] = batch
+                free -= _bytes(batch)
             yield batch
 
     def epoch(

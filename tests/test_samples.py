@@ -108,3 +108,12 @@ def test_known_labels_take_the_place_of_targets() -> None:
 def test_the_example_is_zeros_like_one_sample() -> None:
     assert torch.equal(split().example, torch.zeros(1, 1))
     assert split().shape == (1,)
+
+
+def test_passes_that_run_at_the_same_time_show_the_same_batches() -> None:
+    expected = torch.cat([batch.indices for batch in split().batches(5)])
+    both = split(memory=10**6)
+    one, other = both.batches(5), both.batches(5)
+    next(one), next(other)
+    next(one)  # it holds what the other has still to read
+    assert torch.equal(torch.cat([batch.indices for batch in other]), expected[5:])
