@@ -18,7 +18,8 @@ from ..models.supernet import Supernet
 from ..models.tracing.atoms import IntArray
 from ..models.zoo.registry import constructor
 from ..models.zoo.weights import load_weights
-from ..rundir.front import Costs, ReusedCosts
+from ..rundir.front import ReusedCosts
+from ..rundir.outcomes import Costs
 from ..search.importance.magnitude import l1
 
 KEPT = {"architecture.json", "weights.safetensors"}  # what a reused architecture is kept as

@@ -1,14 +1,7 @@
 """The front that a search left: front.json, read back."""
 
 from ..models.score import Score
-from .outcomes import Count, Record
-
-
-class Costs(Record, frozen=True, kw_only=True):
-    """What a network costs for one image."""
-
-    macs: Count
-    parameters: Count
+from .outcomes import Costs, Count, Record
 
 
 class DenseAndKept(Record, frozen=True, kw_only=True):
@@ -67,14 +60,12 @@ class Front(Record, frozen=True, kw_only=True):
     points: tuple[FrontPoint, ...]
 
 
-class ReusedCosts(Record, frozen=True, kw_only=True):
+class ReusedCosts(Costs, frozen=True, kw_only=True):
     """A found architecture on another network: its costs there, the network it was found on, and every width.
 
     ``exact``: it is the very network it was found on, and the very channels stay.
     """
 
-    macs: Count
-    parameters: Count
     dense: Costs
     exact: bool
     found_on: str

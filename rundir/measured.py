@@ -1,7 +1,7 @@
 """What ``secateur evaluate`` measured, kept in evaluation.json."""
 
 from ..models.score import Score
-from .outcomes import Record
+from .outcomes import Costs, Record
 
 EVALUATION = "evaluation.json"
 
@@ -15,11 +15,9 @@ class Seconds(Record, frozen=True, kw_only=True):
     n: int
 
 
-class NetworkScore(Record, frozen=True, kw_only=True):
+class NetworkScore(Costs, frozen=True, kw_only=True):
     """What a network costs for one image, and its score on the test images."""
 
-    macs: int
-    parameters: int
     test: Score
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import msgspec
 
 from ..errors import SecateurError
+from ..files import RESTORE
 from ..models.score import Score
 
 Kind = TypeVar("Kind")
@@ -20,6 +21,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         """As JSON has it."""
         plain: dict[str, Any] = _without_none(msgspec.to_builtins(self))
         return plain
+
+
+class Costs(Record, frozen=True, kw_only=True):
+    """What a network costs for one image."""
+
+    macs: Count
+    parameters: Count
 
 
 class Figures(Record, frozen=True, kw_only=True):
@@ -141,7 +149,7 @@ def parse(value: object, kind: type[Kind], path: Path) -> Kind:
     try:
         return msgspec.convert(value, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise SecateurError(f"{path} is damaged ({error}); restore it from a copy or start the run again") from error
+        raise SecateurError(f"{path} is damaged ({error}); {RESTORE}") from error
 
 
 def _without_none(value: Any) -> Any:
