@@ -13,6 +13,12 @@ def derive_seed(*streams: int) -> int:
     return int(np.random.SeedSequence(streams).generate_state(1)[0])
 
 
+def derive_generator(seed: int, stream: int) -> torch.Generator:
+    """A generator of its own for every (seed, stream): NumPy's hash mixes the two, while a sum would collide."""
+    state = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
 @contextmanager
 def random_streams(seed: int | None = None) -> Iterator[None]:
     """Inside, torch, NumPy and Python draw from ``seed`` on, if there is one; after, as if nothing had been drawn."""

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as tf
 
 from ..errors import SecateurError
-from .images import Reader, Shape, split_into
+from .images import Reader, Shape
+from .order import split_into
 
 ReadProgress: TypeAlias = Callable[[int, int], None]  # images read, images in all
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +13,8 @@ from torchvision.transforms.v2 import functional as tf
 from ..models.split import Batch, Views
 from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
+from ..seeds import derive_generator
+from .order import shuffled, split_into, take_part, whole_batches
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -55,8 +56,8 @@ class Images:
         return next(self.read([positions]))
 
     def steps(self, size: int) -> int:
-        """Batches of ``size`` images an epoch has; an incomplete one is dropped unless it is the only one."""
-        return max(1, len(self) // size)
+        """Batches of ``size`` images an epoch has."""
+        return whole_batches(len(self), size)
 
     def batches(self, size: int, limit: int | None = None, view: int | None = None) -> Iterator[Batch]:
         """The plain images, or a fixed view of them, in one fixed order that mixes the classes; at most ``limit``.
@@ -89,7 +90,7 @@ class Images:
         whole = split_into(shuffled(len(self), seed), size)[start : self.steps(size)]
         mine, draws = [take_part(batch, part) for batch in whole], [self._fixed(view) for view in fixed]
         for number, (batch, indices, pixels) in enumerate(zip(whole, mine, self.read(mine), strict=True), start):
-            generator = _generator(seed, 1 + number)
+            generator = derive_generator(seed, 1 + number)
             new = (sample_crops(len(batch), self.pad, self.flip, generator) for _ in range(0 if fixed else views))
             each = [draw[indices] for draw in draws] or [take_part(draw, part) for draw in new]
             seen = torch.stack([crop_and_flip(pixels, self.pad, draw) for draw in each])
@@ -97,7 +98,7 @@ class Images:
 
     def _fixed(self, view: int) -> Tensor:
         """How every image is cropped and mirrored in this fixed view, whatever the seed of training. Shape: → (N, 3)"""
-        return sample_crops(len(self), self.pad, self.flip, _generator(FIXED, view))
+        return sample_crops(len(self), self.pad, self.flip, derive_generator(FIXED, view))
 
     @cached_property
     def _mixed(self) -> Tensor:
@@ -128,25 +129,3 @@ def crop_and_flip(pixels: Tensor, pad: int, draws: Tensor) -> Tensor:
     windows = F.pad(pixels, [pad] * 4).unfold(2, height, 1).unfold(3, width, 1)  # (B, 3, 2p+1, 2p+1, H, W)
     crops = windows[torch.arange(len(pixels)), :, top, left]
     return torch.where(mirrored[:, None, None, None].bool(), crops.flip(3), crops)
-
-
-def split_into(order: Tensor, size: int) -> list[Tensor]:
-    """An order in parts of ``size``, the last as long as what is left. Shape: order (N,)"""
-    return [order[i : i + size] for i in range(0, len(order), size)]
-
-
-def shuffled(count: int, seed: int) -> Tensor:
-    """The numbers from 0 in an order drawn from the seed. Shape: → (count,) int64"""
-    return torch.randperm(count, generator=_generator(seed, 0))
-
-
-def take_part(whole: Tensor, part: tuple[int, int]) -> Tensor:
-    """The part of this (number, of how many), as equal as can be."""
-    number, parts = part
-    return whole.tensor_split(parts)[number]
-
-
-def _generator(seed: int, stream: int) -> torch.Generator:
-    """A generator of its own for every (seed, stream); SeedSequence mixes the two, a sum would collide."""
-    state = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0]))

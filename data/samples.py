@@ -14,7 +14,7 @@ from ..models.inputs import Inputs, each_tensor, tensors
 from ..models.split import Batch, Views
 from ..models.tasks.task import Task
 from ..seeds import derive_seed
-from .images import shuffled, split_into, take_part
+from .order import shuffled, split_into, take_part, whole_batches
 from .reading import Asked, Pair, SampleReader
 
 PLAIN, FIXED, NEW = range(3)  # streams of seeds: samples as they are, fixed views, training
@@ -61,8 +61,8 @@ class Samples:
         return next(self.read([_asked(positions, (PLAIN,))]))
 
     def steps(self, size: int) -> int:
-        """Batches of ``size`` samples an epoch has; an incomplete one is dropped unless it is the only one."""
-        return max(1, len(self) // size)
+        """Batches of ``size`` samples an epoch has."""
+        return whole_batches(len(self), size)
 
     def batches(self, size: int, limit: int | None = None, view: int | None = None) -> Iterator[Batch]:
         """The samples, their transforms drawn once for all, or a fixed view of them, in one order; at most ``limit``.
