@@ -64,7 +64,7 @@ FAULTS = [
     ("search/greedy.py", "min(evaluated, key=", "max(evaluated, key=", "greedy"),
     ("search/early_stopping.py", "above.std(ddof=1) / len(above) ** 0.5", "above.std(ddof=1)", "early_stopping"),
     ("search/coarse_to_fine.py", "if span.includes(each.budget)", "", "coarse_to_fine"),
-    ("search/allocation.py", "np.maximum(kept, space.min_widths)", "kept", "allocation"),
+    ("search/allocation.py", "return space.round_down(kept)", "return kept.astype(np.int64)", "allocation"),
     ("transfer/bank/top_k.py", "others = logits.scatter(-1, classes, -torch.inf)", "others = logits", "top_k"),
     ("transfer/bank/top_k.py", "(student + stored[..., -1:] - rest)", "(student + stored[..., -1:])", "top_k"),
     ("transfer/training/recipe.py", "* (step + 1) / (warm + 1)", "* step / (warm + 1)", "recipe"),

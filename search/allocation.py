@@ -40,7 +40,7 @@ def threshold(
 
     def widths(level: int) -> IntArray:
         kept = np.array([(score >= levels[level]).sum() for score in scores], np.float64)
-        return space.round_down(np.maximum(kept, space.min_widths))
+        return space.round_down(kept)
 
     return _first_that_fits(space, budget, widths, len(levels))
 

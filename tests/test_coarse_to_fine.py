@@ -21,6 +21,7 @@ from secateur.models.supernet import Supernet
 from secateur.models.tracing.atoms import FloatArray, IntArray
 from secateur.progress import follow, silent
 from secateur.search import coarse_to_fine as module
+from secateur.search.coarse import Proposal
 from secateur.search.coarse_to_fine import FINALISTS, Searched, search_widths
 from secateur.search.config import SearchConfig
 from secateur.search.evaluation import task_loss
@@ -323,3 +324,14 @@ def test_known_widths_are_starts_everywhere_in_a_span() -> None:
     found = module._starts(space, [], asked(span, 0, start_shares=[shares]))
     wanted = [fit_to_budget(space, span.at(share), shares * space.dense) for share in (0, 0.25, 0.5, 0.75, 1)]
     assert [each.tolist() for each in found] == [each.tolist() for each in wanted]
+
+
+def test_proposals_outside_the_span_are_no_starts() -> None:
+    net = toy()
+    widths = [np.full_like(net.space.dense, width) for width in (2, 3)]
+    inside, outside = (
+        Proposal("mine", "rule", net.budget(share), Subnetwork.first(each))
+        for share, each in zip(("60%", "90%"), widths, strict=True)
+    )
+    found = module._starts(net.space, [outside, inside], asked(net.span("40%..80%"), 0))
+    assert [each.tolist() for each in found] == [widths[0].tolist()]
