@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .digests import sealed, unsealed
 from .errors import SecateurError, in_a_line
 
 RESTORE = "restore it from a copy or start the run again"
@@ -57,15 +58,18 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def write_json(path: Path, value: object, indent: int | None = 1) -> None:
-    """Write plain values as JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=indent))
+def write_json(path: Path, record: Mapping[str, Any], indent: int | None = 1) -> None:
+    """Write a record as JSON with its digest, whole or not at all."""
+    write_text(path, json.dumps(sealed(record), indent=indent))
 
 
 def read_json(path: Path, fact: str = "is damaged", fix: str = RESTORE) -> Any:
-    """The value in a JSON file. Raises SecateurError, naming the file, where it cannot be read or holds no JSON."""
+    """The value in a JSON file, its digest checked where it has one.
+
+    Raises SecateurError, naming the file, where it cannot be read, holds no JSON, or was changed.
+    """
     with _reading(path, fact, fix):
-        return json.loads(path.read_text(encoding="utf-8"))
+        return unsealed(json.loads(path.read_text(encoding="utf-8")))
 
 
 def whole_lines(path: Path) -> list[str]:
@@ -76,9 +80,12 @@ def whole_lines(path: Path) -> list[str]:
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """The values of a JSON lines file; none where there is no file. A line that a kill cut short is left out."""
+    """The values of a JSON lines file, their digests checked; none where there is no file.
+
+    A line that a kill cut short is left out.
+    """
     with _reading(path, "is damaged", RESTORE):
-        return [json.loads(line) for line in whole_lines(path)]
+        return [unsealed(json.loads(line)) for line in whole_lines(path)]
 
 
 @contextmanager
@@ -100,9 +107,9 @@ def append_line(path: Path, line: str) -> None:
         file.write(f"{line}\n".encode())
 
 
-def append_json(path: Path, value: object) -> None:
-    """Add a value to a JSON lines file; a line that a kill cut short is removed first."""
-    append_line(path, json.dumps(value))
+def append_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Add a record with its digest to a JSON lines file; a line that a kill cut short is removed first."""
+    append_line(path, json.dumps(sealed(record)))
 
 
 def _complete(size: int, path: Path) -> int:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from trainings import CLASSES, OBJECTIVES, RECIPE, assert_same, coloured, contrastive, state, toy, train_toy
 
+from secateur.digests import unsealed
 from secateur.errors import SecateurError
 from secateur.transfer.objectives.base import CrossEntropy, Objective
 from secateur.transfer.training.trainer import Trainer
@@ -78,7 +79,7 @@ def test_seconds_go_on_where_they_stopped(tmp_path: Path) -> None:
 
 def test_metrics_are_a_line_for_every_checkpoint(tmp_path: Path) -> None:
     steps = list(train_toy(toy(), CrossEntropy(), folder=tmp_path))
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    lines = [unsealed(json.loads(line)) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [steps[i - 1].__dict__ for i in (5, 10, 12)]
 
 

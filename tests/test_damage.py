@@ -11,6 +11,7 @@ from commands import NETS, Capture, status
 from safetensors.torch import save_file
 
 import secateur as sc
+from secateur.digests import unsealed
 from secateur.models.zoo.registry import constructor
 from secateur.rundir.manifest import config_of
 
@@ -110,7 +111,7 @@ def test_a_damaged_option_is_one_line_before_anything_is_read(
     place: Path, option: str, value: object, capsys: Capture
 ) -> None:
     path = place / "run" / "run.json"
-    book = json.loads(path.read_text())
+    book = unsealed(json.loads(path.read_text()))
     path.write_text(json.dumps({**book, "asked": {**book["asked"], option: value}}))
     assert status(["transfer", "run", "--model", "net.py:make"]) == 2
     (said,) = capsys.readouterr().err.splitlines()
