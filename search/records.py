@@ -138,6 +138,7 @@ class Records:
         self.evaluation = evaluation
         self.fingerprint = _fingerprint(net, split, self.grams, evaluation)
         self._known: dict[tuple[Subnetwork, int], Interim] = {}
+        self._unseen: dict[tuple[Subnetwork, int], Interim] = {}
         if path:
             self._load(path)
 
@@ -165,13 +166,20 @@ class Records:
         """
         n = min(images, len(self.split))
         known = self._known.get((subnetwork, n)) or (self._stopped(subnetwork, n) if rival else None)
-        if known is None:
+        if known is None and (known := self._replayed(subnetwork, n, rival)) is None:
             known = self._scored(subnetwork, source, n, rival)
-            self.add(known)
             if self.path:
                 with FileLock(f"{self.path}.lock"):
                     append_line(self.path, known.to_json())
+        self.add(known)
         return known
+
+    def rewind(self) -> None:
+        """Leave every evaluation out of ``all`` until it is asked for again.
+
+        A search that is replayed from its first trial then knows at each what it knew the first time.
+        """
+        self._unseen, self._known = {**self._unseen, **self._known}, {}
 
     def add(self, interim: Interim) -> None:
         """Keep an evaluation, for instance of another process, unless its subnetwork is known."""
@@ -208,6 +216,11 @@ class Records:
         reached = Score.of(metric.name, found.metric, loss=found.loss, n=found.n)
         costs = self.net.macs(subnetwork), self.net.parameters(subnetwork)
         return Interim(subnetwork, source, found.loss, reached.accuracy, found.n, *costs, found.losses, reached.metric)
+
+    def _replayed(self, subnetwork: Subnetwork, n: int, rival: Interim | None) -> Interim | None:
+        """What the same request returned before ``rewind``: the first evaluation that answers it."""
+        same = (i for (s, m), i in self._unseen.items() if s == subnetwork and (m == n or (rival and m < n)))
+        return next(same, None)
 
     def _stopped(self, subnetwork: Subnetwork, n: int) -> Interim | None:
         """What a stopped evaluation of fewer than ``n`` images left, if there was one."""

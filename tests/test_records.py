@@ -202,6 +202,17 @@ def test_a_changed_character_is_found_in_every_line(tmp_path: Path, change: tupl
         Records(toy(), noise(), path)
 
 
+def test_after_a_rewind_an_evaluation_is_known_once_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    records = Records(toy(), noise(), path)
+    found, lines = [records.evaluate(each, "a", 60) for each in (A, B)], path.read_text()
+    records.rewind()
+    assert records.all == []
+    assert records.evaluate(B, "b", 60) == found[1]
+    assert records.all == [found[1]]
+    assert path.read_text() == lines
+
+
 def test_without_a_path_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Records(toy(), noise()).evaluate(A, "a", 60)
