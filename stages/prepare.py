@@ -133,15 +133,20 @@ def _fingerprints(config: RunConfig, session: Session) -> dict[str, str]:
     return marks
 
 
+def read_latency(path: Path, net: Supernet) -> Latency:
+    """The table of times in a file. Raises SecateurError, naming the file, where it holds none of this network."""
+    try:
+        return Latency.from_json(path.read_bytes().decode(errors="replace"), net)
+    except OSError as error:
+        raise SecateurError(f"{path} cannot be read ({error.strerror}); delete it to measure again") from error
+    except SecateurError as error:
+        raise SecateurError(f"{path}: {error}") from error
+
+
 def _timed(net: Supernet, out: Path, progress: Progress) -> Latency:
     """The table of times that the run began with, or a new one."""
     path = out / LATENCY_FILE
-    if not path.exists():
-        return measure(net, progress=progress)
-    try:
-        return Latency.from_json(path.read_bytes().decode(errors="replace"), net)
-    except SecateurError as error:
-        raise SecateurError(f"{path}: {error}") from error
+    return read_latency(path, net) if path.exists() else measure(net, progress=progress)
 
 
 def _start_shares(path: Path, net: Supernet, span: BudgetRange) -> list[FloatArray]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ...files import append_json
+from ...files import append_json, ensure_folder
 from ...models.split import Split
 from ..objectives.base import Objective
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -97,6 +97,6 @@ def _checkpointed(steps: Iterator[Step], trainer: Trainer, folder: Path) -> Iter
     for step in steps:
         due = step.step % trainer.recipe.checkpoint_every == 0 or step.step == step.steps
         if due and trainer.world.first:
+            append_json(ensure_folder(folder) / METRICS, asdict(step))  # first: a kill repeats a line, and loses none
             save_checkpoint(trainer, folder)
-            append_json(folder / METRICS, asdict(step))
         yield step
