@@ -2,8 +2,9 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,21 @@ def ensure_folder(folder: Path | str) -> Path:
     return folder
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object], partial: Path | None = None) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it: a kill leaves what was there before.
 
-    File and folder are synced, so that the same holds when the power fails. The temporary file ends in ``.partial``.
+    File and folder are synced, so that the same holds when the power fails. The temporary file ends in ``.partial``;
+    processes that may write at the same time pass one each.
     """
-    partial = path.with_suffix(".partial")
-    with writing(path):
-        write(partial)
-    commit(partial, path)
+    partial = partial or path.with_suffix(".partial")
+    try:
+        with writing(path):
+            write(partial)
+        commit(partial, path)
+    except SecateurError:  # the disk is full: what is there of it is of no use
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def commit(partial: Path, path: Path) -> None:
@@ -49,8 +56,22 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise SecateurError(
-            f"{path} cannot be written ({error.strerror or error}); make room there or pass a different place"
+            f"{path} cannot be written ({error.strerror or error}{_free(path)}); "
+            "make room there or pass a different place, and the same command resumes"
         ) from error
+
+
+def free_bytes(path: Path) -> int:
+    """How much may be written at a place, whether it is there yet or not."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def _free(path: Path) -> str:
+    with suppress(OSError):
+        return f", {free_bytes(path):,} bytes are free"
+    return ""
 
 
 def write_text(path: Path, text: str) -> None:

@@ -29,6 +29,7 @@ from ..search.refine.database import require_database
 from ..transfer.methods import require_method
 from ..transfer.objectives.base import require_divergence
 from .joint_run import JointRun
+from .room import needed_bytes, require_room
 from .search_run import SearchRun
 
 STARTS = 5  # at most, of the architectures that --start names
@@ -52,6 +53,7 @@ def prepare_run(
         work: SearchRun | JointRun = _joint_run(config, session)
     else:
         work = SearchRun(config, session, _search_config(config, net, timed))
+    require_room(out, needed_bytes(session, work.bank_config if isinstance(work, SearchRun) else None))
     manifest = Manifest(out, began)
     if timed:
         write_text(out / LATENCY_FILE, timed.to_json(net))

@@ -1,6 +1,8 @@
 """Files of a run that a disk damaged: found by the next command, made again where that is possible, else named."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,6 +96,29 @@ def test_a_damaged_checkpoint_is_named_with_the_way_on(place: Path, how: Damage,
     assert status(LINE) == 2
     assert "checkpoint.safetensors cannot be read" in (said := capsys.readouterr().err)
     assert "delete it to train from scratch" in said
+
+
+@pytest.mark.parametrize("count", [1, 4, 9])
+def test_after_a_full_disk_the_same_line_gives_the_same_result(
+    place: Path, count: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    synced, sync = list[int](), os.fsync
+
+    def full(handle: int) -> None:
+        synced.append(handle)
+        if len(synced) >= count:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert status(LINE) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "cannot be written (No space left on device, " in said
+    assert list((place / "run").rglob("*.partial")) == []
+    assert status(LINE) == 0
+    found, expected = ((place / out / "best" / "weights.safetensors").read_bytes() for out in ("run", "finished"))
+    assert found == expected
 
 
 @pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"\xff\xfe", b"9" * 5_000, b"null", b"[1]", b'{"a": 1}'])

@@ -121,5 +121,8 @@ def test_a_full_disk_is_one_line_with_the_file(tmp_path: Path, write: Callable[[
         pytest.skip("needs Linux: /dev/full")
     (tmp_path / "note.partial").symlink_to("/dev/full")
     path = tmp_path / ("note.json" if write is write_text else "note.partial")
-    with pytest.raises(SecateurError, match=r"note\.\w+ cannot be written \(.*\); make room there or pass a different"):
+    with pytest.raises(
+        SecateurError,
+        match=r"note\.\w+ cannot be written \(.*, [\d,]+ bytes are free\); make room",
+    ):
         write(path, "x" * 100_000)

@@ -35,20 +35,7 @@ NASTY = [
     "..",
     "a\nb",
 ]
-OPTIONS = [
-    "flops",
-    "params",
-    "memory",
-    "latency",
-    "input",
-    "seed",
-    "trials",
-    "epochs",
-    "mean",
-    "std",
-    "min_keep",
-    "ties",
-]
+OPTIONS = ["flops", "params", "memory", "latency", "input", "data", "sampler", "precision"]
 TEXTS = st.sampled_from(NASTY) | st.text(max_size=8) | st.from_regex(r"[0-9.%eMGk²x-]{1,8}", fullmatch=True)
 
 
