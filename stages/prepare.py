@@ -54,7 +54,7 @@ def prepare_run(
     else:
         work = SearchRun(config, session, _search_config(config, net, timed))
     require_room(out, needed_bytes(session, work.bank_config if isinstance(work, SearchRun) else None))
-    manifest = Manifest(out, began)
+    manifest = Manifest(out, began, progress)
     if timed:
         write_text(out / LATENCY_FILE, timed.to_json(net))
     for name, mark in _fingerprints(config, session).items():

@@ -1,9 +1,11 @@
 """Files of a run that a disk damaged: found by the next command, made again where that is possible, else named."""
 
 import errno
+import itertools
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -96,6 +98,32 @@ def test_a_damaged_checkpoint_is_named_with_the_way_on(place: Path, how: Damage,
     assert status(LINE) == 2
     assert "checkpoint.safetensors cannot be read" in (said := capsys.readouterr().err)
     assert "delete it to train from scratch" in said
+
+
+def test_a_moved_folder_and_a_clock_that_jumps_change_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "run").rename(place / "moved")
+    times = itertools.cycle([2e9, 1.0, 5e8])
+    monkeypatch.setattr(time, "time", lambda: next(times))
+    assert status([*LINE[:-1], "moved"]) == 0
+    for name in ("best/weights.safetensors", "best/architecture.json", "front.json"):
+        found, expected = ((place / out / name).read_bytes() for out in ("moved", "finished"))
+        assert found == expected
+
+
+@pytest.mark.parametrize("change", [{"--seed": "2"}, {"--trials": "4"}, {"--epochs": "2"}], ids=str)
+def test_another_option_names_both_sides_and_the_way_on(place: Path, change: dict[str, str], capsys: Capture) -> None:
+    ((option, value),) = change.items()
+    line = [value if before == option else word for before, word in zip(["", *LINE], LINE, strict=False)]
+    there = LINE[LINE.index(option) + 1]
+    assert status(line) == 2
+    assert f"({option[2:]} {there} there, {value} here); pass a different --out" in capsys.readouterr().err
+
+
+def test_other_weights_than_a_run_began_with_are_refused(place: Path, capsys: Capture) -> None:
+    torch.manual_seed(1)
+    save_file(constructor(f"{place / 'net.py'}:make", 10)().state_dict(), place / "w.safetensors")
+    assert status(LINE) == 2
+    assert "the weights of run changed since the run began (" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", [1, 4, 9])
