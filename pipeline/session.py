@@ -120,7 +120,11 @@ class Session:
 
     def train(self, model: nn.Module, objective: Objective, recipe: Recipe, *, folder: Path | None, what: str) -> None:
         """Train a network in place, with checkpoints in ``folder``, reporting its steps as ``what``."""
+        done = 0
         for step in train(model, self.data.train, objective, recipe, head=self.net.head, folder=folder):
+            if step.step <= done:
+                self.progress(f"{what}: the loss was not finite, back at step {step.step} and slower", 0, 1)
+            done = step.step
             self.progress(what, step.step, step.steps)
 
     def finalise(self, model: nn.Module, subnetwork: Subnetwork, training: Mapping[str, Any]) -> nn.Module:

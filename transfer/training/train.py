@@ -11,6 +11,7 @@ from ...files import append_json, ensure_folder
 from ...models.split import Split
 from ..objectives.base import Objective
 from .checkpoint import load_checkpoint, save_checkpoint
+from .divergence import recovering, require_finite
 from .recipe import Recipe
 from .trainer import NO_HOOKS, Hooks, Trainer
 
@@ -54,8 +55,8 @@ def train(
         hooks: What a method adds to the loop.
 
     Raises:
-        SecateurError: The checkpoint is broken, or of another recipe, network or method; or the recipe does not
-            fit the processes or the hooks.
+        SecateurError: The checkpoint is broken, or of another recipe, network or method; the recipe does not
+            fit the processes or the hooks; or the loss is not finite, also at a tenth of the learning rate.
 
     >>> import torch
     >>> from secateur.data.images import Images
@@ -70,8 +71,11 @@ def train(
     if folder:
         load_checkpoint(trainer, folder)
     trainer.world.broadcast(trainer.state.state_dict().values())
-    steps = _steps(trainer)
-    yield from _checkpointed(steps, trainer, folder) if folder else steps
+
+    def steps() -> Iterator[Step]:
+        return _checkpointed(_steps(trainer), trainer, folder) if folder else _steps(trainer)
+
+    yield from recovering(trainer, folder, steps)
     trainer.finish()
 
 
@@ -89,7 +93,8 @@ def _steps(trainer: Trainer) -> Iterator[Step]:
             if hooks.on_epoch_end and trainer.done % trainer.steps_per_epoch == 0:
                 hooks.on_epoch_end(trainer.optimizer)
             trainer.seconds = time.perf_counter() - start
-            yield Step(trainer.done, trainer.steps, epoch, float(loss), rate, trainer.seconds)
+            require_finite(value := float(loss))
+            yield Step(trainer.done, trainer.steps, epoch, value, rate, trainer.seconds)
 
 
 def _checkpointed(steps: Iterator[Step], trainer: Trainer, folder: Path) -> Iterator[Step]:
