@@ -75,7 +75,7 @@ PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "torc
 HEAVY = {"torch", "torchvision", "numpy", "optuna", "faiss", "matplotlib", "sklearn", "safetensors", "timm"}
 
 PACKAGE = [*sorted(ROOT.glob("*.py")), *(path for f in FOLDERS for path in sorted((ROOT / f).rglob("*.py")))]
-CUSTOMERS = [path for f in ("benchmarks", "tests") for path in sorted((ROOT / f).rglob("*.py"))]
+CUSTOMERS = [path for f in ("benchmarks", "examples", "tests") for path in sorted((ROOT / f).rglob("*.py"))]
 
 
 def shown(path: Path) -> str:
@@ -153,7 +153,7 @@ def test_the_package_imports_itself_relatively() -> None:
     assert wrong == []
 
 
-def test_benchmarks_and_tests_use_the_public_name_only() -> None:
+def test_customers_use_the_public_name_only() -> None:
     wrong = [
         f"{shown(path)} imports {name}"
         for path in CUSTOMERS
