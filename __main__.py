@@ -7,7 +7,8 @@ end_on_signals()  # before the imports below, which take a moment
 import json as json_format
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from . import __version__
 from .allocator import keep_freed
 from .errors import SecateurError
 from .rundir.config import RunConfig, ask
-from .rundir.options import BudgetOptions, ConstraintOptions, DataOptions, parse_shape
+from .rundir.options import BudgetOptions, ConstraintOptions, DataOptions, PointOptions, parse_shape
 
 app = App(
     name="secateur",
@@ -52,11 +53,14 @@ class OutputOptions:
         Print nothing but the result.
     json
         Print one JSON object instead.
+    tensorboard
+        Write the curves of all training into the folder tensorboard of the run; needs the extra of this name.
     """
 
     device: str | None = None
     quiet: bool = False
     json: bool = False
+    tensorboard: bool = False
 
 
 FLAT = Parameter(name="*")
@@ -102,12 +106,22 @@ def search(config: Config = RunConfig(), *, out: Path | None = None, output: Out
 
 def _completed(config: RunConfig, out: Path | None, output: OutputOptions, until: str) -> Any:
     """The outcomes of the stages, and the run directory."""
-    from .reports.terminal import bars
     from .stages.run import complete
 
     folder = out or Path("runs", config.name)
-    with bars(output.quiet or output.json) as progress:
+    with _watched(output, folder) as progress:
         return complete(config, folder, until=until, device=output.device, progress=progress), folder
+
+
+@contextmanager
+def _watched(output: OutputOptions, folder: Path) -> Iterator[Any]:
+    """The observer of a run that is asked for."""
+    from .reports.tensorboard import on_tensorboard
+    from .reports.terminal import bars
+
+    boards = folder / "tensorboard" if output.tensorboard else None
+    with bars(output.quiet or output.json) as shown, on_tensorboard(shown, boards) as observer:
+        yield observer
 
 
 @app.command
@@ -116,11 +130,7 @@ def transfer(
     /,
     *,
     flops: str | None = None,
-    method: str | None = None,
-    epochs: int | None = None,
-    seed: int | None = None,
-    model: str | None = None,
-    data: str | None = None,
+    point: Annotated[PointOptions, FLAT] = PointOptions(),  # noqa: B008  # frozen
     output: Output = OutputOptions(),  # frozen
 ) -> None:
     """Fine-tune any point of a finished run's front, from its memory bank. Under torchrun all processes train it.
@@ -132,27 +142,15 @@ def transfer(
     flops
         The budget: 40% or 50M of the MACs; the best subnetwork of the front that meets it is tuned. Default: the run's
         winner.
-    method
-        Fine-tuning method, as for `run`. Default, here and below: the value the run was started with.
-    epochs
-        Epochs of fine-tuning.
-    seed
-        The same seed gives the same result on the same machine.
-    model
-        The network, where it is a function of your own, as the run was started with: a file alone runs no code.
-    data
-        The data, where they are a function of your own.
     """
     from .reports.tables import show_point
-    from .reports.terminal import bars
     from .stages.points import tune
     from .transfer.training.distributed import process_group, world
 
     with process_group(output.device) as device:
         first = world().first
-        with bars(output.quiet or output.json or not first) as progress:
-            options: dict[str, Any] = {"method": method, "epochs": epochs, "seed": seed, "model": model, "data": data}
-            figures, folder = tune(run, flops, device=device, progress=progress, **options)
+        with _watched(output if first else OutputOptions(quiet=True), run) as progress:
+            figures, folder = tune(run, flops, device=device, progress=progress, **asdict(point))
     if first:
         _print(output.json, {"out": str(folder), **figures.to_dict()}, lambda: show_point(figures, folder))
 

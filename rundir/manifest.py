@@ -21,6 +21,7 @@ from .outcomes import Record, StageOutcome, Stages, parse
 FORMAT = "secateur/run/1"
 KINDS = {name: kind for each in (RunConfig, *GROUPS) for name, kind in get_type_hints(each).items()}  # of each option
 LARGEST = 1 << 64  # of a whole number among the options: seeds are smaller, and so is all else
+FORMER_DEFAULTS = {"batch": 128}  # of options that once did not exist: what every run then did
 LEFTOVERS = {"run.partial", "run.lock"}  # what a run leaves that was killed at once
 
 
@@ -124,6 +125,15 @@ def config_of(folder: Path) -> RunConfig:
         raise SecateurError(f"the configuration in {folder / 'run.json'} is damaged ({error})") from error
 
 
+def with_former_defaults(config: RunConfig, folder: Path) -> RunConfig:
+    """The configuration, with what a run in ``folder`` began with where a version without the option made it."""
+    if not (folder / "run.json").exists():
+        return config
+    asked, now = read_manifest(folder).asked, config.to_dict()
+    former = {name: value for name, value in FORMER_DEFAULTS.items() if name not in asked and now[name] is None}
+    return config.with_options(**former)
+
+
 def sha256(path: Path | str) -> str:
     """16 hex digits of a file's content."""
     with open(path, "rb") as file:
@@ -137,7 +147,7 @@ def _require_same(folder: Path, there: Book, config: RunConfig) -> None:
     defaults = _plain(ask())
     for option, value in _plain(config).items():
         before = there.asked.get(option, defaults[option])  # a version without the option worked at its default
-        if before != value:
+        if before != value and (option in there.asked or value != FORMER_DEFAULTS.get(option)):
             raise SecateurError(
                 f"{folder} holds another run ({option} {before} there, {value} here); pass a different --out"
             )
