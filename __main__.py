@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +18,10 @@ from cyclopts import App, CycloptsError, Parameter
 from . import __version__
 from .allocator import keep_freed
 from .errors import SecateurError
+from .rundir.command_options import OutputOptions, PointOptions, RunOutputOptions
 from .rundir.config import RunConfig, ask
-from .rundir.options import BudgetOptions, ConstraintOptions, DataOptions, PointOptions, parse_shape
+from .rundir.config_file import options_from_file, print_options
+from .rundir.options import BudgetOptions, ConstraintOptions, DataOptions, parse_shape
 
 app = App(
     name="secateur",
@@ -41,76 +43,49 @@ BUDGET: a share of the MACs to keep (50%), a number (62M) or a range (25%..80%);
 )
 
 
-@dataclass(frozen=True)
-class OutputOptions:
-    """Options that do not affect the result.
-
-    Parameters
-    ----------
-    device
-        cpu or cuda. Default: cuda where there is one.
-    quiet
-        Print nothing but the result.
-    json
-        Print one JSON object instead.
-    tensorboard
-        Write the curves of all training into the folder tensorboard of the run; needs the extra of this name.
-    """
-
-    device: str | None = None
-    quiet: bool = False
-    json: bool = False
-    tensorboard: bool = False
-
-
 FLAT = Parameter(name="*")
 Config = Annotated[RunConfig, FLAT]
 Output = Annotated[OutputOptions, FLAT]
+RunOutput = Annotated[RunOutputOptions, FLAT]
 
 
 @app.command
-def run(config: Config = RunConfig(), *, out: Path | None = None, output: Output = OutputOptions()) -> None:  # noqa: B008  # frozen
+def run(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions()) -> None:  # noqa: B008  # frozen
     """Search, fill the memory bank, fine-tune, test; or learn the widths in distillation, see --method.
 
     The same command resumes where it ended.
-
-    Parameters
-    ----------
-    out
-        The run directory. Default: runs/MODEL-DATA-BUDGET.
     """
     from .reports.tables import show_result
 
-    stages, folder = _completed(config, out, output, "test")
+    if output.print_config:
+        return print_options(config, output)
+    stages, folder = _completed(config, output, "test")
     _print(output.json, {"out": str(folder), **_plain(stages)}, lambda: show_result(stages, folder))
 
 
 @app.command
-def search(config: Config = RunConfig(), *, out: Path | None = None, output: Output = OutputOptions()) -> None:  # noqa: B008  # frozen
-    """Search and fill the memory bank, and show the front; `run` with the same options continues from there.
-
-    Parameters
-    ----------
-    out
-        The run directory. Default: runs/MODEL-DATA-BUDGET.
-    """
+def search(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions()) -> None:  # noqa: B008  # frozen
+    """Search and fill the memory bank, and show the front; `run` with the same options continues from there."""
     from .reports.tables import show_front
     from .rundir.results import Results
 
-    stages, folder = _completed(config, out, output, "bank")
+    if output.print_config:
+        return print_options(config, output)
+    stages, folder = _completed(config, output, "bank")
     front = Results.of(folder).front
     rows = [{**point.costs.kept.to_dict(), **point.score.to_dict()} for point in front.points]
     value = {"out": str(folder), **_plain(stages), "front": rows}
     _print(output.json, value, lambda: show_front(front, stages, folder))
 
 
-def _completed(config: RunConfig, out: Path | None, output: OutputOptions, until: str) -> Any:
+def _completed(config: RunConfig, output: RunOutputOptions, until: str) -> Any:
     """The outcomes of the stages, and the run directory."""
     from .stages.run import complete
 
-    folder = out or Path("runs", config.name)
+    folder = output.out or Path("runs", config.name)
+    how: dict[str, Any] = {"device": output.device, "anyway": output.anyway}
     with _watched(output, folder) as progress:
-        return complete(config, folder, until=until, device=output.device, progress=progress), folder
+        return complete(config, folder, until=until, progress=progress, **how), folder
 
 
 @contextmanager
@@ -131,7 +106,7 @@ def transfer(
     *,
     flops: str | None = None,
     point: Annotated[PointOptions, FLAT] = PointOptions(),  # noqa: B008  # frozen
-    output: Output = OutputOptions(),  # frozen
+    output: Output = OutputOptions(),  # noqa: B008  # frozen
 ) -> None:
     """Fine-tune any point of a finished run's front, from its memory bank. Under torchrun all processes train it.
 
@@ -364,9 +339,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line on stderr and exit status 2."""
     keep_freed()
     try:
+        app.config = options_from_file(sys.argv[1:] if argv is None else argv)
         app(argv)
     except (SecateurError, CycloptsError) as error:
-        print(f"secateur: {error}", file=sys.stderr)
+        print(f"secateur: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # whoever read has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

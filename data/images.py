@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeAlias
 
 import torch
@@ -14,20 +14,24 @@ from ..models.split import Batch, Views
 from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
 from ..seeds import derive_generator
+from .augment import PAD, Augment, Shape, augmented
 from .order import shuffled, split_into, take_part, whole_batches
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-FIXED = 1  # the seed of fixed views
+FIXED, NEW = 1, 2  # the seed of fixed views, and the stream of new ones
 
-Shape: TypeAlias = tuple[int, int, int]
 Channels: TypeAlias = tuple[float, float, float]
+Show: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # pixels uint8 (B, 3, H, W), positions (B,) → pixels
 Reader: TypeAlias = Callable[[Sequence[Tensor]], Iterator[Tensor]]  # positions (B,) → uint8 (B, 3, H, W), in turn
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
     """One split: ``read`` fetches its pixels, from memory or from disk.
+
+    ``augment``: a transform of each image in training; None: it is cropped out of a border of ``pad`` pixels, and
+    mirrored. Every view of an image has a seed: new ones by epoch, fixed ones by their number.
 
     Shape: labels (N,) int64; ``pad`` in pixels; ``mean`` and ``std`` of channels scaled to 0..1; ``layout``: the
     memory format of batches
@@ -39,8 +43,9 @@ class Images:
     mean: Channels = MEAN
     std: Channels = STD
     flip: bool = True
-    pad: int = 4
+    pad: int = PAD
     layout: torch.memory_format = torch.contiguous_format
+    augment: Augment | None = None
     task: Task = field(default_factory=Classification)
 
     def __len__(self) -> int:
@@ -65,10 +70,9 @@ class Images:
         Shape: images (B, 3, H, W) float32, normalised; labels and indices (B,) int64
         """
         shown = split_into(self._mixed[:limit], size)
-        draws = None if view is None else self._fixed(view)
+        show = (lambda pixels, _: pixels) if view is None else self._fixed(view)
         for indices, pixels in zip(shown, self.read(shown), strict=True):
-            seen = pixels if draws is None else crop_and_flip(pixels, self.pad, draws[indices])
-            yield Batch(self._normalised(seen), self.labels[indices], indices)
+            yield Batch(self._normalised(show(pixels, indices)), self.labels[indices], indices)
 
     def epoch(
         self,
@@ -88,17 +92,32 @@ class Images:
         Shape: images (views, B, 3, H, W) float32, normalised; labels and indices (B,) int64
         """
         whole = split_into(shuffled(len(self), seed), size)[start : self.steps(size)]
-        mine, draws = [take_part(batch, part) for batch in whole], [self._fixed(view) for view in fixed]
+        mine, always = [take_part(batch, part) for batch in whole], [self._fixed(view) for view in fixed]
         for number, (batch, indices, pixels) in enumerate(zip(whole, mine, self.read(mine), strict=True), start):
-            generator = derive_generator(seed, 1 + number)
-            new = (sample_crops(len(batch), self.pad, self.flip, generator) for _ in range(0 if fixed else views))
-            each = [draw[indices] for draw in draws] or [take_part(draw, part) for draw in new]
-            seen = torch.stack([crop_and_flip(pixels, self.pad, draw) for draw in each])
+            show = always or self._new(len(batch), seed, number, views, part)
+            seen = torch.stack([each(pixels, indices) for each in show])
             yield Views(self._normalised(seen), self.labels[indices], indices)
 
-    def _fixed(self, view: int) -> Tensor:
-        """How every image is cropped and mirrored in this fixed view, whatever the seed of training. Shape: → (N, 3)"""
-        return sample_crops(len(self), self.pad, self.flip, derive_generator(FIXED, view))
+    def _fixed(self, view: int) -> Show:
+        """How images are shown in this fixed view, whatever the seed of training."""
+        if self.augment:
+            return self._by_seed(FIXED, view)
+        draws = sample_crops(len(self), self.pad, self.flip, derive_generator(FIXED, view))
+        return lambda pixels, indices: crop_and_flip(pixels, self.pad, draws[indices])
+
+    def _new(self, count: int, seed: int, number: int, views: int, part: tuple[int, int]) -> list[Show]:
+        """How this part of batch ``number``, of ``count`` images in all, is shown in each of its new views."""
+        if self.augment:
+            return [self._by_seed(NEW, seed, view) for view in range(views)]
+        generator = derive_generator(seed, 1 + number)
+        draws = [take_part(sample_crops(count, self.pad, self.flip, generator), part) for _ in range(views)]
+        return [partial(_cropped, draws=each, pad=self.pad) for each in draws]
+
+    def _by_seed(self, *stream: int) -> Show:
+        """The transform, each image with a seed of its own in this stream."""
+        augment = self.augment
+        assert augment is not None
+        return lambda pixels, at: augmented(pixels, augment, [(*stream, each) for each in at.tolist()])
 
     @cached_property
     def _mixed(self) -> Tensor:
@@ -129,3 +148,8 @@ def crop_and_flip(pixels: Tensor, pad: int, draws: Tensor) -> Tensor:
     windows = F.pad(pixels, [pad] * 4).unfold(2, height, 1).unfold(3, width, 1)  # (B, 3, 2p+1, 2p+1, H, W)
     crops = windows[torch.arange(len(pixels)), :, top, left]
     return torch.where(mirrored[:, None, None, None].bool(), crops.flip(3), crops)
+
+
+def _cropped(pixels: Tensor, _: Tensor, draws: Tensor, pad: int) -> Tensor:
+    """The images of a batch as they were drawn for it."""
+    return crop_and_flip(pixels, pad, draws)

@@ -23,14 +23,20 @@ def on_tensorboard(observer: Observer, folder: Path | None) -> Iterator[Observer
     except ImportError as error:
         fact = f"--tensorboard needs tensorboard, which is not here ({in_a_line(error)})"
         raise SecateurError(f'{fact}; pip install "secateur[tensorboard]"') from error
-    with SummaryWriter(str(folder)) as writer:  # type: ignore[no-untyped-call]
+    writers: list[SummaryWriter] = []  # made when there is a first curve: the folder may not be there before the run is
 
-        def write(epoch: Epoch) -> None:
-            observer.on_epoch(epoch)
-            for name, value in curves(epoch).items():
-                writer.add_scalar(name, value, epoch.epoch)  # type: ignore[no-untyped-call]
+    def write(epoch: Epoch) -> None:
+        observer.on_epoch(epoch)
+        if not writers:
+            writers.append(SummaryWriter(str(folder)))  # type: ignore[no-untyped-call]
+        for name, value in curves(epoch).items():
+            writers[0].add_scalar(name, value, epoch.epoch)  # type: ignore[no-untyped-call]
 
+    try:
         yield replace(observer, on_epoch=write)
+    finally:
+        for writer in writers:
+            writer.close()  # type: ignore[no-untyped-call]
 
 
 def curves(epoch: Epoch) -> dict[str, float]:

@@ -39,6 +39,11 @@ class DataOptions:
         Mean of the input channels, in 0..1. Default: ImageNet's.
     std
         Standard deviation of the input channels. Default: ImageNet's.
+    augment
+        What training shows of an image: crop-flip (a crop out of a border of 4 pixels), imagenet (random resized crop),
+        trivial (TrivialAugment), none, or path/to/file.py:function, which returns a transform of
+        torchvision.transforms.v2. Default: crop-flip, from 96 pixels on imagenet. Data sets with transforms of their
+        own have theirs.
     """
 
     data: str = "digits"
@@ -46,6 +51,7 @@ class DataOptions:
     input: str | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    augment: str | None = None
 
     def __post_init__(self) -> None:
         if self.std and min(self.std) <= 0:
@@ -247,49 +253,6 @@ class JointOptions:
     def strengths(self) -> dict[str, float]:
         """``block_strength`` by pattern."""
         return dict(map(_strength, self.block_strength))
-
-
-@dataclass(frozen=True, kw_only=True)
-class PointOptions:
-    """What may be another for a point of the front than for its run.
-
-    Parameters
-    ----------
-    method
-        Fine-tuning method, as for `run`. Default, here and below: the value the run was started with.
-    epochs
-        Epochs of fine-tuning.
-    seed
-        The same seed gives the same result on the same machine.
-    batch
-        Images a step, over all processes.
-    lr
-        Peak of the learning rate.
-    optimizer
-        sgd or adamw.
-    weight_decay
-        Weight decay.
-    teacher
-        For kd and dkd: a network that teaches in place of the dense one.
-    teacher_weights
-        The teacher's trained weights.
-    model
-        The network, where it is a function of your own, as the run was started with: a file alone runs no code.
-    data
-        The data, where they are a function of your own.
-    """
-
-    method: str | None = None
-    epochs: int | None = None
-    seed: int | None = None
-    batch: int | None = None
-    lr: float | None = None
-    optimizer: str | None = None
-    weight_decay: float | None = None
-    teacher: str | None = None
-    teacher_weights: str | None = None
-    model: str | None = None
-    data: str | None = None
 
 
 def _require_trainable(options: TransferOptions) -> None:

@@ -21,7 +21,8 @@ from .search_run import SearchRun
 
 NAMED = ("method", "epochs", "seed")  # in the name of a point's folder, always
 STEERING = ("batch", "lr", "optimizer", "weight_decay", "teacher", "teacher_weights")  # there where they are changed
-OPTIONS = ("model", "data", *NAMED, *STEERING)  # of a run, what may be another for a point
+CODE = ("model", "data", "augment")  # typed again, where it is a function of the user's
+OPTIONS = (*CODE, *NAMED, *STEERING)  # of a run, what may be another for a point
 
 
 def tune(
@@ -39,8 +40,8 @@ def tune(
         budget: as for a run; None is the run's winner.
         device: ``"cpu"`` or ``"cuda"``; by default cuda where there is one.
         progress: called with (what, done, total).
-        **options: those of ``OPTIONS``, by default the run's; ``model`` and ``data``, where the run was made with
-            functions of the user's.
+        **options: those of ``OPTIONS``, by default the run's; ``model``, ``data`` and ``augment``, where the run was
+            made with functions of the user's.
     """
     changed = {name: value for name, value in options.items() if value is not None}
     if unknown := changed.keys() - {*OPTIONS}:
@@ -80,7 +81,7 @@ def _prepared(
             f"{out} was made by {began.transfer.method}, which fills no memory bank; pass a run of a search"
         )
     teacher = {} if wanted.joint.teacher is None else {"teacher": changed.get("teacher")}
-    typed = with_typed(began, out, model=changed.get("model"), data=changed.get("data"), **teacher)
+    typed = with_typed(began, out, **{name: changed.get(name) for name in CODE}, **teacher)
     work = replace(_searched_run(_untaught(typed), out, device, progress), config=wanted)
     work = replace(work, teacher_net=teacher_of(wanted, work.session))
     if "teacher" in changed and not wanted.teacher_trained:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..data.augment import is_code, require_augmentation
 from ..errors import SecateurError
 from ..files import write_text
 from ..models.costs.budget_range import BudgetRange
@@ -70,6 +71,8 @@ def _require_consistent(config: RunConfig, out: Path, began: RunConfig) -> None:
         raise SecateurError(f"no weights for {config.model} on {source}; pass --weights FILE of the trained network")
     if joint.teacher_weights and not joint.teacher:
         raise SecateurError("--teacher-weights are of no network; pass --teacher MODEL, too")
+    if config.images.augment and not is_code(config.images.augment):
+        require_augmentation(config.images.augment)
     require_same(out, began)
     for file in filter(None, (config.weights, joint.teacher_weights)):
         weights_file(file)
