@@ -64,10 +64,10 @@ def require_augmentation(named: str) -> None:
         raise SecateurError(f"no augmentation is called {named!r}; pass {names} or path/to/file.py:function")
 
 
-def augmented(pixels: Tensor, augment: Augment, seeds: Iterable[tuple[int, ...]]) -> Tensor:
+def augmented(pixels: Iterable[Tensor], augment: Augment, seeds: Iterable[tuple[int, ...]]) -> Tensor:
     """Each image as the transform shows it, every random stream drawn from the image's own seed.
 
-    Shape: pixels uint8 (B, 3, H, W) → the same
+    Shape: pixels uint8 (3, H, W) each → (B, 3, H, W)
     """
     with random_streams():
         return torch.stack([_shown(image, augment, seed) for image, seed in zip(pixels, seeds, strict=True)])

@@ -24,6 +24,7 @@ from .images import MEAN, STD, Channels, Images, Shape
 from .reading import SampleReader
 from .samples import Samples
 from .sources import classes_of, datasets, labels_of
+from .streaming import WORKERS
 
 Part: TypeAlias = Dataset[Any] | DataLoader[Any]
 
@@ -76,6 +77,7 @@ class Data:
         std: Channels = STD,
         flip: bool = True,
         augment: str | Augment | None = None,
+        workers: int | None = None,
         memory_bytes: int = 2_000_000_000,
         progress: ReadProgress | None = None,
     ) -> "Data":
@@ -99,6 +101,7 @@ class Data:
             augment: what training shows of an image: ``"crop-flip"``, ``"imagenet"``, ``"trivial"``, ``"none"``, or a
                 transform of torchvision.transforms.v2 from uint8 (3, H, W) to the same size, as uint8 or float in 0..1,
                 not normalised. By default ``"crop-flip"``, from 96 pixels on ``"imagenet"``.
+            workers: at most so many processes that read; by default 4, or a loader's own number.
             memory_bytes: held in memory is what takes at most this, images as uint8; the rest is streamed.
             progress: called with (images read, images in all).
 
@@ -114,7 +117,7 @@ class Data:
             fix = "pass map-style data sets: a memory bank and a resumed training know images by their position"
             raise SecateurError(f"{name} is a stream; {fix}")
         if not _holds_pictures(train):
-            splits = _samples(parts, task, memory_bytes)
+            splits = _samples(parts, task, memory_bytes, workers)
             _require_own_form(splits[0], shape, mean, std, augment)
             return cls(name, *splits, _classes(parts, splits[0]))
         _require_images_of_classes(task)
@@ -123,8 +126,10 @@ class Data:
         shape = shape or common_shape(parts[0])
         if len(shape) != 3 or shape[0] != 3 or min(shape) < 1:
             raise SecateurError(f"images of shape {shape}; pass (3, height, width); grey images become colour")
-        read = open_readers(parts, labels, shape, memory_bytes=memory_bytes, progress=progress)
         how: dict[str, Any] = {"flip": flip, "augment": augmentation(augment, shape, flip)}
+        reading: dict[str, Any] = {"memory_bytes": memory_bytes, "progress": progress, "augment": how["augment"]}
+        count = WORKERS if workers is None else workers
+        read = open_readers(parts, labels, shape, workers=count, **reading)
         one, two, three = (Images(*x, shape, mean, std, **how) for x in zip(read, labels, strict=True))
         return cls(name, one, two, three, names)
 
@@ -189,6 +194,7 @@ def open_data(
     *,
     task: Task | None = None,
     augment: str | Augment | None = None,
+    workers: int | None = None,
     memory_bytes: int = 2_000_000_000,
     progress: ReadProgress | None = None,
 ) -> Data:
@@ -202,6 +208,7 @@ def open_data(
         std: of the channels; by default ImageNet's.
         task: what outputs are judged by; by default ``sc.Classification()``.
         augment: what training shows of an image, as for ``Data.of``.
+        workers: at most so many processes that read; by default 4.
         memory_bytes: images are held in memory if they take at most this as uint8, else streamed.
         progress: called with (images read, images in all).
 
@@ -220,6 +227,7 @@ def open_data(
         std=std,
         flip=source.flip,
         augment=augment,
+        workers=workers,
         memory_bytes=memory_bytes,
         progress=progress,
     )
@@ -231,11 +239,14 @@ def _require_images_of_classes(task: Task) -> None:
         raise SecateurError(f"images are not decoded for the task {type(task).__name__}; {fix}")
 
 
-def _samples(parts: Sequence[Part], task: Task, memory_bytes: int) -> tuple[Samples, Samples, Samples]:
+def _samples(
+    parts: Sequence[Part], task: Task, memory_bytes: int, workers: int | None
+) -> tuple[Samples, Samples, Samples]:
     """A split of each part, read as it is; each may hold a third of the memory."""
     found = []
     for part in parts:
         read = SampleReader.of(part) if isinstance(part, DataLoader) else SampleReader(part)
+        read = read if workers is None else replace(read, workers=workers)
         most = part.batch_size if isinstance(part, DataLoader) else None
         with random_streams(0):
             labels = labels_of(read.dataset) if isinstance(task, Classification) else None

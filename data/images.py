@@ -1,8 +1,8 @@
 """One split of a data set: batches of plain images, of fixed views, or freshly augmented."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TypeAlias
 
 import torch
@@ -16,13 +16,13 @@ from ..models.tasks.task import Task
 from ..seeds import derive_generator
 from .augment import PAD, Augment, Shape, augmented
 from .order import shuffled, split_into, take_part, whole_batches
+from .streaming import ImageStream, Stream
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 FIXED, NEW = 1, 2  # the seed of fixed views, and the stream of new ones
 
 Channels: TypeAlias = tuple[float, float, float]
-Show: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # pixels uint8 (B, 3, H, W), positions (B,) → pixels
 Reader: TypeAlias = Callable[[Sequence[Tensor]], Iterator[Tensor]]  # positions (B,) → uint8 (B, 3, H, W), in turn
 
 
@@ -70,9 +70,9 @@ class Images:
         Shape: images (B, 3, H, W) float32, normalised; labels and indices (B,) int64
         """
         shown = split_into(self._mixed[:limit], size)
-        show = (lambda pixels, _: pixels) if view is None else self._fixed(view)
-        for indices, pixels in zip(shown, self.read(shown), strict=True):
-            yield Batch(self._normalised(show(pixels, indices)), self.labels[indices], indices)
+        read = self.read(shown) if view is None else self._fixed(shown, view)
+        for indices, pixels in zip(shown, read, strict=True):
+            yield Batch(self._normalised(pixels), self.labels[indices], indices)
 
     def epoch(
         self,
@@ -92,32 +92,50 @@ class Images:
         Shape: images (views, B, 3, H, W) float32, normalised; labels and indices (B,) int64
         """
         whole = split_into(shuffled(len(self), seed), size)[start : self.steps(size)]
-        mine, always = [take_part(batch, part) for batch in whole], [self._fixed(view) for view in fixed]
-        for number, (batch, indices, pixels) in enumerate(zip(whole, mine, self.read(mine), strict=True), start):
-            show = always or self._new(len(batch), seed, number, views, part)
-            seen = torch.stack([each(pixels, indices) for each in show])
-            yield Views(self._normalised(seen), self.labels[indices], indices)
-
-    def _fixed(self, view: int) -> Show:
-        """How images are shown in this fixed view, whatever the seed of training."""
+        mine = [take_part(batch, part) for batch in whole]
         if self.augment:
-            return self._by_seed(FIXED, view)
-        draws = sample_crops(len(self), self.pad, self.flip, derive_generator(FIXED, view))
-        return lambda pixels, indices: crop_and_flip(pixels, self.pad, draws[indices])
+            seen = self._augmented(
+                mine, [(FIXED, view) for view in fixed] or [(NEW, seed, view) for view in range(views)]
+            )
+        else:
+            drawn = self._drawn(whole, seed, views, start, fixed=fixed)
+            seen = self._cropped(mine, ([take_part(each, part) for each in draws] for draws in drawn))
+        for indices, pixels in zip(mine, seen, strict=True):
+            yield Views(self._normalised(pixels), self.labels[indices], indices)
 
-    def _new(self, count: int, seed: int, number: int, views: int, part: tuple[int, int]) -> list[Show]:
-        """How this part of batch ``number``, of ``count`` images in all, is shown in each of its new views."""
+    def _fixed(self, shown: Sequence[Tensor], view: int) -> Iterator[Tensor]:
+        """A fixed view of each image. Shape: (B,) → (B, 3, H, W)"""
         if self.augment:
-            return [self._by_seed(NEW, seed, view) for view in range(views)]
-        generator = derive_generator(seed, 1 + number)
-        draws = [take_part(sample_crops(count, self.pad, self.flip, generator), part) for _ in range(views)]
-        return [partial(_cropped, draws=each, pad=self.pad) for each in draws]
+            return (views[0] for views in self._augmented(shown, [(FIXED, view)]))
+        return (views[0] for views in self._cropped(shown, self._drawn(shown, 0, 1, fixed=[view])))
 
-    def _by_seed(self, *stream: int) -> Show:
-        """The transform, each image with a seed of its own in this stream."""
-        augment = self.augment
-        assert augment is not None
-        return lambda pixels, at: augmented(pixels, augment, [(*stream, each) for each in at.tolist()])
+    def _augmented(self, shown: Sequence[Tensor], streams: Sequence[Stream]) -> Iterator[Tensor]:
+        """A view of each image in each stream of seeds, by the transform. Shape: (B,) → (V, B, 3, H, W)"""
+        if isinstance(self.read, ImageStream):
+            yield from self.read.views(shown, streams)
+            return
+        assert self.augment is not None
+        for indices, pixels in zip(shown, self.read(shown), strict=True):
+            seeds = [[(*stream, each) for each in indices.tolist()] for stream in streams]
+            yield torch.stack([augmented(pixels, self.augment, each) for each in seeds])
+
+    def _cropped(self, shown: Sequence[Tensor], drawn: Iterable[Sequence[Tensor]]) -> Iterator[Tensor]:
+        """The views of each image that were drawn. Shape: (B,), V x (B, 3) → (V, B, 3, H, W)"""
+        for pixels, draws in zip(self.read(shown), drawn, strict=True):
+            yield torch.stack([crop_and_flip(pixels, self.pad, each) for each in draws])
+
+    def _drawn(
+        self, whole: Sequence[Tensor], seed: int, views: int, start: int = 0, *, fixed: Sequence[int]
+    ) -> Iterator[list[Tensor]]:
+        """How the images of each batch are cropped and mirrored in each view. Shape: → V x (B, 3)
+
+        A fixed view is drawn for all images at once, whatever the seed; new ones for batch number ``start`` and on.
+        """
+        always = [sample_crops(len(self), self.pad, self.flip, derive_generator(FIXED, view)) for view in fixed]
+        for number, batch in enumerate(whole, start):
+            generator = derive_generator(seed, 1 + number)
+            new = (sample_crops(len(batch), self.pad, self.flip, generator) for _ in range(0 if fixed else views))
+            yield [draws[batch] for draws in always] or list(new)
 
     @cached_property
     def _mixed(self) -> Tensor:
@@ -148,8 +166,3 @@ def crop_and_flip(pixels: Tensor, pad: int, draws: Tensor) -> Tensor:
     windows = F.pad(pixels, [pad] * 4).unfold(2, height, 1).unfold(3, width, 1)  # (B, 3, 2p+1, 2p+1, H, W)
     crops = windows[torch.arange(len(pixels)), :, top, left]
     return torch.where(mirrored[:, None, None, None].bool(), crops.flip(3), crops)
-
-
-def _cropped(pixels: Tensor, _: Tensor, draws: Tensor, pad: int) -> Tensor:
-    """The images of a batch as they were drawn for it."""
-    return crop_and_flip(pixels, pad, draws)

@@ -18,7 +18,7 @@ def open_run_data(config: RunConfig, progress: Progress, shape: tuple[int, int, 
     reading, task = partial(progress, "reading images"), task_called(images.task) if images.task else None
     how = shape or images.shape, images.mean or MEAN, images.std or STD
     augment = augment_called(images.augment) if images.augment else None
-    return open_data(images.data, *how, task=task, augment=augment, progress=reading)
+    return open_data(images.data, *how, task=task, augment=augment, workers=images.workers, progress=reading)
 
 
 def augment_called(spec: str) -> str | Augment:

@@ -22,6 +22,7 @@ FORMAT = "secateur/run/1"
 KINDS = {name: kind for each in (RunConfig, *GROUPS) for name, kind in get_type_hints(each).items()}  # of each option
 LARGEST = 1 << 64  # of a whole number among the options: seeds are smaller, and so is all else
 FORMER_DEFAULTS = {"batch": 128, "augment": "crop-flip"}  # of options that once did not exist: what every run then did
+FREE = {"workers"}  # options that change no result
 LEFTOVERS = {"run.partial", "run.lock"}  # what a run leaves that was killed at once
 
 
@@ -162,6 +163,8 @@ def sha256(path: Path | str) -> str:
 def _require_same(folder: Path, there: Book, config: RunConfig) -> None:
     defaults = _plain(ask())
     for option, value in _plain(config).items():
+        if option in FREE:
+            continue
         before = there.asked.get(option, defaults[option])  # a version without the option worked at its default
         if before != value and (option in there.asked or value != FORMER_DEFAULTS.get(option)):
             raise SecateurError(

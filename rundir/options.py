@@ -44,6 +44,8 @@ class DataOptions:
         trivial (TrivialAugment), none, or path/to/file.py:function, which returns a transform of
         torchvision.transforms.v2. Default: crop-flip, from 96 pixels on imagenet. Data sets with transforms of their
         own have theirs.
+    workers
+        At most so many processes that read what does not fit in memory. Default: 4, or a loader's own number.
     """
 
     data: str = "digits"
@@ -52,8 +54,11 @@ class DataOptions:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     augment: str | None = None
+    workers: int | None = None
 
     def __post_init__(self) -> None:
+        if self.workers is not None:
+            require_at_least(0, workers=self.workers)
         if self.std and min(self.std) <= 0:
             raise SecateurError(f"std={self.std}; pass the standard deviation of each channel, above 0")
 
