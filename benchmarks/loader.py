@@ -1,8 +1,8 @@
 """How many images a second does streaming read, decode, crop and normalise, beside timm's loader on the same files?
 
 Both read the JPEGs of a folder ROOT/CLASS/NAME.jpg at random, with a random resized crop to 224 pixels, mirrored, in
-batches of 64, by the same number of workers that stay from epoch to epoch. Epochs alternate; the first of each, in which
-the workers start, is left out. A rate is the median over epochs, with all of them beside it.
+batches of 64, by the same number of workers that stay from epoch to epoch. Epochs alternate; the first of each, in
+which the workers start, is left out. A rate is the median over epochs, with all of them beside it.
 
     python benchmarks/loader.py ROOT [--images 2048] [--workers 2] [--epochs 4] [--out FOLDER]
 
@@ -36,26 +36,27 @@ class ForTimm(Dataset[Any]):
     """The images with a transform that timm sets."""
 
     def __init__(self, images: Dataset[Any], count: int) -> None:
-        self.images, self.count, self.transform = images, count, None
+        self.images, self.count = images, count
+        self.transform: Callable[[Any], Any] | None = None
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, position: int) -> Any:
         image, label = self.images[position]
-        return (self.transform(image) if self.transform else image), label  # type: ignore[misc]
+        return (self.transform(image) if self.transform else image), label
 
 
 def timms(images: Dataset[Any], count: int, workers: int) -> Epoch:
     """timm's training loader, without its own further augmentation."""
     loader = create_loader(
-        ForTimm(images, count),
+        ForTimm(images, count),  # type: ignore[arg-type]  # it needs a length and a transform
         input_size=(3, SIZE, SIZE),
         batch_size=BATCH,
         is_training=True,
         use_prefetcher=False,
         re_prob=0.0,
-        color_jitter=None,
+        color_jitter=None,  # type: ignore[arg-type]  # as its own train.py does
         interpolation="bilinear",
         num_workers=workers,
         persistent_workers=True,

@@ -41,12 +41,13 @@ def augmentation(named: str | Augment | None, shape: Shape, flip: bool) -> Augme
     require_augmentation(named)
     mirrored = v2.RandomHorizontalFlip(0.5 if flip else 0.0)
     resized, cropped = v2.RandomResizedCrop(shape[1:], antialias=True), v2.RandomCrop(shape[1:], padding=PAD)
-    return {
+    known: dict[str, Augment | None] = {
         CROP_FLIP: None,
         "imagenet": v2.Compose([resized, mirrored]),
         "trivial": v2.Compose([resized if large else cropped, mirrored, v2.TrivialAugmentWide()]),
         "none": nn.Identity(),
-    }[named]
+    }
+    return known[named]
 
 
 AUGMENTATIONS = (CROP_FLIP, "imagenet", "trivial", "none")

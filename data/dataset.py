@@ -18,9 +18,9 @@ from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
 from ..models.tracing.modules import evaluating
 from ..seeds import random_streams
-from .augment import Augment, augmentation, name_of
+from .augment import Augment, Shape, augmentation, name_of
 from .decoding import ReadProgress, common_shape, is_picture, open_readers
-from .images import MEAN, STD, Channels, Images, Shape
+from .images import MEAN, STD, Channels, Images
 from .reading import SampleReader
 from .samples import Samples
 from .sources import classes_of, datasets, labels_of

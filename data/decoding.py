@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as tf
 
 from ..errors import SecateurError
-from .augment import Augment
-from .images import Reader, Shape
+from .augment import Augment, Shape
+from .images import Reader
 from .order import split_into
 from .streaming import WORKERS, ImageStream
 

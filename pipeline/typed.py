@@ -21,8 +21,7 @@ def with_typed(config: RunConfig, folder: Path, **typed: str | None) -> RunConfi
 
     Raises SecateurError where one of those that are asked for is None, and the run names a function for it.
     """
-    options = config.to_dict()
-    there = {name: options[name] or "" for name in IS_CODE}
+    there = {name: value or "" for name, value in config.to_dict().items() if name in IS_CODE}
     untyped = {name: there[name] for name in typed if typed[name] is None and IS_CODE[name](there[name])}
     if untyped:
         options = " ".join(f"--{name} {code}" for name, code in untyped.items())

@@ -110,7 +110,8 @@ def _holdout(axes: "Axes", runs: Sequence[Results], name: str) -> None:
     right = axes.twinx()
     right.spines["top"].set_visible(False)
     for steps, (colour, _) in zip(scored, cycled(len(runs)), strict=True):
-        right.plot(_epochs(steps), [step.holdout for step in steps], color=colour, ls="--", lw=1.2)
+        values = [step.holdout for step in steps if step.holdout is not None]
+        right.plot(_epochs(steps), values, color=colour, ls="--", lw=1.2)
     right.set_ylabel(f"holdout {metric} (dashed)")
     if metric in PERCENT:
         right.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -28,15 +28,15 @@ def on_tensorboard(observer: Observer, folder: Path | None) -> Iterator[Observer
     def write(epoch: Epoch) -> None:
         observer.on_epoch(epoch)
         if not writers:
-            writers.append(SummaryWriter(str(folder)))  # type: ignore[no-untyped-call]
+            writers.append(SummaryWriter(str(folder)))
         for name, value in curves(epoch).items():
-            writers[0].add_scalar(name, value, epoch.epoch)  # type: ignore[no-untyped-call]
+            writers[0].add_scalar(name, value, epoch.epoch)
 
     try:
         yield replace(observer, on_epoch=write)
     finally:
         for writer in writers:
-            writer.close()  # type: ignore[no-untyped-call]
+            writer.close()
 
 
 def curves(epoch: Epoch) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,7 +83,12 @@ def test_a_network_without_weights_is_trained_first_and_does_not_end_a_run(tmp_p
 
 
 def test_a_student_without_weights_names_its_teacher(words: dict[str, str], tmp_path: Path) -> None:
-    taught = {"weights": None, "method": "kddp", "teacher": words["model"], "teacher_weights": words["weights"]}
+    taught: dict[str, Any] = {
+        "weights": None,
+        "method": "kddp",
+        "teacher": words["model"],
+        "teacher_weights": words["weights"],
+    }
     lines = said(sc.Ask(**{**words, **taught}), tmp_path / "out", anyway=False)
     assert lines[-1] == "dense network: no weights; taught by code.py:make"
     assert lines[-2].startswith("budget: kddp, of ")

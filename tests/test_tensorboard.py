@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,13 @@ from secateur.reports.tensorboard import on_tensorboard
 
 
 def epoch(number: int) -> Epoch:
-    values = {"loss": 1 / number, "learning_rate": 0.1, "seconds": 1.0, "holdout_loss": 0.25, "holdout": 0.5}
+    values: dict[str, Any] = {
+        "loss": 1 / number,
+        "learning_rate": 0.1,
+        "seconds": 1.0,
+        "holdout_loss": 0.25,
+        "holdout": 0.5,
+    }
     return Epoch(training="kd", epoch=number, epochs=2, step=number, steps=2, **values)
 
 

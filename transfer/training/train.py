@@ -104,9 +104,15 @@ def _steps(trainer: Trainer, holdout: Split | None) -> Iterator[Step]:
 
 def _ended(trainer: Trainer, rate: float, holdout: Split | None) -> Epoch:
     """The epoch that has just ended; the first process scores it."""
-    epochs, mean = trainer.recipe.epochs, trainer.epoch_loss / trainer.steps_per_epoch
-    progress: dict[str, int] = {"epoch": trainer.epoch, "epochs": epochs, "step": trainer.done, "steps": trainer.steps}
-    epoch = Epoch(**progress, loss=mean, learning_rate=rate, seconds=trainer.seconds)
+    epoch = Epoch(
+        epoch=trainer.epoch,
+        epochs=trainer.recipe.epochs,
+        step=trainer.done,
+        steps=trainer.steps,
+        loss=trainer.epoch_loss / trainer.steps_per_epoch,
+        learning_rate=rate,
+        seconds=trainer.seconds,
+    )
     trainer.epoch_loss = 0.0
     if holdout is None or not trainer.world.first:
         return epoch
