@@ -60,7 +60,7 @@ FLOORS: dict[str, list[set[str]]] = {
 }
 # Modules whose tests stand in a file of another name: those of what they make together.
 TESTED_TOGETHER = {
-    "test_config.py": {"rundir/options.py"},
+    "test_config.py": {"rundir/options.py", "rundir/command_options.py"},
     "test_dataset.py": {"data/decoding.py", "data/images.py", "data/order.py"},
     "test_evaluate.py": {"models/score.py"},
     "test_joint_train.py": {"pipeline/joint.py", "stages/joint_run.py"},
