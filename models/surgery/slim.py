@@ -9,11 +9,11 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from ..structure import Structure
 from ..subnetwork import Subnetwork
-from ..tracing.atoms import BoolArray, IntArray
-from ..tracing.groups import Member
+from ..tracing.atoms import IntArray
 from ..tracing.modules import named_tensors, own_tensors
 from .copies import copied
 from .held_widths import rewrite_widths
+from .places import kept_places
 
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -80,30 +80,6 @@ def narrow(
         states.update(along)
     rewrite_widths(net, then, after, model)
     _describe(model)
-
-
-def kept_places(net: Structure, subnetwork: Subnetwork) -> dict[str, dict[int, IntArray]]:
-    """Tensor → dimension → the places that stay, ascending; one array where dimensions are alike.
-
-    Groups may share a dimension (concatenation).
-    """
-    parts: dict[tuple[str, int], list[tuple[Member, BoolArray]]] = {}
-    for group, channels in zip(net.groups, subnetwork.kept, strict=True):
-        removed = np.ones(group.width, np.bool_)
-        removed[list(channels)] = False
-        for member in group.members:
-            parts.setdefault((member.tensor, member.dim), []).append((member, removed))
-    stays: dict[str, dict[int, IntArray]] = {}
-    known: dict[tuple[int, ...], IntArray] = {}
-    for (tensor, dim), found in parts.items():
-        alike = tuple(id(member.places) for member, _ in found)  # a filter's and its batch norm's are one array
-        if alike not in known:
-            line = np.ones(net.shapes[tensor][dim], np.bool_)
-            for member, removed in found:
-                line[member.places[removed[member.channels]]] = False
-            known[alike] = np.flatnonzero(line)
-        stays.setdefault(tensor, {})[dim] = known[alike]
-    return stays
 
 
 def _selected(tensor: Tensor, dims: Mapping[int, IntArray], indices: dict[int, Tensor]) -> Tensor:

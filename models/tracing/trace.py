@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ...errors import SecateurError
 from .atoms import Labels, Trace
 from .eager import uncompiled
+from .held_numbers import HeldNumbers
 from .layout import POSITIONAL, Layout
 from .liveness import Lifetimes
 from .meta import empty_meta_like, meta_call
@@ -106,7 +107,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
     def __init__(self, subject: _Subject, others: Mapping[str, Tensor], rules: Mapping[Any, OpRule]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.subject, self.others, self.rules = subject, others, rules
-        self.ledger, self.lifetimes = TracerLedger(), Lifetimes(others.values())
+        self.ledger, self.lifetimes = TracerLedger(HeldNumbers(subject.model)), Lifetimes(others.values())
         self.idle = {id(others[name]): name for name in subject.own.parameters}
         self.uncounted = Counter[str]()
         self.unregistered = Unregistered(subject.model)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .atoms import IntArray, Labels, Trace, lay
 from .components import connected_components
+from .held_numbers import NOTHING_HELD, HeldNumbers
 from .ledger import Ledger
 from .op_call import Call, OpRule
 
@@ -15,8 +16,8 @@ from .op_call import Call, OpRule
 class TracerLedger(Ledger):
     """The ledger as the tracer keeps it, who also enters tensors, labels results and closes it."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, held: HeldNumbers = NOTHING_HELD) -> None:
+        super().__init__(held)
         self._tensors: dict[str, list[IntArray]] = {}
         self._ran = Counter[str]()
         self._factors: set[str] = set()  # tensors that weights are computed of
@@ -93,4 +94,5 @@ class TracerLedger(Ledger):
             reductions={k: tuple(each) for k, each in self._reductions.items()},
             frozen=tuple(self._frozen),
             products=tuple(self._products),
+            cuts=tuple(self._cuts),
         )
