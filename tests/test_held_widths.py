@@ -184,7 +184,7 @@ def test_a_recurrent_layer_reads_fewer_features() -> None:
             return out
 
     net = supernet(Reader())
-    assert [group.width for group in net.groups] == [6, 8]
+    assert [group.width for group in net.groups] == [6, 8, 5]
     subnetwork = random_subnetwork(net, 0)
     assert slim(net, subnetwork).get_submodule("middle.rnn").input_size == subnetwork.widths[1]
 

@@ -132,5 +132,25 @@ def _describe_one(module: nn.Module) -> None:
         module.normalized_shape = tuple(module.weight.shape)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)
-    elif isinstance(module, nn.RNNBase):
-        module.input_size = module.all_weights[0][0].shape[1]
+    elif isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+        _describe_recurrent(module)
+    elif isinstance(module, nn.MultiheadAttention):
+        _describe_attention(module)
+
+
+def _describe_recurrent(module: nn.RNNBase | nn.RNNCellBase) -> None:
+    weights = [each for name, each in module.named_parameters() if name.startswith("weight")]
+    module.input_size = weights[0].shape[1]
+    if getattr(module, "proj_size", 0):
+        module.proj_size = weights[1].shape[1]
+        module.hidden_size = weights[2].shape[1]
+    else:
+        module.hidden_size = weights[1].shape[1]
+
+
+def _describe_attention(module: nn.MultiheadAttention) -> None:
+    query = module.in_proj_weight if module.in_proj_weight is not None else module.q_proj_weight
+    module.embed_dim = module.kdim = module.vdim = query.shape[1]
+    if module.in_proj_weight is None:
+        module.kdim, module.vdim = module.k_proj_weight.shape[1], module.v_proj_weight.shape[1]
+    module.head_dim = module.embed_dim // module.num_heads

@@ -102,6 +102,11 @@ class Ledger:
         """Whether this is a parameter or buffer, or a view of one."""
         return id(value) in self._weights
 
+    def let_vary(self, value: Tensor) -> None:
+        """What comes of a parameter, such as a learnt state to begin with, is an activation from here on."""
+        self._weights.discard(id(value))
+        self._computed.pop(id(value), None)
+
     def tied(self, a: IntArray, b: IntArray) -> bool:
         """Whether atoms at the same places are already tied, also through others."""
         root = connected_components(self._count, self._ties)

@@ -6,7 +6,7 @@ passes labels on by its rule. Whatever runs can be followed: functions, shared m
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from .modules import NamedTensors, evaluating, own_tensors, tensors_in, with_ten
 from .op_call import Call, OpRule, counted_as
 from .rules import OP_RULES, computes, is_product, rule_of
 from .state import untouched
+from .torch_layers import InitialStates, has_recurrent_layers, tie_attention
 from .tracer_ledger import TracerLedger
 from .unregistered import Unregistered
 
@@ -113,6 +114,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         self.unregistered = Unregistered(subject.model)
         for name, tensor in others.items():
             self.ledger.enter(name, tensor, is_parameter=name in subject.own.parameters)
+        tie_attention(self.ledger, subject.model, {id(own): others[name] for name, own in subject.own.all().items()})
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = meta_call(func, args, kwargs)
@@ -156,7 +158,8 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
 
     def _run(self, examples: Sequence[Tensor]) -> list[Tensor]:
         """The outputs of one pass, which can't be narrowed."""
-        with torch.no_grad(), self:
+        states = InitialStates(self.ledger) if has_recurrent_layers(self.subject.model) else nullcontext()
+        with torch.no_grad(), states, self:
             output = self.subject.layout.run(self.subject.model, examples)
         outputs = tensors_in(output)
         self.ledger.use(outputs)

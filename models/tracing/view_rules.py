@@ -5,7 +5,7 @@ which channels a move couples: parts that must stay equal, places that can't cha
 """
 
 from collections.abc import Sequence
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,11 @@ def view(ledger: Ledger, call: Call) -> list[Labels]:
     for result in call.results:
         ledger.alias(x, result)
     return [something(labels) for labels in moved]
+
+
+def transpose_in_place(ledger: Ledger, call: Call) -> list[Labels]:
+    """Dimensions of a tensor change places, whose shape is already the new one."""
+    return [[each.swapaxes(*call.args[1:]) for each in ledger.labels(call.args[0])]]
 
 
 def _drop_later(ledger: Ledger, labels: Labels) -> None:
@@ -79,6 +84,8 @@ def split(ledger: Ledger, call: Call) -> list[Labels]:
         if one_part(ledger, each, [dim]).shape[dim] > 1 and {*sizes} != {x.shape[dim]}:
             size, laid = min(sizes), np.moveaxis(each, dim, 0)
             uneven = {*sizes} != {size}
+            if uneven and _in_tied_blocks(ledger, laid, sizes):
+                continue
             if call.func.overloadpacket in (SIZED_SPLITS if uneven else SPLITS) and size > 1 and ledger.holds(sizes):
                 _cut(ledger, laid, sizes)
             elif not uneven and x.shape[dim] % size == 0 and size > 1 and _aligned(call, size):
@@ -88,6 +95,13 @@ def split(ledger: Ledger, call: Call) -> list[Labels]:
                 for part in call.results:  # one of which perhaps only the size is asked for
                     ledger.guard(part, each, "is cut at a fixed place")
     return view(ledger, call)
+
+
+def _in_tied_blocks(ledger: Ledger, laid: IntArray, sizes: Sequence[int]) -> bool:
+    """Whether parts of these sizes hold whole blocks of channels that stay equal, as (queries, keys and values) do."""
+    size = gcd(*sizes)
+    blocks = laid.reshape(-1, size, *laid.shape[1:]) if size > 1 and sum(sizes) == len(laid) else laid[None]
+    return len(blocks) > 1 and ledger.tied(np.broadcast_to(blocks[:1], blocks.shape), blocks)
 
 
 def _cut(ledger: Ledger, laid: IntArray, sizes: Sequence[int]) -> None:
@@ -214,6 +228,7 @@ VIEW_RULES: dict[Any, OpRule] = {
         view,
     ),
     **dict.fromkeys([aten.slice, aten.select, aten.unbind, *SPLITS], split),
+    aten.transpose_: transpose_in_place,
     aten.cat: cat,
     aten.stack: stack,
     **dict.fromkeys([aten.as_strided, aten.as_strided_], as_strided),
