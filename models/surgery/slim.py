@@ -14,6 +14,7 @@ from ..tracing.modules import named_tensors, own_tensors
 from .copies import copied
 from .held_widths import rewrite_widths
 from .places import kept_places
+from .pointers import places_pointed_to, renumbered
 
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -26,6 +27,9 @@ def slim(net: Structure, subnetwork: Subnetwork) -> nn.Module:
     net.check(subnetwork)
     kept, own, indices = kept_places(net, subnetwork), own_tensors(net.model), dict[int, Tensor]()
     narrowed = {id(old): _selected(old, kept.get(name, {}), indices) for name, old in own.buffers.items()}
+    for name, places in places_pointed_to(net, kept):
+        old = own.buffers[name]
+        narrowed[id(old)] = renumbered(narrowed[id(old)], np.arange(len(net.trace.pointers[name])), places)
     for name, old in own.parameters.items():
         narrowed[id(old)] = nn.Parameter(_selected(old, kept.get(name, {}), indices), old.requires_grad)
     model = copied(net.model, narrowed)  # wide tensors are never copied
@@ -68,6 +72,7 @@ def narrow(
     narrowed alike. Gradients are dropped, and no graph of an earlier pass may be left.
     """
     before, after, tensors = kept_places(net, now), kept_places(net, then), named_tensors(model)
+    pointed = dict(places_pointed_to(net, before))
     for name, dims in after.items():
         tensor = tensors[name]
         states = optimizer.state.get(tensor, {}) if optimizer else {}
@@ -78,6 +83,8 @@ def narrow(
             along = {key: state.index_select(dim, at) for key, state in along.items()}
         tensor.grad = None
         states.update(along)
+    for name, places in places_pointed_to(net, after):
+        tensors[name].copy_(renumbered(tensors[name], pointed[name], places))
     rewrite_widths(net, then, after, model)
     _describe(model)
 

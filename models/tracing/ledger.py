@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from torch import Tensor
 
-from .atoms import NOTHING, IntArray, Labels, Product, Reduction
+from .atoms import NOBODY, NOTHING, IntArray, Labels, Product, Reduction
 from .components import connected_components
 from .held_numbers import NOTHING_HELD, HeldNumbers
 
@@ -14,10 +14,10 @@ from .held_numbers import NOTHING_HELD, HeldNumbers
 class Ledger:
     """The part of a trace that the rule of an operation may look up and write.
 
-    To look up: ``labels``, ``along``, ``is_weight``, ``tied``, ``holds``. To write: ``tie``, ``meet``, ``cut`` and
-    ``freeze`` limit which channels can be removed; ``produce``, ``read``, ``normalise`` and ``reduce`` say what is done
-    with them; ``product`` counts what is multiplied; ``alias`` makes a weight known under another view. ``held``: the
-    numbers in attributes of the network.
+    To look up: ``labels``, ``along``, ``is_weight``, ``tied``, ``holds``, ``numbers``. To write: ``tie``, ``meet``,
+    ``cut``, ``point`` and ``freeze`` limit which channels can be removed; ``produce``, ``read``, ``normalise`` and
+    ``reduce`` say what is done with them; ``product`` counts what is multiplied; ``alias`` makes a weight known under
+    another view. ``held``: the numbers in attributes of the network.
     """
 
     def __init__(self, held: HeldNumbers = NOTHING_HELD) -> None:
@@ -40,6 +40,8 @@ class Ledger:
         self._canvases: dict[int, tuple[IntArray, set[int]]] = {}
         self._guarded: dict[int, tuple[Tensor, IntArray, str]] = {}
         self._products: list[Product] = []
+        self._numbers: dict[str, IntArray] = {}  # in buffers of whole numbers
+        self._pointers: dict[str, IntArray] = {}  # buffers whose numbers are places of channels → the labels there
         self._cuts: list[tuple[IntArray, ...]] = []
         self._held = held
 
@@ -111,6 +113,22 @@ class Ledger:
         """Whether atoms at the same places are already tied, also through others."""
         root = connected_components(self._count, self._ties)
         return bool((root[a] == root[b]).all())
+
+    def numbers(self, value: Tensor) -> IntArray | None:
+        """The whole numbers in a buffer of one dimension, if this is one as it is stored."""
+        (atoms, *more) = self.labels(value) if self.is_parameter(value) else [NOBODY]
+        name = self.owner(int(atoms.flat[0])) if atoms.size > 1 and not more else ""
+        found = self._numbers.get(name)
+        return found if found is not None and value.ndim == 1 and len(found) == len(value) else None
+
+    def point(self, buffer: Tensor, line: IntArray) -> None:
+        """The numbers in a buffer are places along this line, from which forward takes channels."""
+        name = self.owner(int(self.labels(buffer)[0].flat[0]))
+        known = self._pointers.setdefault(name, line)
+        if len(known) == len(line):
+            self.tie(known, line)
+        else:
+            self.freeze([known, line], f"is ordered by {name} beside channels of another number")
 
     def holds(self, sizes: Sequence[int]) -> bool:
         """Whether attributes of the network hold these sizes, in one list or each by itself."""

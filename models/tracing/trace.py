@@ -114,6 +114,8 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         self.unregistered = Unregistered(subject.model)
         for name, tensor in others.items():
             self.ledger.enter(name, tensor, is_parameter=name in subject.own.parameters)
+        for name, buffer in subject.own.buffers.items():
+            self.ledger.know(name, buffer)
         tie_attention(self.ledger, subject.model, {id(own): others[name] for name, own in subject.own.all().items()})
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

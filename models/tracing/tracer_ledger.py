@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .atoms import IntArray, Labels, Trace, lay
@@ -38,6 +39,11 @@ class TracerLedger(Ledger):
         laid = along if len(along) == 1 else [lay(each, d, len(along)) for d, each in enumerate(along)]
         self.put(tensor, [each for each in laid if each.size > 1])
         self._weights.add(id(tensor))
+
+    def know(self, name: str, buffer: Tensor) -> None:
+        """The values of a buffer that may hold places: whole numbers in one dimension."""
+        if buffer.ndim == 1 and buffer.dtype in (torch.int64, torch.int32) and not buffer.is_meta:
+            self._numbers[name] = buffer.detach().cpu().numpy().astype(np.int64)
 
     def begin(self, call: str, tensors: Iterable[Tensor]) -> None:
         """The operation of this name runs now, on these tensors."""
@@ -95,4 +101,5 @@ class TracerLedger(Ledger):
             frozen=tuple(self._frozen),
             products=tuple(self._products),
             cuts=tuple(self._cuts),
+            pointers=dict(self._pointers),
         )
