@@ -66,6 +66,8 @@ def trace(
     try:
         follower = _Follower(_Subject(model, own, layout), real, known)
         return _frozen_where_left_out(follower.evaluate(examples), follower.idle.values())
+    except SecateurError:
+        raise
     except ERRORS as error:
         shape = " and ".join("x".join(map(str, example.shape[1:])) for example in examples)
         raise SecateurError(
