@@ -1,13 +1,13 @@
 """Learn the widths of a network while it is distilled: PDD, KDDP, block-wise structure learning."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import nn
 
 from ..data.dataset import Data
 from ..models.supernet import Supernet
-from ..progress import Progress, follow, silent
+from ..progress import Epoch, Observer, Progress, follow, ignore, silent
 from ..rundir.options import JointOptions, TransferOptions
 from ..transfer.joint.learner import Learner
 from ..transfer.joint.methods import Blockwise, JointMethod, Kddp, Pdd
@@ -28,8 +28,10 @@ def pdd(
     epochs: int = TransferOptions.epochs,
     seed: int = 0,
     precision: str = "auto",
+    recipe: Recipe | None = None,
     folder: Path | None = None,
     progress: Progress = silent,
+    on_epoch: Callable[[Epoch], None] = ignore,
 ) -> nn.Module:
     """Pruning during distillation: masks over channels for half of the epochs, then fine-tuning.
 
@@ -42,8 +44,10 @@ def pdd(
         epochs: of both halves together.
         seed: the same seed gives the same result on the same machine.
         precision: of student and teacher: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
+        recipe: optimizer, batch and schedule, such as ``sc.Recipe(batch=32)``; by default ``sc.Recipe.fitted``.
         folder: keeps checkpoints and is resumed.
         progress: called with (what, done, total).
+        on_epoch: called after every epoch, with loss, learning rate and holdout score.
 
     Returns:
         A plain network that carries its architecture.
@@ -53,9 +57,10 @@ def pdd(
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> student = sc.pdd(net, data, budget="50%", epochs=2)
     """
+    require_data(data)
     method = Pdd(budget, params)
-    training = Training(epochs, seed, precision, folder, method.identity)
-    return _prune_and_train(_session(net, data, training, progress), method, training, teacher)
+    training = Training(epochs, seed, precision, folder, method.identity, recipe or Recipe.fitted(len(data.train)))
+    return _prune_and_train(_session(net, data, training, Observer(progress, on_epoch)), method, training, teacher)
 
 
 def kddp(
@@ -68,8 +73,10 @@ def kddp(
     epochs: int = TransferOptions.epochs,
     seed: int = 0,
     precision: str = "auto",
+    recipe: Recipe | None = None,
     folder: Path | None = None,
     progress: Progress = silent,
+    on_epoch: Callable[[Epoch], None] = ignore,
 ) -> nn.Module:
     """Distillation with dynamic pruning: idle neurons are removed during half of the epochs; distillation continues.
 
@@ -82,8 +89,10 @@ def kddp(
         epochs: of both halves together.
         seed: the same seed gives the same result on the same machine.
         precision: of student and teacher: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
+        recipe: optimizer, batch and schedule, such as ``sc.Recipe(batch=32)``; by default ``sc.Recipe.fitted``.
         folder: keeps checkpoints and is resumed.
         progress: called with (what, done, total).
+        on_epoch: called after every epoch, with loss, learning rate and holdout score.
 
     Returns:
         A plain network that carries its architecture.
@@ -93,9 +102,10 @@ def kddp(
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> student = sc.kddp(net, data, epochs=2)
     """
+    require_data(data)
     method = Kddp(strength, neurons)
-    training = Training(epochs, seed, precision, folder, method.identity)
-    return _prune_and_train(_session(net, data, training, progress), method, training, teacher)
+    training = Training(epochs, seed, precision, folder, method.identity, recipe or Recipe.fitted(len(data.train)))
+    return _prune_and_train(_session(net, data, training, Observer(progress, on_epoch)), method, training, teacher)
 
 
 def blockwise(
@@ -110,8 +120,10 @@ def blockwise(
     epochs: int = TransferOptions.epochs,
     seed: int = 0,
     precision: str = "auto",
+    recipe: Recipe | None = None,
     folder: Path | None = None,
     progress: Progress = silent,
+    on_epoch: Callable[[Epoch], None] = ignore,
 ) -> nn.Module:
     """Block-wise structure learning: a penalty on batch-norm scales for half of the epochs, then distillation.
 
@@ -126,8 +138,10 @@ def blockwise(
         epochs: of both halves together.
         seed: the same seed gives the same result on the same machine.
         precision: of student and teacher: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
+        recipe: optimizer, batch and schedule, such as ``sc.Recipe(batch=32)``; by default ``sc.Recipe.fitted``.
         folder: keeps checkpoints and is resumed.
         progress: called with (what, done, total).
+        on_epoch: called after every epoch, with loss, learning rate and holdout score.
 
     Returns:
         A plain network that carries its architecture.
@@ -137,9 +151,10 @@ def blockwise(
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> student = sc.blockwise(net, data, epochs=2)
     """
+    require_data(data)
     method = Blockwise(strength, strengths, constraint, blocks)
-    training = Training(epochs, seed, precision, folder, method.identity)
-    return _prune_and_train(_session(net, data, training, progress), method, training, teacher)
+    training = Training(epochs, seed, precision, folder, method.identity, recipe or Recipe.fitted(len(data.train)))
+    return _prune_and_train(_session(net, data, training, Observer(progress, on_epoch)), method, training, teacher)
 
 
 def finish(session: Session, learner: Learner, recipe: Recipe, *, method: str, folder: Path | None) -> nn.Module:
@@ -151,7 +166,6 @@ def finish(session: Session, learner: Learner, recipe: Recipe, *, method: str, f
 
 
 def _session(net: Supernet, data: Data, training: Training, progress: Progress) -> Session:
-    require_data(data)
     require_fit(net, data)
     require_divergence(data.task)
     return Session(net, data, training.folder or Path(), training.precision, progress)
@@ -161,5 +175,6 @@ def _prune_and_train(session: Session, method: JointMethod, training: Training, 
     """Both halves: find the widths, then train the network that has them."""
     first, second = training.recipes(session.net)
     learner = method.learner(session.net, teacher, session.data.train, first)
-    follow(learn_widths(learner, session.data.train, first, folder=training.learn_folder), session.progress)
+    data, folder = session.data, training.learn_folder
+    follow(learn_widths(learner, data.train, first, folder=folder, holdout=data.holdout), session.progress)
     return finish(session, learner, second, method=method.name, folder=training.transfer_folder)

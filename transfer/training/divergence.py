@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...errors import SecateurError
 from .checkpoint import CHECKPOINT, load_checkpoint
+from .metrics import forget_after
 from .trainer import Trainer
 
 SLOWER = 0.1  # of the learning rate, from the step to which a training went back
@@ -54,7 +55,9 @@ def _go_back(trainer: Trainer, folder: Path | None, begun: State | None) -> None
         load_checkpoint(trainer, folder)
     elif begun:
         trainer.state.load_state_dict(begun)
-        trainer.done = 0
+        trainer.done, trainer.epoch_loss = 0, 0.0
+    if folder and trainer.world.first:
+        forget_after(folder, trainer.done)
     trainer.scale = SLOWER
 
 
