@@ -91,14 +91,23 @@ class Bench:
             return top_channels(l1(net, self.data.holdout), uniform_widths(net.space, net.budget(self.budget)))
         return net.dense if widths == "dense" else self.searched.winner.subnetwork
 
-    def bank(self, teachers: int) -> MemoryBank | None:
-        """A bank of the searched winner with so many teachers; one that is there costs nothing."""
+    def growing(self, views: int, own: Path) -> MemoryBank | None:
+        """An empty bank of the dense network that training fills: each arm pays for its own."""
+        config = BankConfig(views, bfloat16=self.session.bfloat16)
+        return replace(self.session, folder=own).growing_bank(self.searched, config)
+
+    def bank(self, teachers: int, own: Path | None = None) -> MemoryBank | None:
+        """A bank of the searched winner with so many teachers; one that is there costs nothing.
+
+        ``own``: where the index of negatives goes, which is each arm's own.
+        """
         if not teachers:
             return None
         config = BankConfig(VIEWS, bfloat16=self.session.bfloat16, teachers=teachers)
         session = replace(self.session, folder=self.folder / f"teachers-{teachers}")
         point = self.subnetwork("searched")
-        return self._timed(f"bank of {teachers}", lambda: session.fill_bank(self.searched, point, config))
+        bank = self._timed(f"bank of {teachers}", lambda: session.fill_bank(self.searched, point, config))
+        return replace(bank, folder=own) if own else bank
 
     @cached_property
     def dense_epoch(self) -> float:
@@ -132,9 +141,9 @@ def run(job: Job, bench: Bench) -> dict[str, Any]:
     Holdout and test are read once, at the end; the weights are the last epoch's.
     """
     arm, session = ARMS[job.arm], bench.session
-    subnetwork, bank, dense_epoch = bench.subnetwork(arm.widths), bench.bank(arm.teachers), bench.dense_epoch
+    subnetwork, dense_epoch = bench.subnetwork(arm.widths), bench.dense_epoch
     with TemporaryDirectory() as own:
-        bank = replace(bank, folder=Path(own)) if bank else None  # the index of negatives is each arm's own
+        bank = bench.growing(arm.views, Path(own)) if arm.views else bench.bank(arm.teachers, Path(own))
         start = time.process_time()
         model = student(arm, session, subnetwork)
         began = time.process_time()
@@ -166,8 +175,10 @@ def student(arm: Arm, session: Session, subnetwork: Subnetwork) -> nn.Module:
 
 def spend(job: Job, arm: Arm, session: Session, model: nn.Module, objective: Objective) -> None:
     """Train for the epochs of a job, in place."""
-    changes = {"epochs": job.epochs, "seed": job.seed, "fixed_views": VIEWS if arm.teachers else 0, **arm.recipe}
-    for step in train(model, session.data.train, objective, session.recipe(**changes), head=session.net.head):
+    views = arm.views or (VIEWS if arm.teachers else 0)
+    changes = {"epochs": job.epochs, "seed": job.seed, "fixed_views": views, **arm.recipe}
+    recipe = session.recipe(**changes)
+    for step in train(model, session.data.train, objective, recipe, head=session.net.head):
         if step.step % 50 == 0 or step.step == step.steps:
             print(f"{job.arm}, seed {job.seed}: {step.step}/{step.steps}, loss {step.loss:.3f}", end="\r", flush=True)
 

@@ -15,19 +15,21 @@ from secateur.transfer.objectives.aligned import AlignedConfig, AlignedTransfer,
 from secateur.transfer.objectives.base import CrossEntropy, Distillation, Objective, online_teacher
 from secateur.transfer.objectives.contrastive import ContrastiveConfig, ContrastiveTransfer
 
-VIEWS = 3  # fixed ones of each image, for arms that read a bank
+VIEWS = 3  # fixed ones of each image in a bank that is filled before
 
 
 @dataclass(frozen=True)
 class Arm:
     """How a network is trained.
 
-    ``teachers``: of a bank that is filled before; 0: none. ``start``: "inherited", "half" or "compensated" weights.
+    ``teachers``: of a bank that is filled before; 0: none. ``views``: of a bank that fills itself. ``start``:
+    "inherited", "half" or "compensated" weights.
     ``widths``: "searched" or "uniform" ones, or "dense": the dense network itself. ``recipe``: changes of the recipe.
     """
 
     objective: Callable[[MethodContext], Objective]
     teachers: int = 0
+    views: int = 0
     start: str = "half"
     widths: str = "searched"
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -40,7 +42,7 @@ def aligned(context: MethodContext, blocks: bool = False, **weights: float) -> O
         return block_ends(context.net, maps)
 
     kept = KeptFeatures.of(context.net, context.kept, blocks_of if blocks else stage_ends)
-    return AlignedTransfer(context.dense, kept, AlignedConfig(**weights))
+    return AlignedTransfer(context.dense, kept, AlignedConfig(**weights), context.filled)
 
 
 def standardised_kd(teacher: Tensor, student: Tensor, labels: Tensor) -> Tensor:
@@ -86,12 +88,16 @@ kd = METHODS["kd"].objective
 ARMS: dict[str, Arm] = {
     "ce": Arm(labels_alone),
     "kd": Arm(kd),
-    "kdft": Arm(METHODS["kdft"].objective, teachers=1),
+    "kdft": Arm(METHODS["kdft"].objective, views=3),
+    "kdft-1-view": Arm(METHODS["kdft"].objective, views=1),
     "aligned-pooled": Arm(partial(aligned, embedding_weight=1.0, map_weight=0.0)),
     "aligned-maps-1": Arm(partial(aligned, map_weight=1.0)),
     "aligned-maps-5": Arm(partial(aligned, map_weight=5.0)),
     "aligned-maps-20": Arm(partial(aligned, map_weight=20.0)),
     "aligned-both": Arm(partial(aligned, embedding_weight=1.0, map_weight=5.0)),
+    "aligned-1-view": Arm(partial(aligned, map_weight=5.0), views=1),
+    "aligned-2-views": Arm(partial(aligned, map_weight=5.0), views=2),
+    "aligned-3-views": Arm(partial(aligned, map_weight=5.0), views=3),
     "aligned-blocks": Arm(partial(aligned, blocks=True, map_weight=5 / 3)),
     "ckt": Arm(METHODS["ckt"].objective, teachers=5),
     "ckt-published": Arm(published, teachers=5),

@@ -73,7 +73,7 @@ def finetune(
     if objective is None:
         require_method(method)
     name = method if objective is None else getattr(objective, "__name__", type(objective).__name__)
-    views = views if objective is None and METHODS[method].bank_teachers else 0
+    views = views if bank and objective is None and METHODS[method].bank_teachers else 0
     if bank and views > len(bank.fixed):
         raise SecateurError(f"views={views}, and the bank holds {len(bank.fixed)} of each image; pass at most as many")
     session = Session(net, data, folder or Path(), progress=progress)

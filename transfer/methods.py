@@ -127,9 +127,9 @@ def kd(context: MethodContext) -> Objective:
 
 
 def aligned(context: MethodContext, config: AlignedConfig = ALIGNED) -> Objective:
-    """As ``kd``, and the dense network's features on the channels that the student keeps."""
+    """As ``kd``, and the dense network's features on the channels that the student keeps; with a bank, see there."""
     require_divergence(context.task)
-    return AlignedTransfer(context.dense, KeptFeatures.of(context.net, context.kept), config)
+    return AlignedTransfer(context.dense, KeptFeatures.of(context.net, context.kept), config, context.filled)
 
 
 def kdft(context: MethodContext) -> Objective:
@@ -159,18 +159,22 @@ def ckt_queue(context: MethodContext) -> Objective:
 
 @dataclass(frozen=True)
 class Method:
-    """A method of fine-tuning: how its objective is made, and how many teachers of the bank it uses; 0: no bank."""
+    """A method of fine-tuning: how its objective is made, and how many teachers of the bank it uses; 0: no bank.
+
+    ``grows``: its bank, of the dense network, fills itself while it trains; others are filled before.
+    """
 
     objective: Callable[[MethodContext], Objective]
     bank_teachers: int = 0
+    grows: bool = False
 
 
 METHODS: dict[str, Method] = {
     "ckt": Method(ckt, TEACHERS),
     "ckt-kl": Method(ckt_kl, TEACHERS),
     "ckt-queue": Method(ckt_queue),
-    "aligned": Method(aligned),
-    "kdft": Method(kdft, 1),
+    "aligned": Method(aligned, 1, grows=True),
+    "kdft": Method(kdft, 1, grows=True),
     "kd": Method(kd),
     "dkd": Method(dkd),
     "crd": Method(crd),

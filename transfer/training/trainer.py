@@ -150,7 +150,9 @@ class Trainer:
         rows = output if form is None else form.pack(output)
         logits, embeddings = (each.float().reshape(-1, count, each[0].numel()) for each in (rows, embeddings))
         how = self.fixed_views, self.recipe.bfloat16, self.split.task
-        return StudentBatch(logits, embeddings, labels, batch.indices, images, *how, form, targets, features)
+        return StudentBatch(
+            logits, embeddings, labels, batch.indices, images, *how, form, targets, features, self.epoch
+        )
 
 
 def _at(places: Tensor, batch: Views, per_view: bool) -> Views:
