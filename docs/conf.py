@@ -1,6 +1,6 @@
 """How the pages are built: ``sphinx-build -W docs OUT``."""
 
-project, author, copyright = "secateur", "The secateur authors", "2026, The secateur authors"  # noqa: A001
+project, author, copyright = "secateur", "The secateur authors", "2026, The secateur authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 html_theme, html_title = "furo", "secateur"
 myst_heading_anchors = 3
