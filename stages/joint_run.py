@@ -9,14 +9,14 @@ from torch import nn
 from ..models.evaluate import evaluate, recalibrate_as_trained
 from ..models.files.architecture import architecture_of, save
 from ..models.supernet import Supernet
-from ..pipeline.joint import finish
+from ..pipeline.joint import finish, method_of
 from ..pipeline.session import Session
 from ..progress import follow
 from ..rundir.config import RunConfig
 from ..rundir.outcomes import EvaluationStage, LearnStage, NetworkStage, TransferStage
 from ..search.records import Interim, Records
 from ..transfer.joint.learner import Learner
-from ..transfer.joint.methods import Blockwise, JointMethod, Kddp, Pdd
+from ..transfer.joint.methods import Assignment, JointMethod
 from ..transfer.joint.train import Training, learn_widths, widths_by_epoch
 from ..transfer.training.recipe import Recipe
 from .common import dense_stage, evaluation_stage, figures, restore_weights, train_from_scratch, write_front
@@ -68,8 +68,8 @@ class JointRun:
     @cached_property
     def training(self) -> Training:
         """Both halves."""
-        config = self.config
-        return Training(config.transfer.epochs, config.seed, config.precision, self.session.folder)
+        config, learning = self.config, self.method.learning
+        return Training(config.transfer.epochs, config.seed, config.precision, self.session.folder, learning=learning)
 
     @cached_property
     def recipes(self) -> tuple[Recipe, Recipe]:
@@ -79,17 +79,13 @@ class JointRun:
     @property
     def method(self) -> JointMethod:
         """The configured method, with its options."""
-        joint, limits = self.config.joint, self.config.budget
-        if self.config.transfer.method == "pdd":
-            return Pdd(limits.flops, limits.params)
-        if self.config.transfer.method == "kddp":
-            return Kddp(joint.strength, joint.neurons)
-        return Blockwise(joint.strength, joint.strengths, joint.constraint, joint.blocks)
+        return method_of(self.config)
 
     def make_learner(self) -> Learner:
         """A learner that has learned nothing yet."""
-        teacher = self.teacher_net.model.eval() if self.teacher_net else None
-        return self.method.learner(self.session.net, teacher, self.session.data.train, self.recipes[0])
+        net, data = self.session.net, self.session.data
+        teacher = self.teacher_net.model.eval() if self.teacher_net else net.model
+        return self.method.learner(Assignment(net, teacher, data.train, self.recipes[0], data.holdout))
 
     @cached_property
     def learner(self) -> Learner:
