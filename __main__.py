@@ -103,10 +103,11 @@ def search(config: Config = RunConfig(), *, out: Path | None = None, output: Out
 def _completed(config: RunConfig, out: Path | None, output: OutputOptions, until: str) -> Any:
     """The outcomes of the stages, and the run directory."""
     from .reports.terminal import bars
+    from .stages.joint_run import headline
     from .stages.run import complete
 
     folder = out or Path("runs", config.name)
-    with bars(output.quiet or output.json) as progress:
+    with bars(output.quiet or output.json, headline(config)) as progress:
         return complete(config, folder, until=until, device=output.device, progress=progress), folder
 
 

@@ -23,6 +23,16 @@ from .common import dense_stage, evaluation_stage, figures, restore_weights, tra
 from .stage import Stage
 
 
+def headline(config: RunConfig) -> str:
+    """What the run will do; empty for a search, whose progress says it.
+
+    >>> from secateur.rundir.config import ask
+    >>> headline(ask(method="blockwise", params="20%"))[:62]
+    'blockwise: for half of the epochs batch-norm scales are thresh'
+    """
+    return f"{config.transfer.method}: {method_of(config).plan}" if config.learns_widths else ""
+
+
 @dataclass(frozen=True, eq=False)
 class JointRun:
     """Widths are learned by a student under a teacher: another network (``teacher_net``), or the dense one."""
@@ -67,13 +77,13 @@ class JointRun:
 
     @cached_property
     def training(self) -> Training:
-        """Both halves."""
+        """Both parts."""
         config, learning = self.config, self.method.learning
         return Training(config.transfer.epochs, config.seed, config.precision, self.session.folder, learning=learning)
 
     @cached_property
     def recipes(self) -> tuple[Recipe, Recipe]:
-        """Of the two halves."""
+        """Of the two parts."""
         return self.training.recipes(self.session.net)
 
     @property
@@ -89,13 +99,13 @@ class JointRun:
 
     @cached_property
     def learner(self) -> Learner:
-        """The student after the first half; a run that resumes there repeats little."""
+        """The student after the first part; a run that resumes there repeats little."""
         learner, split, folder = self.make_learner(), self.session.data.train, self.training.learn_folder
         follow(learn_widths(learner, split, self.recipes[0], folder=folder), self.session.progress)
         return learner
 
     def learn(self) -> LearnStage:
-        """The first half; front.json with its one point, and the dense network beside it."""
+        """The first part; front.json with its one point, and the dense network beside it."""
         session, kept, method = self.session, self.learner.subnetwork(), self.config.transfer.method
         scored = evaluate(self.pruned(), session.data.holdout)
         costs = session.net.macs(kept), session.net.parameters(kept)
@@ -105,10 +115,11 @@ class JointRun:
         records = Records(session.net, session.data.holdout, session.folder / "bank" / "records.jsonl")
         records.evaluate(session.net.dense, "dense", len(session.data.holdout))  # what the point is compared with
         widths = tuple(map(tuple, widths_by_epoch(session.folder / "learn")))
-        return LearnStage(form=self.learner.description, widths=widths)
+        dense = tuple(session.net.dense.widths.tolist())
+        return LearnStage(form=self.learner.description, widths=widths, dense=dense)
 
     def transfer(self) -> TransferStage:
-        """The second half."""
+        """The second part."""
         session, method = self.session, self.config.transfer.method
         student = finish(session, self.learner, self.recipes[1], method=method, folder=self.training.transfer_folder)
         save(student, session.folder / "best")
@@ -116,7 +127,7 @@ class JointRun:
         return TransferStage(**{**training, "gates_open": tuple(training["gates_open"])})
 
     def pruned(self) -> nn.Module:
-        """The student as it was after the first half."""
+        """The student as it was after the first part."""
         model = self.learner.slimmed()
         recalibrate_as_trained(model, self.session.data.train)
         return model

@@ -108,6 +108,8 @@ def test_a_plan_says_what_the_options_change() -> None:
     assert "within 40% of the MACs" in plans[-3]
     assert "stays within 2%" in plans[-2]
     assert "until 20% of the parameters are left" in plans[-1]
+    assert "it will prune little" in Pdd(start="trained", spread=0.01).plan
+    assert not any("prune little" in plan for plan in plans)
 
 
 def test_what_cannot_be_is_refused() -> None:

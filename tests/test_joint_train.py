@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import secateur as sc
 from secateur.models.zoo.registry import constructor
+from secateur.stages.joint_run import headline
 from secateur.stages.points import tune
 from secateur.transfer.joint.train import Training
 
@@ -243,3 +244,20 @@ def test_search_is_the_usual_way() -> None:
         "kddp",
         "50%",
     ]
+
+
+@pytest.mark.parametrize("method", ["pdd", "kddp", "blockwise"])
+def test_a_method_that_learns_widths_says_what_it_will_do(method: str) -> None:
+    line = headline(sc.Ask(method=method))
+    assert line.startswith(f"{method}: ")
+    assert "of the epochs" in line
+
+
+def test_a_search_has_no_headline() -> None:
+    assert headline(sc.Ask()) == ""
+
+
+def test_options_show_in_the_headline() -> None:
+    assert "trained weights" in headline(sc.Ask(method="pdd", from_="trained"))
+    assert "until 20% of the parameters" in headline(sc.Ask(method="blockwise", params="20%"))
+    assert "within 3%" in headline(sc.Ask(method="kddp", tolerance="3%"))
