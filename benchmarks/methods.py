@@ -1,7 +1,7 @@
 """What PDD, KDDP and block-wise learning leave, and how it does beside distillation and the search, at equal epochs.
 
-Arms are in ``methods_arms.py``; ``--epochs`` are all that an arm trains, both parts of a method together; the time of a
-is extra: it is in the seconds of the arms named `search`. Test images are read once, at the end of each arm. One thread.
+Arms are in ``methods_arms.py``; ``--epochs`` are all that an arm trains, both parts of a method together. The seconds
+of the arms named `search` include the search. Test images are read once, at the end of each arm. One thread.
 
 On digits each network is trained first (12 epochs); it is the teacher, and the start of every arm but those from fresh
 weights. ResNet-20, small VGG and MobileNetV2 see 16 pixels, VGG-11 32:

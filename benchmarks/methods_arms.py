@@ -73,7 +73,8 @@ def distilled(setting: Setting, subnetwork: Subnetwork, *, fresh: bool) -> Train
     model, seed = slim(setting.net, subnetwork), setting.job.seed
     if fresh:
         draw_again(model, seed)
-    recipe = Recipe(setting.job.epochs, seed=seed, bfloat16=in_bfloat16("auto", setting.net))
+    how: dict[str, Any] = {"seed": seed, "bfloat16": in_bfloat16("auto", setting.net)}
+    recipe = replace(Recipe.fitted(len(setting.data.train)), epochs=setting.job.epochs, **how)
     for _ in train(model, setting.data.train, Distillation(online_teacher(setting.teacher)), recipe):
         pass
     recalibrate_as_trained(model, setting.data.train)

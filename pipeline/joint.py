@@ -1,13 +1,14 @@
 """Learn the widths of a network while it is distilled: PDD, KDDP, block-wise structure learning."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from ..data.dataset import Data
 from ..models.supernet import Supernet
-from ..progress import Progress, follow, silent
+from ..progress import Epoch, Observer, Progress, follow, ignore, silent
 from ..rundir.config import RunConfig
 from ..rundir.options import JointOptions, TransferOptions
 from ..transfer.joint.learner import Learner
@@ -31,8 +32,10 @@ def pdd(
     epochs: int = TransferOptions.epochs,
     seed: int = 0,
     precision: str = "auto",
+    recipe: Recipe | None = None,
     folder: Path | None = None,
     progress: Progress = silent,
+    on_epoch: Callable[[Epoch], None] = ignore,
 ) -> nn.Module:
     """Pruning during distillation: masks over channels for a quarter of the epochs, then fine-tuning.
 
@@ -49,8 +52,10 @@ def pdd(
         epochs: of both parts together.
         seed: the same seed gives the same result on the same machine.
         precision: of student and teacher: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
+        recipe: optimizer, batch and schedule, such as ``sc.Recipe(batch=32)``; by default ``sc.Recipe.fitted``.
         folder: keeps checkpoints and is resumed.
         progress: called with (what, done, total).
+        on_epoch: called after every epoch, with loss, learning rate and holdout score.
 
     Returns:
         A plain network that carries its architecture.
@@ -60,9 +65,10 @@ def pdd(
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> student = sc.pdd(net, data, budget="50%", epochs=2)
     """
+    require_data(data)
     method = Pdd(budget, params, start, spread)
-    training = Training(epochs, seed, precision, folder, method.identity, method.learning)
-    return _prune_and_train(_session(net, data, training, progress), method, training, teacher)
+    training = _training(method, data, recipe, epochs=epochs, seed=seed, precision=precision, folder=folder)
+    return _prune_and_train(_session(net, data, training, Observer(progress, on_epoch)), method, training, teacher)
 
 
 def kddp(
@@ -76,8 +82,10 @@ def kddp(
     epochs: int = TransferOptions.epochs,
     seed: int = 0,
     precision: str = "auto",
+    recipe: Recipe | None = None,
     folder: Path | None = None,
     progress: Progress = silent,
+    on_epoch: Callable[[Epoch], None] = ignore,
 ) -> nn.Module:
     """Distillation with dynamic pruning: idle neurons are removed during half of the epochs; distillation continues.
 
@@ -91,8 +99,10 @@ def kddp(
         epochs: of both parts together.
         seed: the same seed gives the same result on the same machine.
         precision: of student and teacher: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
+        recipe: optimizer, batch and schedule, such as ``sc.Recipe(batch=32)``; by default ``sc.Recipe.fitted``.
         folder: keeps checkpoints and is resumed.
         progress: called with (what, done, total).
+        on_epoch: called after every epoch, with loss, learning rate and holdout score.
 
     Returns:
         A plain network that carries its architecture.
@@ -102,9 +112,10 @@ def kddp(
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> student = sc.kddp(net, data, epochs=2)
     """
+    require_data(data)
     method = Kddp(strength, neurons, tolerance)
-    training = Training(epochs, seed, precision, folder, method.identity, method.learning)
-    return _prune_and_train(_session(net, data, training, progress), method, training, teacher)
+    training = _training(method, data, recipe, epochs=epochs, seed=seed, precision=precision, folder=folder)
+    return _prune_and_train(_session(net, data, training, Observer(progress, on_epoch)), method, training, teacher)
 
 
 def blockwise(
@@ -121,8 +132,10 @@ def blockwise(
     epochs: int = TransferOptions.epochs,
     seed: int = 0,
     precision: str = "auto",
+    recipe: Recipe | None = None,
     folder: Path | None = None,
     progress: Progress = silent,
+    on_epoch: Callable[[Epoch], None] = ignore,
 ) -> nn.Module:
     """Block-wise structure learning: batch-norm scales are made sparse for half of the epochs, then distillation.
 
@@ -139,8 +152,10 @@ def blockwise(
         epochs: of both parts together.
         seed: the same seed gives the same result on the same machine.
         precision: of student and teacher: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
+        recipe: optimizer, batch and schedule, such as ``sc.Recipe(batch=32)``; by default ``sc.Recipe.fitted``.
         folder: keeps checkpoints and is resumed.
         progress: called with (what, done, total).
+        on_epoch: called after every epoch, with loss, learning rate and holdout score.
 
     Returns:
         A plain network that carries its architecture.
@@ -150,9 +165,10 @@ def blockwise(
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> student = sc.blockwise(net, data, epochs=2)
     """
+    require_data(data)
     method = Blockwise(strength, strengths, constraint, blocks, budget, params)
-    training = Training(epochs, seed, precision, folder, method.identity, method.learning)
-    return _prune_and_train(_session(net, data, training, progress), method, training, teacher)
+    training = _training(method, data, recipe, epochs=epochs, seed=seed, precision=precision, folder=folder)
+    return _prune_and_train(_session(net, data, training, Observer(progress, on_epoch)), method, training, teacher)
 
 
 def method_of(config: RunConfig) -> JointMethod:
@@ -170,6 +186,12 @@ def method_of(config: RunConfig) -> JointMethod:
     return Blockwise(joint.strength, joint.strengths, joint.constraint, joint.blocks, limits.flops, limits.params)
 
 
+def _training(method: JointMethod, data: Data, recipe: Recipe | None, **how: Any) -> Training:
+    """Both parts, in the method's proportions."""
+    fitted = recipe or Recipe.fitted(len(data.train))
+    return Training(**how, identity=method.identity, recipe=fitted, learning=method.learning)
+
+
 def finish(session: Session, learner: Learner, recipe: Recipe, *, method: str, folder: Path | None) -> nn.Module:
     """The second half: the slimmed network is trained, recalibrated, and given its architecture."""
     kept, model = learner.subnetwork(), learner.slimmed()
@@ -179,7 +201,6 @@ def finish(session: Session, learner: Learner, recipe: Recipe, *, method: str, f
 
 
 def _session(net: Supernet, data: Data, training: Training, progress: Progress) -> Session:
-    require_data(data)
     require_fit(net, data)
     require_divergence(data.task)
     return Session(net, data, training.folder or Path(), training.precision, progress)
@@ -188,7 +209,7 @@ def _session(net: Supernet, data: Data, training: Training, progress: Progress) 
 def _prune_and_train(session: Session, method: JointMethod, training: Training, teacher: nn.Module | None) -> nn.Module:
     """Both parts: find the widths, then train the network that has them."""
     first, second = training.recipes(session.net)
-    net, data = session.net, session.data
+    net, data, folder = session.net, session.data, training.learn_folder
     learner = method.learner(Assignment(net, teacher or net.model, data.train, first, data.holdout))
-    follow(learn_widths(learner, session.data.train, first, folder=training.learn_folder), session.progress)
+    follow(learn_widths(learner, data.train, first, folder=folder, holdout=data.holdout), session.progress)
     return finish(session, learner, second, method=method.name, folder=training.transfer_folder)

@@ -94,7 +94,7 @@ class RunConfig:
         >>> ask("resnet56", flops="40%").name
         'resnet56-digits-40pc'
         """
-        return "-".join(map(_file_name, (self.model, self.images.data, self.goal)))
+        return "-".join(map(file_name, (self.model, self.images.data, self.goal)))
 
     @property
     def goal(self) -> str:
@@ -125,7 +125,7 @@ class RunConfig:
         kind = self.transfer.method if self.learns_widths else SEARCH
         for option, value in _options(self):
             methods = option.metadata.get("methods", (kind,))
-            if kind not in methods and value != option.default:
+            if not {kind, self.transfer.method} & {*methods} and value != option.default:
                 name, readers = _flag(option.name), " and ".join(methods)
                 raise SecateurError(
                     f"--{name} is for {readers} and not for --method {self.transfer.method}; leave it out"
@@ -180,5 +180,6 @@ def _typed(value: Any) -> list[str]:
     return words if isinstance(value, tuple) and isinstance(value[0], str) else [" ".join(words)]
 
 
-def _file_name(part: str) -> str:
-    return "".join(c if c.isalnum() or c in "._%" else "-" for c in part).strip("-").replace("%", "pc")
+def file_name(part: str) -> str:
+    """The text in letters that every file system takes."""
+    return "".join(c if c.isalnum() or c in "._%=" else "-" for c in part).strip("-").replace("%", "pc")

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-import msgspec
 from torch import nn
 
 from ..models.evaluate import evaluate, recalibrate_as_trained
@@ -19,7 +19,14 @@ from ..transfer.joint.learner import Learner
 from ..transfer.joint.methods import Assignment, JointMethod
 from ..transfer.joint.train import Training, learn_widths, widths_by_epoch
 from ..transfer.training.recipe import Recipe
-from .common import dense_stage, evaluation_stage, figures, restore_weights, train_from_scratch, write_front
+from .common import (
+    dense_stage,
+    evaluation_stage,
+    restore_teacher,
+    restore_weights,
+    teacher_stage,
+    write_front,
+)
 from .stage import Stage
 
 
@@ -66,20 +73,19 @@ class JointRun:
 
     def teacher(self) -> NetworkStage:
         """The teacher; digits needs no weights for it, either."""
-        if self.teacher_net is None or self.config.teacher_trained:
-            return NetworkStage(weights=self.config.teacher_trained or "the dense network's")
-        return train_from_scratch(self.session, self.teacher_net.model, "teacher", self.config.seed)
+        return teacher_stage(self.session, self.config, self.teacher_net)
 
     def restore_teacher(self) -> None:
         """The teacher's weights that were trained here."""
-        if self.teacher_net and not self.config.teacher_trained:
-            restore_weights(self.session, self.teacher_net.model, "teacher")
+        restore_teacher(self.session, self.config, self.teacher_net)
 
     @cached_property
     def training(self) -> Training:
         """Both parts."""
-        config, learning = self.config, self.method.learning
-        return Training(config.transfer.epochs, config.seed, config.precision, self.session.folder, learning=learning)
+        config, session = self.config, self.session
+        recipe, learning = session.recipe(**config.transfer.recipe_options), self.method.learning
+        how: dict[str, Any] = {"recipe": recipe, "learning": learning}
+        return Training(config.transfer.epochs, config.seed, config.precision, session.folder, **how)
 
     @cached_property
     def recipes(self) -> tuple[Recipe, Recipe]:
@@ -100,8 +106,9 @@ class JointRun:
     @cached_property
     def learner(self) -> Learner:
         """The student after the first part; a run that resumes there repeats little."""
-        learner, split, folder = self.make_learner(), self.session.data.train, self.training.learn_folder
-        follow(learn_widths(learner, split, self.recipes[0], folder=folder), self.session.progress)
+        learner, data, folder = self.make_learner(), self.session.data, self.training.learn_folder
+        work = learn_widths(learner, data.train, self.recipes[0], folder=folder, holdout=data.holdout)
+        follow(work, self.session.progress)
         return learner
 
     def learn(self) -> LearnStage:
@@ -135,10 +142,5 @@ class JointRun:
     def test(self) -> EvaluationStage:
         """As after a search, and the teacher's figures where it is another network."""
         session = self.session
-        found = evaluation_stage(
-            session, self.config, self.learner.subnetwork(), self.pruned(), best=session.folder / "best"
-        )
-        if self.teacher_net is None:
-            return found
-        teacher = figures(session, self.teacher_net.model, self.teacher_net, self.teacher_net.dense)
-        return msgspec.structs.replace(found, teacher=teacher)
+        kept, best = self.learner.subnetwork(), session.folder / "best"
+        return evaluation_stage(session, self.config, kept, self.pruned(), best=best, teacher=self.teacher_net)

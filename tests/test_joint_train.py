@@ -261,3 +261,20 @@ def test_options_show_in_the_headline() -> None:
     assert "trained weights" in headline(sc.Ask(method="pdd", from_="trained"))
     assert "until 20% of the parameters" in headline(sc.Ask(method="blockwise", params="20%"))
     assert "within 3%" in headline(sc.Ask(method="kddp", tolerance="3%"))
+
+
+@pytest.mark.parametrize("learn", [sc.kddp, sc.blockwise])
+def test_a_penalty_that_is_weighed_by_steps_of_sgd_refuses_another_optimizer(place: Path, learn: Any) -> None:
+    data = sc.open_data(f"{place / 'place.py'}:images")
+    net = sc.Supernet.of(constructor(f"{place / 'place.py'}:make", 4)().eval(), data.example)
+    with pytest.raises(sc.SecateurError, match="leave optimizer='adamw' out"):
+        learn(net, data, epochs=2, recipe=sc.Recipe(optimizer="adamw", learning_rate=0.001))
+
+
+def test_a_recipe_decides_how_both_halves_are_trained(place: Path, tmp_path: Path) -> None:
+    data = sc.open_data(f"{place / 'place.py'}:images")
+    net = sc.Supernet.of(constructor(f"{place / 'place.py'}:make", 4)().eval(), data.example)
+    sc.pdd(net, data, epochs=2, recipe=sc.Recipe(batch=20, learning_rate=0.01), folder=tmp_path)
+    for half in ("learn", "transfer"):
+        (line,) = (json.loads(line) for line in (tmp_path / half / "metrics.jsonl").read_text().splitlines())
+        assert line["steps"] == len(data.train) // 20

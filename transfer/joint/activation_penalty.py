@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ...errors import SecateurError
 from ...models.evaluate import device_of
 from ...models.supernet import Supernet
-from ...models.surgery.slim import kept_places
+from ...models.surgery.places import kept_places
 from ...models.tracing.atoms import FloatArray, IntArray
 from ...models.tracing.groups import ChannelGroup, Member
 from .shrinking_student import ShrinkingStudent

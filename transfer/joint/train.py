@@ -3,6 +3,7 @@
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -31,6 +32,7 @@ class Training:
         precision: A name of ``PRECISIONS``.
         folder: Where checkpoints and metrics go, to be resumed; None: nothing is written.
         identity: What else decides the result; see ``Recipe``.
+        recipe: Optimizer, batch and schedule.
         learning: The share of the epochs that finds the widths.
     """
 
@@ -39,6 +41,7 @@ class Training:
     precision: str = "auto"
     folder: Path | None = None
     identity: Mapping[str, object] = field(default_factory=dict, hash=False)
+    recipe: Recipe = field(default_factory=Recipe)
     learning: float = 0.5
 
     def __post_init__(self) -> None:
@@ -47,7 +50,8 @@ class Training:
 
     def recipes(self, net: Supernet) -> tuple[Recipe, Recipe]:
         """The recipes of finding widths and of training with them."""
-        recipe = Recipe(seed=self.seed, bfloat16=in_bfloat16(self.precision, net), identity=self.identity)
+        how: dict[str, Any] = {"seed": self.seed, "identity": self.identity}
+        recipe = replace(self.recipe, bfloat16=in_bfloat16(self.precision, net), **how)
         first = max(int(self.epochs * self.learning), 1)
         return replace(recipe, epochs=first), replace(recipe, epochs=self.epochs - first)
 
@@ -63,14 +67,14 @@ class Training:
 
 
 def learn_widths(
-    learner: Learner, split: Split, recipe: Recipe, *, folder: Path | None = None
+    learner: Learner, split: Split, recipe: Recipe, *, folder: Path | None = None, holdout: Split | None = None
 ) -> Generator[Update, None, None]:
     """The first half, step by step; the widths after each epoch go to a file in ``folder``."""
-    model, objective = learner.model, learner.objective
-    for step in train(model, split, objective, recipe, folder=folder, hooks=learner.hooks):
+    model, objective, what = learner.model, learner.objective, f"learning widths: {learner.description}"
+    for step in train(model, split, objective, recipe, folder=folder, hooks=learner.hooks, holdout=holdout):
         if folder and step.step % split.steps(recipe.batch) == 0:
             _append_widths(folder, step.epoch + 1, learner)
-        yield Update(f"learning widths: {learner.description}", step.step, step.steps)
+        yield Update(what, step.step, step.steps, step.ended and replace(step.ended, training=what))
     if folder and recipe.epochs not in _widths(folder):  # a kill fell between the last checkpoint and its line
         _append_widths(folder, recipe.epochs, learner)
 
