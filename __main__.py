@@ -80,22 +80,23 @@ def search(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions
 
 def _completed(config: RunConfig, output: RunOutputOptions, until: str) -> Any:
     """The outcomes of the stages, and the run directory."""
+    from .stages.joint_run import headline
     from .stages.run import complete
 
     folder = output.out or Path("runs", config.name)
     how: dict[str, Any] = {"device": output.device, "anyway": output.anyway}
-    with _watched(output, folder) as progress:
+    with _watched(output, folder, headline(config)) as progress:
         return complete(config, folder, until=until, progress=progress, **how), folder
 
 
 @contextmanager
-def _watched(output: OutputOptions, folder: Path) -> Iterator[Any]:
+def _watched(output: OutputOptions, folder: Path, heading: str = "") -> Iterator[Any]:
     """The observer of a run that is asked for."""
     from .reports.tensorboard import on_tensorboard
     from .reports.terminal import bars
 
     boards = folder / "tensorboard" if output.tensorboard else None
-    with bars(output.quiet or output.json) as shown, on_tensorboard(shown, boards) as observer:
+    with bars(output.quiet or output.json, heading) as shown, on_tensorboard(shown, boards) as observer:
         yield observer
 
 

@@ -17,8 +17,13 @@ LINE_EVERY = 10.0  # seconds between plain lines, where there is no terminal
 
 
 @contextmanager
-def bars(quiet: bool) -> Iterator[Observer]:
-    """An observer that shows bars on a terminal, plain lines elsewhere, nothing if ``quiet``."""
+def bars(quiet: bool, heading: str = "") -> Iterator[Observer]:
+    """An observer that shows bars on a terminal, plain lines elsewhere, nothing if ``quiet``.
+
+    The ``heading`` comes first, where there is one.
+    """
+    if heading and not quiet:
+        print(heading, file=sys.stderr, flush=True)
     if quiet:
         yield Observer()
     elif sys.stderr.isatty():

@@ -107,7 +107,7 @@ class RunConfig:
         words, defaults = [self.model], ask().to_dict()
         for option, value in self.to_dict().items():
             if option != "model" and value not in (None, defaults[option]):
-                words += [f"--{option.replace('_', '-')} {typed}" for typed in _typed(value)]
+                words += [f"--{_flag(option)} {typed}" for typed in _typed(value)]
         return " ".join(words)
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class RunConfig:
         for option, value in _options(self):
             methods = option.metadata.get("methods", (kind,))
             if not {kind, self.transfer.method} & {*methods} and value != option.default:
-                name, readers = option.name.replace("_", "-"), " and ".join(methods)
+                name, readers = _flag(option.name), " and ".join(methods)
                 raise SecateurError(
                     f"--{name} is for {readers} and not for --method {self.transfer.method}; leave it out"
                 )
@@ -167,6 +167,11 @@ def _options(config: RunConfig) -> Iterator[tuple[Field[Any], Any]]:
         if isinstance(group.default_factory, type):
             values = getattr(config, group.name)
             yield from ((each, getattr(values, each.name)) for each in fields(values))
+
+
+def _flag(option: str) -> str:
+    """An option as it is typed; ``from_`` has the name of a Python keyword."""
+    return option.strip("_").replace("_", "-")
 
 
 def _typed(value: Any) -> list[str]:

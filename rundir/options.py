@@ -75,7 +75,8 @@ class BudgetOptions:
     Parameters
     ----------
     flops
-        MACs to keep: 50% or 62M. Default: 50% if no other limit is set. Several limits all hold.
+        MACs to keep: 50% or 62M. Default: 50% if no other limit is set. Several limits all hold. For blockwise the
+        default holds unless there is a --strength; pdd has none.
         A range, 25%..80%, is searched at once; the best network at its lower end is fine-tuned.
     params
         Parameters to keep: 50% or 0.13M.
@@ -85,8 +86,8 @@ class BudgetOptions:
         Time of one image on this device, which is measured first: 50% or 5ms.
     """
 
-    flops: str | None = field(default=None, metadata=_read_by(SEARCH, "pdd"))
-    params: str | None = field(default=None, metadata=_read_by(SEARCH, "pdd"))
+    flops: str | None = field(default=None, metadata=_read_by(SEARCH, "pdd", "blockwise"))
+    params: str | None = field(default=None, metadata=_read_by(SEARCH, "pdd", "blockwise"))
     memory: str | None = field(default=None, metadata=SEARCHES)
     latency: str | None = field(default=None, metadata=SEARCHES)
 
@@ -172,11 +173,12 @@ class TransferOptions:
     ----------
     method
         The fine-tuning method after a search: ckt (gated teachers and InfoNCE from the bank), ckt-kl (gated teachers),
-        kdft (the dense network's logits from the bank), kd, dkd, crd and ckt-queue (the dense network runs online), ce
-        (labels). Or, without a search, a method that learns the widths in distillation: pdd (masks over channels), kddp
+        kdft (the dense network's logits from the bank), aligned (the dense network runs online, and its feature maps
+        are matched on the channels that stay), kd, dkd, crd and ckt-queue (it runs online), ce (labels). Or, without a
+        search, a method that learns the widths in distillation: pdd (masks over channels), kddp
         (idle neurons are removed), blockwise (a penalty on batch-norm scales). search: the default.
     epochs
-        Epochs of fine-tuning; pdd, kddp and blockwise learn the widths in half of them.
+        Epochs of fine-tuning; kddp and blockwise learn the widths in half of them, pdd in a quarter.
     batch
         Images a step, over all processes; the last, incomplete batch of an epoch is left out unless it is the only one.
         Default: 128; below 1,000 training images, the power of two that gives an epoch 20 steps or more, 8 at least.
@@ -229,35 +231,60 @@ class JointOptions:
         the student starts from scratch. Default: the dense network.
     teacher_weights
         The teacher's trained weights. Only digits needs none.
+    from_
+        For pdd: fresh, a student with new weights, half of whose channels are closed at random; or trained, the dense
+        network's weights, of which the least important half is closed.
+    spread
+        For pdd: standard deviation of the masks at the start; the wider, the fewer channels training opens again.
+        Default: 0.001 from fresh weights, 1 from trained ones.
     strength
-        Pruning strength for kddp and blockwise. Default: 0.1 and 2.
+        Pruning strength for kddp and blockwise. Default: it is found, within a tolerance or a budget.
+    tolerance
+        For kddp: how much the holdout loss under the teacher may rise while the strength is found.
     block_strength
         For blockwise: factors of the strength for some groups, 'layer1.*=2'. Can be repeated.
     blocks
         For blockwise: together, or in-turn, one after the other, with a loss on the block's features.
     constraint
-        For blockwise: flops or params, the cost that a channel's penalty is proportional to.
+        For blockwise by strength: flops or params, the cost that a channel's penalty is proportional to.
     neurons
-        For kddp: hidden (those of hidden linear layers), or all (feature maps, too).
+        For kddp: all, or hidden: those of hidden linear layers alone, as published.
     """
 
     teacher: str | None = field(default=None, metadata=_read_by(*TEACHER_METHODS))
     teacher_weights: str | None = field(default=None, metadata=_read_by(*TEACHER_METHODS))
+    from_: str = field(default="fresh", metadata=_read_by("pdd"))
+    spread: float | None = field(default=None, metadata=_read_by("pdd"))
     strength: float | None = field(default=None, metadata=_read_by("kddp", "blockwise"))
+    tolerance: str = field(default="1%", metadata=_read_by("kddp"))
     block_strength: tuple[str, ...] = field(default=(), metadata=_read_by("blockwise"))
     blocks: str = field(default="together", metadata=_read_by("blockwise"))
     constraint: str = field(default="flops", metadata=_read_by("blockwise"))
-    neurons: str = field(default="hidden", metadata=_read_by("kddp"))
+    neurons: str = field(default="all", metadata=_read_by("kddp"))
 
     def __post_init__(self) -> None:
-        _ = self.strengths  # malformed ones are refused here
-        if self.strength is not None and self.strength < 0:
-            raise SecateurError(f"strength={self.strength}; pass 0 or more")
+        _ = self.strengths, self.tolerated  # malformed ones are refused here
+        for name in ("strength", "spread"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise SecateurError(f"{name}={value}; pass 0 or more")
 
     @property
     def strengths(self) -> dict[str, float]:
         """``block_strength`` by pattern."""
         return dict(map(_strength, self.block_strength))
+
+    @property
+    def tolerated(self) -> float:
+        """``tolerance`` as a share.
+
+        >>> JointOptions(tolerance="2.5%").tolerated
+        0.025
+        """
+        found = re.fullmatch(r"(\d{1,4}(?:\.\d+)?)%", self.tolerance.strip(), re.ASCII)
+        if not found:
+            raise SecateurError(f"tolerance {self.tolerance!r} is no percentage; write 1%")
+        return float(found[1]) / 100
 
 
 def _require_trainable(options: TransferOptions) -> None:

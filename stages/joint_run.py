@@ -2,20 +2,21 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import nn
 
 from ..models.evaluate import evaluate, recalibrate_as_trained
 from ..models.files.architecture import architecture_of, save
 from ..models.supernet import Supernet
-from ..pipeline.joint import finish
+from ..pipeline.joint import finish, method_of
 from ..pipeline.session import Session
 from ..progress import follow
 from ..rundir.config import RunConfig
 from ..rundir.outcomes import EvaluationStage, LearnStage, NetworkStage, TransferStage
 from ..search.records import Interim, Records
 from ..transfer.joint.learner import Learner
-from ..transfer.joint.methods import Blockwise, JointMethod, Kddp, Pdd
+from ..transfer.joint.methods import Assignment, JointMethod
 from ..transfer.joint.train import Training, learn_widths, widths_by_epoch
 from ..transfer.training.recipe import Recipe
 from .common import (
@@ -27,6 +28,16 @@ from .common import (
     write_front,
 )
 from .stage import Stage
+
+
+def headline(config: RunConfig) -> str:
+    """What the run will do; empty for a search, whose progress says it.
+
+    >>> from secateur.rundir.config import ask
+    >>> headline(ask(method="blockwise", params="20%"))[:62]
+    'blockwise: for half of the epochs batch-norm scales are thresh'
+    """
+    return f"{config.transfer.method}: {method_of(config).plan}" if config.learns_widths else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,41 +81,38 @@ class JointRun:
 
     @cached_property
     def training(self) -> Training:
-        """Both halves."""
+        """Both parts."""
         config, session = self.config, self.session
-        recipe = session.recipe(**config.transfer.recipe_options)
-        return Training(config.transfer.epochs, config.seed, config.precision, session.folder, recipe=recipe)
+        recipe, learning = session.recipe(**config.transfer.recipe_options), self.method.learning
+        how: dict[str, Any] = {"recipe": recipe, "learning": learning}
+        return Training(config.transfer.epochs, config.seed, config.precision, session.folder, **how)
 
     @cached_property
     def recipes(self) -> tuple[Recipe, Recipe]:
-        """Of the two halves."""
+        """Of the two parts."""
         return self.training.recipes(self.session.net)
 
     @property
     def method(self) -> JointMethod:
         """The configured method, with its options."""
-        joint, limits = self.config.joint, self.config.budget
-        if self.config.transfer.method == "pdd":
-            return Pdd(limits.flops, limits.params)
-        if self.config.transfer.method == "kddp":
-            return Kddp(joint.strength, joint.neurons)
-        return Blockwise(joint.strength, joint.strengths, joint.constraint, joint.blocks)
+        return method_of(self.config)
 
     def make_learner(self) -> Learner:
         """A learner that has learned nothing yet."""
-        teacher = self.teacher_net.model.eval() if self.teacher_net else None
-        return self.method.learner(self.session.net, teacher, self.session.data.train, self.recipes[0])
+        net, data = self.session.net, self.session.data
+        teacher = self.teacher_net.model.eval() if self.teacher_net else net.model
+        return self.method.learner(Assignment(net, teacher, data.train, self.recipes[0], data.holdout))
 
     @cached_property
     def learner(self) -> Learner:
-        """The student after the first half; a run that resumes there repeats little."""
+        """The student after the first part; a run that resumes there repeats little."""
         learner, data, folder = self.make_learner(), self.session.data, self.training.learn_folder
         work = learn_widths(learner, data.train, self.recipes[0], folder=folder, holdout=data.holdout)
         follow(work, self.session.progress)
         return learner
 
     def learn(self) -> LearnStage:
-        """The first half; front.json with its one point, and the dense network beside it."""
+        """The first part; front.json with its one point, and the dense network beside it."""
         session, kept, method = self.session, self.learner.subnetwork(), self.config.transfer.method
         scored = evaluate(self.pruned(), session.data.holdout)
         costs = session.net.macs(kept), session.net.parameters(kept)
@@ -114,10 +122,11 @@ class JointRun:
         records = Records(session.net, session.data.holdout, session.folder / "bank" / "records.jsonl")
         records.evaluate(session.net.dense, "dense", len(session.data.holdout))  # what the point is compared with
         widths = tuple(map(tuple, widths_by_epoch(session.folder / "learn")))
-        return LearnStage(form=self.learner.description, widths=widths)
+        dense = tuple(session.net.dense.widths.tolist())
+        return LearnStage(form=self.learner.description, widths=widths, dense=dense)
 
     def transfer(self) -> TransferStage:
-        """The second half."""
+        """The second part."""
         session, method = self.session, self.config.transfer.method
         student = finish(session, self.learner, self.recipes[1], method=method, folder=self.training.transfer_folder)
         save(student, session.folder / "best")
@@ -125,7 +134,7 @@ class JointRun:
         return TransferStage(**{**training, "gates_open": tuple(training["gates_open"])})
 
     def pruned(self) -> nn.Module:
-        """The student as it was after the first half."""
+        """The student as it was after the first part."""
         model = self.learner.slimmed()
         recalibrate_as_trained(model, self.session.data.train)
         return model

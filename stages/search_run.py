@@ -126,8 +126,14 @@ class SearchRun:
         return BankConfig(views, bfloat16=self.session.bfloat16, teachers=teachers or TEACHERS)
 
     def filled(self, point: Subnetwork) -> MemoryBank | None:
-        """The memory bank for a point of the front, with what it lacked; None where outputs can't be compared."""
-        return self.session.fill_bank(self.searched, point, self.bank_config)
+        """The memory bank for a point of the front, with what it lacked; None where outputs can't be compared.
+
+        One of fixed views of the dense network alone is not filled here: training does so.
+        """
+        config = self.bank_config
+        if METHODS[self.config.transfer.method].grows and config.views:
+            return self.session.growing_bank(self.searched, config)
+        return self.session.fill_bank(self.searched, point, config)
 
     def transfer(self) -> TransferStage:
         """Fine-tune the winner from the bank; what was lost of it since its stage was done is filled again."""

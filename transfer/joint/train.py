@@ -24,15 +24,16 @@ WIDTHS = "widths.jsonl"  # of the first half: a line an epoch
 class Training:
     """How long, from which seed and in which precision a student is trained, and where its files go.
 
-    Half of the epochs find the widths, the others train the network that has them.
+    A part of the epochs finds the widths, the others train the network that has them.
 
     Args:
-        epochs: Passes over the training images, 2 or more, both halves together.
+        epochs: Passes over the training images, 2 or more, both parts together.
         seed: Decides everything that is random.
         precision: A name of ``PRECISIONS``.
         folder: Where checkpoints and metrics go, to be resumed; None: nothing is written.
         identity: What else decides the result; see ``Recipe``.
         recipe: Optimizer, batch and schedule.
+        learning: The share of the epochs that finds the widths.
     """
 
     epochs: int
@@ -41,16 +42,17 @@ class Training:
     folder: Path | None = None
     identity: Mapping[str, object] = field(default_factory=dict, hash=False)
     recipe: Recipe = field(default_factory=Recipe)
+    learning: float = 0.5
 
     def __post_init__(self) -> None:
         if self.epochs < 2:
-            raise SecateurError(f"epochs={self.epochs}: half of them find the widths; pass 2 or more")
+            raise SecateurError(f"epochs={self.epochs}: some find the widths and the rest train them; pass 2 or more")
 
     def recipes(self, net: Supernet) -> tuple[Recipe, Recipe]:
         """The recipes of finding widths and of training with them."""
         how: dict[str, Any] = {"seed": self.seed, "identity": self.identity}
         recipe = replace(self.recipe, bfloat16=in_bfloat16(self.precision, net), **how)
-        first = self.epochs // 2
+        first = max(int(self.epochs * self.learning), 1)
         return replace(recipe, epochs=first), replace(recipe, epochs=self.epochs - first)
 
     @property
