@@ -113,8 +113,10 @@ def _slim(folder: Path) -> object:
 
 def _record(folder: Path) -> object:
     """The entries that a typed reader takes; it leaves others alone, such as a digest whose name was hit."""
-    record = read_json(folder / "record.json")
-    return [record[name] for name in ("seconds", "widths", "stages")]
+    record, names = read_json(folder / "record.json"), ("seconds", "widths", "stages")
+    if not isinstance(record, dict) or not record.keys() >= {*names}:
+        raise sc.SecateurError("an entry is missing")
+    return [record[name] for name in names]
 
 
 def _tensors(folder: Path) -> object:
