@@ -16,7 +16,10 @@ def open_run_data(config: RunConfig, progress: Progress, shape: tuple[int, int, 
     images = config.images
     reading, task = partial(progress, "reading images"), task_called(images.task) if images.task else None
     how = shape or images.shape, images.mean or MEAN, images.std or STD
-    return open_data(images.data, *how, task=task, progress=reading)
+    data = open_data(images.data, *how, task=task, holdout=images.holdout, progress=reading)
+    if data.note:
+        progress(f"reading images: {data.note}", (count := len(data)), count)
+    return data
 
 
 def task_called(spec: str) -> Task:

@@ -129,9 +129,19 @@ def _show_doubts(stages: Stages, console: Console) -> None:
     holdout, classes = stages.test.dense.holdout, stages.dense.classes if stages.dense else None
     if holdout and holdout.accuracy is not None and holdout.accuracy <= 1.5 / (classes or inf):
         console.print("the dense network does no better than chance: are --weights, --mean and --std right?")
+    _show_leak(stages.test.dense, console)
     if stages.learn and stages.test.pruned.macs == stages.test.dense.macs:
         console.print(
             "nothing was pruned: more --epochs prune more, and so does a higher --strength, where there is one"
+        )
+
+
+def _show_leak(dense: Figures, console: Console) -> None:
+    """A holdout that the dense network has learned by heart ranks widths by that."""
+    if dense.holdout and dense.test and dense.holdout.surely_above(dense.test):
+        console.print(
+            f"the dense network reaches {dense.holdout} on the holdout and {dense.test} on the test images: it was "
+            "probably trained on the holdout; pass --holdout DIR of images that it has not seen"
         )
 
 

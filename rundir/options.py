@@ -27,6 +27,9 @@ class DataOptions:
     ----------
     data
         Training, holdout and test images.
+    holdout
+        Images that the search scores on, best new to the network: a share of the training images, 10%, or a folder of
+        an imagefolder. Default: val, valid or validation beside train and test; else the last tenth of train.
     task
         What outputs are judged by, where that is no classification: path/to/file.py:function or package.module:function
         that returns a task, such as sc.Segmentation(21) or sc.Task(loss=, metric=). For data of path/to/file.py.
@@ -39,6 +42,7 @@ class DataOptions:
     """
 
     data: str = "digits"
+    holdout: str | None = None
     task: str | None = None
     input: str | None = None
     mean: tuple[float, float, float] | None = None
