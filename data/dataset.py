@@ -17,10 +17,11 @@ from ..models.inputs import Inputs, tensors
 from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
 from ..models.tracing.modules import evaluating
+from ..models.zoo.normalisation import MEAN, STD, Channels
 from ..seeds import random_streams
 from .decoding import ReadProgress, common_shape, is_picture, open_readers
 from .holdout import SHARE
-from .images import MEAN, STD, Channels, Images, Shape
+from .images import Images, Shape
 from .parts import Part, dataset_of, three_parts
 from .reading import SampleReader
 from .samples import Samples

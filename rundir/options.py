@@ -6,6 +6,7 @@ from functools import cached_property
 
 from ..errors import SecateurError
 from ..models.costs.spec import BudgetSpec
+from ..models.zoo.normalisation import require_normalised
 
 SEARCH = "search"
 JOINT_METHODS = ("pdd", "kddp", "blockwise")  # widths are learned in distillation, not searched
@@ -36,9 +37,9 @@ class DataOptions:
     input
         Channels, height and width of the input, as 3x224x224. Default: the images' own.
     mean
-        Mean of the input channels, in 0..1. Default: ImageNet's.
+        Mean of the input channels, in 0..1. Default: what timm says of its network, else ImageNet's.
     std
-        Standard deviation of the input channels. Default: ImageNet's.
+        Standard deviation of the input channels. Default: as of mean.
     """
 
     data: str = "digits"
@@ -49,8 +50,7 @@ class DataOptions:
     std: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        if self.std and min(self.std) <= 0:
-            raise SecateurError(f"std={self.std}; pass the standard deviation of each channel, above 0")
+        require_normalised(self.mean, self.std)
 
     @property
     def shape(self) -> tuple[int, int, int] | None:

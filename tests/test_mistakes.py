@@ -69,6 +69,7 @@ MISTAKES = [
     (line(trials="many"), "--trials", '"many"'),
     ([*line(), "--trails", "3"], "Unknown option: --trails", "Did you mean --trials?"),
     ([*line(), "--std", "0", "1", "1"], "std=(0.0, 1.0, 1.0)", "above 0"),
+    ([*line(), "--mean", "123.675", "116.28", "103.53"], "is of pixels in 0..255", "--mean 0.485 0.456 0.406"),
     (["prune"], 'Unknown command "prune"', "Available commands: run, search, transfer, report"),
     (["inspect", "resnet20", "--flops", "abc"], "budget 'abc' is not a share", "write 50% or 62M"),
     (["inspect", "resnet20", "--input", "32"], "input '32' is not channels", "write 3x224x224"),
