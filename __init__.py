@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from .deploy.export import export as export
     from .errors import SecateurError as SecateurError
     from .models.files.architecture import build as _build
-    from .models.files.architecture import load as load
     from .models.files.architecture import save as save
+    from .models.files.networks import load as load
     from .models.subnetwork import Subnetwork as Subnetwork
     from .models.supernet import Supernet as Supernet
     from .models.tasks.classification import Classification as Classification
@@ -62,7 +62,7 @@ _HOMES = {
     "find": "pipeline.search",
     "finetune": "pipeline.finetune",
     "kddp": "pipeline.joint",
-    "load": "models.files.architecture",
+    "load": "models.files.networks",
     "load_weights": "models.zoo.weights",
     "open_data": "data.dataset",
     "pareto": "reports.pareto",

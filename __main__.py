@@ -18,7 +18,7 @@ from . import __version__
 from .allocator import keep_freed
 from .errors import SecateurError
 from .rundir.config import RunConfig, ask
-from .rundir.options import BudgetOptions, ConstraintOptions, DataOptions, parse_shape
+from .rundir.options import BudgetOptions, ConstraintOptions, parse_shape
 
 app = App(
     name="secateur",
@@ -128,7 +128,7 @@ def transfer(
     Parameters
     ----------
     run
-        The run directory.
+        The run directory, or one of its points; or what `reuse` built, to be trained on the labels of --data.
     flops
         The budget: 40% or 50M of the MACs; the best subnetwork of the front that meets it is tuned. Default: the run's
         winner.
@@ -145,14 +145,14 @@ def transfer(
     """
     from .reports.tables import show_point
     from .reports.terminal import bars
-    from .stages.points import tune
+    from .stages.alone import tune_kept
     from .transfer.training.distributed import process_group, world
 
     with process_group(output.device) as device:
         first = world().first
         with bars(output.quiet or output.json or not first) as progress:
             options: dict[str, Any] = {"method": method, "epochs": epochs, "seed": seed, "model": model, "data": data}
-            figures, folder = tune(run, flops, device=device, progress=progress, **options)
+            figures, folder = tune_kept(run, flops, device=device, progress=progress, **options)
     if first:
         _print(output.json, {"out": str(folder), **figures.to_dict()}, lambda: show_point(figures, folder))
 
@@ -194,14 +194,14 @@ def report(
 @app.command
 def reuse(
     source: Path,
-    model: str,
+    model: str | None = None,
     /,
     *,
     out: Path,
     flops: str | None = None,
     weights: Path | None = None,
-    classes: int = 10,
-    input: str = "3x32x32",
+    classes: int | None = None,
+    input: str | None = None,
     seed: int = 0,
     json: bool = False,
 ) -> None:
@@ -212,7 +212,7 @@ def reuse(
     source
         An architecture.json, a run (its winner, without --flops), or a folder of many: the most similar is taken.
     model
-        The network to build it on; one of another depth takes the widths over its depth.
+        The network to build it on; one of another depth takes the widths over its depth. Default: its own.
     out
         The folder for architecture.json and weights.safetensors.
     flops
@@ -220,7 +220,7 @@ def reuse(
     weights
         Weights of the network, to be inherited. Default: fresh ones, for training from scratch on any data.
     classes
-        Outputs of the network.
+        Outputs of the network. Default, here and below: the source's.
     input
         Channels, height and width of the input.
     seed
@@ -231,7 +231,12 @@ def reuse(
     from .deploy.reuse import reuse
     from .reports.tables import show_reused
 
-    options: dict[str, Any] = {"weights": weights, "classes": classes, "shape": parse_shape(input), "seed": seed}
+    options: dict[str, Any] = {
+        "weights": weights,
+        "classes": classes,
+        "shape": input and parse_shape(input),
+        "seed": seed,
+    }
     costs = reuse(source, model, out, budget=flops, **options).summary
     _print(json, {"out": str(out), **costs.to_dict()}, lambda: show_reused(costs, out))
 
@@ -245,7 +250,7 @@ def export(
     Parameters
     ----------
     run
-        A finished run, or the folder of one of its points.
+        A finished run, one of its points, or what `reuse` built.
     format
         onnx (needs the extra `onnx`), or pt2 (a program of torch.export).
     out
@@ -280,7 +285,7 @@ def evaluate(
     Parameters
     ----------
     target
-        A finished run, or a network as for run.
+        A finished run or one of its points; or a network as for run, or what `reuse` built.
     data
         Test images. Default for a run: the figures that it ended with, no image is read.
     model
@@ -298,21 +303,13 @@ def evaluate(
     json
         Print one JSON object instead.
     """
-    from .deploy.measure import measure_model, measure_run
+    from .deploy.measure import measure
     from .reports.tables import show_measured
     from .reports.terminal import bars
 
     with bars(quiet or json) as progress:
-        options: dict[str, Any] = {"batch": batch, "threads": threads, "progress": progress}
-        if Path(target, "run.json").exists():
-            if weights or input:
-                raise SecateurError(f"{target} is a run, with weights and an input of its own; leave yours out")
-            measured = measure_run(Path(target), data, model=model, **options)
-        elif model:
-            raise SecateurError(f"{target} is no run, and --model is for runs; leave it out")
-        else:
-            config = ask(target, data=data or DataOptions.data, weights=weights, input=input)
-            measured = measure_model(config, **options)
+        options: dict[str, Any] = {"model": model, "weights": weights, "input": input, "threads": threads}
+        measured = measure(target, data, batch=batch, progress=progress, **options)
     _print(json, measured.to_dict(), lambda: show_measured(measured))
 
 

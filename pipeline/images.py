@@ -4,8 +4,8 @@ from functools import partial
 
 from ..data.dataset import Data, open_data
 from ..errors import SecateurError, in_a_line
+from ..models.files.networks import intake_of
 from ..models.tasks.task import Task
-from ..models.zoo.normalisation import normalisation_of
 from ..models.zoo.registry import callable_at
 from ..progress import Progress
 from ..rundir.config import RunConfig
@@ -15,8 +15,9 @@ def open_run_data(config: RunConfig, progress: Progress, shape: tuple[int, int, 
     """The images of a run, normalised and sized as configured (or of another ``shape``)."""
     images = config.images
     reading, task = partial(progress, "reading images"), task_called(images.task) if images.task else None
-    usual = normalisation_of(config.model)
-    how = shape or images.shape, images.mean or usual.mean, images.std or usual.std
+    intake = intake_of(config.model)
+    mean, std = intake.normalisation
+    how = shape or images.shape or intake.shape, images.mean or mean, images.std or std
     data = open_data(images.data, *how, task=task, holdout=images.holdout, progress=reading)
     if data.note:
         progress(f"reading images: {data.note}", (count := len(data)), count)

@@ -44,10 +44,14 @@ def show_front(front: Front, stages: Stages, folder: Path) -> None:
     console.print(f"front: {folder / 'front.json'}   picture: {folder / 'pareto.png'}", soft_wrap=True)
 
 
-def show_point(figures: EvaluationStage, folder: Path) -> None:
-    """The figures of one fine-tuned point."""
+def show_point(figures: EvaluationStage | Figures, folder: Path) -> None:
+    """The figures of one fine-tuned point, or of one network that was trained."""
     console = Console()
-    show_figures(figures, console)
+    if isinstance(figures, EvaluationStage):
+        show_figures(figures, console)
+    else:
+        quantities = f"{format_quantity(figures.macs)} MACs, {format_quantity(figures.parameters)} parameters"
+        console.print(f"{quantities}: {figures.holdout} on the holdout, {figures.test} on the test images")
     console.print(f"slim network: {folder}", soft_wrap=True)
 
 

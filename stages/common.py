@@ -9,13 +9,13 @@ from torch import nn
 
 from ..files import RESTORE, write_json, write_whole
 from ..models.evaluate import device_of, evaluate
-from ..models.files.architecture import architecture, architecture_of, load, save, with_architecture
+from ..models.files.architecture import architecture, architecture_of, save, with_architecture
 from ..models.files.library import FORMAT
+from ..models.files.networks import load, network_called
 from ..models.files.schema import Record
 from ..models.files.tensors import read_network, write_network
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
-from ..models.zoo.registry import constructor
 from ..pipeline.session import Session
 from ..rundir.config import RunConfig
 from ..rundir.outcomes import EvaluationStage, Figures, NetworkStage
@@ -60,7 +60,7 @@ def evaluation_stage(
 ) -> EvaluationStage:
     """Figures of the network kept in ``best``, of the dense and of the pruned one; written into its architecture."""
     net = session.net
-    tuned = load(best, constructor(config.model, len(session.data.classes))).to(device_of(net.model)).eval()
+    tuned = load(best, network_called(config.model, len(session.data.classes))).to(device_of(net.model)).eval()
     found = EvaluationStage(
         dense=figures(session, net.model, net, net.dense),
         pruned=figures(session, pruned, net, subnetwork),

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SecateurError
-from ..models.files.schema import read_architecture
+from ..models.files.architecture import subnetwork_of
+from ..models.files.place import ARCHITECTURE
+from ..models.files.schema import Architecture, read_architecture
 from ..models.subnetwork import Subnetwork
 from ..pipeline.found import best_under
 from ..pipeline.typed import with_typed
 from ..progress import Progress, silent
 from ..rundir.config import RunConfig
+from ..rundir.kept import Kept
 from ..rundir.manifest import config_of
 from ..rundir.outcomes import EvaluationStage, parse
 from ..transfer.bank.bank import MemoryBank
@@ -33,7 +36,7 @@ def tune(
     already is not done again.
 
     Args:
-        out: the run directory.
+        out: the run directory, or a point or the best/ in it, which is that subnetwork.
         budget: as for a run; None is the run's winner.
         device: ``"cpu"`` or ``"cuda"``; by default cuda where there is one.
         progress: called with (what, done, total).
@@ -43,9 +46,11 @@ def tune(
     changed = {name: value for name, value in options.items() if value is not None}
     if unknown := changed.keys() - {*OPTIONS}:
         raise SecateurError(f"a point has no option {min(unknown)!r}; pass any of {', '.join(OPTIONS)}")
-    team = world()
+    team, kept = world(), Kept.at(out)
+    out = kept.run or out
     with team.one_after_another():
-        work, point, bank = _prepared(out, budget, changed, device=device, progress=progress)
+        meant = read_architecture(kept.folder / ARCHITECTURE) if kept.is_point and budget is None else budget
+        work, point, bank = _prepared(out, meant, changed, device=device, progress=progress)
         config = work.config
         name = (work.session.net.macs(point), config.transfer.method, config.transfer.epochs, config.seed)
         folder = out / "points" / "-".join(map(str, name))
@@ -60,7 +65,7 @@ def tune(
 
 
 def _prepared(
-    out: Path, budget: str | None, changed: dict[str, Any], *, device: str | None, progress: Progress
+    out: Path, meant: Architecture | str | None, changed: dict[str, Any], *, device: str | None, progress: Progress
 ) -> tuple[SearchRun, Subnetwork, MemoryBank | None]:
     """The work as it is configured now, the point, and its bank with what it lacked, if the method reads one."""
     began = config_of(out)
@@ -73,8 +78,15 @@ def _prepared(
         )
     typed = with_typed(began, out, model=changed.get("model"), data=changed.get("data"))
     work = replace(_searched_run(typed, out, device, progress), config=wanted)
-    point = work.winner if budget is None else best_under(work.session.net, work.searched.front, budget).subnetwork
+    point = _point(work, meant)
     return work, point, work.filled(point) if METHODS[wanted.transfer.method].bank_teachers else None
+
+
+def _point(work: SearchRun, meant: Architecture | str | None) -> Subnetwork:
+    """The subnetwork of an architecture, the point of the front under a budget, or the winner."""
+    if isinstance(meant, Architecture):
+        return subnetwork_of(meant, work.session.net)
+    return work.winner if meant is None else best_under(work.session.net, work.searched.front, meant).subnetwork
 
 
 def _searched_run(typed: RunConfig, out: Path, device: str | None, progress: Progress) -> SearchRun:

@@ -11,11 +11,12 @@ from ..files import write_text
 from ..models.costs.budget_range import BudgetRange
 from ..models.evaluate import device_of
 from ..models.files.library import architectures, keep_shares, most_similar
-from ..models.files.schema import fingerprint
+from ..models.files.networks import network_called, require_network
+from ..models.files.place import ARCHITECTURE, WEIGHTS, home_of, is_kept
+from ..models.files.schema import fingerprint, read_architecture
 from ..models.supernet import Supernet
 from ..models.timing.latency import Latency, measure
 from ..models.tracing.atoms import FloatArray
-from ..models.zoo.registry import constructor
 from ..models.zoo.weights import load_weights, weights_file
 from ..pipeline.fit import require_fit
 from ..pipeline.images import open_run_data
@@ -45,7 +46,7 @@ def prepare_run(
     """
     began = began or config
     _require_consistent(config, out, began)
-    session = _session(config, out, device, progress)
+    session = session_of(config, out, device, progress)
     net = session.net
     timed = _timed(net, out, progress) if config.budget.latency else None
     if config.learns_widths:
@@ -68,6 +69,10 @@ def _require_consistent(config: RunConfig, out: Path, began: RunConfig) -> None:
         raise SecateurError(f"no weights for {config.model} on {source}; pass --weights FILE of the trained network")
     if joint.teacher_weights and not joint.teacher:
         raise SecateurError("--teacher-weights are of no network; pass --teacher MODEL, too")
+    for network in filter(None, (config.model, joint.teacher)):
+        require_network(network)
+    if is_kept(config.model) and not config.weights:
+        _require_trained(config.model)
     require_same(out, began)
     for file in filter(None, (config.weights, joint.teacher_weights)):
         weights_file(file)
@@ -75,10 +80,19 @@ def _require_consistent(config: RunConfig, out: Path, began: RunConfig) -> None:
         require_database(config.search.storage)
 
 
-def _session(config: RunConfig, out: Path, device: str | None, progress: Progress) -> Session:
+def _require_trained(kept: str) -> None:
+    """Raise SecateurError where a kept network has the fresh weights that ``reuse`` gave it."""
+    if (read_architecture(home_of(kept) / ARCHITECTURE).provenance or {}).get("weights") == "fresh":
+        raise SecateurError(
+            f"{kept} has fresh weights; train it first: secateur transfer {kept} --data DATA --epochs 100"
+        )
+
+
+def session_of(config: RunConfig, out: Path, device: str | None, progress: Progress) -> Session:
+    """The network and the images of a configuration; what does not fit is found here."""
     data = open_run_data(config, progress)
     torch.manual_seed(config.seed)
-    model = constructor(config.model, len(data.classes))()
+    model = network_called(config.model, len(data.classes))()
     if config.weights:
         load_weights(model, config.weights)
     wanted = config.constraints
@@ -116,7 +130,7 @@ def _teacher(config: RunConfig, session: Session) -> Supernet | None:
         return None
     if config.teacher_trained is None and config.images.data != "digits":
         raise SecateurError(f"no weights for the teacher {joint.teacher}; pass --teacher-weights FILE")
-    model = constructor(joint.teacher, len(data.classes))()
+    model = network_called(joint.teacher, len(data.classes))()
     if joint.teacher_weights:
         load_weights(model, joint.teacher_weights)
     teacher = Supernet.of(model.to(device_of(session.net.model)).eval(), data.example, check=False)
@@ -127,7 +141,9 @@ def _teacher(config: RunConfig, session: Session) -> Supernet | None:
 def _fingerprints(config: RunConfig, session: Session) -> dict[str, str]:
     """What may not change between two starts of a run."""
     marks = {"data": session.data.fingerprint, "network": fingerprint(session.net)}
-    marks["weights"] = sha256(weights_file(config.weights)) if config.weights else "none"
+    kept = home_of(config.model) / WEIGHTS if is_kept(config.model) else None
+    weights = weights_file(config.weights) if config.weights else kept
+    marks["weights"] = sha256(weights) if weights else "none"
     if config.joint.teacher_weights:
         marks["teacher's weights"] = sha256(weights_file(config.joint.teacher_weights))
     return marks

@@ -14,7 +14,8 @@ from torch import nn
 import secateur as sc
 from secateur.errors import SecateurError
 from secateur.models.files import tensors
-from secateur.models.files.architecture import architecture, architecture_of, build, load, save, subnetwork_of
+from secateur.models.files.architecture import architecture, architecture_of, build, save, subnetwork_of
+from secateur.models.files.networks import load
 from secateur.models.files.schema import Architecture, fingerprint
 
 NET = """from torch import nn
@@ -203,7 +204,7 @@ def test_a_truncated_architecture_is_refused_wherever_it_was_cut(folder: Path) -
 
 
 def test_a_network_in_place_of_what_makes_one_is_refused(folder: Path) -> None:
-    for base in (nn.Linear(2, 2), "resnet20"):
+    for base in (nn.Linear(2, 2), 20):
         with pytest.raises(SecateurError, match="pass what makes the dense network: lambda"):
             load(folder, base=base)  # type: ignore[arg-type]
 

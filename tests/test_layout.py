@@ -63,6 +63,7 @@ TESTED_TOGETHER = {
     "test_config.py": {"rundir/options.py"},
     "test_dataset.py": {"data/decoding.py", "data/images.py", "data/order.py"},
     "test_evaluate.py": {"models/score.py"},
+    "test_alone.py": {"deploy/origin.py"},
     "test_joint_train.py": {"pipeline/joint.py", "stages/joint_run.py"},
     "test_main.py": {"reports/inspection.py"},
     "test_measure.py": {"rundir/measured.py"},

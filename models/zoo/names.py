@@ -3,6 +3,9 @@
 from ...errors import SecateurError
 
 LIBRARIES = ("torchvision", "timm")
+OURS = {"resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "mobilenetv2"} | {
+    f"vgg{layers}_bn" for layers in (11, 13, 16, 19)
+}  # of this package
 
 
 def is_code(name: str) -> bool:
