@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .pipeline.joint import kddp as kddp
     from .pipeline.joint import pdd as pdd
     from .pipeline.search import find as find
+    from .reports.page import report as report
     from .reports.pareto import pareto as pareto
     from .rundir.config import RunConfig as RunConfig
     from .rundir.config import ask as _ask
@@ -67,6 +68,7 @@ _HOMES = {
     "open_data": "data.dataset",
     "pareto": "reports.pareto",
     "pdd": "pipeline.joint",
+    "report": "reports.page",
     "run": "stages.run",
     "save": "models.files.architecture",
     "slim": "models.files.architecture:build",

@@ -144,7 +144,7 @@ def _ended_with(kept: Kept, run: Path) -> dict[str, Any]:
     if kept.is_point and (figures := read_architecture(path := kept.folder / ARCHITECTURE).figures):
         test = parse(figures, EvaluationStage, path)
     if test is None or test.dense.test is None or test.tuned.test is None:
-        raise SecateurError(f"{run} has not been tested yet; finish it with secateur run")
+        raise SecateurError(f"{run} has not been tested yet; finish it with secateur run, or pass --data")
     return {"dense": test.dense.test, "slim": test.tuned.test}
 
 

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from ..errors import SecateurError
 from ..files import ensure_folder, read_json, write_json
+from ..models.zoo.names import is_python
 from .config import GROUPS, RunConfig, ask
 from .outcomes import Record, StageOutcome, Stages, parse
 
@@ -96,6 +97,20 @@ class Manifest:
     def _write(self, book: Book) -> None:
         write_json(self.path, book.to_dict())
         self._book = book
+
+
+def require_of_python(folder: Path) -> None:
+    """Raise SecateurError where the folder holds a command's run, which a search in Python would write over."""
+    if (folder / "run.json").exists() and not is_python(str(read_manifest(folder).asked.get("model"))):
+        raise SecateurError(f"{folder} holds a run of the command line; pass a different folder")
+
+
+def write_anew(folder: Path, config: RunConfig, stages: Stages, marks: dict[str, str]) -> None:
+    """run.json of a search in Python, which may go on in its folder with other options."""
+    require_of_python(folder)
+    book = Book(format=FORMAT, asked=_plain(config), versions=_versions(), stages=stages, fingerprints=marks)
+    with FileLock(folder / "run.lock"):
+        write_json(folder / "run.json", book.to_dict())
 
 
 def read_manifest(folder: Path) -> Book:

@@ -9,6 +9,7 @@ from ..models.files.architecture import subnetwork_of
 from ..models.files.place import ARCHITECTURE
 from ..models.files.schema import Architecture, read_architecture
 from ..models.subnetwork import Subnetwork
+from ..models.zoo.names import is_python
 from ..pipeline.found import best_under
 from ..pipeline.typed import with_typed
 from ..progress import Progress, silent
@@ -76,6 +77,9 @@ def _prepared(
         raise SecateurError(
             f"{out} was made by {began.transfer.method}, which fills no memory bank; pass a run of a search"
         )
+    if is_python(began.search.sampler):
+        fix = "fine-tune its points there: sc.finetune(net, found.best(), found.bank, data)"
+        raise SecateurError(f"{out} was searched in Python, with objects that no file holds; {fix}")
     typed = with_typed(began, out, model=changed.get("model"), data=changed.get("data"))
     work = replace(_searched_run(typed, out, device, progress), config=wanted)
     point = _point(work, meant)
