@@ -18,7 +18,8 @@ from . import __version__
 from .allocator import keep_freed
 from .errors import SecateurError
 from .rundir.config import RunConfig, ask
-from .rundir.options import BudgetOptions, ConstraintOptions, parse_shape
+from .rundir.options import BudgetOptions, ConstraintOptions, FolderOptions, parse_shape
+from .rundir.synonyms import in_words
 
 app = App(
     name="secateur",
@@ -62,52 +63,44 @@ class OutputOptions:
 FLAT = Parameter(name="*")
 Config = Annotated[RunConfig, FLAT]
 Output = Annotated[OutputOptions, FLAT]
+Place = Annotated[FolderOptions, FLAT]
 
 
 @app.command
-def run(config: Config = RunConfig(), *, out: Path | None = None, output: Output = OutputOptions()) -> None:  # noqa: B008  # frozen
+def run(config: Config = RunConfig(), *, place: Place = FolderOptions(), output: Output = OutputOptions()) -> None:  # noqa: B008  # frozen
     """Search, fill the memory bank, fine-tune, test; or learn the widths in distillation, see --method.
 
     The same command resumes where it ended.
-
-    Parameters
-    ----------
-    out
-        The run directory. Default: runs/MODEL-DATA-BUDGET.
     """
     from .reports.tables import show_result
 
-    stages, folder = _completed(config, out, output, "test")
+    stages, folder = _completed(config, place, output, "test")
     _print(output.json, {"out": str(folder), **_plain(stages)}, lambda: show_result(stages, folder))
 
 
 @app.command
-def search(config: Config = RunConfig(), *, out: Path | None = None, output: Output = OutputOptions()) -> None:  # noqa: B008  # frozen
-    """Search and fill the memory bank, and show the front; `run` with the same options continues from there.
-
-    Parameters
-    ----------
-    out
-        The run directory. Default: runs/MODEL-DATA-BUDGET.
-    """
+def search(config: Config = RunConfig(), *, place: Place = FolderOptions(), output: Output = OutputOptions()) -> None:  # noqa: B008  # frozen
+    """Search and fill the memory bank, and show the front; `run` with the same options continues from there."""
     from .reports.tables import show_front
     from .rundir.results import Results
 
-    stages, folder = _completed(config, out, output, "bank")
+    stages, folder = _completed(config, place, output, "bank")
     front = Results.of(folder).front
     rows = [{**point.costs.kept.to_dict(), **point.score.to_dict()} for point in front.points]
     value = {"out": str(folder), **_plain(stages), "front": rows}
     _print(output.json, value, lambda: show_front(front, stages, folder))
 
 
-def _completed(config: RunConfig, out: Path | None, output: OutputOptions, until: str) -> Any:
+def _completed(config: RunConfig, place: FolderOptions, output: OutputOptions, until: str) -> Any:
     """The outcomes of the stages, and the run directory."""
     from .reports.terminal import bars
+    from .rundir.folder import folder_for
     from .stages.run import complete
 
-    folder = out or Path("runs", config.name)
+    folder = folder_for(config, place)
+    options: dict[str, Any] = {"until": until, "device": output.device, "overwrite": place.overwrite}
     with bars(output.quiet or output.json) as progress:
-        return complete(config, folder, until=until, device=output.device, progress=progress), folder
+        return complete(config, folder, progress=progress, **options), folder
 
 
 @app.command
@@ -325,7 +318,7 @@ def inspect(
     picture: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Show the channel groups, what is frozen and why, and whether a budget can be met.
+    """Show the channel groups, what is frozen and why, and whether a budget can be met; exit status 1 where it can't.
 
     Parameters
     ----------
@@ -357,6 +350,8 @@ def inspect(
     text = f"{model} on an input of {'x'.join(map(str, shape))}\n\n{profile}"
     lines = [text, *(f"{name}: {path}" for name, path in drawn.items())]
     _print(json, {"model": model, "input": shape, **facts, **drawn}, lambda: print("\n".join(lines)))
+    if budget.spec.limits and not profile.satisfiable:
+        sys.exit(1)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -365,7 +360,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         app(argv)
     except (SecateurError, CycloptsError) as error:
-        print(f"secateur: {error}", file=sys.stderr)
+        print(f"secateur: {in_words(error)}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # whoever read has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

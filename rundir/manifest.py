@@ -45,14 +45,14 @@ class Manifest:
     def __init__(self, folder: Path, config: RunConfig) -> None:
         self.folder, self.path = folder, folder / "run.json"
         if not self.path.exists():
-            _require_empty(folder)
+            require_run_or_empty(folder)
             ensure_folder(folder)
         self._lock = FileLock(folder / "run.lock")  # against other processes that work on the same run
         with self._lock:
             if not self.path.exists():
                 self._write(Book(format=FORMAT, asked=_plain(config), versions=_versions(), stages=Stages()))
         self._book = read_manifest(folder)
-        _require_same(folder, self._book, config)
+        require_same(folder, config)
 
     @property
     def stages(self) -> Stages:
@@ -124,8 +124,39 @@ def read_manifest(folder: Path) -> Book:
 
 def require_same(folder: Path, config: RunConfig) -> None:
     """Raise SecateurError where the folder holds a run of another configuration."""
-    if (folder / "run.json").exists():
-        _require_same(folder, read_manifest(folder), config)
+    found = differences(folder, config)
+    if not found:
+        return
+    option, (before, value) = next(iter(found.items()))
+    line = transfer_line(folder, config)
+    way = f"fine-tune that one without another search: {line}, or " if line else ""
+    raise SecateurError(
+        f"{folder} holds another run ({option} {before} there, {value} here); {way}pass a different --out"
+        f"{' or --overwrite' if not line else ''}"
+    )
+
+
+def differences(folder: Path, config: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """The options in which the run in a folder differs from a configuration: its value and the other's."""
+    if not (folder / "run.json").exists():
+        return {}
+    asked, defaults = read_manifest(folder).asked, _plain(ask())
+    both = {name: (asked.get(name, defaults[name]), value) for name, value in _plain(config).items()}
+    return {name: pair for name, pair in both.items() if pair[0] != pair[1]}  # an option it lacks was at its default
+
+
+def transfer_line(folder: Path, config: RunConfig) -> str | None:
+    """The command for a configuration that differs from the run in a folder in fine-tuning alone, if its bank is there.
+
+    None where it needs a search of its own.
+    """
+    found = differences(folder, config)
+    searched = found.keys() <= {"epochs", "method"} and read_manifest(folder).stages.bank is not None
+    if not found or not searched or config.learns_widths:
+        return None
+    typed = {"model": config.model, "data": config.images.data}
+    code = "".join(f" --{name} {value}" for name, value in typed.items() if ".py" in value)
+    return f"secateur transfer {folder}{code} {' '.join(f'--{name} {new}' for name, (_, new) in found.items())}"
 
 
 def config_of(folder: Path) -> RunConfig:
@@ -148,23 +179,16 @@ def sha256(path: Path | str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _require_same(folder: Path, there: Book, config: RunConfig) -> None:
-    defaults = _plain(ask())
-    for option, value in _plain(config).items():
-        before = there.asked.get(option, defaults[option])  # a version without the option worked at its default
-        if before != value:
-            raise SecateurError(
-                f"{folder} holds another run ({option} {before} there, {value} here); pass a different --out"
-            )
-
-
 def _plain(config: RunConfig) -> dict[str, Any]:
     """As run.json has it."""
     plain: dict[str, Any] = json.loads(json.dumps(config.to_dict()))
     return plain
 
 
-def _require_empty(folder: Path) -> None:
+def require_run_or_empty(folder: Path) -> None:
+    """Raise SecateurError where the folder holds anything but a run."""
+    if (folder / "run.json").exists():
+        return
     if folder.exists() and (not folder.is_dir() or any(file.name not in LEFTOVERS for file in folder.iterdir())):
         raise SecateurError(f"{folder} exists and is not a run of secateur; pass a different --out or empty it")
 

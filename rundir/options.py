@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from ..errors import SecateurError
 from ..models.costs.spec import BudgetSpec
@@ -227,6 +228,22 @@ class JointOptions:
     def strengths(self) -> dict[str, float]:
         """``block_strength`` by pattern."""
         return dict(map(_strength, self.block_strength))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions:
+    """Where a run goes.
+
+    Parameters
+    ----------
+    out
+        The run directory. Default: runs/MODEL-DATA-BUDGET, or the first of -2, -3, ... that holds no other run.
+    overwrite
+        Remove another run that is there, once nothing is wrong with this one.
+    """
+
+    out: Path | None = None
+    overwrite: bool = False
 
 
 def require_at_least(minimum: int, **values: int) -> None:

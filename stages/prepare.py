@@ -1,10 +1,10 @@
 """Everything that the stages of a run share, and what is wrong with it, before anything is trained or written."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import SecateurError
 from ..files import write_text
@@ -17,13 +17,14 @@ from ..models.files.schema import fingerprint, read_architecture
 from ..models.supernet import Supernet
 from ..models.timing.latency import Latency, measure
 from ..models.tracing.atoms import FloatArray
-from ..models.zoo.weights import load_weights, weights_file
+from ..models.zoo.weights import load_weights, require_readable, weights_file
 from ..pipeline.fit import require_fit
 from ..pipeline.images import open_run_data
 from ..pipeline.session import Session
 from ..progress import Progress
 from ..rundir.config import RunConfig
-from ..rundir.manifest import Manifest, require_same, sha256
+from ..rundir.folder import remove_run, require_place, require_replaceable
+from ..rundir.manifest import Manifest, differences, require_same, sha256
 from ..rundir.options import JOINT_METHODS
 from ..search.config import SearchConfig, sampler_called
 from ..search.refine.database import require_database
@@ -32,27 +33,39 @@ from ..transfer.objectives.base import require_divergence
 from .joint_run import JointRun
 from .search_run import SearchRun
 
+Placed = TypeVar("Placed", nn.Module, Tensor)
+
 STARTS = 5  # at most, of the architectures that --start names
 LATENCY_FILE = "latency.json"  # in the run directory: the table that a budget of latency is measured by
 
 
 def prepare_run(
-    config: RunConfig, out: Path, device: str | None, progress: Progress, *, began: RunConfig | None = None
+    config: RunConfig,
+    out: Path,
+    device: str | None,
+    progress: Progress,
+    *,
+    began: RunConfig | None = None,
+    overwrite: bool = False,
 ) -> tuple[SearchRun | JointRun, Manifest]:
     """The work of a run, and its manifest.
 
     ``began``: the configuration in the run directory, where the network or the data are named in another way now;
-    both have to be the same.
+    both have to be the same. ``overwrite``: another run that is there is removed, once nothing is wrong with this one.
     """
     began = began or config
-    _require_consistent(config, out, began)
+    replaced = overwrite and bool(differences(out, began))
+    _require_consistent(config, device)
+    _require_room(out, began, replaced)
     session = session_of(config, out, device, progress)
     net = session.net
-    timed = _timed(net, out, progress) if config.budget.latency else None
+    timed = _timed(net, None if replaced else out / LATENCY_FILE, progress) if config.budget.latency else None
     if config.learns_widths:
         work: SearchRun | JointRun = _joint_run(config, session)
     else:
         work = SearchRun(config, session, _search_config(config, net, timed))
+    if replaced:
+        remove_run(out)
     manifest = Manifest(out, began)
     if timed:
         write_text(out / LATENCY_FILE, timed.to_json(net))
@@ -61,9 +74,9 @@ def prepare_run(
     return work, manifest
 
 
-def _require_consistent(config: RunConfig, out: Path, began: RunConfig) -> None:
-    """Raise SecateurError for whatever can be found before an image is read."""
-    joint, source = config.joint, config.images.data
+def _require_consistent(config: RunConfig, device: str | None) -> None:
+    """Raise SecateurError for whatever is wrong with the options and can be found before an image is read."""
+    joint, source, search = config.joint, config.images.data, config.search
     require_method(config.transfer.method, JOINT_METHODS)
     if config.trained is None and joint.teacher is None and source != "digits":
         raise SecateurError(f"no weights for {config.model} on {source}; pass --weights FILE of the trained network")
@@ -73,11 +86,23 @@ def _require_consistent(config: RunConfig, out: Path, began: RunConfig) -> None:
         require_network(network)
     if is_kept(config.model) and not config.weights:
         _require_trained(config.model)
-    require_same(out, began)
     for file in filter(None, (config.weights, joint.teacher_weights)):
-        weights_file(file)
-    if config.search.storage:
-        require_database(config.search.storage)
+        require_readable(file)
+    _on(torch.zeros(1), device)
+    sampler_called(search.sampler)
+    if search.start:
+        architectures(Path(search.start))
+    if search.storage:
+        require_database(search.storage)
+
+
+def _require_room(out: Path, began: RunConfig, replaced: bool) -> None:
+    """Raise SecateurError where the folder holds something else, or cannot be made."""
+    require_place(out)
+    if replaced:
+        require_replaceable(out)
+    else:
+        require_same(out, began)
 
 
 def _require_trained(kept: str) -> None:
@@ -149,10 +174,9 @@ def _fingerprints(config: RunConfig, session: Session) -> dict[str, str]:
     return marks
 
 
-def _timed(net: Supernet, out: Path, progress: Progress) -> Latency:
+def _timed(net: Supernet, path: Path | None, progress: Progress) -> Latency:
     """The table of times that the run began with, or a new one."""
-    path = out / LATENCY_FILE
-    if not path.exists():
+    if path is None or not path.exists():
         return measure(net, progress=progress)
     try:
         return Latency.from_json(path.read_bytes().decode(errors="replace"), net)
@@ -165,7 +189,8 @@ def _start_shares(path: Path, net: Supernet, span: BudgetRange) -> list[FloatArr
     return [keep_shares(record, net) for record in most_similar(architectures(path), net, span.low, STARTS)]
 
 
-def _on(model: nn.Module, device: str | None) -> nn.Module:
+def _on(model: Placed, device: str | None) -> Placed:
+    """The network or tensor on a device. Raises SecateurError where it is not here."""
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         if torch.device(name).type == "meta":

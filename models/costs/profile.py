@@ -8,8 +8,8 @@ from typing import Any
 from ..tracing.atoms import FloatArray, IntArray
 from ..tracing.groups import ChannelGroup
 from .budget import Budget
-from .units import TO, format_quantity
-from .widths import Space
+from .units import COST_UNITS, TO, format_quantity
+from .widths import Space, least_share
 
 # The costs that a profile shows: the head of the column, and the unit of its numbers.
 SHOWN = {
@@ -204,6 +204,9 @@ def _cost_rows(profile: Profile) -> Iterator[str]:
     yield f"dense   {''.join(_cell(name, dense[name]) for name in names)}".rstrip()
     yield f"least   {''.join(_cell(name, least[name], dense[name]) for name in names)}".rstrip()
     yield f"budget  {''.join(_cell(name, profile.limits.get(name), dense[name]) for name in names)}{met}"
+    if unmet := [name for name, limit in profile.limits.items() if least[name] > limit and least[name] < dense[name]]:
+        enough = (f"--{COST_UNITS[name].option} {least_share(least[name] / dense[name])}" for name in unmet)
+        yield f"pass {', '.join(enough)} or more"
     if profile.uncounted:
         yield from ("", *wrap(f"not counted in any cost: {', '.join(profile.uncounted)}", COLUMNS))
 
