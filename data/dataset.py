@@ -19,13 +19,15 @@ from ..models.tasks.task import Task
 from ..models.tracing.modules import evaluating
 from ..models.zoo.normalisation import MEAN, STD, Channels
 from ..seeds import random_streams
+from .augment import Augment, Shape, augmentation, name_of
 from .decoding import ReadProgress, common_shape, is_picture, open_readers
 from .holdout import SHARE
-from .images import Images, Shape
+from .images import Images
 from .parts import Part, dataset_of, three_parts
 from .reading import SampleReader
 from .samples import Samples
 from .sources import classes_of, datasets, labels_of
+from .streaming import WORKERS
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,9 +66,6 @@ class Data:
         about = f"classes={len(self.classes)}" if self.classes else f"task={type(self.task).__name__}"
         return f"Data({self.name!r}, {counts}, {about}, shape={self.shape})"
 
-    def __len__(self) -> int:
-        return sum(map(len, self._parts.values()))
-
     @classmethod
     def of(
         cls,
@@ -80,6 +79,8 @@ class Data:
         mean: Channels = MEAN,
         std: Channels = STD,
         flip: bool = True,
+        augment: str | Augment | None = None,
+        workers: int | None = None,
         memory_bytes: int = 2_000_000_000,
         progress: ReadProgress | None = None,
     ) -> "Data":
@@ -101,6 +102,10 @@ class Data:
             mean: of the channels, in 0..1.
             std: of the channels.
             flip: whether a mirrored image keeps its class.
+            augment: what training shows of an image: ``"crop-flip"``, ``"imagenet"``, ``"trivial"``, ``"none"``, or a
+                transform of torchvision.transforms.v2 from uint8 (3, H, W) to the same size, as uint8 or float in 0..1,
+                not normalised. By default ``"crop-flip"``, from 96 pixels on ``"imagenet"``.
+            workers: at most so many processes that read; by default 4, or a loader's own number.
             memory_bytes: held in memory is what takes at most this, images as uint8; the rest is streamed.
             progress: called with (images read, images in all).
 
@@ -113,8 +118,8 @@ class Data:
         task = _checked_task(Classification() if task is None else task)
         parts: Any = three_parts(train, holdout, test, task=task, name=name)
         if not _holds_pictures(parts[0]):
-            splits = _samples(parts, task, memory_bytes)
-            _require_own_form(splits[0], shape, mean, std)
+            splits = _samples(parts, task, memory_bytes, workers)
+            _require_own_form(splits[0], shape, mean, std, augment)
             return cls(name, *splits, _classes(parts, splits[0]))
         _require_images_of_classes(task)
         labels = [labels_of(part) for part in parts]
@@ -122,8 +127,11 @@ class Data:
         shape = shape or common_shape(parts[0])
         if len(shape) != 3 or shape[0] != 3 or min(shape) < 1:
             raise SecateurError(f"images of shape {shape}; pass (3, height, width); grey images become colour")
-        read = open_readers(parts, labels, shape, memory_bytes=memory_bytes, progress=progress)
-        one, two, three = (Images(*x, shape, mean, std, flip) for x in zip(read, labels, strict=True))
+        how: dict[str, Any] = {"flip": flip, "augment": augmentation(augment, shape, flip)}
+        reading: dict[str, Any] = {"memory_bytes": memory_bytes, "progress": progress, "augment": how["augment"]}
+        count = WORKERS if workers is None else workers
+        read = open_readers(parts, labels, shape, workers=count, **reading)
+        one, two, three = (Images(*x, shape, mean, std, **how) for x in zip(read, labels, strict=True))
         return cls(name, one, two, three, names)
 
     def in_memory_format_of(self, model: nn.Module) -> "Data":
@@ -162,7 +170,7 @@ class Data:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with classes, labels, order, size or pixels (of 64 images a split)."""
+        """16 hex digits that change with classes, labels, order, size, augmentation, or pixels of 64 images a split."""
         digest = hashlib.sha256(json.dumps([self.classes, self.shape]).encode())
         for images in self._parts.values():
             if images.labels is not None:
@@ -170,6 +178,8 @@ class Data:
             spread = torch.linspace(0, len(images) - 1, min(64, len(images))).round().long()
             for x in tensors(images.at(spread)):
                 digest.update(x.numpy().tobytes())
+        if isinstance(self.train, Images) and self.train.augment:
+            digest.update(name_of(self.train.augment).encode())
         return digest.hexdigest()[:16]
 
     @property
@@ -185,6 +195,8 @@ def open_data(
     *,
     task: Task | None = None,
     holdout: str | None = None,
+    augment: str | Augment | None = None,
+    workers: int | None = None,
     memory_bytes: int = 2_000_000_000,
     progress: ReadProgress | None = None,
 ) -> Data:
@@ -199,6 +211,8 @@ def open_data(
         std: of the channels; by default ImageNet's.
         task: what outputs are judged by; by default ``sc.Classification()``.
         holdout: another holdout: a share of the training images, ``"10%"``, or a folder of an imagefolder.
+        augment: what training shows of an image, as for ``Data.of``.
+        workers: at most so many processes that read; by default 4.
         memory_bytes: images are held in memory if they take at most this as uint8, else streamed.
         progress: called with (images read, images in all).
 
@@ -216,6 +230,8 @@ def open_data(
         mean=mean,
         std=std,
         flip=source.flip,
+        augment=augment,
+        workers=workers,
         memory_bytes=memory_bytes,
         progress=progress,
     )
@@ -228,11 +244,14 @@ def _require_images_of_classes(task: Task) -> None:
         raise SecateurError(f"images are not decoded for the task {type(task).__name__}; {fix}")
 
 
-def _samples(parts: Sequence[Part], task: Task, memory_bytes: int) -> tuple[Samples, Samples, Samples]:
+def _samples(
+    parts: Sequence[Part], task: Task, memory_bytes: int, workers: int | None
+) -> tuple[Samples, Samples, Samples]:
     """A split of each part, read as it is; each may hold a third of the memory."""
     found = []
     for part in parts:
         read = SampleReader.of(part) if isinstance(part, DataLoader) else SampleReader(part)
+        read = read if workers is None else replace(read, workers=workers)
         most = part.batch_size if isinstance(part, DataLoader) else None
         with random_streams(0):
             labels = labels_of(read.dataset) if isinstance(task, Classification) else None
@@ -267,8 +286,13 @@ def _holds_pictures(part: Part) -> bool:
         return True
 
 
-def _require_own_form(samples: Samples, shape: Shape | None, mean: Channels, std: Channels) -> None:
-    """Raise SecateurError where samples that are read as they are were to be resized or normalised."""
+def _require_own_form(
+    samples: Samples, shape: Shape | None, mean: Channels, std: Channels, augment: str | Augment | None
+) -> None:
+    """Raise SecateurError where samples that are read as they are were to be resized, normalised or augmented."""
+    if augment is not None:
+        fact = f"augment={augment!r} is for images that are decoded here"
+        raise SecateurError(f"{fact}; leave it out: the data set's own transforms are the augmentation")
     if shape not in (None, samples.shape) or mean != MEAN or std != STD:
         fix = "leave them out: the data set's transforms size and normalise"
         raise SecateurError(f"shape={shape}, mean={mean}, std={std} are for images that are decoded here; {fix}")

@@ -84,7 +84,7 @@ def measure_run(
     _require_positive(batch=batch, threads=threads)
     kept = Kept.at(run)
     run = kept.run or run
-    config = with_typed(config_of(run), run, model=model)
+    config = with_typed(config_of(run), run, model=model).with_options(augment=None)  # nothing is trained here
     slim = slim_of(kept.folder if kept.is_point else run, config.model)
     record = architecture_of(slim)
     dense = _dense(config, run, len(record["classes"]))

@@ -1,7 +1,9 @@
 """The images that a run is configured with."""
 
 from functools import partial
+from typing import Any
 
+from ..data.augment import Augment, is_code, require_augmentation
 from ..data.dataset import Data, open_data
 from ..errors import SecateurError, in_a_line
 from ..models.files.networks import intake_of
@@ -18,10 +20,25 @@ def open_run_data(config: RunConfig, progress: Progress, shape: tuple[int, int, 
     intake = intake_of(config.model)
     mean, std = intake.normalisation
     how = shape or images.shape or intake.shape, images.mean or mean, images.std or std
-    data = open_data(images.data, *how, task=task, holdout=images.holdout, progress=reading)
-    if data.note:
-        progress(f"reading images: {data.note}", (count := len(data)), count)
-    return data
+    augment = augment_called(images.augment) if images.augment else None
+    options: dict[str, Any] = {"task": task, "holdout": images.holdout, "augment": augment, "workers": images.workers}
+    return open_data(images.data, *how, progress=reading, **options)
+
+
+def augment_called(spec: str) -> str | Augment:
+    """The name, or the transform that the function at this place returns. Raises SecateurError where it is neither."""
+    if not is_code(spec):
+        require_augmentation(spec)
+        return spec
+    function = callable_at(spec, ())
+    try:
+        found = function()
+    except Exception as error:
+        raise SecateurError(f"{spec} failed ({in_a_line(error)}); fix it or pass another augmentation") from error
+    if not callable(found):
+        fix = "return a transform, such as torchvision.transforms.v2.RandAugment()"
+        raise SecateurError(f"{spec} returned {type(found).__name__}; {fix}")
+    return found
 
 
 def task_called(spec: str) -> Task:

@@ -7,20 +7,20 @@ from pathlib import Path
 
 from ..errors import SecateurError
 from ..files import writing
+from .command_options import RunOutputOptions
 from .config import RunConfig
 from .manifest import LEFTOVERS, differences, require_run_or_empty, transfer_line
-from .options import FolderOptions
 
 RUNS = Path("runs")
 LEFT = {  # by a run, of any kind
     *("run.json", "study.db", "latency.json", "front.json", "front.csv", "evaluation.json"),
     *("report.html", "pareto.png", "pareto.svg", "metrics.csv"),
-    *("bank", "transfer", "dense", "teacher", "learn", "best", "points"),
+    *("bank", "transfer", "dense", "teacher", "learn", "best", "points", "tensorboard"),
     *LEFTOVERS,
 }
 
 
-def folder_for(config: RunConfig, asked: FolderOptions) -> Path:
+def folder_for(config: RunConfig, asked: RunOutputOptions) -> Path:
     """The folder that is asked for, or else ``default_folder``; to be written over, the first of the default ones."""
     return asked.out or (RUNS / config.name if asked.overwrite else default_folder(config))
 

@@ -14,7 +14,7 @@ from ..rundir.outcomes import EvaluationStage, Figures, parse
 from ..transfer.methods import METHODS
 from ..transfer.training.distributed import world
 from .common import figures
-from .points import tune
+from .points import point_name, tune
 from .prepare import session_of
 
 LABELS = "ce"  # the one method that needs neither teachers nor a bank
@@ -55,11 +55,12 @@ def _configured(place: Path, options: dict[str, Any]) -> RunConfig:
 def _trained(home: Path, config: RunConfig, device: str | None, progress: Progress) -> tuple[Figures, Path]:
     """Train it, once for each number of epochs and seed; what is there already is not done again."""
     wanted, macs = config.transfer, read_architecture(home / ARCHITECTURE).costs.kept.macs
-    folder = home / "points" / f"{macs}-{LABELS}-{wanted.epochs}-{config.seed}"
+    folder = home / "points" / point_name(macs, config)
     path, team = folder / ARCHITECTURE, world()
     if not path.exists():
         session = session_of(config, home, device, progress)
-        recipe = session.recipe(epochs=wanted.epochs, seed=config.seed, identity={"method": LABELS})
+        how: dict[str, Any] = {"identity": {"method": LABELS}, **wanted.recipe_options}
+        recipe = session.recipe(epochs=wanted.epochs, seed=config.seed, **how)
         tuning = Tuning(session.net.dense, session.net.model, None, recipe, folder / "transfer")
         student = tuned(session, tuning, METHODS[LABELS].objective)
         if team.first:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..data.augment import is_code, require_augmentation
 from ..errors import SecateurError
 from ..files import write_text
 from ..models.costs.budget_range import BudgetRange
@@ -24,7 +25,7 @@ from ..pipeline.session import Session
 from ..progress import Progress
 from ..rundir.config import RunConfig
 from ..rundir.folder import remove_run, require_place, require_replaceable
-from ..rundir.manifest import Manifest, differences, require_same, sha256
+from ..rundir.manifest import Manifest, differences, require_same, sha256, with_former_defaults
 from ..rundir.options import JOINT_METHODS
 from ..search.config import SearchConfig, sampler_called
 from ..search.refine.database import require_database
@@ -57,13 +58,14 @@ def prepare_run(
     replaced = overwrite and bool(differences(out, began))
     _require_consistent(config, device)
     _require_room(out, began, replaced)
+    config = config if replaced else with_former_defaults(config, out)
     session = session_of(config, out, device, progress)
     net = session.net
     timed = _timed(net, None if replaced else out / LATENCY_FILE, progress) if config.budget.latency else None
     if config.learns_widths:
         work: SearchRun | JointRun = _joint_run(config, session)
     else:
-        work = SearchRun(config, session, _search_config(config, net, timed))
+        work = SearchRun(config, session, _search_config(config, net, timed), teacher_of(config, session))
     if replaced:
         remove_run(out)
     manifest = Manifest(out, began)
@@ -78,7 +80,8 @@ def _require_consistent(config: RunConfig, device: str | None) -> None:
     """Raise SecateurError for whatever is wrong with the options and can be found before an image is read."""
     joint, source, search = config.joint, config.images.data, config.search
     require_method(config.transfer.method, JOINT_METHODS)
-    if config.trained is None and joint.teacher is None and source != "digits":
+    scratch = config.learns_widths and joint.teacher is not None  # a student under another teacher
+    if config.trained is None and not scratch and source != "digits":
         raise SecateurError(f"no weights for {config.model} on {source}; pass --weights FILE of the trained network")
     if joint.teacher_weights and not joint.teacher:
         raise SecateurError("--teacher-weights are of no network; pass --teacher MODEL, too")
@@ -86,6 +89,8 @@ def _require_consistent(config: RunConfig, device: str | None) -> None:
         require_network(network)
     if is_kept(config.model) and not config.weights:
         _require_trained(config.model)
+    if config.images.augment and not is_code(config.images.augment):
+        require_augmentation(config.images.augment)
     for file in filter(None, (config.weights, joint.teacher_weights)):
         require_readable(file)
     _on(torch.zeros(1), device)
@@ -144,12 +149,13 @@ def _search_config(config: RunConfig, net: Supernet, timed: Latency | None) -> S
 
 def _joint_run(config: RunConfig, session: Session) -> JointRun:
     """The work of a run that learns widths; what is wrong with its options is found here."""
-    work = JointRun(config, session, _teacher(config, session))
+    work = JointRun(config, session, teacher_of(config, session))
     work.make_learner()
     return work
 
 
-def _teacher(config: RunConfig, session: Session) -> Supernet | None:
+def teacher_of(config: RunConfig, session: Session) -> Supernet | None:
+    """The teacher that is another network, with its weights; None where the dense network teaches."""
     joint, data = config.joint, session.data
     if joint.teacher is None:
         return None
