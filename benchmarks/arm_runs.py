@@ -59,7 +59,7 @@ def run_arm(job: Job, bench: Bench) -> dict[str, Any]:
         start = time.process_time()
         model = student(arm, session, subnetwork)
         began = time.process_time()
-        objective = arm.objective(session.context(model, subnetwork, bank, job.seed))
+        objective = arm.objective(session.context(model, subnetwork, bank=bank, seed=job.seed))
         spend(job, arm, session, model, objective)
         recalibrate_as_trained(model, bench.data.train)
     parts = {"start": began - start, "training": time.process_time() - began}

@@ -1,6 +1,6 @@
 """A session: one network on one data set, and what search, bank and training of it share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..models.precision import in_bfloat16
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..models.tasks.classification import Classification
-from ..progress import Progress, follow, silent
+from ..progress import Observer, Progress, follow, silent
 from ..search.coarse_to_fine import Searched, search_widths
 from ..search.config import SearchConfig
 from ..search.evaluation import Evaluation, task_loss
@@ -32,7 +32,7 @@ from ..transfer.bank.teachers import choose_teachers
 from ..transfer.methods import MethodContext, embedding_width
 from ..transfer.objectives.base import Objective
 from ..transfer.training.recipe import Recipe
-from ..transfer.training.train import train
+from ..transfer.training.train import Step, train
 from .fit import OutputSize, class_numbers, output_size
 
 
@@ -40,9 +40,9 @@ from .fit import OutputSize, class_numbers, output_size
 class Session:
     """What search, bank and training of one network on one data set share; the network is never changed.
 
-    ``folder`` keeps what they leave. ``precision`` is that of evaluations, teachers and training, a name from
-    ``secateur.models.precision``. The second moments of the dense network's layers are gathered once, when they are
-    first needed.
+    ``folder`` keeps what they leave; ``progress`` may be an ``Observer``. ``precision`` is that of evaluations,
+    teachers and training, a name from ``secateur.models.precision``. The second moments of the dense network's layers
+    are gathered once, when they are first needed.
     """
 
     net: Supernet
@@ -135,16 +135,35 @@ class Session:
         """Where fine-tuning starts: halfway from inherited to compensated weights."""
         return initial_student(self.net, subnetwork, self.grams, self.data.train)
 
-    def context(self, student: nn.Module, subnetwork: Subnetwork, bank: MemoryBank | None, seed: int) -> MethodContext:
-        """What a fine-tuning method may use for this student, which keeps the channels of ``subnetwork``."""
+    def context(
+        self,
+        student: nn.Module,
+        subnetwork: Subnetwork,
+        *,
+        bank: MemoryBank | None,
+        seed: int,
+        teacher: nn.Module | None = None,
+    ) -> MethodContext:
+        """What a fine-tuning method may use for this student, which keeps the channels of ``subnetwork``.
+
+        ``teacher``: in place of the dense network.
+        """
         channels, task = self.outputs.channels, self.data.task
         width, labels = embedding_width(student, self.net.head, channels), class_numbers(self.data.train)
-        return MethodContext(self.net, bank, labels, channels, width, seed, task, subnetwork)
+        return MethodContext(self.net, bank, labels, channels, width, seed, task, teacher, subnetwork)
 
     def train(self, model: nn.Module, objective: Objective, recipe: Recipe, *, folder: Path | None, what: str) -> None:
         """Train a network in place, with checkpoints in ``folder``, reporting its steps as ``what``."""
-        for step in train(model, self.data.train, objective, recipe, head=self.net.head, folder=folder):
-            self.progress(what, step.step, step.steps)
+        how: dict[str, Any] = {"head": self.net.head, "folder": folder, "holdout": self.data.holdout}
+        self.follow(train(model, self.data.train, objective, recipe, **how), what)
+
+    def follow(self, steps: Iterable[Step], what: str) -> None:
+        """Take all steps of a training, and report them and its epochs as ``what``."""
+        observer = Observer.of(self.progress)
+        for step in steps:
+            observer(what, step.step, step.steps)
+            if step.ended:
+                observer.on_epoch(replace(step.ended, training=what))
 
     def finalise(self, model: nn.Module, subnetwork: Subnetwork, training: Mapping[str, Any]) -> nn.Module:
         """A trained network, its batch norm recalibrated, carrying its architecture, in evaluation mode."""
@@ -157,5 +176,5 @@ class Session:
         return with_architecture(model, architecture(self.net, subnetwork, **about)).eval()
 
     def recipe(self, **changes: Any) -> Recipe:
-        """The default recipe in this session's precision."""
-        return replace(Recipe(bfloat16=self.bfloat16), **changes)
+        """The usual recipe for these training images, in this session's precision."""
+        return Recipe.fitted(len(self.data.train), bfloat16=self.bfloat16, **changes)

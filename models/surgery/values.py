@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...errors import SecateurError
 from ...seeds import random_streams
@@ -95,6 +96,7 @@ class Values:
             random_streams(seed=0),
             uncompiled(),
             torch.no_grad(),
+            sdpa_kernel(SDPBackend.MATH),  # other kernels draw dropout within, and count as random without any
             Expectation(),  # type: ignore[no-untyped-call]
             recorder if layers else nullcontext(),
         ):

@@ -16,7 +16,7 @@ from ...models.outputs import OutputForm
 from ...models.split import Split
 from ...models.subnetwork import Subnetwork
 from ...models.supernet import Supernet
-from ...models.surgery.slim import kept_places
+from ...models.surgery.places import kept_places
 from ...models.tracing.modules import evaluating
 from .bank import TEACHERS, read_teacher, teacher_file
 from .manifest import BankLocation, BankManifest, Teacher
