@@ -82,7 +82,7 @@ def chained(
         budget = f"{share * dense / 1e6:.4f}M"
         point = here.search(SearchConfig(net.span(budget), trials, seed=0)).winner.subnetwork
         model = here.initial_student(point)
-        objective = link(here.context(model, point, None, seed), before)
+        objective = link(here.context(model, point, bank=None, seed=seed), before)
         for step in train(model, here.data.train, objective, here.recipe(epochs=part, seed=seed), head=net.head):
             print(f"link of {share}: {step.step}/{step.steps}, loss {step.loss:.3f}", end="\r", flush=True)
         recalibrate_as_trained(model, here.data.train)
