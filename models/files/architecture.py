@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 from torch import nn
 
 from ...errors import SecateurError
@@ -14,6 +13,7 @@ from ...files import commit, ensure_folder, writing
 from ..subnetwork import Subnetwork
 from ..supernet import Supernet
 from ..surgery.slim import slim
+from .arguments import example_of
 from .schema import Architecture, Record, costs_of, fingerprint, json_at
 from .tensors import read_network, write_network
 
@@ -140,6 +140,6 @@ def load(folder: Path | str, base: Callable[[], nn.Module]) -> nn.Module:
 
 def _dense(record: Architecture, base: Callable[[], nn.Module]) -> Supernet:
     """The dense network, its groups as they were when the architecture was found."""
-    examples = tuple(torch.zeros(1, *shape) for shape in record.inputs)
-    net = Supernet.of(base(), examples, tie=record.tie, check=False)
+    example = example_of(record.arguments, record.inputs, record.dtypes)
+    net = Supernet.of(base(), example, tie=record.tie, check=False)
     return net.freezing({group.name: "stayed whole" for group in net.groups if group.name in record.frozen})
