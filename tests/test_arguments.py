@@ -22,7 +22,8 @@ class Base(nn.Module):
         self.first, self.second, self.head = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 8, 3), nn.Linear(8, 4)
 
     def features(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x).relu()).relu().mean((2, 3))
+        found: Tensor = self.second(self.first(x).relu()).relu().mean((2, 3))
+        return found
 
 
 class Keyword(Base):

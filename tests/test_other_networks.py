@@ -24,7 +24,8 @@ class SpatialGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         found = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)
-        return x * self.gate(found).sigmoid()
+        out: Tensor = x * self.gate(found).sigmoid()
+        return out
 
 
 class Remembering(nn.Module):
