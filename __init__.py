@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .data.dataset import open_data as open_data
     from .deploy.export import export as export
     from .errors import SecateurError as SecateurError
+    from .models.evaluate import evaluate as evaluate
     from .models.files.architecture import build as _build
     from .models.files.architecture import load as load
     from .models.files.architecture import save as save
@@ -58,6 +59,7 @@ _HOMES = {
     "Task": "models.tasks.task",
     "blockwise": "pipeline.joint",
     "constructor": "models.zoo.registry",
+    "evaluate": "models.evaluate",
     "export": "deploy.export",
     "find": "pipeline.search",
     "finetune": "pipeline.finetune",

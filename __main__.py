@@ -7,8 +7,9 @@ end_on_signals()  # before the imports below, which take a moment
 import json as json_format
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,9 @@ from cyclopts import App, CycloptsError, Parameter
 from . import __version__
 from .allocator import keep_freed
 from .errors import SecateurError
+from .rundir.command_options import OutputOptions, PointOptions, RunOutputOptions
 from .rundir.config import RunConfig, ask
+from .rundir.config_file import options_from_file, print_options
 from .rundir.options import BudgetOptions, ConstraintOptions, DataOptions, parse_shape
 
 app = App(
@@ -40,74 +43,61 @@ BUDGET: a share of the MACs to keep (50%), a number (62M) or a range (25%..80%);
 )
 
 
-@dataclass(frozen=True)
-class OutputOptions:
-    """Options that do not affect the result.
-
-    Parameters
-    ----------
-    device
-        cpu or cuda. Default: cuda where there is one.
-    quiet
-        Print nothing but the result.
-    json
-        Print one JSON object instead.
-    """
-
-    device: str | None = None
-    quiet: bool = False
-    json: bool = False
-
-
 FLAT = Parameter(name="*")
 Config = Annotated[RunConfig, FLAT]
 Output = Annotated[OutputOptions, FLAT]
+RunOutput = Annotated[RunOutputOptions, FLAT]
 
 
 @app.command
-def run(config: Config = RunConfig(), *, out: Path | None = None, output: Output = OutputOptions()) -> None:  # noqa: B008  # frozen
+def run(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions()) -> None:  # noqa: B008  # frozen
     """Search, fill the memory bank, fine-tune, test; or learn the widths in distillation, see --method.
 
     The same command resumes where it ended.
-
-    Parameters
-    ----------
-    out
-        The run directory. Default: runs/MODEL-DATA-BUDGET.
     """
     from .reports.tables import show_result
 
-    stages, folder = _completed(config, out, output, "test")
+    if output.print_config:
+        return print_options(config, output)
+    stages, folder = _completed(config, output, "test")
     _print(output.json, {"out": str(folder), **_plain(stages)}, lambda: show_result(stages, folder))
 
 
 @app.command
-def search(config: Config = RunConfig(), *, out: Path | None = None, output: Output = OutputOptions()) -> None:  # noqa: B008  # frozen
-    """Search and fill the memory bank, and show the front; `run` with the same options continues from there.
-
-    Parameters
-    ----------
-    out
-        The run directory. Default: runs/MODEL-DATA-BUDGET.
-    """
+def search(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions()) -> None:  # noqa: B008  # frozen
+    """Search and fill the memory bank, and show the front; `run` with the same options continues from there."""
     from .reports.tables import show_front
     from .rundir.results import Results
 
-    stages, folder = _completed(config, out, output, "bank")
+    if output.print_config:
+        return print_options(config, output)
+    stages, folder = _completed(config, output, "bank")
     front = Results.of(folder).front
     rows = [{**point.costs.kept.to_dict(), **point.score.to_dict()} for point in front.points]
     value = {"out": str(folder), **_plain(stages), "front": rows}
     _print(output.json, value, lambda: show_front(front, stages, folder))
 
 
-def _completed(config: RunConfig, out: Path | None, output: OutputOptions, until: str) -> Any:
+def _completed(config: RunConfig, output: RunOutputOptions, until: str) -> Any:
     """The outcomes of the stages, and the run directory."""
-    from .reports.terminal import bars
+    from .stages.joint_run import headline
     from .stages.run import complete
 
-    folder = out or Path("runs", config.name)
-    with bars(output.quiet or output.json) as progress:
-        return complete(config, folder, until=until, device=output.device, progress=progress), folder
+    folder = output.out or Path("runs", config.name)
+    how: dict[str, Any] = {"device": output.device, "anyway": output.anyway}
+    with _watched(output, folder, headline(config)) as progress:
+        return complete(config, folder, until=until, progress=progress, **how), folder
+
+
+@contextmanager
+def _watched(output: OutputOptions, folder: Path, heading: str = "") -> Iterator[Any]:
+    """The observer of a run that is asked for."""
+    from .reports.tensorboard import on_tensorboard
+    from .reports.terminal import bars
+
+    boards = folder / "tensorboard" if output.tensorboard else None
+    with bars(output.quiet or output.json, heading) as shown, on_tensorboard(shown, boards) as observer:
+        yield observer
 
 
 @app.command
@@ -116,12 +106,8 @@ def transfer(
     /,
     *,
     flops: str | None = None,
-    method: str | None = None,
-    epochs: int | None = None,
-    seed: int | None = None,
-    model: str | None = None,
-    data: str | None = None,
-    output: Output = OutputOptions(),  # frozen
+    point: Annotated[PointOptions, FLAT] = PointOptions(),  # noqa: B008  # frozen
+    output: Output = OutputOptions(),  # noqa: B008  # frozen
 ) -> None:
     """Fine-tune any point of a finished run's front, from its memory bank. Under torchrun all processes train it.
 
@@ -132,27 +118,15 @@ def transfer(
     flops
         The budget: 40% or 50M of the MACs; the best subnetwork of the front that meets it is tuned. Default: the run's
         winner.
-    method
-        Fine-tuning method, as for `run`. Default, here and below: the value the run was started with.
-    epochs
-        Epochs of fine-tuning.
-    seed
-        The same seed gives the same result on the same machine.
-    model
-        The network, where it is a function of your own, as the run was started with: a file alone runs no code.
-    data
-        The data, where they are a function of your own.
     """
     from .reports.tables import show_point
-    from .reports.terminal import bars
     from .stages.points import tune
     from .transfer.training.distributed import process_group, world
 
     with process_group(output.device) as device:
         first = world().first
-        with bars(output.quiet or output.json or not first) as progress:
-            options: dict[str, Any] = {"method": method, "epochs": epochs, "seed": seed, "model": model, "data": data}
-            figures, folder = tune(run, flops, device=device, progress=progress, **options)
+        with _watched(output if first else OutputOptions(quiet=True), run) as progress:
+            figures, folder = tune(run, flops, device=device, progress=progress, **asdict(point))
     if first:
         _print(output.json, {"out": str(folder), **figures.to_dict()}, lambda: show_point(figures, folder))
 
@@ -366,9 +340,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line on stderr and exit status 2."""
     keep_freed()
     try:
+        app.config = options_from_file(sys.argv[1:] if argv is None else argv)
         app(argv)
     except (SecateurError, CycloptsError) as error:
-        print(f"secateur: {error}", file=sys.stderr)
+        print(f"secateur: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # whoever read has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,11 +18,13 @@ from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
 from ..models.tracing.modules import evaluating
 from ..seeds import random_streams
+from .augment import Augment, Shape, augmentation, name_of
 from .decoding import ReadProgress, common_shape, is_picture, open_readers
-from .images import MEAN, STD, Channels, Images, Shape
+from .images import MEAN, STD, Channels, Images
 from .reading import SampleReader
 from .samples import Samples
 from .sources import classes_of, datasets, labels_of
+from .streaming import WORKERS
 
 Part: TypeAlias = Dataset[Any] | DataLoader[Any]
 
@@ -74,6 +76,8 @@ class Data:
         mean: Channels = MEAN,
         std: Channels = STD,
         flip: bool = True,
+        augment: str | Augment | None = None,
+        workers: int | None = None,
         memory_bytes: int = 2_000_000_000,
         progress: ReadProgress | None = None,
     ) -> "Data":
@@ -94,6 +98,10 @@ class Data:
             mean: of the channels, in 0..1.
             std: of the channels.
             flip: whether a mirrored image keeps its class.
+            augment: what training shows of an image: ``"crop-flip"``, ``"imagenet"``, ``"trivial"``, ``"none"``, or a
+                transform of torchvision.transforms.v2 from uint8 (3, H, W) to the same size, as uint8 or float in 0..1,
+                not normalised. By default ``"crop-flip"``, from 96 pixels on ``"imagenet"``.
+            workers: at most so many processes that read; by default 4, or a loader's own number.
             memory_bytes: held in memory is what takes at most this, images as uint8; the rest is streamed.
             progress: called with (images read, images in all).
 
@@ -109,8 +117,8 @@ class Data:
             fix = "pass map-style data sets: a memory bank and a resumed training know images by their position"
             raise SecateurError(f"{name} is a stream; {fix}")
         if not _holds_pictures(train):
-            splits = _samples(parts, task, memory_bytes)
-            _require_own_form(splits[0], shape, mean, std)
+            splits = _samples(parts, task, memory_bytes, workers)
+            _require_own_form(splits[0], shape, mean, std, augment)
             return cls(name, *splits, _classes(parts, splits[0]))
         _require_images_of_classes(task)
         labels = [labels_of(part) for part in parts]
@@ -118,8 +126,11 @@ class Data:
         shape = shape or common_shape(parts[0])
         if len(shape) != 3 or shape[0] != 3 or min(shape) < 1:
             raise SecateurError(f"images of shape {shape}; pass (3, height, width); grey images become colour")
-        read = open_readers(parts, labels, shape, memory_bytes=memory_bytes, progress=progress)
-        one, two, three = (Images(*x, shape, mean, std, flip) for x in zip(read, labels, strict=True))
+        how: dict[str, Any] = {"flip": flip, "augment": augmentation(augment, shape, flip)}
+        reading: dict[str, Any] = {"memory_bytes": memory_bytes, "progress": progress, "augment": how["augment"]}
+        count = WORKERS if workers is None else workers
+        read = open_readers(parts, labels, shape, workers=count, **reading)
+        one, two, three = (Images(*x, shape, mean, std, **how) for x in zip(read, labels, strict=True))
         return cls(name, one, two, three, names)
 
     def in_memory_format_of(self, model: nn.Module) -> "Data":
@@ -158,7 +169,7 @@ class Data:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with classes, labels, order, size or pixels (of 64 images a split)."""
+        """16 hex digits that change with classes, labels, order, size, augmentation, or pixels of 64 images a split."""
         digest = hashlib.sha256(json.dumps([self.classes, self.shape]).encode())
         for images in self._parts.values():
             if images.labels is not None:
@@ -166,6 +177,8 @@ class Data:
             spread = torch.linspace(0, len(images) - 1, min(64, len(images))).round().long()
             for x in tensors(images.at(spread)):
                 digest.update(x.numpy().tobytes())
+        if isinstance(self.train, Images) and self.train.augment:
+            digest.update(name_of(self.train.augment).encode())
         return digest.hexdigest()[:16]
 
     @property
@@ -180,6 +193,8 @@ def open_data(
     std: Channels = STD,
     *,
     task: Task | None = None,
+    augment: str | Augment | None = None,
+    workers: int | None = None,
     memory_bytes: int = 2_000_000_000,
     progress: ReadProgress | None = None,
 ) -> Data:
@@ -192,6 +207,8 @@ def open_data(
         mean: of the channels, in 0..1; by default ImageNet's.
         std: of the channels; by default ImageNet's.
         task: what outputs are judged by; by default ``sc.Classification()``.
+        augment: what training shows of an image, as for ``Data.of``.
+        workers: at most so many processes that read; by default 4.
         memory_bytes: images are held in memory if they take at most this as uint8, else streamed.
         progress: called with (images read, images in all).
 
@@ -209,6 +226,8 @@ def open_data(
         mean=mean,
         std=std,
         flip=source.flip,
+        augment=augment,
+        workers=workers,
         memory_bytes=memory_bytes,
         progress=progress,
     )
@@ -220,11 +239,14 @@ def _require_images_of_classes(task: Task) -> None:
         raise SecateurError(f"images are not decoded for the task {type(task).__name__}; {fix}")
 
 
-def _samples(parts: Sequence[Part], task: Task, memory_bytes: int) -> tuple[Samples, Samples, Samples]:
+def _samples(
+    parts: Sequence[Part], task: Task, memory_bytes: int, workers: int | None
+) -> tuple[Samples, Samples, Samples]:
     """A split of each part, read as it is; each may hold a third of the memory."""
     found = []
     for part in parts:
         read = SampleReader.of(part) if isinstance(part, DataLoader) else SampleReader(part)
+        read = read if workers is None else replace(read, workers=workers)
         most = part.batch_size if isinstance(part, DataLoader) else None
         with random_streams(0):
             labels = labels_of(read.dataset) if isinstance(task, Classification) else None
@@ -263,8 +285,13 @@ def _holds_pictures(part: Part) -> bool:
         return True
 
 
-def _require_own_form(samples: Samples, shape: Shape | None, mean: Channels, std: Channels) -> None:
-    """Raise SecateurError where samples that are read as they are were to be resized or normalised."""
+def _require_own_form(
+    samples: Samples, shape: Shape | None, mean: Channels, std: Channels, augment: str | Augment | None
+) -> None:
+    """Raise SecateurError where samples that are read as they are were to be resized, normalised or augmented."""
+    if augment is not None:
+        fact = f"augment={augment!r} is for images that are decoded here"
+        raise SecateurError(f"{fact}; leave it out: the data set's own transforms are the augmentation")
     if shape not in (None, samples.shape) or mean != MEAN or std != STD:
         fix = "leave them out: the data set's transforms size and normalise"
         raise SecateurError(f"shape={shape}, mean={mean}, std={std} are for images that are decoded here; {fix}")

@@ -45,7 +45,7 @@ def measure_run(
     network where it is of the user's own code, which no file may name.
     """
     _require_positive(batch=batch, threads=threads)
-    config = with_typed(config_of(run), run, model=model)
+    config = with_typed(config_of(run), run, model=model).with_options(augment=None)  # nothing is trained here
     slim = slim_of(run, config.model)
     record = architecture_of(slim)
     dense = _dense(config, run, len(record["classes"]))

@@ -1,7 +1,7 @@
 """Search the widths of a network under a budget."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..data.dataset import Data
@@ -10,7 +10,8 @@ from ..models.costs.budget import Budget
 from ..models.costs.budget_range import BudgetRange
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
-from ..progress import Progress, silent
+from ..progress import Evaluation as SubnetworkEvaluation
+from ..progress import Observer, Progress, ignore, silent
 from ..rundir.options import SearchOptions, TransferOptions
 from ..search.allocation import ALLOCATION_RULES, AllocationRule
 from ..search.config import SearchConfig, sampler_called
@@ -40,6 +41,7 @@ def find(
     views: int = TransferOptions.views,
     precision: str = "auto",
     progress: Progress = silent,
+    on_evaluation: Callable[[SubnetworkEvaluation], None] = ignore,
 ) -> Found:
     """Search the widths under a budget and fill the memory bank.
 
@@ -65,6 +67,7 @@ def find(
         views: number of fixed augmentations per image whose teacher outputs the bank stores.
         precision: of evaluations and teachers: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
         progress: called with (what, done, total).
+        on_evaluation: called after every evaluation, with costs, loss and the best loss so far.
 
     Returns:
         The winner, the front and the bank, None where the task can't compare outputs. Raises SecateurError where the
@@ -93,7 +96,7 @@ def find(
         scores=scores,
         rules=rules,
     )
-    session = Session(net, data, folder, precision, progress)
+    session = Session(net, data, folder, precision, Observer(progress, on_evaluation=on_evaluation))
     searched = session.search(config, evaluation)
     bank = session.fill_bank(searched, searched.winner.subnetwork, BankConfig(views, bfloat16=session.bfloat16))
     return Found(net, searched.winner, searched.coarse_best, tuple(searched.front), bank)

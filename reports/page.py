@@ -25,6 +25,7 @@ TRAININGS = {
     "teacher": "Training of the teacher",
 }
 COSTS = ("macs", "parameters")
+EPOCHS = "The mean loss of every epoch, and the holdout score after it, dashed, on at most 1,000 images."
 FRONT = "pareto.png and pareto.svg for papers, front.csv for tables"
 SCORED = "; scored as the search does, batch norm from each batch, where the table above has running statistics"
 THEMED = {
@@ -125,7 +126,7 @@ def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
         yield _table(["frozen", "because it"], [[group, why] for group, why in run.front.winner.frozen.items()])
     for name, what in TRAININGS.items():
         if name in svgs:
-            yield f"<h2>{what}</h2>" + _figure(svgs[name], "The loss at every checkpoint.")
+            yield f"<h2>{what}</h2>" + _figure(svgs[name], EPOCHS)
     for run in runs:
         name = f" of {escape(run.folder.name)}" if many else ""
         if run.measured:

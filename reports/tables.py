@@ -11,6 +11,7 @@ from ..rundir.front import Front, ReusedCosts
 from ..rundir.measured import DivisorTimes, LatencyRow, Measured, Seconds
 from ..rundir.outcomes import EvaluationStage, Figures, Stages
 from ..rundir.results import untrained
+from .learned import learned_line
 from .titles import title_of
 
 BUSY = 2.0  # upper by lower quartile of a time, from which on it is not to be trusted
@@ -23,6 +24,8 @@ def show_result(stages: Stages, folder: Path) -> None:
     if stages.test:
         show_figures(stages.test, console, untrained(stages))
     _show_teachers(stages, console)
+    if stages.learn and (line := learned_line(stages.learn)):
+        console.print(line)
     _show_doubts(stages, console)
     console.print(_seconds(stages))
     console.print(f"slim network: {folder / 'best'}   report: {folder / 'report.html'}", soft_wrap=True)
@@ -131,7 +134,7 @@ def _show_doubts(stages: Stages, console: Console) -> None:
         console.print("the dense network does no better than chance: are --weights, --mean and --std right?")
     if stages.learn and stages.test.pruned.macs == stages.test.dense.macs:
         console.print(
-            "nothing was pruned: more --epochs prune more, and so does a higher --strength, where there is one"
+            "nothing was pruned: more --epochs prune more, and so does a higher --strength, --tolerance or --spread"
         )
 
 

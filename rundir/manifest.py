@@ -4,8 +4,8 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -21,6 +21,8 @@ from .outcomes import Record, StageOutcome, Stages, parse
 FORMAT = "secateur/run/1"
 KINDS = {name: kind for each in (RunConfig, *GROUPS) for name, kind in get_type_hints(each).items()}  # of each option
 LARGEST = 1 << 64  # of a whole number among the options: seeds are smaller, and so is all else
+FORMER_DEFAULTS = {"batch": 128, "augment": "crop-flip"}  # of options that once did not exist: what every run then did
+FREE = {"workers"}  # options that change no result
 LEFTOVERS = {"run.partial", "run.lock"}  # what a run leaves that was killed at once
 
 
@@ -32,6 +34,7 @@ class Book(Record, frozen=True, kw_only=True):
     versions: dict[str, str]
     stages: Stages
     fingerprints: dict[str, str] = {}  # noqa: RUF012  # msgspec copies it
+    spent: dict[str, float] | None = None  # seconds of starts that ended within a stage, by its name
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it; an option that is not set is written as null."""
@@ -78,18 +81,33 @@ class Manifest:
         with nullcontext() if shared else self._lock:
             self._book = read_manifest(self.folder)
             if getattr(self._book.stages, name) is None:
-                start = time.perf_counter()
-                outcome = msgspec.structs.replace(work(), seconds=round(time.perf_counter() - start, 2))
-                self._enter(name, outcome)
+                with self._spending(name) as seconds:
+                    outcome = work()
+                self._enter(name, msgspec.structs.replace(outcome, seconds=round(seconds(), 2)))
         done: StageOutcome = getattr(self._book.stages, name)
         return done
+
+    @contextmanager
+    def _spending(self, name: str) -> Iterator[Callable[[], float]]:
+        """Yields the seconds of a stage so far, over all starts; those of a start that ends in it are kept."""
+        start, before = time.perf_counter(), (self._book.spent or {}).get(name, 0.0)
+        try:
+            yield lambda: before + time.perf_counter() - start
+        except BaseException:  # Ctrl-C, too
+            spent = round(time.perf_counter() - start, 2)
+            with suppress(SecateurError), self._lock:
+                book = read_manifest(self.folder)
+                total = {**(book.spent or {}), name: (book.spent or {}).get(name, 0.0) + spent}
+                self._write(msgspec.structs.replace(book, spent=total))
+            raise
 
     def _enter(self, name: str, outcome: StageOutcome) -> None:
         with self._lock:  # it may be held already: it counts how often
             book = read_manifest(self.folder)
             if getattr(book.stages, name) is None:
                 stages = msgspec.structs.replace(book.stages, **{name: outcome})
-                self._write(msgspec.structs.replace(book, stages=stages))
+                spent = {other: each for other, each in (book.spent or {}).items() if other != name}
+                self._write(msgspec.structs.replace(book, stages=stages, spent=spent or None))
             else:
                 self._book = book
 
@@ -124,6 +142,15 @@ def config_of(folder: Path) -> RunConfig:
         raise SecateurError(f"the configuration in {folder / 'run.json'} is damaged ({error})") from error
 
 
+def with_former_defaults(config: RunConfig, folder: Path) -> RunConfig:
+    """The configuration, with what a run in ``folder`` began with where a version without the option made it."""
+    if not (folder / "run.json").exists():
+        return config
+    asked, now = read_manifest(folder).asked, config.to_dict()
+    former = {name: value for name, value in FORMER_DEFAULTS.items() if name not in asked and now[name] is None}
+    return config.with_options(**former)
+
+
 def sha256(path: Path | str) -> str:
     """16 hex digits of a file's content."""
     with open(path, "rb") as file:
@@ -136,8 +163,10 @@ def sha256(path: Path | str) -> str:
 def _require_same(folder: Path, there: Book, config: RunConfig) -> None:
     defaults = _plain(ask())
     for option, value in _plain(config).items():
+        if option in FREE:
+            continue
         before = there.asked.get(option, defaults[option])  # a version without the option worked at its default
-        if before != value:
+        if before != value and (option in there.asked or value != FORMER_DEFAULTS.get(option)):
             raise SecateurError(
                 f"{folder} holds another run ({option} {before} there, {value} here); pass a different --out"
             )

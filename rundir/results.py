@@ -19,12 +19,18 @@ Kind = TypeVar("Kind")
 
 
 class StepRecord(Record, frozen=True, kw_only=True):
-    """A line of metrics.jsonl: step ``step`` of ``steps``."""
+    """A line of metrics.jsonl: the epoch that ended at step ``step`` of ``steps``, its mean loss, the holdout score.
+
+    An earlier version wrote the loss of one batch every 50 steps: there are no ``epochs`` then.
+    """
 
     step: Count
     steps: Count
     epoch: Count
     loss: float
+    epochs: Count | None = None
+    holdout: float | None = None
+    metric: str = "accuracy"
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,10 @@ DIGITS = Recipe(epochs=12, batch=64, warmup=1)  # of a digits network that has n
 
 def train_from_scratch(session: Session, model: nn.Module, name: str, seed: int) -> NetworkStage:
     """Train a network on labels, and keep it in the folder of that name."""
-    folder = session.folder / name
-    for step in train(model, session.data.train, CrossEntropy(), replace(DIGITS, seed=seed), folder=folder):
-        session.progress(f"training the {name} network", step.step, step.steps)
+    folder, data = session.folder / name, session.data
+    recipe = replace(DIGITS, seed=seed)
+    steps = train(model, data.train, CrossEntropy(), recipe, folder=folder, holdout=data.holdout)
+    session.follow(steps, f"training the {name} network")
     write_whole(folder / "weights.safetensors", lambda partial: write_network(model, partial))
     return NetworkStage(epochs=DIGITS.epochs)
 
@@ -41,6 +42,19 @@ def dense_stage(session: Session, config: RunConfig) -> NetworkStage:
     if config.trained:
         return NetworkStage(weights=config.trained, classes=len(session.data.classes))
     return train_from_scratch(session, session.net.model, "dense", config.seed)
+
+
+def teacher_stage(session: Session, config: RunConfig, teacher: Supernet | None) -> NetworkStage:
+    """The teacher; digits needs no weights for it, either."""
+    if teacher is None or config.teacher_trained:
+        return NetworkStage(weights=config.teacher_trained or "the dense network's")
+    return train_from_scratch(session, teacher.model, "teacher", config.seed)
+
+
+def restore_teacher(session: Session, config: RunConfig, teacher: Supernet | None) -> None:
+    """Load the weights of the teacher that was trained here."""
+    if teacher and not config.teacher_trained:
+        restore_weights(session, teacher.model, "teacher")
 
 
 def restore_weights(session: Session, model: nn.Module, name: str) -> None:
@@ -56,17 +70,27 @@ def figures(session: Session, model: nn.Module, net: Supernet, subnetwork: Subne
 
 
 def evaluation_stage(
-    session: Session, config: RunConfig, subnetwork: Subnetwork, pruned: nn.Module, *, best: Path
+    session: Session,
+    config: RunConfig,
+    subnetwork: Subnetwork,
+    pruned: nn.Module,
+    *,
+    best: Path,
+    teacher: Supernet | None = None,
 ) -> EvaluationStage:
-    """Figures of the network kept in ``best``, of the dense and of the pruned one; written into its architecture."""
+    """Figures of the network kept in ``best``, of the dense and the pruned one, and of a teacher that is another one.
+
+    They are written into the architecture in ``best``.
+    """
     net = session.net
     tuned = load(best, constructor(config.model, len(session.data.classes))).to(device_of(net.model)).eval()
     found = EvaluationStage(
         dense=figures(session, net.model, net, net.dense),
         pruned=figures(session, pruned, net, subnetwork),
         tuned=figures(session, tuned, net, subnetwork),
+        teacher=figures(session, teacher.model, teacher, teacher.dense) if teacher else None,
     )
-    plain = {name: getattr(found, name).to_dict() for name in ("dense", "pruned", "tuned")}
+    plain = {name: value for name, value in found.to_dict().items() if name != "seconds"}
     record = {**architecture_of(tuned), "figures": plain, "provenance": config.to_dict()}
     save(with_architecture(tuned, record), best)
     return found

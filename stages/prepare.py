@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..data.augment import is_code, require_augmentation
 from ..errors import SecateurError
 from ..files import write_text
 from ..models.costs.budget_range import BudgetRange
@@ -22,7 +23,7 @@ from ..pipeline.images import open_run_data
 from ..pipeline.session import Session
 from ..progress import Progress
 from ..rundir.config import RunConfig
-from ..rundir.manifest import Manifest, require_same, sha256
+from ..rundir.manifest import Manifest, require_same, sha256, with_former_defaults
 from ..rundir.options import JOINT_METHODS
 from ..search.config import SearchConfig, sampler_called
 from ..search.refine.database import require_database
@@ -45,13 +46,14 @@ def prepare_run(
     """
     began = began or config
     _require_consistent(config, out, began)
+    config = with_former_defaults(config, out)
     session = _session(config, out, device, progress)
     net = session.net
     timed = _timed(net, out, progress) if config.budget.latency else None
     if config.learns_widths:
         work: SearchRun | JointRun = _joint_run(config, session)
     else:
-        work = SearchRun(config, session, _search_config(config, net, timed))
+        work = SearchRun(config, session, _search_config(config, net, timed), teacher_of(config, session))
     manifest = Manifest(out, began)
     if timed:
         write_text(out / LATENCY_FILE, timed.to_json(net))
@@ -64,10 +66,13 @@ def _require_consistent(config: RunConfig, out: Path, began: RunConfig) -> None:
     """Raise SecateurError for whatever can be found before an image is read."""
     joint, source = config.joint, config.images.data
     require_method(config.transfer.method, JOINT_METHODS)
-    if config.trained is None and joint.teacher is None and source != "digits":
+    scratch = config.learns_widths and joint.teacher is not None  # a student under another teacher
+    if config.trained is None and not scratch and source != "digits":
         raise SecateurError(f"no weights for {config.model} on {source}; pass --weights FILE of the trained network")
     if joint.teacher_weights and not joint.teacher:
         raise SecateurError("--teacher-weights are of no network; pass --teacher MODEL, too")
+    if config.images.augment and not is_code(config.images.augment):
+        require_augmentation(config.images.augment)
     require_same(out, began)
     for file in filter(None, (config.weights, joint.teacher_weights)):
         weights_file(file)
@@ -105,12 +110,13 @@ def _search_config(config: RunConfig, net: Supernet, timed: Latency | None) -> S
 
 def _joint_run(config: RunConfig, session: Session) -> JointRun:
     """The work of a run that learns widths; what is wrong with its options is found here."""
-    work = JointRun(config, session, _teacher(config, session))
+    work = JointRun(config, session, teacher_of(config, session))
     work.make_learner()
     return work
 
 
-def _teacher(config: RunConfig, session: Session) -> Supernet | None:
+def teacher_of(config: RunConfig, session: Session) -> Supernet | None:
+    """The teacher that is another network, with its weights; None where the dense network teaches."""
     joint, data = config.joint, session.data
     if joint.teacher is None:
         return None

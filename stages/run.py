@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SecateurError
-from ..progress import Progress, silent
+from ..progress import Observer, Progress, silent
 from ..reports.page import write
 from ..rundir.config import RunConfig
 from ..rundir.outcomes import Stages
 from ..rundir.results import Results
 from ..transfer.training.distributed import started_by_torchrun
+from .header import announce
 from .prepare import prepare_run
 from .stage import do_stages, require_stage
 
@@ -44,13 +45,21 @@ def run(
 
 
 def complete(
-    config: RunConfig, out: Path, *, until: str = "test", device: str | None = None, progress: Progress = silent
+    config: RunConfig,
+    out: Path,
+    *,
+    until: str = "test",
+    device: str | None = None,
+    anyway: bool = True,
+    progress: Progress = silent,
 ) -> Stages:
-    """The same, and the outcomes as records."""
+    """The same, and the outcomes as records; unless ``anyway``, a dense network at chance ends it before the search."""
     if started_by_torchrun():
         raise SecateurError("torchrun is for fine-tuning; run without it, then torchrun -m secateur transfer")
     work, manifest = prepare_run(config, out, device, progress)
     require_stage(work.stages, until, config.transfer.method)
+    if manifest.stages.search is None and manifest.stages.learn is None:
+        announce(work, Observer.of(progress), anyway=anyway)
     do_stages(work.stages, manifest, until)
     write([Results.of(out)], out)
     return manifest.stages

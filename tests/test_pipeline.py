@@ -236,7 +236,7 @@ def test_more_trials_go_on_from_those_that_are_stored(net: sc.Supernet, data: sc
     assert counts == [(1, 1), (3, 2)]
 
 
-@pytest.mark.parametrize("method", ["ckt-kl", "ckt-queue", "kdft", "kd", "dkd", "crd", "ce"])
+@pytest.mark.parametrize("method", ["ckt-kl", "ckt-queue", "kdft", "aligned", "kd", "dkd", "crd", "ce"])
 def test_every_method_trains_the_same_architecture(
     net: sc.Supernet, data: sc.Data, found: sc.Found, student: nn.Module, method: str
 ) -> None:

@@ -224,7 +224,7 @@ def test_a_channel_that_another_one_repeats_is_not_missed(middle: Callable[[], n
     subnetwork, known = without(net, 0, {1}), grams(net, noise)
     model = refit(net, subnetwork, known, 1e-9)
     if in_sequence:
-        model = refit_sequentially(net, subnetwork, known, noise, ridge=1e-9)
+        model = refit_sequentially(net, subnetwork, known, noise, ridges=[1e-9])
     (expected,), (raw,), (got,) = (answers(m, noise.images) for m in (net.model, slim(net, subnetwork), model))
     assert (raw - expected).abs().max() > 1e-3
     assert (got - expected).abs().max() < 1e-5

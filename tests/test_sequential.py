@@ -20,7 +20,7 @@ from secateur.models.compensation import gram as gram_module
 from secateur.models.compensation import sequential as sequence_module
 from secateur.models.compensation.gram import grams
 from secateur.models.compensation.ridge import refit
-from secateur.models.compensation.sequential import refit_sequentially
+from secateur.models.compensation.sequential import batch_sizes, refit_sequentially
 from secateur.models.evaluate import batch_statistics
 from secateur.models.surgery.slim import slim
 
@@ -47,7 +47,7 @@ def test_both_forms_agree_on_a_layer_whose_input_is_undisturbed(toy: type[Toy]) 
 def test_in_sequence_the_last_layer_solves_least_squares_on_what_it_really_reads() -> None:
     net, noise = supernet(Concat), Noise(300)
     subnetwork = random_subnetwork(net, 1)
-    model = refit_sequentially(net, subnetwork, grams(net, noise), noise, ridge=EXACT)
+    model = refit_sequentially(net, subnetwork, grams(net, noise), noise, ridges=[EXACT])
     with batch_statistics(model):
         rows = inputs_of(model, ["head"], noise.images)["head"][0].flatten(0, 1)
     dense = answers(net.model, noise.images)[0].movedim(1, 0).flatten(1)
@@ -96,7 +96,7 @@ def sums(model: nn.Module, noise: Noise) -> Tensor:
 def test_the_last_summand_makes_up_for_what_the_other_one_lost() -> None:
     net, noise = supernet(lambda: Sum(Unnormed)), Noise(200)
     subnetwork = without(net, 0, {0, 1, 2, 3, 4})
-    model = refit_sequentially(net, subnetwork, grams(net, noise), noise, ridge=EXACT)
+    model = refit_sequentially(net, subnetwork, grams(net, noise), noise, ridges=[EXACT])
     lost = sums(net.model, noise) - sums(model, noise)
     rows = inputs_of(model, ["two"], noise.images)["two"].flatten(0, 2)
     assert (lost @ rows.T).abs().max() < 1e-6 * lost.abs().sum()  # nothing is left that it could make up for
@@ -119,7 +119,7 @@ class Fork(nn.Module):
 
 def test_two_summands_make_up_for_what_they_share() -> None:
     net, noise = supernet(Fork), Noise(200)
-    model = refit_sequentially(net, without(net, 0, {0, 1, 2, 3, 4}), grams(net, noise), noise, ridge=EXACT)
+    model = refit_sequentially(net, without(net, 0, {0, 1, 2, 3, 4}), grams(net, noise), noise, ridges=[EXACT])
     lost = sums(net.model, noise) - sums(model, noise)
     rows = inputs_of(model, ["two"], noise.images)["two"].flatten(0, 2)
     assert lost.abs().max() > 1e-3
@@ -144,10 +144,55 @@ def test_what_no_pixel_disturbed_stays() -> None:
     assert torch.allclose(model.get_parameter("stem.weight"), net.model.get_parameter("stem.weight"))
 
 
-def test_the_batch_is_no_larger_than_its_pixels_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_even_and_no_larger_than_their_pixels_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     net, noise = supernet(NoNorm), Noise(50)
-    known, subnetwork = grams(net, noise), without(net, 0, {0, 3})
-    few = refit_sequentially(net, subnetwork, known, noise, images=10)
-    monkeypatch.setattr(sequence_module, "PIXELS", 10 * 64 + 63)
-    bounded = refit_sequentially(net, subnetwork, known, noise)
-    assert torch.equal(few.get_parameter("conv.weight"), bounded.get_parameter("conv.weight"))
+    assert batch_sizes(net, noise, 1000) == [50]
+    monkeypatch.setattr(sequence_module, "PIXELS", 20 * 64 + 63)
+    assert batch_sizes(net, noise, 1000) == [17, 17, 16]
+    assert batch_sizes(net, noise, 10) == [10]
+
+
+def test_several_batches_fit_the_first_weight_to_all_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, noise = supernet(NoNorm), Noise(60)
+    subnetwork = without(net, 0, {0, 3})
+    whole, fewer = (refit_sequentially(net, subnetwork, {}, noise, images=n, ridges=[1e-3]) for n in (60, 20))
+    monkeypatch.setattr(sequence_module, "PIXELS", 20 * 64)
+    parts = refit_sequentially(net, subnetwork, {}, noise, ridges=[1e-3])
+    name = next(m.tensor for m in net.groups[0].members if m.reads)
+    assert torch.allclose(parts.get_parameter(name), whole.get_parameter(name), rtol=0, atol=1e-12)
+    assert not torch.allclose(fewer.get_parameter(name), whole.get_parameter(name), rtol=0, atol=1e-6)
+
+
+class Wide(nn.Module):
+    """Many channels, read once for each image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = conv(3, 64), nn.Linear(64, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(F.relu(self.first(x)).mean((2, 3)))
+        return out
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("count", [2, 12, 40])
+def test_few_images_and_many_columns_make_no_output_of_new_images_worse(seed: int, count: int) -> None:
+    net, few, new = supernet(Wide, seed), Noise(count), Noise(400).images[count:]
+    subnetwork = without(net, 0, set(range(0, 64, 2)))
+    known = grams(net, few)
+    makers = (
+        lambda: slim(net, subnetwork),
+        lambda: refit(net, subnetwork, known),
+        lambda: refit_sequentially(net, subnetwork, known, few),
+    )
+    errors = [float((answers(make(), new)[0] - answers(net.model, new)[0]).square().mean()) for make in makers]
+    assert errors[2] <= min(errors[:2]) * 1.05
+
+
+def test_a_single_image_proves_nothing() -> None:
+    net, one = supernet(NoNorm), Noise(1)
+    subnetwork, known = without(net, 0, {0, 3}), grams(net, one)
+    alone, after = refit(net, subnetwork, known), refit_sequentially(net, subnetwork, known, one)
+    for name, weight in alone.named_parameters():
+        assert torch.allclose(after.get_parameter(name), weight, rtol=0, atol=1e-12)

@@ -83,6 +83,13 @@ def test_a_method_that_removed_nothing_says_so_and_an_untrained_student_is_not_c
     assert "│ dense" not in said
 
 
+def test_channels_closed_by_epoch_are_listed(capsys: Capture) -> None:
+    learn = LearnStage(form="masks over channels", dense=(16, 64), widths=((16, 44), (16, 4)))
+    show_result(stages(learn=learn), Path("runs/x"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "channels closed after each epoch of learning (masks over channels): 25%, 75% of 80" in said
+
+
 def taught(*shares: float) -> TransferStage:
     """A fine-tuning whose dense teacher was used, and smaller ones for these shares of the steps."""
     smaller = (TeacherRecord(macs=20_000_000 + n, loss=0.5, open=share) for n, share in enumerate(shares))

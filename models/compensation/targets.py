@@ -74,9 +74,11 @@ class Target:
     norm_bias: str | None = None
 
 
-def dense_targets(net: Supernet, subnetwork: Subnetwork, batch: Inputs, seed: int = 0) -> dict[str, Target]:
-    """The target of each weight that the dense network reads exactly once, by name."""
-    dense = _DensePass(net.model, kept_places(net, subnetwork), torch.Generator().manual_seed(seed))
+def dense_targets(
+    net: Supernet, subnetwork: Subnetwork, batch: Inputs, seed: int = 0, share: float = 1.0
+) -> dict[str, Target]:
+    """The target of each weight that the dense network reads exactly once, by name; a ``share`` of their rows."""
+    dense = _DensePass(net.model, kept_places(net, subnetwork), torch.Generator().manual_seed(seed), share)
     with evaluating(net.model), dense.recorder:
         call(net.model, batch)
     return dense.targets_of_weights_read_once()
@@ -86,9 +88,13 @@ class _DensePass:
     """The targets found in a pass of the dense network so far: outputs of weights, and the sums that they enter."""
 
     def __init__(
-        self, model: nn.Module, places: Mapping[str, Mapping[int, IntArray]], generator: torch.Generator
+        self,
+        model: nn.Module,
+        places: Mapping[str, Mapping[int, IntArray]],
+        generator: torch.Generator,
+        share: float,
     ) -> None:
-        self.places, self.generator = places, generator
+        self.places, self.generator, self.share = places, generator, share
         self.steps, self.calls = Steps(), Counter[str]()
         self.targets: dict[str, Target] = {}
         self.recorder = WeightReadRecorder(dict(model.named_parameters()), after=self._record, each=self._follow)
@@ -97,7 +103,7 @@ class _DensePass:
         if isinstance(read, MatrixRead):
             self.calls[read.name] += 1
             kept = self.places.get(read.name, {}).get(read.order[0], np.arange(output.shape[1]))
-            positions, at = sample_rows(read, 1.0, self.generator), torch.from_numpy(kept).to(output.device)
+            positions, at = sample_rows(read, self.share, self.generator), torch.from_numpy(kept).to(output.device)
             self.targets[read.name] = Target(positions, at, at_rows(output, positions)[:, at])
 
     def _follow(self, call: Call) -> None:
