@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
 from torch import nn
 
 from ...errors import SecateurError
@@ -16,6 +15,7 @@ from ..zoo.names import is_pretrained, require_no_code, untrained
 from ..zoo.normalisation import Normalisation, normalisation_of
 from ..zoo.registry import Constructor, constructor
 from .architecture import subnetwork_of, with_architecture
+from .arguments import example_of
 from .place import ARCHITECTURE, WEIGHTS, home_of, is_kept
 from .schema import Architecture, json_at, read_architecture
 from .tensors import read_network
@@ -126,6 +126,6 @@ def _named(record: Architecture, path: Path, typed: str | None) -> Constructor:
 
 def _dense(record: Architecture, base: Callable[[], nn.Module]) -> Supernet:
     """The dense network, its groups as they were when the architecture was found."""
-    examples = tuple(torch.zeros(1, *shape) for shape in record.inputs)
-    net = Supernet.of(base(), examples, tie=record.tie, check=False)
+    example = example_of(record.arguments, record.inputs, record.dtypes)
+    net = Supernet.of(base(), example, tie=record.tie, check=False)
     return net.freezing({group.name: "stayed whole" for group in net.groups if group.name in record.frozen})
