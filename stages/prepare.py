@@ -1,5 +1,6 @@
 """Everything that the stages of a run share, and what is wrong with it, before anything is trained or written."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..models.files.library import architectures, keep_shares, most_similar
 from ..models.files.schema import fingerprint
 from ..models.supernet import Supernet
 from ..models.timing.latency import Latency, measure
+from ..models.timing.steps import Steps, measured_steps
 from ..models.tracing.atoms import FloatArray
 from ..models.zoo.registry import constructor
 from ..models.zoo.weights import load_weights, weights_file
@@ -32,6 +34,7 @@ from .joint_run import JointRun
 from .search_run import SearchRun
 
 STARTS = 5  # at most, of the architectures that --start names
+STEPS_FILE = "steps.json"  # in the run directory: what --divisor auto measured
 LATENCY_FILE = "latency.json"  # in the run directory: the table that a budget of latency is measured by
 
 
@@ -46,8 +49,10 @@ def prepare_run(
     began = began or config
     _require_consistent(config, out, began)
     session = _session(config, out, device, progress)
+    if steps := _steps(config, session.net, out, progress):
+        session = replace(session, net=session.net.in_steps(steps.steps))
     net = session.net
-    timed = _timed(net, out, progress) if config.budget.latency else None
+    timed = _timed(net, out, config.constraints.runtime, progress) if config.budget.latency else None
     if config.learns_widths:
         work: SearchRun | JointRun = _joint_run(config, session)
     else:
@@ -55,6 +60,9 @@ def prepare_run(
     manifest = Manifest(out, began)
     if timed:
         write_text(out / LATENCY_FILE, timed.to_json(net))
+    if steps:
+        write_text(out / STEPS_FILE, steps.to_json())
+        manifest.require("steps of widths", str(steps))
     for name, mark in _fingerprints(config, session).items():
         manifest.require(name, mark)
     return work, manifest
@@ -85,7 +93,7 @@ def _session(config: RunConfig, out: Path, device: str | None, progress: Progres
     net = Supernet.of(
         _on(model, device),
         data.example,
-        divisor=wanted.divisor,
+        divisor=wanted.fixed_divisor,
         freeze=wanted.freeze,
         tie=wanted.ties,
         least=wanted.min_keep,
@@ -133,11 +141,33 @@ def _fingerprints(config: RunConfig, session: Session) -> dict[str, str]:
     return marks
 
 
-def _timed(net: Supernet, out: Path, progress: Progress) -> Latency:
+def _steps(config: RunConfig, net: Supernet, out: Path, progress: Progress) -> Steps | None:
+    """The steps of widths that the run began with, or those that pay and meet the budget; None if they are given."""
+    path = out / STEPS_FILE
+    if config.constraints.divisor != "auto" or config.learns_widths:
+        return None
+    if path.exists():
+        try:
+            return Steps.from_json(path.read_bytes().decode(errors="replace"), net)
+        except SecateurError as error:
+            raise SecateurError(f"{path}: {error}") from error
+    steps = measured_steps(net, config.constraints.runtime, progress=progress)
+    while steps.coarsest > 1 and not _meets(net.in_steps(steps.steps), config):
+        steps = steps.finer
+    return steps
+
+
+def _meets(net: Supernet, config: RunConfig) -> bool:
+    """Whether the network can meet the lower end of the budget, but for its latency, which is measured later."""
+    spec = replace(config.budget.spec, latency=None)
+    return not spec.limits or net.profile(spec.low).satisfiable
+
+
+def _timed(net: Supernet, out: Path, runtime: str, progress: Progress) -> Latency:
     """The table of times that the run began with, or a new one."""
     path = out / LATENCY_FILE
     if not path.exists():
-        return measure(net, progress=progress)
+        return measure(net, runtime, progress=progress)
     try:
         return Latency.from_json(path.read_bytes().decode(errors="replace"), net)
     except SecateurError as error:
