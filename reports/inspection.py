@@ -23,6 +23,6 @@ def inspection(config: RunConfig, classes: int | None = None) -> tuple[tuple[int
     made_for = getattr(network, "default_cfg", {}).get("input_size", (3, 224, 224)) if known else (3, 32, 32)
     shape = config.images.shape or intake_of(config.model).shape or made_for  # timm's say it
     wanted = config.constraints
-    options: dict[str, Any] = {"divisor": wanted.divisor, "freeze": wanted.freeze, "tie": wanted.ties}
+    options: dict[str, Any] = {"divisor": wanted.fixed_divisor, "freeze": wanted.freeze, "tie": wanted.ties}
     net = Supernet.of(network, torch.zeros(1, *shape), least=wanted.min_keep, **options)
     return shape, net.profile(config.budget.spec.low)

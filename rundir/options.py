@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import SecateurError
 from ..models.costs.spec import BudgetSpec
@@ -111,7 +111,10 @@ class ConstraintOptions:
     Parameters
     ----------
     divisor
-        Widths are multiples of this.
+        Widths are multiples of this. auto: of what pays in each group, by timing its layers for a few seconds; methods
+        that learn widths take 1.
+    runtime
+        What the network will run in; it is timed there for --divisor auto and --latency. onnxruntime: on the CPU.
     freeze
         Channel groups that stay whole, with wildcards: conv1 or 'layer1.*'. Can be repeated.
     tie
@@ -121,14 +124,21 @@ class ConstraintOptions:
         that matches a group counts. Default: 10%. Can be repeated.
     """
 
-    divisor: int = 1
+    divisor: int | Literal["auto"] = "auto"
+    runtime: Literal["torch", "onnxruntime"] = "torch"
     freeze: tuple[str, ...] = ()
     tie: tuple[str, ...] = ()
     least: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        require_at_least(1, divisor=self.divisor)
+        if self.divisor != "auto":
+            require_at_least(1, divisor=self.divisor)
         _ = self.ties, self.min_keep  # malformed ones are refused here
+
+    @property
+    def fixed_divisor(self) -> int:
+        """The divisor of all groups, as far as it is known before anything is timed."""
+        return 1 if self.divisor == "auto" else self.divisor
 
     @property
     def ties(self) -> tuple[tuple[str, str], ...]:

@@ -1,5 +1,6 @@
 """Everything that the stages of a run share, and what is wrong with it, before anything is trained or written."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from ..models.files.place import ARCHITECTURE, WEIGHTS, home_of, is_kept
 from ..models.files.schema import fingerprint, read_architecture
 from ..models.supernet import Supernet
 from ..models.timing.latency import Latency, measure
+from ..models.timing.steps import Steps, measured_steps
 from ..models.tracing.atoms import FloatArray
 from ..models.zoo.weights import load_weights, require_readable, weights_file
 from ..pipeline.fit import require_fit
@@ -37,6 +39,7 @@ from .search_run import SearchRun
 Placed = TypeVar("Placed", nn.Module, Tensor)
 
 STARTS = 5  # at most, of the architectures that --start names
+STEPS_FILE = "steps.json"  # in the run directory: what --divisor auto measured
 LATENCY_FILE = "latency.json"  # in the run directory: the table that a budget of latency is measured by
 
 
@@ -59,9 +62,12 @@ def prepare_run(
     _require_consistent(config, device)
     _require_room(out, began, replaced)
     config = config if replaced else with_former_defaults(config, out)
-    session = session_of(config, out, device, progress)
+    session, runtime = session_of(config, out, device, progress), config.constraints.runtime
+    before = None if replaced else out  # whose measurements are used again
+    if steps := _steps(config, session.net, before, progress):
+        session = replace(session, net=session.net.in_steps(steps.steps))
     net = session.net
-    timed = _timed(net, None if replaced else out / LATENCY_FILE, progress) if config.budget.latency else None
+    timed = _timed(net, before, runtime, progress) if config.budget.latency else None
     if config.learns_widths:
         work: SearchRun | JointRun = _joint_run(config, session)
     else:
@@ -71,6 +77,9 @@ def prepare_run(
     manifest = Manifest(out, began)
     if timed:
         write_text(out / LATENCY_FILE, timed.to_json(net))
+    if steps:
+        write_text(out / STEPS_FILE, steps.to_json())
+        manifest.require("steps of widths", str(steps))
     for name, mark in _fingerprints(config, session).items():
         manifest.require(name, mark)
     return work, manifest
@@ -129,7 +138,7 @@ def session_of(config: RunConfig, out: Path, device: str | None, progress: Progr
     net = Supernet.of(
         _on(model, device),
         data.example,
-        divisor=wanted.divisor,
+        divisor=wanted.fixed_divisor,
         freeze=wanted.freeze,
         tie=wanted.ties,
         least=wanted.min_keep,
@@ -180,10 +189,33 @@ def _fingerprints(config: RunConfig, session: Session) -> dict[str, str]:
     return marks
 
 
-def _timed(net: Supernet, path: Path | None, progress: Progress) -> Latency:
+def _steps(config: RunConfig, net: Supernet, out: Path | None, progress: Progress) -> Steps | None:
+    """The steps of widths that the run began with, or those that pay and meet the budget; None if they are given."""
+    if config.constraints.divisor != "auto" or config.learns_widths:
+        return None
+    path = out / STEPS_FILE if out else None
+    if path and path.exists():
+        try:
+            return Steps.from_json(path.read_bytes().decode(errors="replace"), net)
+        except SecateurError as error:
+            raise SecateurError(f"{path}: {error}") from error
+    steps = measured_steps(net, config.constraints.runtime, progress=progress)
+    while steps.coarsest > 1 and not _meets(net.in_steps(steps.steps), config):
+        steps = steps.finer
+    return steps
+
+
+def _meets(net: Supernet, config: RunConfig) -> bool:
+    """Whether the network can meet the lower end of the budget, but for its latency, which is measured later."""
+    spec = replace(config.budget.spec, latency=None)
+    return not spec.limits or net.profile(spec.low).satisfiable
+
+
+def _timed(net: Supernet, out: Path | None, runtime: str, progress: Progress) -> Latency:
     """The table of times that the run began with, or a new one."""
+    path = out / LATENCY_FILE if out else None
     if path is None or not path.exists():
-        return measure(net, progress=progress)
+        return measure(net, runtime, progress=progress)
     try:
         return Latency.from_json(path.read_bytes().decode(errors="replace"), net)
     except SecateurError as error:

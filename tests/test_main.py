@@ -218,3 +218,16 @@ def test_inspect_takes_a_network_of_the_users_own(here: Path, capsys: Capture) -
     macs = 9 * (3 * 8 * 256 + 8 * 12 * 64) + 12 * 2
     assert json.loads(capsys.readouterr().out)["dense_macs"] == macs
     assert isinstance(constructor("nets.py:make", 2)(), nn.Module)
+
+
+def test_a_run_times_its_own_widths_once(here: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    argv = [*line(out=str(out), divisor=None, flops="70%"), "--json"]
+    assert status(argv) == 0
+    steps, began = (out / "steps.json").read_text(), json.loads((out / "run.json").read_text())
+    assert began["asked"]["divisor"] == "auto"
+    assert began["fingerprints"]["steps of widths"]
+    capsys.readouterr()
+    assert status(argv) == 0
+    assert (out / "steps.json").read_text() == steps
+    assert json.loads((out / "run.json").read_text()) == began
