@@ -159,8 +159,11 @@ class Session:
 
     def follow(self, steps: Iterable[Step], what: str) -> None:
         """Take all steps of a training, and report them and its epochs as ``what``."""
-        observer = Observer.of(self.progress)
+        observer, done = Observer.of(self.progress), 0
         for step in steps:
+            if step.step <= done:
+                observer(f"{what}: the loss was not finite, back at step {step.step} and slower", 0, 1)
+            done = step.step
             observer(what, step.step, step.steps)
             if step.ended:
                 observer.on_epoch(replace(step.ended, training=what))

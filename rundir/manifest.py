@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
-from filelock import FileLock
 
 from ..errors import SecateurError
 from ..files import ensure_folder, read_json, write_json
 from ..models.zoo.names import is_python
+from ..progress import Progress, silent
 from .config import GROUPS, RunConfig, ask
 from .outcomes import Record, StageOutcome, Stages, parse
+from .turn import HOLDER, LOCK, Turn
 
 FORMAT = "secateur/run/1"
 KINDS = {name: kind for each in (RunConfig, *GROUPS) for name, kind in get_type_hints(each).items()}  # of each option
@@ -25,7 +26,7 @@ LARGEST = 1 << 64  # of a whole number among the options: seeds are smaller, and
 FORMER_DEFAULTS = {"batch": 128, "augment": "crop-flip"}  # of options that once did not exist: what every run then did
 TUNING = {"method", "epochs", "batch", "lr", "optimizer", "weight_decay"}  # what may be another for a point
 FREE = {"workers"}  # options that change no result
-LEFTOVERS = {"run.partial", "run.lock"}  # what a run leaves that was killed at once
+LEFTOVERS = {"run.partial", LOCK, HOLDER}  # what a run leaves that was killed at once
 
 
 class Book(Record, frozen=True, kw_only=True):
@@ -46,13 +47,13 @@ class Book(Record, frozen=True, kw_only=True):
 class Manifest:
     """``run.json`` of one run directory. A stage is entered when it is done, and never done twice."""
 
-    def __init__(self, folder: Path, config: RunConfig) -> None:
+    def __init__(self, folder: Path, config: RunConfig, progress: Progress = silent) -> None:
         self.folder, self.path = folder, folder / "run.json"
         if not self.path.exists():
             require_run_or_empty(folder)
             ensure_folder(folder)
-        self._lock = FileLock(folder / "run.lock")  # against other processes that work on the same run
-        with self._lock:
+        self._turn = Turn(folder, progress)
+        with self._turn.taken():
             if not self.path.exists():
                 self._write(Book(format=FORMAT, asked=_plain(config), versions=_versions(), stages=Stages()))
         self._book = read_manifest(folder)
@@ -65,7 +66,7 @@ class Manifest:
 
     def require(self, name: str, fingerprint: str) -> None:
         """Note a fingerprint; raise SecateurError where it is not the one the run began with."""
-        with self._lock:
+        with self._turn.taken():
             book = read_manifest(self.folder)
             before = book.fingerprints.get(name, fingerprint)
             self._write(msgspec.structs.replace(book, fingerprints={**book.fingerprints, name: before}))
@@ -80,7 +81,7 @@ class Manifest:
 
         Of several processes in one run one alone does a stage, and the others wait for it, unless they can share it.
         """
-        with nullcontext() if shared else self._lock:
+        with nullcontext() if shared else self._turn.taken():
             self._book = read_manifest(self.folder)
             if getattr(self._book.stages, name) is None:
                 with self._spending(name) as seconds:
@@ -97,14 +98,14 @@ class Manifest:
             yield lambda: before + time.perf_counter() - start
         except BaseException:  # Ctrl-C, too
             spent = round(time.perf_counter() - start, 2)
-            with suppress(SecateurError), self._lock:
+            with suppress(SecateurError), self._turn.taken():
                 book = read_manifest(self.folder)
                 total = {**(book.spent or {}), name: (book.spent or {}).get(name, 0.0) + spent}
                 self._write(msgspec.structs.replace(book, spent=total))
             raise
 
     def _enter(self, name: str, outcome: StageOutcome) -> None:
-        with self._lock:  # it may be held already: it counts how often
+        with self._turn.taken():  # it may be held already: it counts how often
             book = read_manifest(self.folder)
             if getattr(book.stages, name) is None:
                 stages = msgspec.structs.replace(book.stages, **{name: outcome})

@@ -323,7 +323,7 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     """``3x224x224`` as (channels, height, width)."""
     sizes = text.lower().split("x")
     if len(sizes) != 3 or not all(re.fullmatch(r"0*[1-9]\d{0,8}", size, re.ASCII) for size in sizes):
-        raise SecateurError(f"input {text!r} is not channels x height x width; write 3x224x224")
+        raise SecateurError(f"input {text[:50]!r} is not channels x height x width; write 3x224x224")
     channels, height, width = map(int, sizes)
     return channels, height, width
 

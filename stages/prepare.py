@@ -1,5 +1,6 @@
 """Everything that the stages of a run share, and what is wrong with it, before anything is trained or written."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,9 +35,11 @@ from ..search.refine.database import require_database
 from ..transfer.methods import require_method
 from ..transfer.objectives.base import require_divergence
 from .joint_run import JointRun
+from .room import needed_bytes, require_room
 from .search_run import SearchRun
 
 Placed = TypeVar("Placed", nn.Module, Tensor)
+Measurements = TypeVar("Measurements", Latency, Steps)
 
 STARTS = 5  # at most, of the architectures that --start names
 STEPS_FILE = "steps.json"  # in the run directory: what --divisor auto measured
@@ -72,9 +75,10 @@ def prepare_run(
         work: SearchRun | JointRun = _joint_run(config, session)
     else:
         work = SearchRun(config, session, _search_config(config, net, timed), teacher_of(config, session))
+    require_room(out, needed_bytes(session, work.bank_config if isinstance(work, SearchRun) else None))
     if replaced:
         remove_run(out)
-    manifest = Manifest(out, began)
+    manifest = Manifest(out, began, progress)
     if timed:
         write_text(out / LATENCY_FILE, timed.to_json(net))
     if steps:
@@ -193,12 +197,8 @@ def _steps(config: RunConfig, net: Supernet, out: Path | None, progress: Progres
     """The steps of widths that the run began with, or those that pay and meet the budget; None if they are given."""
     if config.constraints.divisor != "auto" or config.learns_widths:
         return None
-    path = out / STEPS_FILE if out else None
-    if path and path.exists():
-        try:
-            return Steps.from_json(path.read_bytes().decode(errors="replace"), net)
-        except SecateurError as error:
-            raise SecateurError(f"{path}: {error}") from error
+    if out and (out / STEPS_FILE).exists():
+        return read_steps(out / STEPS_FILE, net)
     steps = measured_steps(net, config.constraints.runtime, progress=progress)
     while steps.coarsest > 1 and not _meets(net.in_steps(steps.steps), config):
         steps = steps.finer
@@ -213,11 +213,27 @@ def _meets(net: Supernet, config: RunConfig) -> bool:
 
 def _timed(net: Supernet, out: Path | None, runtime: str, progress: Progress) -> Latency:
     """The table of times that the run began with, or a new one."""
-    path = out / LATENCY_FILE if out else None
-    if path is None or not path.exists():
-        return measure(net, runtime, progress=progress)
+    if out and (out / LATENCY_FILE).exists():
+        return read_latency(out / LATENCY_FILE, net)
+    return measure(net, runtime, progress=progress)
+
+
+def read_latency(path: Path, net: Supernet) -> Latency:
+    """The table of times in a file. Raises SecateurError, naming the file, where it holds none of this network."""
+    return _measured(path, lambda text: Latency.from_json(text, net))
+
+
+def read_steps(path: Path, net: Supernet) -> Steps:
+    """The steps of widths in a file. Raises SecateurError, naming the file, where it holds none of this network."""
+    return _measured(path, lambda text: Steps.from_json(text, net))
+
+
+def _measured(path: Path, read: Callable[[str], Measurements]) -> Measurements:
+    """What was measured before, out of a file."""
     try:
-        return Latency.from_json(path.read_bytes().decode(errors="replace"), net)
+        return read(path.read_bytes().decode(errors="replace"))
+    except OSError as error:
+        raise SecateurError(f"{path} cannot be read ({error.strerror}); delete it to measure again") from error
     except SecateurError as error:
         raise SecateurError(f"{path}: {error}") from error
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from torch import nn
 
+from ...digests import sealed
 from ...errors import SecateurError
 from ...files import commit, ensure_folder, writing
 from ..subnetwork import Subnetwork
@@ -104,6 +105,6 @@ def save(model: nn.Module, folder: Path | str) -> None:
     weights, text = folder / "weights.partial", folder / "architecture.partial"
     with writing(folder):
         write_network(model, weights)
-        text.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        text.write_text(json.dumps(sealed(record), indent=1), encoding="utf-8")
     commit(weights, folder / "weights.safetensors")
     commit(text, folder / "architecture.json")
