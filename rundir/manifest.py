@@ -129,7 +129,7 @@ def write_anew(folder: Path, config: RunConfig, stages: Stages, marks: dict[str,
     """run.json of a search in Python, which may go on in its folder with other options."""
     require_of_python(folder)
     book = Book(format=FORMAT, asked=_plain(config), versions=_versions(), stages=stages, fingerprints=marks)
-    with FileLock(folder / "run.lock"):
+    with Turn(folder).taken():
         write_json(folder / "run.json", book.to_dict())
 
 
