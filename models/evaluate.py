@@ -106,7 +106,22 @@ def evaluate_as_is(model: nn.Module, split: Split, limit: int | None = None) -> 
 
 
 def evaluate(model: nn.Module, split: Split, limit: int | None = None) -> Score:
-    """Score with the running statistics, as the network is used."""
+    """The loss and the metric of the split's task, with the running statistics, as the network is used.
+
+    Args:
+        model: the network; its mode is put back.
+        split: the samples, such as ``data.test``.
+        limit: only the first this many, in a fixed shuffled order; by default all.
+
+    Returns:
+        The score. Raises SecateurError where the network returns what the task can't judge.
+
+    >>> import secateur as sc
+    >>> data = sc.open_data("digits", (3, 8, 8))
+    >>> score = sc.evaluate(sc.constructor("resnet20", 10)().eval(), data.test)
+    >>> score.n, 0 <= score.accuracy <= 1
+    (359, True)
+    """
     with evaluating(model):
         return evaluate_as_is(model, split, limit)
 

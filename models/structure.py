@@ -69,7 +69,8 @@ class Structure:
 
     ``grouping`` holds the groups, sorted from the ``trace``. ``shapes`` are those of all parameters and buffers.
     ``head`` names the module that makes the network's output, if a single one does. ``constraints`` are the user's.
-    ``layout``: how the examples become the arguments of forward.
+    ``layout``: how the examples become the arguments of forward. ``uncompared``: the self-check had no inputs to
+    compare outputs on, and went by shapes alone.
     """
 
     model: nn.Module
@@ -80,6 +81,7 @@ class Structure:
     trace: Trace
     constraints: Constraints
     layout: Layout = POSITIONAL
+    uncompared: bool = False
 
     def __repr__(self) -> str:
         name, model = type(self).__name__, type(self.model).__name__
@@ -198,6 +200,6 @@ class Structure:
 
     def _with(self: Net, **ledgers: Any) -> Net:
         """The same network after more was found out about its atoms."""
-        return self.from_trace(
-            self.model, self.examples, replace(self.trace, **ledgers), self.constraints, layout=self.layout
-        )
+        trace = replace(self.trace, **ledgers)
+        found = self.from_trace(self.model, self.examples, trace, self.constraints, layout=self.layout)
+        return replace(found, uncompared=self.uncompared)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -153,7 +154,7 @@ class Supernet(Structure):
         conv1 16 None
         """
         limits = budget if isinstance(budget, Budget) else self.limits(budget)
-        return profile(self.groups, self.frozen, self.space, limits)
+        return replace(profile(self.groups, self.frozen, self.space, limits), uncompared=self.uncompared)
 
     def _ends(self, flops: str | BudgetSpec | None, timed: Timed | None, others: OtherLimits) -> BudgetRange:
         spec = flops if isinstance(flops, BudgetSpec) else BudgetSpec.parse(flops, **others)

@@ -14,7 +14,7 @@ FUNCTIONS = [name for name in sc.__all__ if callable(getattr(sc, name)) and name
 MODULES = [
     ".".join(("secateur", *path.relative_to(ROOT).with_suffix("").parts))
     for path in sorted(ROOT.rglob("*.py"))
-    if path.relative_to(ROOT).parts[0] not in ("tests", "benchmarks", "build", ".venv")
+    if path.relative_to(ROOT).parts[0] not in ("tests", "benchmarks", "examples", "build", ".venv")
     and path.stem not in ("__init__", "__main__")
     and ">>> " in path.read_text(encoding="utf-8")
 ]

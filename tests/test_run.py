@@ -108,6 +108,8 @@ def test_the_run_directory_holds_what_the_page_says(run: Run) -> None:
         "dense/metrics.jsonl",
         "transfer/checkpoint.safetensors",
         "transfer/metrics.jsonl",
+        "dense/metrics.csv",
+        "transfer/metrics.csv",
         "best/architecture.json",
         "best/weights.safetensors",
     }

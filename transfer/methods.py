@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from ..errors import SecateurError
+from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
 from .bank.bank import TEACHERS, MemoryBank
 from .losses import dkd_loss
+from .objectives.aligned import ALIGNED, AlignedConfig, AlignedTransfer, KeptFeatures
 from .objectives.base import (
     LABEL_WEIGHT,
     TEACHER_WEIGHT,
@@ -39,6 +41,8 @@ class MethodContext:
         width: The width of the student's embeddings.
         seed: Of what the objective draws at random.
         task: What outputs are judged and compared by.
+        teacher: A network that teaches in place of the dense one, for the methods that take one.
+        student: The channels that the student keeps; None: not known, and no method that matches channels will do.
 
     >>> import torch
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
@@ -60,6 +64,8 @@ class MethodContext:
     width: int
     seed: int
     task: Task = field(default_factory=Classification)
+    teacher: nn.Module | None = None
+    student: Subnetwork | None = None
 
     @property
     def bank(self) -> MemoryBank:
@@ -86,6 +92,18 @@ class MethodContext:
         return self.width, embedding_width(self.net.model, self.net.head, self.classes)
 
     @property
+    def teaching(self) -> nn.Module:
+        """The teacher, by default the dense network."""
+        return self.net.model if self.teacher is None else self.teacher
+
+    @property
+    def kept(self) -> Subnetwork:
+        """The channels that the student keeps; SecateurError where they are not known."""
+        if self.student is None:
+            raise SecateurError("this method matches channels, and the student's are not known; pass student=")
+        return self.student
+
+    @property
     def dense(self) -> OnlineTeacher:
         """The dense network as a teacher that runs along."""
         return OnlineTeacher(self.net.model, self.net.head)
@@ -110,9 +128,15 @@ def ce(context: MethodContext) -> Objective:
 
 
 def kd(context: MethodContext) -> Objective:
-    """The dense network as the teacher, on the student's own views: one forward pass of it each step."""
+    """The teacher, or the dense network, on the student's own views: one forward pass of it each step."""
     require_divergence(context.task)
-    return Distillation(online_teacher(context.net.model), None, LABEL_WEIGHT, TEACHER_WEIGHT)
+    return Distillation(online_teacher(context.teaching), None, LABEL_WEIGHT, TEACHER_WEIGHT)
+
+
+def aligned(context: MethodContext, config: AlignedConfig = ALIGNED) -> Objective:
+    """As ``kd``, and the dense network's features on the channels that the student keeps; with a bank, see there."""
+    require_divergence(context.task)
+    return AlignedTransfer(context.dense, KeptFeatures.of(context.net, context.kept), config, context.filled)
 
 
 def kdft(context: MethodContext) -> Objective:
@@ -125,7 +149,7 @@ def dkd(context: MethodContext) -> Objective:
     """As ``kd``, with separate weights for the labelled class and the others."""
     if not isinstance(context.task, Classification):
         raise SecateurError("dkd splits the logits of classes, and this is another task; pass kd or ce")
-    return Distillation(online_teacher(context.net.model), dkd_loss, label_weight=1.0, teacher_weight=1.0)
+    return Distillation(online_teacher(context.teaching), dkd_loss, label_weight=1.0, teacher_weight=1.0)
 
 
 def crd(context: MethodContext) -> Objective:
@@ -142,19 +166,27 @@ def ckt_queue(context: MethodContext) -> Objective:
 
 @dataclass(frozen=True)
 class Method:
-    """A method of fine-tuning: how its objective is made, and how many teachers of the bank it uses; 0: no bank."""
+    """A method of fine-tuning: how its objective is made.
+
+    ``bank_teachers``: how many teachers of the bank it uses; 0: no bank. ``takes_teacher``: whether another network may
+    teach in place of the dense one. ``grows``: its bank, of the dense network, fills itself while it trains; others are
+    filled before.
+    """
 
     objective: Callable[[MethodContext], Objective]
     bank_teachers: int = 0
+    takes_teacher: bool = False
+    grows: bool = False
 
 
 METHODS: dict[str, Method] = {
     "ckt": Method(ckt, TEACHERS),
     "ckt-kl": Method(ckt_kl, TEACHERS),
     "ckt-queue": Method(ckt_queue),
-    "kdft": Method(kdft, 1),
-    "kd": Method(kd),
-    "dkd": Method(dkd),
+    "aligned": Method(aligned, 1, grows=True),
+    "kdft": Method(kdft, 1, grows=True),
+    "kd": Method(kd, takes_teacher=True),
+    "dkd": Method(dkd, takes_teacher=True),
     "crd": Method(crd),
     "ce": Method(ce),
 }
@@ -167,6 +199,13 @@ def require_method(method: str, others: Iterable[str] = ()) -> None:
     """
     if method not in (names := (*METHODS, *others)):
         raise SecateurError(f"no method is called {method!r}; pass {', '.join(names)}")
+
+
+def require_teachable(method: str) -> None:
+    """Raise SecateurError unless another network than the dense one may teach by this method."""
+    if not METHODS[method].takes_teacher:
+        names = " and ".join(name for name, each in METHODS.items() if each.takes_teacher)
+        raise SecateurError(f"method {method} is taught by the dense network; leave the teacher out, or pass {names}")
 
 
 def embedding_width(model: nn.Module, head: str | None, classes: int) -> int:

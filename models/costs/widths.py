@@ -74,8 +74,13 @@ class Space:
 def _fix(name: str, share: float) -> str:
     """Advice for a budget below the cost of the minimum widths, which is this share of the dense cost."""
     if share < 1:
-        return f"pass --{COST_UNITS[name].option} {np.ceil(1000 * share + 1e-6) / 10:g}% or more"
+        return f"pass --{COST_UNITS[name].option} {least_share(share)} or more"
     return "nothing may be narrowed: lower --divisor, --least or --freeze"
+
+
+def least_share(share: float) -> str:
+    """The budget, to a tenth of a per cent, that this share of the dense cost meets."""
+    return f"{np.ceil(1000 * share + 1e-6) / 10:g}%"
 
 
 def fit_to_budget(space: Space, budget: Budget, preferred: FloatArray | IntArray) -> IntArray:

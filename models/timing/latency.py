@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...digests import sealed, unsealed
 from ...errors import SecateurError, in_a_line
 from ...progress import Progress, silent
 from ..costs.cost import Bilinear
@@ -57,13 +58,14 @@ class Latency:
         """The table as JSON; ``from_json`` reads it back."""
         names = ("", *net.space.costs.products)
         layers = [{"layer": name, "seconds": c} for name, c in zip(names, self.coefficients.tolist(), strict=True)]
-        return json.dumps({"format": FORMAT, **self.conditions, "groups": _groups(net), "layers": layers}, indent=1)
+        table = {"format": FORMAT, **self.conditions, "groups": _groups(net), "layers": layers}
+        return json.dumps(sealed(table), indent=1)
 
     @classmethod
     def from_json(cls, text: str, net: Structure) -> "Latency":
         """The table that ``to_json`` wrote, for the same network. Raises SecateurError on any other text."""
         try:
-            table = json.loads(text)
+            table = unsealed(json.loads(text))
             layers, groups, form = (table.pop(key) for key in ("layers", "groups", "format"))
             coefficients = np.array([layer["seconds"] for layer in layers], np.float64)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:

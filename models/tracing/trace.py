@@ -6,8 +6,9 @@ passes labels on by its rule. Whatever runs can be followed: functions, shared m
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ...errors import SecateurError
 from .atoms import Labels, Trace
 from .eager import uncompiled
+from .held_numbers import HeldNumbers
 from .layout import POSITIONAL, Layout
 from .liveness import Lifetimes
 from .meta import empty_meta_like, meta_call
@@ -26,11 +28,19 @@ from .modules import NamedTensors, evaluating, own_tensors, tensors_in, with_ten
 from .op_call import Call, OpRule, counted_as
 from .rules import OP_RULES, computes, is_product, rule_of
 from .state import untouched
+from .torch_layers import InitialStates, has_recurrent_layers, tie_attention
 from .tracer_ledger import TracerLedger
 from .unregistered import Unregistered
 
 # Raised by a forward pass on an input that does not fit.
 ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError, NameError)
+
+
+class OutputLabels(NamedTuple):
+    """The shape of a module's output, () if it is no tensor, and its labels."""
+
+    shape: tuple[int, ...]
+    labels: Labels
 
 
 def trace(
@@ -64,11 +74,31 @@ def trace(
     try:
         follower = _Follower(_Subject(model, own, layout), real, known)
         return _frozen_where_left_out(follower.evaluate(examples), follower.idle.values())
+    except SecateurError:
+        raise
     except ERRORS as error:
         shape = " and ".join("x".join(map(str, example.shape[1:])) for example in examples)
         raise SecateurError(
             f"the network does not run on an input of {shape} ({first_line(error)}); pass another --input"
         ) from error
+
+
+def output_labels(model: nn.Module, *examples: Tensor, layout: Layout = POSITIONAL) -> dict[str, OutputLabels]:
+    """What each module returns in one forward pass, by name, in the order in which they return.
+
+    Only modules that return a single tensor, once. None where forward looks at values. Atoms are those of ``trace``.
+
+    >>> found = output_labels(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 5, 1)), torch.zeros(1, 3, 8, 8))
+    >>> {name: output.shape for name, output in found.items()}
+    {'0': (1, 8, 6, 6), '1': (1, 5, 6, 6), '': (1, 5, 6, 6)}
+    """
+    own = own_tensors(model)
+    light = {name: empty_meta_like(tensor) for name, tensor in own.all().items()}
+    watcher = _Watcher(_Subject(model, own, layout), light, OP_RULES)
+    with suppress(*ERRORS):
+        watcher.evaluate([example.to("meta") for example in examples])
+        return {name: each[0] for name, each in watcher.returned.items() if len(each) == 1 and each[0].shape}
+    return {}
 
 
 def first_line(error: Exception) -> str:
@@ -106,12 +136,15 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
     def __init__(self, subject: _Subject, others: Mapping[str, Tensor], rules: Mapping[Any, OpRule]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.subject, self.others, self.rules = subject, others, rules
-        self.ledger, self.lifetimes = TracerLedger(), Lifetimes(others.values())
+        self.ledger, self.lifetimes = TracerLedger(HeldNumbers(subject.model)), Lifetimes(others.values())
         self.idle = {id(others[name]): name for name in subject.own.parameters}
         self.uncounted = Counter[str]()
         self.unregistered = Unregistered(subject.model)
         for name, tensor in others.items():
             self.ledger.enter(name, tensor, is_parameter=name in subject.own.parameters)
+        for name, buffer in subject.own.buffers.items():
+            self.ledger.know(name, buffer)
+        tie_attention(self.ledger, subject.model, {id(own): others[name] for name, own in subject.own.all().items()})
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = meta_call(func, args, kwargs)
@@ -155,7 +188,8 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
 
     def _run(self, examples: Sequence[Tensor]) -> list[Tensor]:
         """The outputs of one pass, which can't be narrowed."""
-        with torch.no_grad(), self:
+        states = InitialStates(self.ledger) if has_recurrent_layers(self.subject.model) else nullcontext()
+        with torch.no_grad(), states, self:
             output = self.subject.layout.run(self.subject.model, examples)
         outputs = tensors_in(output)
         self.ledger.use(outputs)
@@ -165,6 +199,28 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
 
     def _trace(self) -> Trace:
         return replace(self.ledger.close(), activations=tuple(self.lifetimes.all()), uncounted=dict(self.uncounted))
+
+
+class _Watcher(_Follower):  # type: ignore[no-untyped-call]  # as above
+    """Also notes what every module returns, call by call."""
+
+    def __init__(self, subject: _Subject, others: Mapping[str, Tensor], rules: Mapping[Any, OpRule]) -> None:
+        super().__init__(subject, others, rules)
+        self.returned: dict[str, list[OutputLabels]] = {}
+
+    def _run(self, examples: Sequence[Tensor]) -> list[Tensor]:
+        modules = self.subject.model.named_modules()
+        hooks = [module.register_forward_hook(partial(self._note, name)) for name, module in modules]
+        try:
+            return super()._run(examples)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _note(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        shape = tuple(output.shape) if isinstance(output, Tensor) else ()
+        order = self.returned.pop(name, [])  # the last call decides the order
+        self.returned[name] = [*order, OutputLabels(shape, self.ledger.labels(output))]
 
 
 def _frozen_where_left_out(found: Trace, idle: Iterable[str]) -> Trace:
