@@ -59,7 +59,7 @@ class Constraints:
             n = patterns.value_for(group.name, self.shares, LEAST_SHARE)
             least.append(min(group.width, n if isinstance(n, int) else n * group.width))
         steps = np.asarray(self.steps(groups), np.int64)
-        floor = np.ceil(np.maximum(least, 1) / steps - 1e-9).astype(np.int64) * steps
+        floor: IntArray = np.ceil(np.maximum(least, 1) / steps - 1e-9).astype(np.int64) * steps
         return np.minimum(floor, [group.width for group in groups])
 
 

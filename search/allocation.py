@@ -72,7 +72,7 @@ def error_per_mac(space: Space, budget: Budget, curves: Sequence[FloatArray]) ->
     """
     space.require(budget)
     errors = _padded([_hull(*options) for options in _falling(space, curves)])
-    stride = np.ceil(space.dense / STEPS / space.steps) * space.steps
+    stride: FloatArray = np.ceil(space.dense / STEPS / space.steps) * space.steps
     widths = space.dense
     while not budget.holds(space.costs, widths):
         narrower = widths + np.diag(space.round_down(widths - stride) - widths)

@@ -44,7 +44,7 @@ class Space:
     def ceil(self, widths: FloatArray, groups: IntArray) -> IntArray:
         """The next allowed widths of these groups at or above (never above dense). Shape: (..., n), (n,) → (..., n)"""
         step = self.steps[groups]
-        up = np.ceil(widths / step - 1e-9).astype(np.int64) * step
+        up: IntArray = np.ceil(widths / step - 1e-9).astype(np.int64) * step
         return np.clip(up, self.min_widths[groups], self.dense[groups])
 
     def wider(self, widths: IntArray) -> IntArray:

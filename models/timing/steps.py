@@ -132,7 +132,8 @@ def sample_widths(dense: IntArray, step: int) -> IntArray:
     room = 2 ** np.floor(np.log2(np.clip(dense // CHOICES, 1, STEPS[-1]))).astype(np.int64)  # the coarsest of each
     multiples = np.maximum(1, room // 2 // step)
     below = (multiples - (multiples % 2 == 0)) * step
-    return np.maximum(1, 3 * dense // 4 // room * room - np.where(step < room, below, 0))
+    widths: IntArray = np.maximum(1, 3 * dense // 4 // room * room - np.where(step < room, below, 0))
+    return widths
 
 
 def layers_of(products: Bilinear) -> BoolArray:
