@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from links import Link, taught_by_all, taught_by_dense, taught_by_last
 from torch import Tensor
 
 from secateur.models.module_outputs import FeatureMap, block_ends, stage_ends
@@ -23,7 +24,7 @@ class Arm:
     """How a network is trained.
 
     ``teachers``: of a bank that is filled before; 0: none. ``views``: of a bank that fills itself. ``start``:
-    "inherited", "half" or "compensated" weights.
+    "inherited", "half" or "compensated" weights, or "ridge": half, and the last layer refitted.
     ``widths``: "searched" or "uniform" ones, or "dense": the dense network itself. ``recipe``: changes of the recipe.
     """
 
@@ -50,8 +51,8 @@ def standardised_kd(teacher: Tensor, student: Tensor, labels: Tensor) -> Tensor:
 
     Sun et al. 2024, https://arxiv.org/abs/2403.01427, with the weight of its code. Shape: (..., C) → (...,)
     """
-    rows = [(z - z.mean(-1, keepdim=True)) / (z.std(-1, keepdim=True) + 1e-7) for z in (teacher, student)]
-    return 10 * kd_loss(*rows, labels, temperature=2.0)
+    p, q = ((z - z.mean(-1, keepdim=True)) / (z.std(-1, keepdim=True) + 1e-7) for z in (teacher, student))
+    return 10 * kd_loss(p, q, labels, temperature=2.0)
 
 
 def dist(teacher: Tensor, student: Tensor, labels: Tensor) -> Tensor:
@@ -73,6 +74,11 @@ def distilled(context: MethodContext, loss: Any, label_weight: float) -> Objecti
     return Distillation(online_teacher(context.net.model), loss, label_weight=label_weight)
 
 
+def cooled(teacher: Tensor, student: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """KD from logits over ``temperature``: that at which the teacher is as sure as it is right (worth.py)."""
+    return kd_loss(teacher / temperature, student, labels)
+
+
 def published(context: MethodContext) -> Objective:
     """CKT with EKG's weights and views."""
     config = ContrastiveConfig(label_weight=1.0, teacher_weight=1.0, contrast_weight=0.5, power=1, views=2)
@@ -85,6 +91,11 @@ def labels_alone(context: MethodContext) -> Objective:
 
 
 kd = METHODS["kd"].objective
+CHAINS: dict[str, Link] = {
+    "chain": taught_by_last,
+    "chain-all": taught_by_all,
+    "chain-dense": taught_by_dense,
+}
 ARMS: dict[str, Arm] = {
     "ce": Arm(labels_alone),
     "kd": Arm(kd),
@@ -103,11 +114,14 @@ ARMS: dict[str, Arm] = {
     "ckt-published": Arm(published, teachers=5),
     "lskd": Arm(partial(distilled, loss=standardised_kd, label_weight=0.1)),
     "dist": Arm(partial(distilled, loss=dist, label_weight=1.0)),
+    "kd-cooled-1.6": Arm(partial(distilled, loss=partial(cooled, temperature=1.6), label_weight=0.1)),
+    "kd-temperature-1.6": Arm(partial(distilled, loss=partial(kd_loss, temperature=1.6), label_weight=0.1)),
     "kd-ema": Arm(kd, recipe={"ema_decay": 0.999}),
     "kd-inherited": Arm(kd, start="inherited"),
     "kd-compensated": Arm(kd, start="compensated"),
     "aligned-inherited": Arm(partial(aligned, map_weight=5.0), start="inherited"),
     "aligned-compensated": Arm(partial(aligned, map_weight=5.0), start="compensated"),
+    "aligned-ridge": Arm(partial(aligned, map_weight=5.0), start="ridge"),
     "uniform-ce": Arm(labels_alone, start="inherited", widths="uniform"),
     "dense-ce": Arm(labels_alone, widths="dense"),
     "dense-kd": Arm(kd, widths="dense"),

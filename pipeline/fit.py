@@ -46,6 +46,8 @@ def require_data(data: object) -> None:
 @torch.no_grad()
 def require_fit(net: Supernet, data: Data) -> None:
     """Raise SecateurError unless the network, of finite weights, runs on the data, and the task judges its output."""
+    if not isinstance(net, Supernet):
+        raise SecateurError(f"net is of type {type(net).__name__}; pass sc.Supernet.of(model, data.example)")
     _require_finite(net)
     batch = next(data.holdout.batches(SAMPLES, SAMPLES))
     images, targets, indices = moved(batch, device_of(net.model))

@@ -170,13 +170,17 @@ class Session:
 
     def finalise(self, model: nn.Module, subnetwork: Subnetwork, training: Mapping[str, Any]) -> nn.Module:
         """A trained network, its batch norm recalibrated, carrying its architecture, in evaluation mode."""
-        train = self.data.train
-        recalibrate_as_trained(model, train)
-        about: dict[str, Any] = {"training": training}
-        if isinstance(train, Images):
-            about["normalisation"] = {"mean": list(train.mean), "std": list(train.std)}
-        about["classes"] = list(self.data.classes)
+        recalibrate_as_trained(model, self.data.train)
+        about = {"training": training, **self.about}
         return with_architecture(model, architecture(self.net, subnetwork, **about)).eval()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What an architecture says about the data: how they are normalised, and their classes."""
+        train, classes = self.data.train, {"classes": list(self.data.classes)}
+        if not isinstance(train, Images):
+            return classes
+        return {"normalisation": {"mean": list(train.mean), "std": list(train.std)}, **classes}
 
     def recipe(self, **changes: Any) -> Recipe:
         """The usual recipe for these training images, in this session's precision."""

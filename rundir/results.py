@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from ..errors import SecateurError
 from ..files import RESTORE, read_json, read_json_lines
+from ..models.zoo.names import PYTHON, is_python
 from .config import RunConfig
 from .front import Front
 from .manifest import config_of, read_manifest
@@ -88,13 +89,18 @@ class Results:
     def title(self) -> str:
         """What was asked for, in words."""
         config = self.config
-        return f"{config.model} on {config.images.data} {'by' if config.learns_widths else 'at'} {config.goal}"
+        model, data = (name.removeprefix(PYTHON) for name in (config.model, config.images.data))
+        return f"{model} on {data} {'by' if config.learns_widths else 'at'} {config.goal}"
 
     @property
     def command(self) -> str:
         """The command that does it again."""
+        config = self.config
+        if is_python(config.model):
+            how = f"trials={config.search.trials}, seed={config.seed}, out={str(self.folder)!r}"
+            return f"sc.find(net, data, {config.goal!r}, {how})"
         verb = "run" if self.stages.test else "search"
-        return f"secateur {verb} {self.config.command_line} --out {self.folder}"
+        return f"secateur {verb} {config.command_line} --out {self.folder}"
 
     @property
     def untrained(self) -> bool:

@@ -55,7 +55,7 @@ def _lines(work: SearchRun | JointRun) -> Iterator[str]:
     yield f"input: {'x'.join(map(str, data.shape))}, {_normalisation(session)}"
     yield (
         f"images: {len(data.train)} to train on and fill the bank with, {len(data.holdout)} in the holdout that scores "
-        f"the search, {len(data.test)} to test at the end"
+        f"the search, {len(data.test)} to test at the end{f' ({data.note})' if data.note else ''}"
     )
     yield f"device: {_device(session)}, {'bfloat16' if session.bfloat16 else 'float32'}"
     yield f"budget: {_budget(work, config)}"

@@ -15,7 +15,8 @@ import secateur as sc
 from secateur.digests import unsealed
 from secateur.errors import SecateurError
 from secateur.models.files import tensors
-from secateur.models.files.architecture import architecture, architecture_of, build, load, save, subnetwork_of
+from secateur.models.files.architecture import architecture, architecture_of, build, save, subnetwork_of
+from secateur.models.files.networks import load
 from secateur.models.files.schema import Architecture, fingerprint
 
 NET = """from torch import nn
@@ -213,7 +214,7 @@ def test_a_changed_figure_is_refused_until_the_digest_is_removed(folder: Path) -
 
 
 def test_a_network_in_place_of_what_makes_one_is_refused(folder: Path) -> None:
-    for base in (nn.Linear(2, 2), "resnet20"):
+    for base in (nn.Linear(2, 2), 20):
         with pytest.raises(SecateurError, match="pass what makes the dense network: lambda"):
             load(folder, base=base)  # type: ignore[arg-type]
 

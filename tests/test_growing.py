@@ -23,11 +23,12 @@ from secateur.transfer.training.recipe import Recipe
 from secateur.transfer.training.train import train
 
 VIEWS = 2
+TWO_VIEWS = BankConfig(views=VIEWS)
 RECIPE = Recipe(epochs=4, batch=30, checkpoint_every=3, learning_rate=0.01, fixed_views=VIEWS)
 
 
-def growing(folder: Path, data: str = "abc", **config: int) -> MemoryBank:
-    return growing_bank(toy(), TEACHERS[0], noise(), BankLocation(folder, data), BankConfig(views=VIEWS, **config))
+def growing(folder: Path, data: str = "abc", config: BankConfig = TWO_VIEWS) -> MemoryBank:
+    return growing_bank(toy(), TEACHERS[0], noise(), BankLocation(folder, data), config)
 
 
 def trained(bank: MemoryBank, method: str = "kdft", folder: Path | None = None, stop: int = 0) -> dict[str, Tensor]:
@@ -100,7 +101,7 @@ def test_a_bank_that_was_filled_before_trains_nearly_the_same(tmp_path: Path, pa
 
 
 def test_of_many_classes_the_likely_ones_are_stored(tmp_path: Path) -> None:
-    bank = growing(tmp_path, many=3, top_classes=2)
+    bank = growing(tmp_path, config=replace(TWO_VIEWS, many=3, top_classes=2))
     trained(bank)
     logits = torch.cat([toy().model.eval()(images).detach() for images, *_ in noise().batches(90, view=0)])
     order = torch.cat([indices for *_, indices in noise().batches(90)])
@@ -111,7 +112,7 @@ def test_of_many_classes_the_likely_ones_are_stored(tmp_path: Path) -> None:
 def test_a_new_view_is_added_and_those_that_are_there_stay(tmp_path: Path, passes: list[int]) -> None:
     trained(growing(tmp_path))
     passes.clear()
-    more = growing_bank(toy(), TEACHERS[0], noise(), BankLocation(tmp_path, "abc"), BankConfig(views=VIEWS + 1))
+    more = growing_bank(toy(), TEACHERS[0], noise(), BankLocation(tmp_path, "abc"), replace(TWO_VIEWS, views=VIEWS + 1))
     images, _, indices = next(noise().batches(90, view=VIEWS))
     assert more.source is not None
     for view in range(VIEWS + 1):

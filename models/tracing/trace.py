@@ -201,7 +201,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         return replace(self.ledger.close(), activations=tuple(self.lifetimes.all()), uncounted=dict(self.uncounted))
 
 
-class _Watcher(_Follower):
+class _Watcher(_Follower):  # type: ignore[no-untyped-call]  # as above
     """Also notes what every module returns, call by call."""
 
     def __init__(self, subject: _Subject, others: Mapping[str, Tensor], rules: Mapping[Any, OpRule]) -> None:

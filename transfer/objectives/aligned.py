@@ -10,7 +10,7 @@ from torch import Tensor
 from ...models.module_outputs import FeatureMap, feature_maps, kept_channels, outputs_of, stage_ends
 from ...models.subnetwork import Subnetwork
 from ...models.supernet import Supernet
-from ...models.surgery.slim import kept_places
+from ...models.surgery.places import kept_places
 from ..bank.bank import MemoryBank
 from ..losses import feature_loss
 from .base import LABEL_WEIGHT, TEACHER_WEIGHT, Objective, OnlineTeacher, StudentBatch, bank_teacher, label_loss

@@ -200,10 +200,16 @@ def bank_logits(bank: MemoryBank, batch: StudentBatch) -> Tensor:
     """
     if not batch.fixed:
         return bank.full_logits(batch.indices, batch.logits)
-    for number, view in enumerate(batch.fixed if bank.source else ()):
-        bank.source.fill(view, each_tensor(lambda x, at=number: x[at], batch.images), batch.indices)
+    if bank.source:
+        for number, view in enumerate(batch.fixed):
+            bank.source.fill(view, _view(batch.images, number), batch.indices)
     views = zip(batch.fixed, batch.logits, strict=True)
     return torch.stack([bank.fixed[view].full_logits(batch.indices, student) for view, student in views])
+
+
+def _view(images: Inputs, number: int) -> Inputs:
+    """One of the views. Shape: (V, B, ...) → (B, ...)"""
+    return each_tensor(lambda x: x[number], images)
 
 
 def bank_teacher(bank: MemoryBank) -> TeacherLogits:
