@@ -46,7 +46,8 @@ class Pair(nn.Module):
         self.left, self.right = flat(1), flat(2)
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        return self.left(left) + self.right(right)
+        both: Tensor = self.left(left) + self.right(right)
+        return both
 
 
 def noise(number: int, *shape: int) -> Tensor:
