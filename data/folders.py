@@ -54,7 +54,7 @@ def image_folders(root: str, holdout: str | None = None) -> Laid:
     return Laid([*parts, _classes(test)], note)
 
 
-class _Classes(ImageFolder):
+class _Classes(ImageFolder):  # type: ignore[misc]  # torchvision has no types
     """A folder of images for each class; hidden folders, such as .ipynb_checkpoints, are none."""
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:

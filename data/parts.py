@@ -24,7 +24,7 @@ def three_parts(
     if test is None:
         if isinstance(holdout, (int, float)):
             raise SecateurError("one data set is no train and test; pass sc.Data.of(train, test)")
-        holdout, test = SHARE, holdout
+        return three_parts(train, SHARE, holdout, task=task, name=name)
     for part in (train, holdout, test):
         if isinstance(dataset_of(part), IterableDataset):
             fix = "pass map-style data sets: a memory bank and a resumed training know images by their position"

@@ -57,7 +57,7 @@ def _three(parts: Any, spec: str, holdout: str | None) -> Sequence[Any]:
         raise SecateurError(f"{spec!r} returns no (train, holdout, test); {fix}")
     if holdout:
         raise SecateurError(f"{spec} returns its holdout; leave out --holdout {holdout}")
-    return parts
+    return list(parts)
 
 
 def _meant(spec: str) -> str:

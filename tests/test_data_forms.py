@@ -46,7 +46,8 @@ class Pair(nn.Module):
         self.left, self.right = flat(1), flat(2)
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        return self.left(left) + self.right(right)
+        both: Tensor = self.left(left) + self.right(right)
+        return both
 
 
 def noise(number: int, *shape: int) -> Tensor:
@@ -75,7 +76,7 @@ def test_inputs_reach_the_network_as_it_takes_them(
     assert data.shape == shape
     net = sc.Supernet.of(model.eval(), data.example)
     require_fit(net, data)
-    half = sc.slim(net, sc.Subnetwork.first(net.budget("60%") and net.space.min_widths)).eval()
+    half = sc.slim(net, sc.Subnetwork.first(net.space.min_widths)).eval()
     for network in (model, half):
         assert evaluate(network, data.test).n == 6
 

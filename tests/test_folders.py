@@ -1,6 +1,7 @@
 """Image folders as people lay them out."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def lay(root: Path, *folders: str, images: int = 10) -> Path:
 def files(laid: Laid) -> list[set[str]]:
     """The files of each part, by their paths below the root."""
 
-    def of(part: object) -> set[str]:
+    def of(part: Any) -> set[str]:
         inner = getattr(part, "dataset", part)
         chosen = getattr(part, "indices", range(len(inner.samples)))
         return {"/".join(Path(inner.samples[i][0]).parts[-3:]) for i in chosen}

@@ -17,6 +17,7 @@ from secateur.progress import silent
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224@pretrained", "mobilenetv3_small_050.lamb_in1k"])
 def test_timms_networks_have_the_statistics_that_timm_says(name: str) -> None:
     theirs = timm.create_model(name.partition("@")[0], pretrained=False).default_cfg
+    assert isinstance(theirs, dict)
     assert normalisation_of(f"timm:{name}") == (tuple(theirs["mean"]), tuple(theirs["std"]))
 
 

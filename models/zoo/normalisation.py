@@ -32,7 +32,10 @@ def normalisation_of(name: str) -> Normalisation:
     except ImportError:  # which is said where the network is built
         return Normalisation()
     theirs = timm.get_pretrained_cfg(rest.partition("@")[0])
-    return Normalisation(tuple(theirs.mean), tuple(theirs.std)) if theirs else Normalisation()
+    if theirs is None:
+        return Normalisation()
+    (r, g, b), (sr, sg, sb) = theirs.mean, theirs.std
+    return Normalisation((r, g, b), (sr, sg, sb))
 
 
 def require_normalised(mean: Channels | None, std: Channels | None) -> None:
