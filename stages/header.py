@@ -12,7 +12,7 @@ from ..models.score import Score
 from ..models.tasks.classification import Classification
 from ..pipeline.chance import chance_of
 from ..pipeline.session import Session
-from ..progress import Observer
+from ..progress import Observer, ignore
 from ..rundir.config import RunConfig
 from .joint_run import JointRun
 from .search_run import SearchRun
@@ -29,6 +29,8 @@ def announce(work: SearchRun | JointRun, observer: Observer, *, anyway: bool) ->
         observer: whose ``say`` is called with each line.
         anyway: whether a network at chance is only said.
     """
+    if anyway and observer.say is ignore:
+        return
     config, session = work.config, work.session
     for line in _lines(work):
         observer.say(line)
