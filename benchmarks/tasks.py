@@ -1,9 +1,11 @@
-"""What do the examples of other tasks reach, whole: segmentation, regression, multi-label, a detector, 1-D, four channels?
+"""What do the examples of other tasks reach, whole?
+
+Segmentation, regression, multi-label, a detector, signals and four channels.
 
     python benchmarks/tasks.py [NAME ...] [--out FOLDER]
 
-Runs ``main`` of each script in examples/, one after the other on one thread, and adds its metric on test data, dense and
-slim, its share of the MACs and its seconds to results/tasks.json as it ends. What is there already is run again.
+Runs ``main`` of each script in examples/, one after the other on one thread, and adds its metric on test data, dense
+and slim, its share of the MACs and its seconds to results/tasks.json as it ends. What is there is run again.
 """
 
 import argparse

@@ -44,7 +44,8 @@ def finetune(
     Args:
         net: the traced dense network.
         subnetwork: the channels to keep, such as ``found.best()``.
-        bank: the memory bank, such as ``found.bank``; not needed by kd, dkd, crd, ce and an objective of your own.
+        bank: the memory bank, such as ``found.bank``; not needed by aligned, kd, dkd, crd, ce and an objective
+            of your own.
         data: its samples, and the task that judges outputs.
         epochs: of training.
         method: a name from ``METHODS``: ``"ckt"``, ``"kd"``, ``"ce"``, ...
@@ -79,7 +80,7 @@ def finetune(
         if teacher is not None:
             require_teachable(method)
     name = method if objective is None else getattr(objective, "__name__", type(objective).__name__)
-    views = views if objective is None and METHODS[method].bank_teachers else 0
+    views = views if bank and objective is None and METHODS[method].bank_teachers else 0
     if bank and views > len(bank.fixed):
         raise SecateurError(f"views={views}, and the bank holds {len(bank.fixed)} of each image; pass at most as many")
     session = Session(net, data, folder or Path(), progress=Observer(progress, on_epoch))
@@ -108,7 +109,8 @@ class Tuning:
 def tuned(session: Session, tuning: Tuning, make: Callable[[MethodContext], Objective]) -> nn.Module:
     """The network after its training by the objective that ``make`` makes."""
     model, recipe = tuning.model, tuning.recipe
-    objective = make(session.context(model, tuning.bank, recipe.seed, tuning.teacher))
+    context = session.context(model, tuning.subnetwork, bank=tuning.bank, seed=recipe.seed, teacher=tuning.teacher)
+    objective = make(context)
     what = f"fine-tuning ({recipe.identity['method']})"
     session.train(model, objective, recipe, folder=tuning.folder, what=what)
     return session.finalise(model, tuning.subnetwork, _training(recipe, objective, tuning.bank))

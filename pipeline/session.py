@@ -26,7 +26,8 @@ from ..search.evaluation import Evaluation, task_loss
 from ..search.records import Records
 from ..transfer.bank.bank import MemoryBank, damaged_files, open_bank
 from ..transfer.bank.fill import BankConfig, fill_bank
-from ..transfer.bank.manifest import BankLocation, manifest_name
+from ..transfer.bank.growing import growing_bank
+from ..transfer.bank.manifest import BankLocation, Teacher, manifest_name
 from ..transfer.bank.teachers import choose_teachers
 from ..transfer.methods import MethodContext, embedding_width
 from ..transfer.objectives.base import Objective
@@ -87,7 +88,7 @@ class Session:
         net, data = self.net, self.data
         if data.task.divergence is None:
             return None
-        config = replace(config, class_logits=isinstance(data.task, Classification))
+        config = self._stored_as(config)
         teachers = choose_teachers(searched.interims, net.dense, point)[: config.teachers]
         width = embedding_width(net.model, net.head, self.outputs.channels)
         size = config.bytes(len(data.train), self.outputs.numbers, width, len(teachers))
@@ -95,12 +96,34 @@ class Session:
         listed = manifest_name(point, searched.winner.subnetwork)
         total = len(teachers) * (1 + config.views) * len(data.train)
         location = BankLocation(self.folder / "bank", data.fingerprint, listed)
-        for path in damaged_files(location.folder):
-            path.unlink()
-            self.progress(f"filling {path.name} again, which is damaged", 0, 1)
+        self._drop_damaged(location.folder)
         for done in fill_bank(net, teachers, data.train, location, grams=self.grams, config=config):
             self.progress(f"memory bank, {size / 1e6:.3g} MB{fewer}", done, total)
         return open_bank(location, len(data.train))
+
+    def growing_bank(self, searched: Searched, config: BankConfig) -> MemoryBank | None:
+        """A bank of the dense network in ``folder``/bank that training fills, as far as it is filled.
+
+        One serves all points of a search. None where the task does not say how outputs are compared.
+        """
+        net, data = self.net, self.data
+        if data.task.divergence is None:
+            return None
+        (dense,) = (each for each in searched.interims if each.subnetwork == net.dense)
+        location = BankLocation(self.folder / "bank", data.fingerprint)
+        self._drop_damaged(location.folder)
+        teacher = Teacher(dense.subnetwork, dense.loss, dense.macs)
+        return growing_bank(net, teacher, data.train, location, self._stored_as(config))
+
+    def _stored_as(self, config: BankConfig) -> BankConfig:
+        """The same for what the task's outputs are."""
+        return replace(config, class_logits=isinstance(self.data.task, Classification))
+
+    def _drop_damaged(self, folder: Path) -> None:
+        """Delete files of the bank that are damaged; they are filled again."""
+        for path in damaged_files(folder):
+            path.unlink()
+            self.progress(f"filling {path.name} again, which is damaged", 0, 1)
 
     def pruned(self, subnetwork: Subnetwork) -> nn.Module:
         """The best that is known without training: compensated in sequence, batch norm recalibrated."""
@@ -113,12 +136,21 @@ class Session:
         return initial_student(self.net, subnetwork, self.grams, self.data.train)
 
     def context(
-        self, student: nn.Module, bank: MemoryBank | None, seed: int, teacher: nn.Module | None = None
+        self,
+        student: nn.Module,
+        subnetwork: Subnetwork,
+        *,
+        bank: MemoryBank | None,
+        seed: int,
+        teacher: nn.Module | None = None,
     ) -> MethodContext:
-        """What a fine-tuning method may use for this student; ``teacher``: in place of the dense network."""
+        """What a fine-tuning method may use for this student, which keeps the channels of ``subnetwork``.
+
+        ``teacher``: in place of the dense network.
+        """
         channels, task = self.outputs.channels, self.data.task
-        width = embedding_width(student, self.net.head, channels)
-        return MethodContext(self.net, bank, class_numbers(self.data.train), channels, width, seed, task, teacher)
+        width, labels = embedding_width(student, self.net.head, channels), class_numbers(self.data.train)
+        return MethodContext(self.net, bank, labels, channels, width, seed, task, teacher, subnetwork)
 
     def train(self, model: nn.Module, objective: Objective, recipe: Recipe, *, folder: Path | None, what: str) -> None:
         """Train a network in place, with checkpoints in ``folder``, reporting its steps as ``what``."""
@@ -127,21 +159,28 @@ class Session:
 
     def follow(self, steps: Iterable[Step], what: str) -> None:
         """Take all steps of a training, and report them and its epochs as ``what``."""
-        observer = Observer.of(self.progress)
+        observer, done = Observer.of(self.progress), 0
         for step in steps:
+            if step.step <= done:
+                observer(f"{what}: the loss was not finite, back at step {step.step} and slower", 0, 1)
+            done = step.step
             observer(what, step.step, step.steps)
             if step.ended:
                 observer.on_epoch(replace(step.ended, training=what))
 
     def finalise(self, model: nn.Module, subnetwork: Subnetwork, training: Mapping[str, Any]) -> nn.Module:
         """A trained network, its batch norm recalibrated, carrying its architecture, in evaluation mode."""
-        train = self.data.train
-        recalibrate_as_trained(model, train)
-        about: dict[str, Any] = {"training": training}
-        if isinstance(train, Images):
-            about["normalisation"] = {"mean": list(train.mean), "std": list(train.std)}
-        about["classes"] = list(self.data.classes)
+        recalibrate_as_trained(model, self.data.train)
+        about = {"training": training, **self.about}
         return with_architecture(model, architecture(self.net, subnetwork, **about)).eval()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What an architecture says about the data: how they are normalised, and their classes."""
+        train, classes = self.data.train, {"classes": list(self.data.classes)}
+        if not isinstance(train, Images):
+            return classes
+        return {"normalisation": {"mean": list(train.mean), "std": list(train.std)}, **classes}
 
     def recipe(self, **changes: Any) -> Recipe:
         """The usual recipe for these training images, in this session's precision."""

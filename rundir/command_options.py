@@ -33,7 +33,9 @@ class RunOutputOptions(OutputOptions):
     Parameters
     ----------
     out
-        The run directory. Default: runs/MODEL-DATA-BUDGET.
+        The run directory. Default: runs/MODEL-DATA-BUDGET, or the first of -2, -3, ... that holds no other run.
+    overwrite
+        Remove another run that is in the directory, once nothing is wrong with this one.
     config
         A file of options by their names, .yaml, .toml or .json; those on the command line come first.
     print_config
@@ -51,6 +53,7 @@ class RunOutputOptions(OutputOptions):
     """
 
     out: Path | None = None
+    overwrite: bool = False
     config: Path | None = None
     print_config: bool = False
     anyway: bool = False

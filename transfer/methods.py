@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from ..errors import SecateurError
+from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
 from .bank.bank import TEACHERS, MemoryBank
 from .losses import dkd_loss
+from .objectives.aligned import ALIGNED, AlignedConfig, AlignedTransfer, KeptFeatures
 from .objectives.base import (
     LABEL_WEIGHT,
     TEACHER_WEIGHT,
@@ -40,6 +42,7 @@ class MethodContext:
         seed: Of what the objective draws at random.
         task: What outputs are judged and compared by.
         teacher: A network that teaches in place of the dense one, for the methods that take one.
+        student: The channels that the student keeps; None: not known, and no method that matches channels will do.
 
     >>> import torch
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
@@ -62,6 +65,7 @@ class MethodContext:
     seed: int
     task: Task = field(default_factory=Classification)
     teacher: nn.Module | None = None
+    student: Subnetwork | None = None
 
     @property
     def bank(self) -> MemoryBank:
@@ -93,6 +97,13 @@ class MethodContext:
         return self.net.model if self.teacher is None else self.teacher
 
     @property
+    def kept(self) -> Subnetwork:
+        """The channels that the student keeps; SecateurError where they are not known."""
+        if self.student is None:
+            raise SecateurError("this method matches channels, and the student's are not known; pass student=")
+        return self.student
+
+    @property
     def dense(self) -> OnlineTeacher:
         """The dense network as a teacher that runs along."""
         return OnlineTeacher(self.net.model, self.net.head)
@@ -120,6 +131,12 @@ def kd(context: MethodContext) -> Objective:
     """The teacher, or the dense network, on the student's own views: one forward pass of it each step."""
     require_divergence(context.task)
     return Distillation(online_teacher(context.teaching), None, LABEL_WEIGHT, TEACHER_WEIGHT)
+
+
+def aligned(context: MethodContext, config: AlignedConfig = ALIGNED) -> Objective:
+    """As ``kd``, and the dense network's features on the channels that the student keeps; with a bank, see there."""
+    require_divergence(context.task)
+    return AlignedTransfer(context.dense, KeptFeatures.of(context.net, context.kept), config, context.filled)
 
 
 def kdft(context: MethodContext) -> Objective:
@@ -152,19 +169,22 @@ class Method:
     """A method of fine-tuning: how its objective is made.
 
     ``bank_teachers``: how many teachers of the bank it uses; 0: no bank. ``takes_teacher``: whether another network may
-    teach in place of the dense one.
+    teach in place of the dense one. ``grows``: its bank, of the dense network, fills itself while it trains; others are
+    filled before.
     """
 
     objective: Callable[[MethodContext], Objective]
     bank_teachers: int = 0
     takes_teacher: bool = False
+    grows: bool = False
 
 
 METHODS: dict[str, Method] = {
     "ckt": Method(ckt, TEACHERS),
     "ckt-kl": Method(ckt_kl, TEACHERS),
     "ckt-queue": Method(ckt_queue),
-    "kdft": Method(kdft, 1),
+    "aligned": Method(aligned, 1, grows=True),
+    "kdft": Method(kdft, 1, grows=True),
     "kd": Method(kd, takes_teacher=True),
     "dkd": Method(dkd, takes_teacher=True),
     "crd": Method(crd),

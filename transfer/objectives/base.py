@@ -1,8 +1,9 @@
 """What a student is trained to do: the interface of every objective, cross-entropy, and distillation from a teacher."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from ...errors import SecateurError
 from ...models.evaluate import embed
-from ...models.inputs import Inputs, flattened, repeated
+from ...models.inputs import Inputs, each_tensor, flattened, repeated
 from ...models.outputs import OutputForm
 from ...models.tasks.classification import Classification
 from ...models.tasks.task import Divergence, Task
@@ -23,10 +24,11 @@ LABEL_WEIGHT, TEACHER_WEIGHT = 0.1, 0.9  # of cross-entropy and T² KL in KD: Re
 class StudentBatch(NamedTuple):
     """A batch with the student's outputs for it: ``V`` views of each of ``B`` images.
 
-    ``fixed``: the numbers of the fixed views that these are; empty where they are new. ``bfloat16``: the student ran in
+    ``fixed``: the numbers of the fixed views that these are; empty where they are new. ``epoch``: the number of the
+    epoch, from 0. ``bfloat16``: the student ran in
     autocast; its outputs here are float32. Of other tasks than classification, ``logits`` holds the numbers of each
     output in one row, and ``form`` says how they make the network's output again; ``targets`` are those of each view,
-    where augmentation changes them.
+    where augmentation changes them. ``features``: the outputs of the student's modules that the objective asks for.
 
     Shape: logits (V, B, C), embeddings (V, B, D), labels (B,), indices (B,), images (V, B, channels, size...)
     """
@@ -41,6 +43,8 @@ class StudentBatch(NamedTuple):
     task: Task = Classification()
     form: OutputForm | None = None
     targets: Any = None
+    features: Mapping[str, Tensor] = MappingProxyType({})
+    epoch: int = 0
 
     @property
     def output(self) -> Any:
@@ -73,6 +77,7 @@ class Objective(ABC):
 
     ``views``: how many views of each image a step shows. ``module`` owns what the objective trains itself, and the
     buffers that a checkpoint must carry; it is moved to the student's device and trained along with the student.
+    ``features``: the names of the student's modules whose outputs it needs in ``StudentBatch.features``.
 
     Args:
         views: Views of each image a step.
@@ -89,6 +94,8 @@ class Objective(ABC):
     >>> round(float(LabelSmoothing()(batch)), 4)  # log 4
     1.3863
     """
+
+    features: Sequence[str] = ()
 
     def __init__(self, views: int = 1, module: nn.Module | None = None) -> None:
         self.views, self.module = views, nn.Module() if module is None else module
@@ -187,14 +194,22 @@ def online_teacher(model: nn.Module) -> TeacherLogits:
 
 def bank_logits(bank: MemoryBank, batch: StudentBatch) -> Tensor:
     """The logits of all teachers of a bank, for the views that the student sees if those are fixed, else for the
-    images without augmentation.
+    images without augmentation. A bank that fills itself is filled first.
 
     Shape: → (V, B, K, C)
     """
     if not batch.fixed:
         return bank.full_logits(batch.indices, batch.logits)
+    if bank.source:
+        for number, view in enumerate(batch.fixed):
+            bank.source.fill(view, _view(batch.images, number), batch.indices)
     views = zip(batch.fixed, batch.logits, strict=True)
     return torch.stack([bank.fixed[view].full_logits(batch.indices, student) for view, student in views])
+
+
+def _view(images: Inputs, number: int) -> Inputs:
+    """One of the views. Shape: (V, B, ...) → (B, ...)"""
+    return each_tensor(lambda x: x[number], images)
 
 
 def bank_teacher(bank: MemoryBank) -> TeacherLogits:
