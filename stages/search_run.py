@@ -1,7 +1,7 @@
 """The stages of a run that searches the widths: dense network, search, memory bank, fine-tuning, test."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..reports.page import write
 from ..rundir.config import RunConfig
 from ..rundir.outcomes import (
     BankStage,
+    CandidateRecord,
     EvaluationStage,
     InterimRecord,
     NetworkStage,
@@ -27,6 +28,8 @@ from ..search.coarse_to_fine import Searched
 from ..search.config import SearchConfig
 from ..transfer.bank.bank import TEACHERS, MemoryBank
 from ..transfer.bank.fill import BankConfig
+from ..transfer.bank.manifest import Teacher
+from ..transfer.bank.worth import Worth
 from ..transfer.methods import METHODS
 from ..transfer.training.distributed import world
 from .common import (
@@ -111,7 +114,29 @@ class SearchRun:
             return BankStage(teachers=(), missing=0)
         teachers = self.winners_bank.teachers
         listed = tuple(TeacherRecord(macs=teacher.macs, loss=teacher.loss) for teacher in teachers)
-        return BankStage(teachers=listed, missing=self.bank_config.teachers - len(teachers))
+        missing = max(0, self.bank_config.teachers - len(teachers))
+        return BankStage(teachers=listed, missing=missing, candidates=self._candidates())
+
+    def _candidates(self) -> tuple[CandidateRecord, ...] | None:
+        """What the candidates for teachers are worth, where the bank fills itself."""
+        if not self._grows or self.winners_bank is None:
+            return None
+        return tuple(CandidateRecord(macs=teacher.macs, **asdict(worth)) for teacher, worth in self._judged)
+
+    @cached_property
+    def _judged(self) -> list[tuple[Teacher, Worth]]:
+        """The candidates for the winner's teachers, and their worth."""
+        return self.session.judged(self.searched, self.winner)
+
+    def _worthy(self, point: Subnetwork) -> list[Teacher]:
+        """The dense network, and those of a point's candidates that are worth being teachers beside it."""
+        judged = self._judged if point == self.winner else self.session.judged(self.searched, point)
+        return [teacher for teacher, worth in judged if worth.taken]
+
+    @property
+    def _grows(self) -> bool:
+        """Whether training fills the bank."""
+        return METHODS[self.config.transfer.method].grows and self.bank_config.views > 0
 
     @cached_property
     def winners_bank(self) -> MemoryBank | None:
@@ -128,12 +153,11 @@ class SearchRun:
     def filled(self, point: Subnetwork) -> MemoryBank | None:
         """The memory bank for a point of the front, with what it lacked; None where outputs can't be compared.
 
-        One of fixed views of the dense network alone is not filled here: training does so.
+        One that fills itself is opened as far as it is filled.
         """
-        config = self.bank_config
-        if METHODS[self.config.transfer.method].grows and config.views:
-            return self.session.growing_bank(self.searched, config)
-        return self.session.fill_bank(self.searched, point, config)
+        if self._grows:
+            return self.session.growing_bank(point, self.bank_config, partial(self._worthy, point))
+        return self.session.fill_bank(self.searched, point, self.bank_config)
 
     def transfer(self) -> TransferStage:
         """Fine-tune the winner from the bank; what was lost of it since its stage was done is filled again."""
