@@ -21,7 +21,8 @@ from .errors import SecateurError
 from .rundir.command_options import OutputOptions, PointOptions, RunOutputOptions
 from .rundir.config import RunConfig, ask
 from .rundir.config_file import options_from_file, print_options
-from .rundir.options import BudgetOptions, ConstraintOptions, DataOptions, parse_shape
+from .rundir.options import BudgetOptions, ConstraintOptions, parse_shape
+from .rundir.synonyms import in_words
 
 app = App(
     name="secateur",
@@ -80,11 +81,12 @@ def search(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions
 
 def _completed(config: RunConfig, output: RunOutputOptions, until: str) -> Any:
     """The outcomes of the stages, and the run directory."""
+    from .rundir.folder import folder_for
     from .stages.joint_run import headline
     from .stages.run import complete
 
-    folder = output.out or Path("runs", config.name)
-    how: dict[str, Any] = {"device": output.device, "anyway": output.anyway}
+    folder = folder_for(config, output)
+    how: dict[str, Any] = {"device": output.device, "anyway": output.anyway, "overwrite": output.overwrite}
     with _watched(output, folder, headline(config)) as progress:
         return complete(config, folder, until=until, progress=progress, **how), folder
 
@@ -114,19 +116,19 @@ def transfer(
     Parameters
     ----------
     run
-        The run directory.
+        The run directory, or one of its points; or what `reuse` built, to be trained on the labels of --data.
     flops
         The budget: 40% or 50M of the MACs; the best subnetwork of the front that meets it is tuned. Default: the run's
         winner.
     """
     from .reports.tables import show_point
-    from .stages.points import tune
+    from .stages.alone import tune_kept
     from .transfer.training.distributed import process_group, world
 
     with process_group(output.device) as device:
         first = world().first
         with _watched(output if first else OutputOptions(quiet=True), run) as progress:
-            figures, folder = tune(run, flops, device=device, progress=progress, **asdict(point))
+            figures, folder = tune_kept(run, flops, device=device, progress=progress, **asdict(point))
     if first:
         _print(output.json, {"out": str(folder), **figures.to_dict()}, lambda: show_point(figures, folder))
 
@@ -168,14 +170,14 @@ def report(
 @app.command
 def reuse(
     source: Path,
-    model: str,
+    model: str | None = None,
     /,
     *,
     out: Path,
     flops: str | None = None,
     weights: Path | None = None,
-    classes: int = 10,
-    input: str = "3x32x32",
+    classes: int | None = None,
+    input: str | None = None,
     seed: int = 0,
     json: bool = False,
 ) -> None:
@@ -186,7 +188,7 @@ def reuse(
     source
         An architecture.json, a run (its winner, without --flops), or a folder of many: the most similar is taken.
     model
-        The network to build it on; one of another depth takes the widths over its depth.
+        The network to build it on; one of another depth takes the widths over its depth. Default: its own.
     out
         The folder for architecture.json and weights.safetensors.
     flops
@@ -194,7 +196,7 @@ def reuse(
     weights
         Weights of the network, to be inherited. Default: fresh ones, for training from scratch on any data.
     classes
-        Outputs of the network.
+        Outputs of the network. Default, here and below: the source's.
     input
         Channels, height and width of the input.
     seed
@@ -205,7 +207,12 @@ def reuse(
     from .deploy.reuse import reuse
     from .reports.tables import show_reused
 
-    options: dict[str, Any] = {"weights": weights, "classes": classes, "shape": parse_shape(input), "seed": seed}
+    options: dict[str, Any] = {
+        "weights": weights,
+        "classes": classes,
+        "shape": input and parse_shape(input),
+        "seed": seed,
+    }
     costs = reuse(source, model, out, budget=flops, **options).summary
     _print(json, {"out": str(out), **costs.to_dict()}, lambda: show_reused(costs, out))
 
@@ -219,7 +226,7 @@ def export(
     Parameters
     ----------
     run
-        A finished run, or the folder of one of its points.
+        A finished run, one of its points, or what `reuse` built.
     format
         onnx (needs the extra `onnx`), or pt2 (a program of torch.export).
     out
@@ -242,6 +249,7 @@ def evaluate(
     *,
     data: str | None = None,
     model: str | None = None,
+    task: str | None = None,
     weights: str | None = None,
     batch: int = 32,
     threads: int | None = None,
@@ -254,11 +262,13 @@ def evaluate(
     Parameters
     ----------
     target
-        A finished run, or a network as for run.
+        A finished run or one of its points; or a network as for run, or what `reuse` built.
     data
         Test images. Default for a run: the figures that it ended with, no image is read.
     model
         The dense network of a run, where it is a function of your own: a file alone runs no code.
+    task
+        As for run; of a run, where --data is passed and it has a task.
     weights
         Of a network.
     batch
@@ -272,21 +282,13 @@ def evaluate(
     json
         Print one JSON object instead.
     """
-    from .deploy.measure import measure_model, measure_run
+    from .deploy.measure import measure
     from .reports.tables import show_measured
     from .reports.terminal import bars
 
     with bars(quiet or json) as progress:
-        options: dict[str, Any] = {"batch": batch, "threads": threads, "progress": progress}
-        if Path(target, "run.json").exists():
-            if weights or input:
-                raise SecateurError(f"{target} is a run, with weights and an input of its own; leave yours out")
-            measured = measure_run(Path(target), data, model=model, **options)
-        elif model:
-            raise SecateurError(f"{target} is no run, and --model is for runs; leave it out")
-        else:
-            config = ask(target, data=data or DataOptions.data, weights=weights, input=input)
-            measured = measure_model(config, **options)
+        options: dict[str, Any] = {"model": model, "task": task, "weights": weights, "input": input}
+        measured = measure(target, data, batch=batch, threads=threads, progress=progress, **options)
     _print(json, measured.to_dict(), lambda: show_measured(measured))
 
 
@@ -302,7 +304,7 @@ def inspect(
     picture: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Show the channel groups, what is frozen and why, and whether a budget can be met.
+    """Show the channel groups, what is frozen and why, and whether a budget can be met; exit status 1 where it can't.
 
     Parameters
     ----------
@@ -334,6 +336,8 @@ def inspect(
     text = f"{model} on an input of {'x'.join(map(str, shape))}\n\n{profile}"
     lines = [text, *(f"{name}: {path}" for name, path in drawn.items())]
     _print(json, {"model": model, "input": shape, **facts, **drawn}, lambda: print("\n".join(lines)))
+    if budget.spec.limits and not profile.satisfiable:
+        sys.exit(1)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -343,7 +347,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         app.config = options_from_file(sys.argv[1:] if argv is None else argv)
         app(argv)
     except (SecateurError, CycloptsError) as error:
-        print(f"secateur: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"secateur: {' '.join(in_words(error).split())}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # whoever read has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,6 @@
-"""What do the examples of other tasks reach, whole? Segmentation, regression, multi-label, a detector, signals, 4 channels.
+"""What do the examples of other tasks reach, whole?
+
+Segmentation, regression, multi-label, a detector, signals and four channels.
 
     python benchmarks/tasks.py [NAME ...] [--out FOLDER]
 

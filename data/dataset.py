@@ -5,11 +5,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader
 
 from ..errors import SecateurError
 from ..models.evaluate import device_of
@@ -17,23 +17,25 @@ from ..models.inputs import Inputs, tensors
 from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
 from ..models.tracing.modules import evaluating
+from ..models.zoo.normalisation import MEAN, STD, Channels
 from ..seeds import random_streams
 from .augment import Augment, Shape, augmentation, name_of
 from .decoding import ReadProgress, common_shape, is_picture, open_readers
-from .images import MEAN, STD, Channels, Images
+from .holdout import SHARE
+from .images import Images
+from .parts import Part, dataset_of, three_parts
 from .reading import SampleReader
 from .samples import Samples
 from .sources import classes_of, datasets, labels_of
 from .streaming import WORKERS
-
-Part: TypeAlias = Dataset[Any] | DataLoader[Any]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Data:
     """A data set: images to train on, a holdout that the search scores on, and test images that are read once.
 
-    Its task says what outputs are judged by; ``classes`` are names, none where the task has no classes.
+    Its task says what outputs are judged by; ``classes`` are names, none where the task has no classes. ``note``: which
+    files are used for what, where that was chosen here.
 
     >>> data = open_data("digits")
     >>> data
@@ -47,6 +49,7 @@ class Data:
     holdout: Images | Samples
     test: Images | Samples
     classes: tuple[str, ...]
+    note: str = ""
 
     def __post_init__(self) -> None:
         known = range(len(self.classes))
@@ -67,8 +70,8 @@ class Data:
     def of(
         cls,
         train: Part,
-        holdout: Part,
-        test: Part,
+        holdout: Part | float = SHARE,
+        test: Part | None = None,
         *,
         task: Task | None = None,
         name: str = "data",
@@ -81,7 +84,7 @@ class Data:
         memory_bytes: int = 2_000_000_000,
         progress: ReadProgress | None = None,
     ) -> "Data":
-        """Three map-style data sets of (input, target), or loaders of them, as one.
+        """Three map-style data sets of (input, target), or loaders of them, as one; or two, train and test.
 
         Images of classes, PIL or uint8 (3, H, W), without random transforms, are resized, normalised and augmented
         here. All else is read as the data set has it: float tensors or NumPy arrays of any shape, tuples or
@@ -90,7 +93,8 @@ class Data:
 
         Args:
             train: samples to train on.
-            holdout: samples that the search scores on.
+            holdout: samples that the search scores on; or a share of ``train``, with its transforms: by default the
+                last tenth of each class.
             test: samples that are read once, at the end.
             task: what outputs are judged by; by default ``sc.Classification()``, targets are class numbers.
             name: of the data set.
@@ -112,11 +116,8 @@ class Data:
         Data('data', train=8, holdout=8, test=8, task=Regression, shape=(1, 16, 16))
         """
         task = _checked_task(Classification() if task is None else task)
-        parts: tuple[Any, ...] = (train, holdout, test)
-        if any(isinstance(_dataset_of(part), IterableDataset) for part in parts):
-            fix = "pass map-style data sets: a memory bank and a resumed training know images by their position"
-            raise SecateurError(f"{name} is a stream; {fix}")
-        if not _holds_pictures(train):
+        parts: Any = three_parts(train, holdout, test, task=task, name=name)
+        if not _holds_pictures(parts[0]):
             splits = _samples(parts, task, memory_bytes, workers)
             _require_own_form(splits[0], shape, mean, std, augment)
             return cls(name, *splits, _classes(parts, splits[0]))
@@ -193,6 +194,7 @@ def open_data(
     std: Channels = STD,
     *,
     task: Task | None = None,
+    holdout: str | None = None,
     augment: str | Augment | None = None,
     workers: int | None = None,
     memory_bytes: int = 2_000_000_000,
@@ -202,11 +204,13 @@ def open_data(
 
     Args:
         spec: ``digits``, ``cifar10:ROOT``, ``cifar100:ROOT``, ``imagefolder:ROOT``, ``path/to/file.py:function`` or
-            ``package.module:function``; a function returns (train, holdout, test).
+            ``package.module:function``; a function returns (train, holdout, test), or (train, test). Below the root of
+            an imagefolder lie train/CLASS/ and test/CLASS/, and val/CLASS/ where the holdout is not a part of train.
         shape: (3, height, width) that images are resized and cropped to; by default their own.
         mean: of the channels, in 0..1; by default ImageNet's.
         std: of the channels; by default ImageNet's.
         task: what outputs are judged by; by default ``sc.Classification()``.
+        holdout: another holdout: a share of the training images, ``"10%"``, or a folder of an imagefolder.
         augment: what training shows of an image, as for ``Data.of``.
         workers: at most so many processes that read; by default 4.
         memory_bytes: images are held in memory if they take at most this as uint8, else streamed.
@@ -217,8 +221,8 @@ def open_data(
     >>> open_data("digits", (3, 16, 16)).shape
     (3, 16, 16)
     """
-    source = datasets(spec)
-    return Data.of(
+    source = datasets(spec, holdout)
+    data = Data.of(
         *source.parts,
         task=task,
         name=spec,
@@ -231,6 +235,7 @@ def open_data(
         memory_bytes=memory_bytes,
         progress=progress,
     )
+    return replace(data, note=source.note)
 
 
 def _require_images_of_classes(task: Task) -> None:
@@ -259,16 +264,12 @@ def _classes(parts: Sequence[Part], samples: Samples) -> tuple[str, ...]:
     """The names of the classes, or their numbers; none where the task has no classes."""
     if samples.labels is None:
         return tuple(map(str, range(samples.task.classes or 0)))
-    return classes_of([_dataset_of(part) for part in parts]) or _numbered(samples.labels)
+    return classes_of([dataset_of(part) for part in parts]) or _numbered(samples.labels)
 
 
 def _numbered(labels: Tensor) -> tuple[str, ...]:
     """The numbers from 0 to the highest label. Shape: labels (N,)"""
     return tuple(map(str, range(1 + max(labels.tolist(), default=-1))))
-
-
-def _dataset_of(part: Part) -> Any:
-    return part.dataset if isinstance(part, DataLoader) else part
 
 
 def _holds_pictures(part: Part) -> bool:

@@ -17,6 +17,7 @@ from ..errors import SecateurError
 from .augment import Augment, Shape
 from .images import Reader
 from .order import split_into
+from .pictures import in_colour
 from .streaming import WORKERS, ImageStream
 
 ReadProgress: TypeAlias = Callable[[int, int], None]  # images read, images in all
@@ -63,7 +64,7 @@ def is_picture(image: Any) -> bool:
 def _pixels(image: Any) -> Tensor:
     """An image as uint8 (3, H, W)."""
     if isinstance(image, Image.Image):
-        return tf.pil_to_tensor(image.convert("RGB"))  # type: ignore[no-any-return]
+        return tf.pil_to_tensor(in_colour(image))  # type: ignore[no-any-return]
     if isinstance(image, np.ndarray) and is_picture(image):
         return torch.from_numpy(image).permute(2, 0, 1)
     if isinstance(image, Tensor) and is_picture(image):

@@ -13,16 +13,14 @@ from torchvision.transforms.v2 import functional as tf
 from ..models.split import Batch, Views
 from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
+from ..models.zoo.normalisation import MEAN, STD, Channels, require_normalised
 from ..seeds import derive_generator
 from .augment import PAD, Augment, Shape, augmented
 from .order import shuffled, split_into, take_part, whole_batches
 from .streaming import ImageStream, Stream
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 FIXED, NEW = 1, 2  # the seed of fixed views, and the stream of new ones
 
-Channels: TypeAlias = tuple[float, float, float]
 Reader: TypeAlias = Callable[[Sequence[Tensor]], Iterator[Tensor]]  # positions (B,) → uint8 (B, 3, H, W), in turn
 
 
@@ -47,6 +45,9 @@ class Images:
     layout: torch.memory_format = torch.contiguous_format
     augment: Augment | None = None
     task: Task = field(default_factory=Classification)
+
+    def __post_init__(self) -> None:
+        require_normalised(self.mean, self.std)
 
     def __len__(self) -> int:
         return len(self.labels)

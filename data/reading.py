@@ -100,11 +100,16 @@ def as_tensors(inputs: Any) -> Any:
     """
     if isinstance(inputs, np.ndarray):
         array = inputs.astype(np.float32) if inputs.dtype == np.float64 else inputs
-        last = array.ndim == 3 and array.shape[2] <= 4 < min(array.shape[:2])  # height, width, channels
+        last = array.ndim == 3 and _is_channels(array.shape[2], min(array.shape[:2]))
         return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1) if last else array))
     if isinstance(inputs, dict):
         return {name: as_tensors(each) for name, each in inputs.items()}
     return tuple(map(as_tensors, inputs)) if isinstance(inputs, (tuple, list)) else inputs
+
+
+def _is_channels(last: int, side: int) -> bool:
+    """Whether the last of three dimensions is the channels of a picture, by the shorter of the other two."""
+    return last <= 4 < side or (last <= 16 and 2 * last <= side)  # satellites have 12 or 13 bands
 
 
 def _pair(item: Any, what: str) -> Pair:

@@ -1,11 +1,12 @@
 """The images that a run is configured with."""
 
 from functools import partial
+from typing import Any
 
 from ..data.augment import Augment, is_code, require_augmentation
 from ..data.dataset import Data, open_data
-from ..data.images import MEAN, STD
 from ..errors import SecateurError, in_a_line
+from ..models.files.networks import intake_of
 from ..models.tasks.task import Task
 from ..models.zoo.registry import callable_at
 from ..progress import Progress
@@ -16,9 +17,12 @@ def open_run_data(config: RunConfig, progress: Progress, shape: tuple[int, int, 
     """The images of a run, normalised and sized as configured (or of another ``shape``)."""
     images = config.images
     reading, task = partial(progress, "reading images"), task_called(images.task) if images.task else None
-    how = shape or images.shape, images.mean or MEAN, images.std or STD
+    intake = intake_of(config.model)
+    mean, std = intake.normalisation
+    how = shape or images.shape or intake.shape, images.mean or mean, images.std or std
     augment = augment_called(images.augment) if images.augment else None
-    return open_data(images.data, *how, task=task, augment=augment, workers=images.workers, progress=reading)
+    options: dict[str, Any] = {"task": task, "holdout": images.holdout, "augment": augment, "workers": images.workers}
+    return open_data(images.data, *how, progress=reading, **options)
 
 
 def augment_called(spec: str) -> str | Augment:

@@ -175,21 +175,28 @@ class Session:
 
     def follow(self, steps: Iterable[Step], what: str) -> None:
         """Take all steps of a training, and report them and its epochs as ``what``."""
-        observer = Observer.of(self.progress)
+        observer, done = Observer.of(self.progress), 0
         for step in steps:
+            if step.step <= done:
+                observer(f"{what}: the loss was not finite, back at step {step.step} and slower", 0, 1)
+            done = step.step
             observer(what, step.step, step.steps)
             if step.ended:
                 observer.on_epoch(replace(step.ended, training=what))
 
     def finalise(self, model: nn.Module, subnetwork: Subnetwork, training: Mapping[str, Any]) -> nn.Module:
         """A trained network, its batch norm recalibrated, carrying its architecture, in evaluation mode."""
-        train = self.data.train
-        recalibrate_as_trained(model, train)
-        about: dict[str, Any] = {"training": training}
-        if isinstance(train, Images):
-            about["normalisation"] = {"mean": list(train.mean), "std": list(train.std)}
-        about["classes"] = list(self.data.classes)
+        recalibrate_as_trained(model, self.data.train)
+        about = {"training": training, **self.about}
         return with_architecture(model, architecture(self.net, subnetwork, **about)).eval()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What an architecture says about the data: how they are normalised, and their classes."""
+        train, classes = self.data.train, {"classes": list(self.data.classes)}
+        if not isinstance(train, Images):
+            return classes
+        return {"normalisation": {"mean": list(train.mean), "std": list(train.std)}, **classes}
 
     def recipe(self, **changes: Any) -> Recipe:
         """The usual recipe for these training images, in this session's precision."""

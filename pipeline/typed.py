@@ -11,9 +11,10 @@ IS_CODE = {
     "model": names.is_code,
     "data": sources.is_code,
     "augment": augment.is_code,
+    "task": bool,  # always a function
     "teacher": names.is_code,
 }
-KEPT = ("model", "data", "augment")  # those that a run began with
+KEPT = ("model", "data", "augment", "task")  # those that a run began with
 
 
 def with_typed(config: RunConfig, folder: Path, **typed: str | None) -> RunConfig:
@@ -23,6 +24,9 @@ def with_typed(config: RunConfig, folder: Path, **typed: str | None) -> RunConfi
     """
     there = {name: value or "" for name, value in config.to_dict().items() if name in IS_CODE}
     untyped = {name: there[name] for name in typed if typed[name] is None and IS_CODE[name](there[name])}
+    if any(map(names.is_python, untyped.values())):
+        options = " ".join(f"--{name} path/to/file.py:function" for name in untyped)
+        raise SecateurError(f"{folder} was searched in Python, on objects that no file holds; pass {options}")
     if untyped:
         options = " ".join(f"--{name} {code}" for name, code in untyped.items())
         raise SecateurError(

@@ -48,10 +48,14 @@ def show_front(front: Front, stages: Stages, folder: Path) -> None:
     console.print(f"front: {folder / 'front.json'}   picture: {folder / 'pareto.png'}", soft_wrap=True)
 
 
-def show_point(figures: EvaluationStage, folder: Path) -> None:
-    """The figures of one fine-tuned point."""
+def show_point(figures: EvaluationStage | Figures, folder: Path) -> None:
+    """The figures of one fine-tuned point, or of one network that was trained."""
     console = Console()
-    show_figures(figures, console)
+    if isinstance(figures, EvaluationStage):
+        show_figures(figures, console)
+    else:
+        quantities = f"{format_quantity(figures.macs)} MACs, {format_quantity(figures.parameters)} parameters"
+        console.print(f"{quantities}: {figures.holdout} on the holdout, {figures.test} on the test images")
     console.print(f"slim network: {folder}", soft_wrap=True)
 
 
@@ -143,9 +147,19 @@ def _show_doubts(stages: Stages, console: Console) -> None:
     holdout, classes = stages.test.dense.holdout, stages.dense.classes if stages.dense else None
     if holdout and holdout.accuracy is not None and holdout.accuracy <= 1.5 / (classes or inf):
         console.print("the dense network does no better than chance: are --weights, --mean and --std right?")
+    _show_leak(stages.test.dense, console)
     if stages.learn and stages.test.pruned.macs == stages.test.dense.macs:
         console.print(
             "nothing was pruned: more --epochs prune more, and so does a higher --strength, --tolerance or --spread"
+        )
+
+
+def _show_leak(dense: Figures, console: Console) -> None:
+    """A holdout that the dense network has learned by heart ranks widths by that."""
+    if dense.holdout and dense.test and dense.holdout.surely_above(dense.test):
+        console.print(
+            f"the dense network reaches {dense.holdout} on the holdout and {dense.test} on the test images: it was "
+            "probably trained on the holdout; pass --holdout DIR of images that it has not seen"
         )
 
 

@@ -33,7 +33,9 @@ class RunOutputOptions(OutputOptions):
     Parameters
     ----------
     out
-        The run directory. Default: runs/MODEL-DATA-BUDGET.
+        The run directory. Default: runs/MODEL-DATA-BUDGET, or the first of -2, -3, ... that holds no other run.
+    overwrite
+        Remove another run that is in the directory, once nothing is wrong with this one.
     config
         A file of options by their names, .yaml, .toml or .json; those on the command line come first.
     print_config
@@ -51,6 +53,7 @@ class RunOutputOptions(OutputOptions):
     """
 
     out: Path | None = None
+    overwrite: bool = False
     config: Path | None = None
     print_config: bool = False
     anyway: bool = False
@@ -86,6 +89,8 @@ class PointOptions:
         The data, where they are a function of your own.
     augment
         The augmentation, where it is a function of your own.
+    task
+        The task, where the run has one.
     """
 
     method: str | None = None
@@ -100,3 +105,4 @@ class PointOptions:
     model: str | None = None
     data: str | None = None
     augment: str | None = None
+    task: str | None = None

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from ..errors import SecateurError
+from ..models.files.place import is_kept
 from ..models.precision import require_precision
 from ..models.zoo.names import is_pretrained
 from .options import (
@@ -78,8 +79,8 @@ class RunConfig:
 
     @property
     def trained(self) -> str | None:
-        """Where the dense network's weights are from: their file, or the network's library; None where nowhere."""
-        return self.weights or (self.model if is_pretrained(self.model) else None)
+        """Where the dense network's weights are from: a file, its library or its folder; None where nowhere."""
+        return self.weights or (self.model if is_pretrained(self.model) or is_kept(self.model) else None)
 
     @property
     def teacher_trained(self) -> str | None:

@@ -11,19 +11,22 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
-from filelock import FileLock
 
 from ..errors import SecateurError
 from ..files import ensure_folder, read_json, write_json
+from ..models.zoo.names import is_python
+from ..progress import Progress, silent
 from .config import GROUPS, RunConfig, ask
 from .outcomes import Record, StageOutcome, Stages, parse
+from .turn import HOLDER, LOCK, Turn
 
 FORMAT = "secateur/run/1"
 KINDS = {name: kind for each in (RunConfig, *GROUPS) for name, kind in get_type_hints(each).items()}  # of each option
 LARGEST = 1 << 64  # of a whole number among the options: seeds are smaller, and so is all else
 FORMER_DEFAULTS = {"batch": 128, "augment": "crop-flip"}  # of options that once did not exist: what every run then did
+TUNING = {"method", "epochs", "batch", "lr", "optimizer", "weight_decay"}  # what may be another for a point
 FREE = {"workers"}  # options that change no result
-LEFTOVERS = {"run.partial", "run.lock"}  # what a run leaves that was killed at once
+LEFTOVERS = {"run.partial", LOCK, HOLDER}  # what a run leaves that was killed at once
 
 
 class Book(Record, frozen=True, kw_only=True):
@@ -44,17 +47,17 @@ class Book(Record, frozen=True, kw_only=True):
 class Manifest:
     """``run.json`` of one run directory. A stage is entered when it is done, and never done twice."""
 
-    def __init__(self, folder: Path, config: RunConfig) -> None:
+    def __init__(self, folder: Path, config: RunConfig, progress: Progress = silent) -> None:
         self.folder, self.path = folder, folder / "run.json"
         if not self.path.exists():
-            _require_empty(folder)
+            require_run_or_empty(folder)
             ensure_folder(folder)
-        self._lock = FileLock(folder / "run.lock")  # against other processes that work on the same run
-        with self._lock:
+        self._turn = Turn(folder, progress)
+        with self._turn.taken():
             if not self.path.exists():
                 self._write(Book(format=FORMAT, asked=_plain(config), versions=_versions(), stages=Stages()))
         self._book = read_manifest(folder)
-        _require_same(folder, self._book, config)
+        require_same(folder, config)
 
     @property
     def stages(self) -> Stages:
@@ -63,7 +66,7 @@ class Manifest:
 
     def require(self, name: str, fingerprint: str) -> None:
         """Note a fingerprint; raise SecateurError where it is not the one the run began with."""
-        with self._lock:
+        with self._turn.taken():
             book = read_manifest(self.folder)
             before = book.fingerprints.get(name, fingerprint)
             self._write(msgspec.structs.replace(book, fingerprints={**book.fingerprints, name: before}))
@@ -78,7 +81,7 @@ class Manifest:
 
         Of several processes in one run one alone does a stage, and the others wait for it, unless they can share it.
         """
-        with nullcontext() if shared else self._lock:
+        with nullcontext() if shared else self._turn.taken():
             self._book = read_manifest(self.folder)
             if getattr(self._book.stages, name) is None:
                 with self._spending(name) as seconds:
@@ -95,14 +98,14 @@ class Manifest:
             yield lambda: before + time.perf_counter() - start
         except BaseException:  # Ctrl-C, too
             spent = round(time.perf_counter() - start, 2)
-            with suppress(SecateurError), self._lock:
+            with suppress(SecateurError), self._turn.taken():
                 book = read_manifest(self.folder)
                 total = {**(book.spent or {}), name: (book.spent or {}).get(name, 0.0) + spent}
                 self._write(msgspec.structs.replace(book, spent=total))
             raise
 
     def _enter(self, name: str, outcome: StageOutcome) -> None:
-        with self._lock:  # it may be held already: it counts how often
+        with self._turn.taken():  # it may be held already: it counts how often
             book = read_manifest(self.folder)
             if getattr(book.stages, name) is None:
                 stages = msgspec.structs.replace(book.stages, **{name: outcome})
@@ -116,6 +119,20 @@ class Manifest:
         self._book = book
 
 
+def require_of_python(folder: Path) -> None:
+    """Raise SecateurError where the folder holds a command's run, which a search in Python would write over."""
+    if (folder / "run.json").exists() and not is_python(str(read_manifest(folder).asked.get("model"))):
+        raise SecateurError(f"{folder} holds a run of the command line; pass a different folder")
+
+
+def write_anew(folder: Path, config: RunConfig, stages: Stages, marks: dict[str, str]) -> None:
+    """run.json of a search in Python, which may go on in its folder with other options."""
+    require_of_python(folder)
+    book = Book(format=FORMAT, asked=_plain(config), versions=_versions(), stages=stages, fingerprints=marks)
+    with Turn(folder).taken():
+        write_json(folder / "run.json", book.to_dict())
+
+
 def read_manifest(folder: Path) -> Book:
     """``run.json`` of a run directory. Raises SecateurError where there is none, or it is damaged."""
     path = folder / "run.json"
@@ -127,8 +144,45 @@ def read_manifest(folder: Path) -> Book:
 
 def require_same(folder: Path, config: RunConfig) -> None:
     """Raise SecateurError where the folder holds a run of another configuration."""
-    if (folder / "run.json").exists():
-        _require_same(folder, read_manifest(folder), config)
+    found = differences(folder, config)
+    if not found:
+        return
+    option, (before, value) = next(iter(found.items()))
+    line = transfer_line(folder, config)
+    way = f"fine-tune that one without another search: {line}, or " if line else ""
+    raise SecateurError(
+        f"{folder} holds another run ({option} {before} there, {value} here); {way}pass a different --out"
+        f"{' or --overwrite' if not line else ''}"
+    )
+
+
+def differences(folder: Path, config: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """The options in which the run in a folder differs from a configuration: its value and the other's."""
+    if not (folder / "run.json").exists():
+        return {}
+    asked, defaults = read_manifest(folder).asked, _plain(ask())
+    found = {}
+    for name, value in _plain(config).items():
+        before = asked.get(name, defaults[name])  # a version without the option worked at its default
+        former = name not in asked and value == FORMER_DEFAULTS.get(name)
+        if before != value and not former and name not in FREE:
+            found[name] = (before, value)
+    return found
+
+
+def transfer_line(folder: Path, config: RunConfig) -> str | None:
+    """The command for a configuration that differs from the run in a folder in fine-tuning alone, if its bank is there.
+
+    None where it needs a search of its own.
+    """
+    found = differences(folder, config)
+    tuning = found.keys() <= TUNING and None not in (new for _, new in found.values())
+    if not found or not tuning or config.learns_widths or read_manifest(folder).stages.bank is None:
+        return None
+    typed = {"model": config.model, "data": config.images.data}
+    code = "".join(f" --{name} {value}" for name, value in typed.items() if ".py" in value)
+    options = " ".join(f"--{name.replace('_', '-')} {new}" for name, (_, new) in found.items())
+    return f"secateur transfer {folder}{code} {options}"
 
 
 def config_of(folder: Path) -> RunConfig:
@@ -160,25 +214,16 @@ def sha256(path: Path | str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _require_same(folder: Path, there: Book, config: RunConfig) -> None:
-    defaults = _plain(ask())
-    for option, value in _plain(config).items():
-        if option in FREE:
-            continue
-        before = there.asked.get(option, defaults[option])  # a version without the option worked at its default
-        if before != value and (option in there.asked or value != FORMER_DEFAULTS.get(option)):
-            raise SecateurError(
-                f"{folder} holds another run ({option} {before} there, {value} here); pass a different --out"
-            )
-
-
 def _plain(config: RunConfig) -> dict[str, Any]:
     """As run.json has it."""
     plain: dict[str, Any] = json.loads(json.dumps(config.to_dict()))
     return plain
 
 
-def _require_empty(folder: Path) -> None:
+def require_run_or_empty(folder: Path) -> None:
+    """Raise SecateurError where the folder holds anything but a run."""
+    if (folder / "run.json").exists():
+        return
     if folder.exists() and (not folder.is_dir() or any(file.name not in LEFTOVERS for file in folder.iterdir())):
         raise SecateurError(f"{folder} exists and is not a run of secateur; pass a different --out or empty it")
 

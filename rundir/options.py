@@ -3,10 +3,11 @@
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import SecateurError
 from ..models.costs.spec import BudgetSpec
+from ..models.zoo.normalisation import require_normalised
 
 SEARCH = "search"
 JOINT_METHODS = ("pdd", "kddp", "blockwise")  # widths are learned in distillation, not searched
@@ -30,15 +31,18 @@ class DataOptions:
     ----------
     data
         Training, holdout and test images.
+    holdout
+        Images that the search scores on, best new to the network: a share of the training images, 10%, or a folder of
+        an imagefolder. Default: val, valid or validation beside train and test; else the last tenth of train.
     task
         What outputs are judged by, where that is no classification: path/to/file.py:function or package.module:function
         that returns a task, such as sc.Segmentation(21) or sc.Task(loss=, metric=). For data of path/to/file.py.
     input
         Channels, height and width of the input, as 3x224x224. Default: the images' own.
     mean
-        Mean of the input channels, in 0..1. Default: ImageNet's.
+        Mean of the input channels, in 0..1. Default: what timm says of its network, else ImageNet's.
     std
-        Standard deviation of the input channels. Default: ImageNet's.
+        Standard deviation of the input channels. Default: as of mean.
     augment
         What training shows of an image: crop-flip (a crop out of a border of 4 pixels), imagenet (random resized crop),
         trivial (TrivialAugment), none, or path/to/file.py:function, which returns a transform of
@@ -49,6 +53,7 @@ class DataOptions:
     """
 
     data: str = "digits"
+    holdout: str | None = None
     task: str | None = None
     input: str | None = None
     mean: tuple[float, float, float] | None = None
@@ -59,8 +64,7 @@ class DataOptions:
     def __post_init__(self) -> None:
         if self.workers is not None:
             require_at_least(0, workers=self.workers)
-        if self.std and min(self.std) <= 0:
-            raise SecateurError(f"std={self.std}; pass the standard deviation of each channel, above 0")
+        require_normalised(self.mean, self.std)
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -107,7 +111,10 @@ class ConstraintOptions:
     Parameters
     ----------
     divisor
-        Widths are multiples of this.
+        Widths are multiples of this. auto: of what pays in each group, by timing its layers for a few seconds; methods
+        that learn widths take 1.
+    runtime
+        What the network will run in; it is timed there for --divisor auto and --latency. onnxruntime: on the CPU.
     freeze
         Channel groups that stay whole, with wildcards: conv1 or 'layer1.*'. Can be repeated.
     tie
@@ -117,14 +124,21 @@ class ConstraintOptions:
         that matches a group counts. Default: 10%. Can be repeated.
     """
 
-    divisor: int = 1
+    divisor: int | Literal["auto"] = "auto"
+    runtime: Literal["torch", "onnxruntime"] = "torch"
     freeze: tuple[str, ...] = ()
     tie: tuple[str, ...] = ()
     least: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        require_at_least(1, divisor=self.divisor)
+        if self.divisor != "auto":
+            require_at_least(1, divisor=self.divisor)
         _ = self.ties, self.min_keep  # malformed ones are refused here
+
+    @property
+    def fixed_divisor(self) -> int:
+        """The divisor of all groups, as far as it is known before anything is timed."""
+        return 1 if self.divisor == "auto" else self.divisor
 
     @property
     def ties(self) -> tuple[tuple[str, str], ...]:
@@ -309,7 +323,7 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     """``3x224x224`` as (channels, height, width)."""
     sizes = text.lower().split("x")
     if len(sizes) != 3 or not all(re.fullmatch(r"0*[1-9]\d{0,8}", size, re.ASCII) for size in sizes):
-        raise SecateurError(f"input {text!r} is not channels x height x width; write 3x224x224")
+        raise SecateurError(f"input {text[:50]!r} is not channels x height x width; write 3x224x224")
     channels, height, width = map(int, sizes)
     return channels, height, width
 

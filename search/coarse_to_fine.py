@@ -16,6 +16,7 @@ from .greedy import Greedy, greedy
 from .importance.scores import Scores
 from .pareto import pareto_front
 from .records import Interim, Records
+from .refine.database import delete_database, is_damaged
 from .refine.fine_search import refine, trials_done
 from .refine.queue import evaluate_jointly, evaluations_done
 
@@ -48,6 +49,8 @@ def search_widths(records: Records, config: SearchConfig, folder: Path) -> Gener
     is trained, and only the split of ``records`` is read. Yields updates, returns the result: ``follow`` runs it.
     """
     storage = config.storage or f"sqlite:///{folder / 'study.db'}"
+    if not config.storage:
+        yield from _replay_if_lost(records, folder / "study.db")
     config = replace(config, storage=storage, images=min(config.images, len(records.split)))
     records.evaluate(records.net.dense, "dense", config.images)
     evidence = gather_evidence(records, config.scores, config.curves)
@@ -61,6 +64,15 @@ def search_widths(records: Records, config: SearchConfig, folder: Path) -> Gener
     interims = tuple(each for each in records.all if each.n == config.images)  # an earlier run's, too
     winner = yield from _final(records, start, config)
     return Searched(winner, start, interims, tuple(each for each in records.all if each.n < config.images))
+
+
+def _replay_if_lost(records: Records, study: Path) -> Iterator[Update]:
+    """Where there are records and no sound study, the trials run again, and are answered from the records."""
+    if is_damaged(study):
+        delete_database(study)
+    if records.all and not (study.exists() and study.stat().st_size):
+        records.rewind()
+        yield Update("study.db is damaged or not there: the search is replayed from its records", 0, 1)
 
 
 def _coarse(

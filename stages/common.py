@@ -1,25 +1,20 @@
 """What every kind of run does: train a network for digits, test what came out, write the front."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from ..files import RESTORE, write_json, write_whole
+from ..files import RESTORE, write_whole
 from ..models.evaluate import device_of, evaluate
-from ..models.files.architecture import architecture, architecture_of, load, save, with_architecture
-from ..models.files.library import FORMAT
-from ..models.files.schema import Record
+from ..models.files.architecture import architecture_of, save, with_architecture
+from ..models.files.networks import load, network_called
 from ..models.files.tensors import read_network, write_network
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
-from ..models.zoo.registry import constructor
 from ..pipeline.session import Session
 from ..rundir.config import RunConfig
 from ..rundir.outcomes import EvaluationStage, Figures, NetworkStage
-from ..search.records import Interim
 from ..transfer.objectives.base import CrossEntropy
 from ..transfer.training.recipe import Recipe
 from ..transfer.training.train import train
@@ -83,7 +78,7 @@ def evaluation_stage(
     They are written into the architecture in ``best``.
     """
     net = session.net
-    tuned = load(best, constructor(config.model, len(session.data.classes))).to(device_of(net.model)).eval()
+    tuned = load(best, network_called(config.model, len(session.data.classes))).to(device_of(net.model)).eval()
     found = EvaluationStage(
         dense=figures(session, net.model, net, net.dense),
         pruned=figures(session, pruned, net, subnetwork),
@@ -94,17 +89,3 @@ def evaluation_stage(
     record = {**architecture_of(tuned), "figures": plain, "provenance": config.to_dict()}
     save(with_architecture(tuned, record), best)
     return found
-
-
-def write_front(
-    session: Session, config: RunConfig, winner: Interim, points: Sequence[Interim], *, budget: dict[str, Any]
-) -> None:
-    """The winner (scored on the whole holdout) and the points of the front (on the sample), whole architectures."""
-
-    def whole(point: Interim) -> Record:
-        scores = {"holdout": point.score.to_dict()}
-        source = {"model": config.model, "data": config.images.data, "seed": config.seed, "source": point.source}
-        return architecture(session.net, point.subnetwork, figures=scores, provenance=source)
-
-    front = {"winner": whole(winner), "points": [whole(point) for point in points]}
-    write_json(session.folder / "front.json", {"format": FORMAT, "budget": budget, **front}, indent=None)

@@ -12,7 +12,7 @@ from ..models.score import Score
 from ..models.tasks.classification import Classification
 from ..pipeline.chance import chance_of
 from ..pipeline.session import Session
-from ..progress import Observer
+from ..progress import Observer, ignore
 from ..rundir.config import RunConfig
 from .joint_run import JointRun
 from .search_run import SearchRun
@@ -29,6 +29,8 @@ def announce(work: SearchRun | JointRun, observer: Observer, *, anyway: bool) ->
         observer: whose ``say`` is called with each line.
         anyway: whether a network at chance is only said.
     """
+    if anyway and observer.say is ignore:
+        return
     config, session = work.config, work.session
     for line in _lines(work):
         observer.say(line)
@@ -55,7 +57,7 @@ def _lines(work: SearchRun | JointRun) -> Iterator[str]:
     yield f"input: {'x'.join(map(str, data.shape))}, {_normalisation(session)}"
     yield (
         f"images: {len(data.train)} to train on and fill the bank with, {len(data.holdout)} in the holdout that scores "
-        f"the search, {len(data.test)} to test at the end"
+        f"the search, {len(data.test)} to test at the end{f' ({data.note})' if data.note else ''}"
     )
     yield f"device: {_device(session)}, {'bfloat16' if session.bfloat16 else 'float32'}"
     yield f"budget: {_budget(work, config)}"

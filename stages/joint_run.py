@@ -10,6 +10,7 @@ from ..models.evaluate import evaluate, recalibrate_as_trained
 from ..models.files.architecture import architecture_of, save
 from ..models.supernet import Supernet
 from ..pipeline.joint import finish, method_of
+from ..pipeline.outcomes import FrontFile
 from ..pipeline.session import Session
 from ..progress import follow
 from ..rundir.config import RunConfig
@@ -19,14 +20,7 @@ from ..transfer.joint.learner import Learner
 from ..transfer.joint.methods import Assignment, JointMethod
 from ..transfer.joint.train import Training, learn_widths, widths_by_epoch
 from ..transfer.training.recipe import Recipe
-from .common import (
-    dense_stage,
-    evaluation_stage,
-    restore_teacher,
-    restore_weights,
-    teacher_stage,
-    write_front,
-)
+from .common import dense_stage, evaluation_stage, restore_teacher, restore_weights, teacher_stage
 from .stage import Stage
 
 
@@ -117,7 +111,8 @@ class JointRun:
         scored = evaluate(self.pruned(), session.data.holdout)
         costs = session.net.macs(kept), session.net.parameters(kept)
         found = Interim(kept, method, scored.loss, scored.accuracy, scored.n, *costs, metric=scored.metric)
-        write_front(session, self.config, found, [found], budget={"macs": found.macs, "mark": f"found by {method}"})
+        front = FrontFile(session.folder, session.net, self.config)
+        front.write(found, [found], {"macs": found.macs, "mark": f"found by {method}"})
         (session.folder / "bank").mkdir(exist_ok=True)
         records = Records(session.net, session.data.holdout, session.folder / "bank" / "records.jsonl")
         records.evaluate(session.net.dense, "dense", len(session.data.holdout))  # what the point is compared with

@@ -1,23 +1,21 @@
 """The stages of a run that searches the widths: dense network, search, memory bank, fine-tuning, test."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from ..models.costs.widths import uniform_widths
 from ..models.files.architecture import architecture_of, save
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..pipeline.finetune import Tuning, tuned
+from ..pipeline.outcomes import FrontFile, bank_stage, budget_mark, search_stage
 from ..pipeline.session import Session
 from ..reports.page import write
 from ..rundir.config import RunConfig
 from ..rundir.outcomes import (
     BankStage,
-    CandidateRecord,
     EvaluationStage,
-    InterimRecord,
     NetworkStage,
     SearchStage,
     TeacherRecord,
@@ -32,14 +30,7 @@ from ..transfer.bank.manifest import Teacher
 from ..transfer.bank.worth import Worth
 from ..transfer.methods import METHODS
 from ..transfer.training.distributed import world
-from .common import (
-    dense_stage,
-    evaluation_stage,
-    restore_teacher,
-    restore_weights,
-    teacher_stage,
-    write_front,
-)
+from .common import dense_stage, evaluation_stage, restore_teacher, restore_weights, teacher_stage
 from .stage import Stage
 
 
@@ -99,29 +90,18 @@ class SearchRun:
     def search(self) -> SearchStage:
         """Coarse and fine; front.json and its picture."""
         found = self.searched
-        write_front(self.session, self.config, found.winner, found.front, budget=self._budget())
+        mark = budget_mark(self.session.net, self.search_config.span)
+        FrontFile(self.session.folder, self.session.net, self.config).write(found.winner, found.front, mark)
         write([Results.of(self.session.folder)], self.session.folder)
-        winner, start = (InterimRecord.of(each.to_dict()) for each in (found.winner, found.coarse_best))
-        count, stopped = len(found.interims) + len(found.stopped), len(found.stopped)
-        return SearchStage(winner=winner, start=start, evaluations=count, stopped=stopped)
+        return search_stage(found)
 
     def bank(self) -> BankStage:
         """What its teachers output for every training image: five, or as many as lie between dense and winner.
 
         None where the task can't compare outputs.
         """
-        if self.winners_bank is None:
-            return BankStage(teachers=(), missing=0)
-        teachers = self.winners_bank.teachers
-        listed = tuple(TeacherRecord(macs=teacher.macs, loss=teacher.loss) for teacher in teachers)
-        missing = max(0, self.bank_config.teachers - len(teachers))
-        return BankStage(teachers=listed, missing=missing, candidates=self._candidates())
-
-    def _candidates(self) -> tuple[CandidateRecord, ...] | None:
-        """What the candidates for teachers are worth, where the bank fills itself."""
-        if not self._grows or self.winners_bank is None:
-            return None
-        return tuple(CandidateRecord(macs=teacher.macs, **asdict(worth)) for teacher, worth in self._judged)
+        bank, wanted = self.winners_bank, self.bank_config.teachers
+        return bank_stage(bank, wanted, self._judged if bank and self._grows else ())
 
     @cached_property
     def _judged(self) -> list[tuple[Teacher, Worth]]:
@@ -192,14 +172,6 @@ class SearchRun:
         """What a checkpoint of the fine-tuning is of, beside its recipe."""
         named = {"method": self.config.transfer.method, "teacher": self.config.joint.teacher}
         return {name: value for name, value in named.items() if value}
-
-    def _budget(self) -> dict[str, Any]:
-        """Where on the axis of MACs the budget lies; ``mark`` says what is there."""
-        net, low = self.session.net, self.search_config.span.low
-        if "macs" in low.limits:
-            return {"macs": low.macs, "mark": "budget" if self.search_config.span.is_single else "smallest budget"}
-        macs = int(net.space.costs.macs(uniform_widths(net.space, low)))  # other costs have limits
-        return {"macs": macs, "mark": "uniform widths at the budget"}
 
 
 def _transfer_stage(training: dict[str, Any]) -> TransferStage:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from trainings import CLASSES, OBJECTIVES, RECIPE, assert_same, coloured, contrastive, state, toy, train_toy
 
+from secateur.digests import unsealed
 from secateur.errors import SecateurError
 from secateur.transfer.objectives.base import CrossEntropy, Objective
 from secateur.transfer.training.trainer import Trainer
@@ -89,7 +90,7 @@ def test_metrics_are_a_line_for_every_epoch_the_same_after_a_kill(stop: int, tmp
     del going
     list(train_toy(toy(), CrossEntropy(), folder=tmp_path / "run"))
     whole, resumed = (
-        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        [unsealed(json.loads(line)) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("whole", "run")
     )
     assert [(line["epoch"], line["epochs"], line["step"]) for line in whole] == [(1, 2, 6), (2, 2, 12)]

@@ -32,7 +32,7 @@ def test_layers_of_torch_keep_their_own_attributes() -> None:
     class Own(nn.Conv2d):
         pass
 
-    module = Own(8, 4, 3)
+    module: Any = Own(8, 4, 3)
     module.width = 4
     assert dict(held_numbers(module)) == {"width": 4}
 

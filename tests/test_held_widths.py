@@ -223,7 +223,8 @@ class Chained(nn.Module):
         self.width, self.convs = 2, nn.ModuleList(nn.Conv2d(2, 2, 3, padding=1) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
-        made, parts = [], torch.split(x, self.width, 1)
+        made: list[Tensor] = []
+        parts = torch.split(x, self.width, 1)
         for conv, part in zip(self.convs, parts, strict=False):
             made.append(conv(part + made[-1] if made else part).relu())
         return torch.cat([*made, parts[-1]], 1)

@@ -118,8 +118,9 @@ def test_what_cannot_be_is_refused() -> None:
         Blockwise(blocks="apart")
     with pytest.raises(SecateurError, match="leave --teacher out"):
         assigned(Blockwise(blocks="in-turn"), net, pupil(seed=1).model)
-    for method in ({"strength": 1.0}, {"blocks": "in-turn"}):
-        with pytest.raises(SecateurError, match="a budget finds the strength of all blocks together"):
-            Blockwise(flops="50%", **method)  # type: ignore[arg-type]
+    with pytest.raises(SecateurError, match="a budget finds the strength of all blocks together"):
+        Blockwise(strength=1.0, flops="50%")
+    with pytest.raises(SecateurError, match="leave out strength and in-turn"):
+        Blockwise(blocks="in-turn", params="50%")
     with pytest.raises(SecateurError, match="a tolerance needs held-out images"):
         Kddp().learner(Assignment(net, net.model, coloured(), RECIPE))

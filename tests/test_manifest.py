@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import secateur as sc
+from secateur.digests import unsealed
 from secateur.rundir import manifest
 from secateur.rundir.manifest import Manifest, sha256
 from secateur.rundir.outcomes import NetworkStage, StageOutcome, Stages
@@ -21,7 +22,7 @@ def refusal(folder: Path, ask: sc.RunConfig) -> str:
 
 
 def book(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    found: dict[str, Any] = unsealed(json.loads((folder / "run.json").read_text()))
     return found
 
 

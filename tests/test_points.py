@@ -45,7 +45,15 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "net.py").write_text(NET)
     model = f"{folder / 'net.py'}:make"
     ask = sc.Ask(
-        model=model, input="3x16x16", flops="30%..70%", trials=4, epochs=1, least=("20%",), method="ce", views=1
+        model=model,
+        input="3x16x16",
+        flops="30%..70%",
+        trials=4,
+        epochs=1,
+        least=("20%",),
+        method="ce",
+        views=1,
+        divisor=1,
     )
     sc.run(ask, folder / "out")
     assert not list((folder / "out" / "bank").glob("*-view-*")), "a run by labels needs no views"

@@ -60,14 +60,19 @@ def test_strength_and_reference_are_carried_by_a_checkpoint() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(-0.1, 1.1))
 def test_the_largest_share_is_found_as_by_trying_all(losses: list[float], limit: float) -> None:
-    rising = dict(zip(range(len(losses)), sorted(losses), strict=True))
+    rising = dict(zip(map(float, range(len(losses))), sorted(losses), strict=True))
     tolerated = [share for share, loss in rising.items() if loss <= limit]
     assert largest_tolerated(rising.__getitem__, limit, tuple(rising)) == (max(tolerated) if tolerated else None)
 
 
 def test_few_shares_are_tried() -> None:
     tried: list[float] = []
-    largest_tolerated(lambda share: float(tried.append(share) or 0), 1.0)
+
+    def loss(share: float) -> float:
+        tried.append(share)
+        return 0.0
+
+    assert largest_tolerated(loss, 1.0) == SHARES[-1]
     assert len(tried) <= 4
     assert all(other == 2 * one for one, other in pairwise(SHARES))
 

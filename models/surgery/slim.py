@@ -16,6 +16,7 @@ from .held_widths import rewrite_widths
 from .places import kept_places
 from .pointers import places_pointed_to, renumbered
 
+ALMOST_NOTHING = 1e-12  # of a weight that forward divides by its norm
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -52,8 +53,10 @@ def masked(net: Structure, subnetwork: Subnetwork, *, spared: Collection[str] = 
             removed = np.setdiff1d(np.arange(group.width), channels)
             for member in group.members:
                 if member.reads and member.tensor not in spared:
-                    places = torch.from_numpy(member.where(removed))
-                    tensors[member.tensor].index_fill_(member.dim, places.to(tensors[member.tensor].device), 0)
+                    tensor = tensors[member.tensor]
+                    places = torch.from_numpy(member.where(removed)).to(tensor.device)
+                    share = ALMOST_NOTHING if member.tensor in net.trace.factors else 0
+                    tensor.index_copy_(member.dim, places, tensor.index_select(member.dim, places) * share)
     return model
 
 

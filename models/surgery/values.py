@@ -40,6 +40,11 @@ class Values:
         self._inputs = list(check_inputs(net.examples))
         self._before = Snapshot(net.model)
 
+    @property
+    def runs(self) -> bool:
+        """Whether inputs are left that the dense network runs on."""
+        return bool(self._inputs)
+
     def attempt(self, subnetwork: Subnetwork) -> str | None:
         """Why a slimmed network's outputs are not the reference's, if so. Without inputs that run, shapes must do."""
         while self._inputs:

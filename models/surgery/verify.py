@@ -37,13 +37,13 @@ def verified(net: Net, seed: int = 0) -> Net:
     """
     net = net.freezing(_guilty(net, _shapes(net), _random(net, seed)))
     if any(example.is_meta for example in net.examples):
-        return net
+        return replace(net, uncompared=True)
     values = Values(net)
     values.require_faithful()
     net = net.freezing(_guilty(net, values.attempt, _random(net, seed)))
     for part in range(max(map(len, _uneven_cuts(net)), default=0)):
         net = net.freezing(_of_whole_cuts(net, _guilty(net, Values(net).attempt, _one_less(net, part))))
-    return net
+    return net if values.runs else replace(net, uncompared=True)
 
 
 def _random(net: Structure, seed: int) -> Kept:

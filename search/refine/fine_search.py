@@ -24,7 +24,7 @@ from ..samplers.samplers import BudgetSampler, Fit, Sampler, study_name
 from .database import open_study
 from .incumbent import Incumbent, find_incumbent
 from .retries import repeated
-from .study import attributes, distributions, publish, run_trials
+from .study import DIGEST, attributes, distributions, publish, run_trials, trial_digest
 
 GOLDEN = 0.6180339887498949  # the fractional parts of its multiples fill a span evenly, however many there are
 WINDOW = 0.3  # of a group: how far from the best so far a width may move
@@ -109,8 +109,8 @@ class _Trials:
             params = dict(zip(widths, start.tolist(), strict=True))
             if params not in known:
                 known.append(params)
-                about = {START: True, **attributes(interim, self.records)}
                 values = _objectives(interim, self.config.span)
+                about = {START: True, **attributes(interim, self.records), DIGEST: trial_digest(params, values)}
                 trial = create_trial(params=params, distributions=dict(widths), values=values, user_attrs=about)
                 study.add_trial(trial)
         return len(known)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ...digests import sealed
 from ...files import append_json, ensure_folder, read_json_lines, write_text
 from ...models.evaluate import device_of, evaluate
 from ...models.split import Split
@@ -54,4 +55,4 @@ def forget_after(folder: Path, step: int) -> None:
     lines = read_json_lines(path)
     known = [line for line in lines if line["step"] <= step]
     if known != lines:
-        write_text(path, "".join(f"{json.dumps(line)}\n" for line in known))
+        write_text(path, "".join(f"{json.dumps(sealed(line))}\n" for line in known))

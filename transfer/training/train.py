@@ -11,6 +11,7 @@ from ...models.split import Split
 from ...progress import Epoch
 from ..objectives.base import Objective
 from .checkpoint import load_checkpoint, save_checkpoint
+from .divergence import recovering, require_finite
 from .metrics import forget_after, holdout_images, scored, write_epoch
 from .recipe import Recipe
 from .trainer import NO_HOOKS, Hooks, Trainer
@@ -59,8 +60,8 @@ def train(
         holdout: Images that score each epoch, 1,000 at most; the weights are the same without them.
 
     Raises:
-        SecateurError: The checkpoint is broken, or of another recipe, network or method; or the recipe does not
-            fit the processes or the hooks.
+        SecateurError: The checkpoint is broken, or of another recipe, network or method; the recipe does not
+            fit the processes or the hooks; or the loss is not finite, also at a tenth of the learning rate.
 
     >>> import torch
     >>> from secateur.data.images import Images
@@ -77,8 +78,11 @@ def train(
         if trainer.world.first:
             forget_after(folder, trainer.done)
     trainer.world.broadcast(trainer.state.state_dict().values())
-    steps = _steps(trainer, holdout)
-    yield from _checkpointed(steps, trainer, folder) if folder else steps
+
+    def steps() -> Iterator[Step]:
+        return _checkpointed(_steps(trainer, holdout), trainer, folder) if folder else _steps(trainer, holdout)
+
+    yield from recovering(trainer, folder, steps)
     trainer.finish()
 
 
@@ -91,6 +95,7 @@ def _steps(trainer: Trainer, holdout: Split | None) -> Iterator[Step]:
         for batch in trainer.rest_of_epoch():
             rate = trainer.learning_rate
             loss = float(trainer.train_step(batch))
+            require_finite(loss)
             if hooks.on_step_end:
                 hooks.on_step_end(trainer.done)
             if hooks.on_epoch_end and trainer.done % trainer.steps_per_epoch == 0:

@@ -76,6 +76,7 @@ class Trainer:
         self.steps_per_epoch = split.steps(recipe.batch)
         self.steps = recipe.epochs * self.steps_per_epoch
         self.done, self.seconds, self.epoch_loss = 0, 0.0, 0.0
+        self.scale = 1.0  # of the learning rate: less after a loss that was not finite
 
     @property
     def epoch(self) -> int:
@@ -85,7 +86,7 @@ class Trainer:
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
-        return learning_rate(self.recipe, self.done, self.steps, self.steps_per_epoch)
+        return self.scale * learning_rate(self.recipe, self.done, self.steps, self.steps_per_epoch)
 
     @property
     def fixed_views(self) -> tuple[int, ...]:
