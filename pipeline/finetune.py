@@ -42,7 +42,8 @@ def finetune(
     Args:
         net: the traced dense network.
         subnetwork: the channels to keep, such as ``found.best()``.
-        bank: the memory bank, such as ``found.bank``; not needed by kd, dkd, crd, ce and an objective of your own.
+        bank: the memory bank, such as ``found.bank``; not needed by aligned, kd, dkd, crd, ce and an objective
+            of your own.
         data: its samples, and the task that judges outputs.
         epochs: of training.
         method: a name from ``METHODS``: ``"ckt"``, ``"kd"``, ``"ce"``, ...
@@ -95,7 +96,7 @@ class Tuning:
 def tuned(session: Session, tuning: Tuning, make: Callable[[MethodContext], Objective]) -> nn.Module:
     """The network after its training by the objective that ``make`` makes."""
     model, recipe = tuning.model, tuning.recipe
-    objective = make(session.context(model, tuning.bank, recipe.seed))
+    objective = make(session.context(model, tuning.subnetwork, tuning.bank, recipe.seed))
     what = f"fine-tuning ({recipe.identity['method']})"
     session.train(model, objective, recipe, folder=tuning.folder, what=what)
     return session.finalise(model, tuning.subnetwork, _training(recipe, objective, tuning.bank))

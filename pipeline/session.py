@@ -112,11 +112,11 @@ class Session:
         """Where fine-tuning starts: halfway from inherited to compensated weights."""
         return initial_student(self.net, subnetwork, self.grams, self.data.train)
 
-    def context(self, student: nn.Module, bank: MemoryBank | None, seed: int) -> MethodContext:
-        """What a fine-tuning method may use for this student."""
+    def context(self, student: nn.Module, subnetwork: Subnetwork, bank: MemoryBank | None, seed: int) -> MethodContext:
+        """What a fine-tuning method may use for this student, which keeps the channels of ``subnetwork``."""
         channels, task = self.outputs.channels, self.data.task
-        width = embedding_width(student, self.net.head, channels)
-        return MethodContext(self.net, bank, class_numbers(self.data.train), channels, width, seed, task)
+        width, labels = embedding_width(student, self.net.head, channels), class_numbers(self.data.train)
+        return MethodContext(self.net, bank, labels, channels, width, seed, task, subnetwork)
 
     def train(self, model: nn.Module, objective: Objective, recipe: Recipe, *, folder: Path | None, what: str) -> None:
         """Train a network in place, with checkpoints in ``folder``, reporting its steps as ``what``."""

@@ -158,8 +158,9 @@ class TransferOptions:
     ----------
     method
         The fine-tuning method after a search: ckt (gated teachers and InfoNCE from the bank), ckt-kl (gated teachers),
-        kdft (the dense network's logits from the bank), kd, dkd, crd and ckt-queue (the dense network runs online), ce
-        (labels). Or, without a search, a method that learns the widths in distillation: pdd (masks over channels), kddp
+        kdft (the dense network's logits from the bank), aligned (the dense network runs online, and its feature maps
+        are matched on the channels that stay), kd, dkd, crd and ckt-queue (it runs online), ce (labels). Or, without a
+        search, a method that learns the widths in distillation: pdd (masks over channels), kddp
         (idle neurons are removed), blockwise (a penalty on batch-norm scales). search: the default.
     epochs
         Epochs of fine-tuning; pdd, kddp and blockwise learn the widths in half of them.

@@ -17,8 +17,9 @@ from secateur.models.supernet import Supernet
 from secateur.models.surgery.slim import slim
 from secateur.transfer.bank import fill as module
 from secateur.transfer.bank.bank import open_bank
-from secateur.transfer.bank.fill import BankConfig, fill_bank, mapped
+from secateur.transfer.bank.fill import BankConfig, fill_bank
 from secateur.transfer.bank.manifest import BankLocation, Teacher
+from secateur.transfer.bank.row_file import mapped
 from secateur.transfer.bank.top_k import top_k_logits
 
 

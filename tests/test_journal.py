@@ -1,3 +1,4 @@
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,9 @@ def test_what_was_added_is_known_when_it_is_opened_again(partial: Path) -> None:
     journal.add(stored(), FIRST)
     again = Journal(partial)
     assert again.resumes
-    assert again.has(stored(), FIRST)
-    assert not again.has(stored(), SECOND)
+    assert again.intact(stored()).tolist() == [True, False, True, False]
+    again.add(stored(), SECOND)
+    assert Journal(partial).intact(stored()).all()
 
 
 def test_a_batch_that_changed_is_not_known(partial: Path) -> None:
@@ -38,9 +40,9 @@ def test_a_batch_that_changed_is_not_known(partial: Path) -> None:
     journal.add(stored(), FIRST)
     changed = stored()
     changed["logits"][2, 1] = 0
-    assert not Journal(partial).has(changed, FIRST)
+    assert not Journal(partial).intact(changed).any()
     changed["logits"][2, 1], changed["logits"][3, 1] = 1, 0  # of the other batch
-    assert Journal(partial).has(changed, FIRST)
+    assert Journal(partial).intact(changed)[FIRST].all()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,17 @@ def test_a_line_that_a_kill_cut_short_is_not_known(partial: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
     again = Journal(partial)
     assert again.resumes
-    assert not again.has(stored(), FIRST)
+    assert not again.intact(stored()).any()
+
+
+@pytest.mark.parametrize("line", [b"", b"garbage", b"0 AAAA", b"0 " + b64encode((1 << 40).to_bytes(8, "little"))])
+def test_a_damaged_line_is_left_out(line: bytes, partial: Path) -> None:
+    journal = Journal(partial)
+    journal.begin()
+    with partial.with_suffix(".journal").open("ab") as file:
+        file.write(line + b"\n")
+    journal.add(stored(), FIRST)
+    assert Journal(partial).intact(stored()).tolist() == [True, False, True, False]
 
 
 def test_nothing_is_left_behind(partial: Path) -> None:

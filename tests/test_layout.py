@@ -42,7 +42,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"split"},
         {"evaluate"},
         {"structure"},
-        {"surgery", "bottlenecks", "precision"},
+        {"surgery", "bottlenecks", "precision", "module_outputs"},
         {"timing"},
         {"supernet"},
         {"compensation", "files"},

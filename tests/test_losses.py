@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from secateur.transfer.losses import crd_nce, dkd_loss, gated_transfer, info_nce, kl, open_gates
+from secateur.transfer.losses import crd_nce, dkd_loss, feature_loss, gated_transfer, info_nce, kl, open_gates
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -229,3 +229,24 @@ def test_noise_contrastive_stays_finite_where_nothing_and_everything_is_alike() 
     (gradient,) = torch.autograd.grad(loss, similar)
     assert loss.isfinite()
     assert gradient.isfinite().all()
+
+
+def test_a_student_that_knows_each_channels_mean_alone_has_a_feature_loss_of_one() -> None:
+    teacher = torch.randn(50, 6, 4, 4) * torch.arange(1, 7.0)[:, None, None] + 3
+    mean = teacher.mean((0, 2, 3), keepdim=True).expand_as(teacher)
+    torch.testing.assert_close(feature_loss(mean, teacher), torch.tensor(1.0))
+    assert float(feature_loss(teacher, teacher)) == 0.0
+
+
+def test_the_scale_of_a_channel_does_not_matter_and_dead_ones_have_no_weight() -> None:
+    teacher, scale = torch.randn(20, 4), torch.tensor([1.0, 7.0, 0.3, 2.0])
+    student = teacher + torch.randn(20, 4)
+    torch.testing.assert_close(feature_loss(student * scale, teacher * scale), feature_loss(student, teacher))
+    dead = torch.cat([teacher, torch.full((20, 4), 5.0)], 1)
+    off = torch.cat([student, torch.randn(20, 4)], 1).requires_grad_()
+    loss = feature_loss(off, dead)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(loss.detach(), feature_loss(student, teacher) / 2)
+    assert off.grad is not None
+    assert (off.grad[:, 4:] == 0).all()
+    assert float(feature_loss(torch.randn(5, 3), torch.zeros(5, 3))) == 0.0

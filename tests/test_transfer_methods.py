@@ -1,11 +1,12 @@
 """The methods of fine-tuning: what each needs, and what each makes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from banked import noise, opened, toy
+from banked import DENSE, noise, opened, toy
 from torch import Tensor
 
 from secateur.errors import SecateurError
@@ -21,14 +22,15 @@ BANKED = {"ckt": 5, "ckt-kl": 5, "kdft": 1}
 
 
 def context(bank: MemoryBank | None = None) -> MethodContext:
-    return MethodContext(toy(), bank, noise().labels, classes=4, width=8, seed=0)
+    return MethodContext(toy(), bank, noise().labels, classes=4, width=8, seed=0, student=DENSE)
 
 
 def batch(seed: int = 0) -> StudentBatch:
     split, random = noise(), torch.Generator().manual_seed(seed)
     images, labels, indices = next(iter(split.batches(12)))
     logits, embeddings = torch.randn(1, 12, 4, generator=random), torch.randn(1, 12, 8, generator=random)
-    return StudentBatch(logits, embeddings, labels, indices, images[None])
+    features = {"norm2": torch.randn(12, 8, 8, 8, generator=random)}
+    return StudentBatch(logits, embeddings, labels, indices, images[None], features=features)
 
 
 def test_the_table_says_which_methods_learn_from_a_bank_and_from_how_many_teachers() -> None:
@@ -48,7 +50,7 @@ def test_a_method_of_the_bank_is_refused_without_one_and_the_others_are_named(na
     if name not in BANKED:
         METHODS[name].objective(context())
         return
-    with pytest.raises(SecateurError, match="there is none; pass one, or one of ckt-queue, kd, dkd, crd, ce"):
+    with pytest.raises(SecateurError, match="there is none; pass one, or one of ckt-queue, aligned, kd, dkd, crd, ce"):
         METHODS[name].objective(context())
 
 
@@ -70,6 +72,11 @@ def test_kdft_learns_from_the_stored_logits_of_the_dense_network(tmp_path: Path)
     bank, seen = opened(tmp_path), batch()
     expected = 0.1 * label_loss(seen) + 0.9 * kl(bank.logits[0][seen.indices].float(), seen.logits[0]).mean()
     torch.testing.assert_close(METHODS["kdft"].objective(context(bank))(seen), expected)
+
+
+def test_aligned_is_refused_where_the_students_channels_are_not_known() -> None:
+    with pytest.raises(SecateurError, match="the student's are not known"):
+        METHODS["aligned"].objective(replace(context(), student=None))
 
 
 def test_ckt_kl_is_ckt_without_the_contrast(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from torch import Tensor
 from ..models.tasks.classification import TEMPERATURE as TEMPERATURE
 from ..models.tasks.classification import kl as kl
 
+FAINT = 1e-4  # of the mean variance of channels: one that varies less is dead
+
 RowDivergence: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # of teacher and student (..., P) → (...,)
 
 
@@ -97,6 +99,21 @@ def gated_transfer(
     gates = open_gates(each.mean(0), views.detach().mean(0), divergence)
     target = teachers[..., gates, :].mean(-2)
     return divergence(target.expand_as(views), views).mean()
+
+
+def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of features, each channel in units of its variance in the teacher's batch.
+
+    1/(N·C·P) Σ_ncp (S_ncp − T_ncp)² / Var_np(T_ncp): 1 for a student that knows each channel's mean alone. Channels
+    that hardly vary, below ``FAINT`` of the mean variance, have no weight. Block-wise distillation of Aflalo et al.
+    2020, https://arxiv.org/abs/2002.08258, with the student's channels out of the teacher's.
+
+    Shape: student and teacher (N, C) or (N, C, pixels...) → ()
+    """
+    others = [0, *range(2, teacher.ndim)]
+    variance = teacher.var(others, correction=0)
+    weight = torch.where(variance > FAINT * variance.mean(), 1 / variance, 0)
+    return ((student - teacher).square().mean(others) * weight).mean()
 
 
 def info_nce(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: float = 0.1) -> Tensor:

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from ..errors import SecateurError
+from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
 from .bank.bank import TEACHERS, MemoryBank
 from .losses import dkd_loss
+from .objectives.aligned import ALIGNED, AlignedConfig, AlignedTransfer, KeptFeatures
 from .objectives.base import (
     LABEL_WEIGHT,
     TEACHER_WEIGHT,
@@ -39,6 +41,7 @@ class MethodContext:
         width: The width of the student's embeddings.
         seed: Of what the objective draws at random.
         task: What outputs are judged and compared by.
+        student: The channels that the student keeps; None: not known, and no method that matches channels will do.
 
     >>> import torch
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
@@ -60,6 +63,7 @@ class MethodContext:
     width: int
     seed: int
     task: Task = field(default_factory=Classification)
+    student: Subnetwork | None = None
 
     @property
     def bank(self) -> MemoryBank:
@@ -84,6 +88,13 @@ class MethodContext:
     def widths(self) -> tuple[int, int]:
         """The embedding widths of student and dense network."""
         return self.width, embedding_width(self.net.model, self.net.head, self.classes)
+
+    @property
+    def kept(self) -> Subnetwork:
+        """The channels that the student keeps; SecateurError where they are not known."""
+        if self.student is None:
+            raise SecateurError("this method matches channels, and the student's are not known; pass student=")
+        return self.student
 
     @property
     def dense(self) -> OnlineTeacher:
@@ -113,6 +124,12 @@ def kd(context: MethodContext) -> Objective:
     """The dense network as the teacher, on the student's own views: one forward pass of it each step."""
     require_divergence(context.task)
     return Distillation(online_teacher(context.net.model), None, LABEL_WEIGHT, TEACHER_WEIGHT)
+
+
+def aligned(context: MethodContext, config: AlignedConfig = ALIGNED) -> Objective:
+    """As ``kd``, and the dense network's features on the channels that the student keeps."""
+    require_divergence(context.task)
+    return AlignedTransfer(context.dense, KeptFeatures.of(context.net, context.kept), config)
 
 
 def kdft(context: MethodContext) -> Objective:
@@ -152,6 +169,7 @@ METHODS: dict[str, Method] = {
     "ckt": Method(ckt, TEACHERS),
     "ckt-kl": Method(ckt_kl, TEACHERS),
     "ckt-queue": Method(ckt_queue),
+    "aligned": Method(aligned),
     "kdft": Method(kdft, 1),
     "kd": Method(kd),
     "dkd": Method(dkd),

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -31,6 +32,13 @@ from .unregistered import Unregistered
 
 # Raised by a forward pass on an input that does not fit.
 ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError, NameError)
+
+
+class OutputLabels(NamedTuple):
+    """The shape of a module's output, () if it is no tensor, and its labels."""
+
+    shape: tuple[int, ...]
+    labels: Labels
 
 
 def trace(
@@ -69,6 +77,24 @@ def trace(
         raise SecateurError(
             f"the network does not run on an input of {shape} ({first_line(error)}); pass another --input"
         ) from error
+
+
+def output_labels(model: nn.Module, *examples: Tensor, layout: Layout = POSITIONAL) -> dict[str, OutputLabels]:
+    """What each module returns in one forward pass, by name, in the order in which they return.
+
+    Only modules that return a single tensor, once. None where forward looks at values. Atoms are those of ``trace``.
+
+    >>> found = output_labels(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 5, 1)), torch.zeros(1, 3, 8, 8))
+    >>> {name: output.shape for name, output in found.items()}
+    {'0': (1, 8, 6, 6), '1': (1, 5, 6, 6), '': (1, 5, 6, 6)}
+    """
+    own = own_tensors(model)
+    light = {name: empty_meta_like(tensor) for name, tensor in own.all().items()}
+    watcher = _Watcher(_Subject(model, own, layout), light, OP_RULES)
+    with suppress(*ERRORS):
+        watcher.evaluate([example.to("meta") for example in examples])
+        return {name: each[0] for name, each in watcher.returned.items() if len(each) == 1 and each[0].shape}
+    return {}
 
 
 def first_line(error: Exception) -> str:
@@ -165,6 +191,28 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
 
     def _trace(self) -> Trace:
         return replace(self.ledger.close(), activations=tuple(self.lifetimes.all()), uncounted=dict(self.uncounted))
+
+
+class _Watcher(_Follower):
+    """Also notes what every module returns, call by call."""
+
+    def __init__(self, subject: _Subject, others: Mapping[str, Tensor], rules: Mapping[Any, OpRule]) -> None:
+        super().__init__(subject, others, rules)
+        self.returned: dict[str, list[OutputLabels]] = {}
+
+    def _run(self, examples: Sequence[Tensor]) -> list[Tensor]:
+        modules = self.subject.model.named_modules()
+        hooks = [module.register_forward_hook(partial(self._note, name)) for name, module in modules]
+        try:
+            return super()._run(examples)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _note(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        shape = tuple(output.shape) if isinstance(output, Tensor) else ()
+        order = self.returned.pop(name, [])  # the last call decides the order
+        self.returned[name] = [*order, OutputLabels(shape, self.ledger.labels(output))]
 
 
 def _frozen_where_left_out(found: Trace, idle: Iterable[str]) -> Trace:

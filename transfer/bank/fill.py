@@ -1,35 +1,27 @@
 """Filling the memory bank: every teacher runs once over the training images, and resumes where it was stopped."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from ...files import commit, ensure_folder
+from ...files import ensure_folder
 from ...models.compensation.gram import Gram
 from ...models.compensation.ridge import refit
 from ...models.evaluate import BATCH, device_of, embed, recalibrate
-from ...models.files.tensors import write_tensors
-from ...models.inputs import Inputs, moved
+from ...models.inputs import Inputs, each_tensor, moved
 from ...models.outputs import OutputForm
-from ...models.seal import seal
 from ...models.split import Split
 from ...models.subnetwork import Subnetwork
 from ...models.supernet import Supernet
 from ...models.surgery.slim import kept_places
 from ...models.tracing.modules import evaluating
 from .bank import TEACHERS, read_teacher, teacher_file
-from .journal import Journal
 from .manifest import BankLocation, BankManifest, Teacher
+from .row_file import RowFile, Rows
 from .top_k import top_k_logits
-
-Rows: TypeAlias = dict[str, Tensor]  # by name, what is stored of some images (B, ...)
-UNWRITTEN = {torch.float16: float("nan"), torch.float32: float("nan"), torch.int16: -1}
-DTYPES = {"F16": torch.float16, "F32": torch.float32, "I16": torch.int16}  # as safetensors calls them
 
 
 @dataclass(frozen=True)
@@ -167,40 +159,31 @@ class TeacherRun:
 
 
 def _fill_file(run: TeacherRun, split: Split, path: Path, *, view: int | None, classes: Tensor | None) -> Iterator[int]:
-    """Write a teacher's outputs for every image, batch by batch; a batch that is written already is not run again."""
-    partial, done = path.with_suffix(".partial"), 0
-    journal = Journal(partial)
-    stored = mapped(partial) if journal.resumes else {}
+    """Write a teacher's outputs for every image, batch by batch; rows that are written already are not made again."""
+    file, done = RowFile(path, len(split)), 0
     for images, _, indices in split.batches(BATCH, view=view):
-        if not stored or not journal.has(stored, indices):
-            rows = run.rows(images, view=view, classes=None if classes is None else classes[indices])
-            stored = stored or _blank(journal, rows, len(split))
-            for name, values in rows.items():
-                stored[name][indices] = values
-            journal.add(stored, indices)
+        fill_rows(file, run, images, indices, view=view, classes=classes)
         done += len(indices)
         yield done
-    seal(partial)
-    commit(partial, path)
-    journal.end()
+    file.end()
 
 
-def _blank(journal: Journal, rows: Rows, images: int) -> Rows:
-    """A file for all images in which nothing is written yet, mapped."""
-    blank = {n: torch.full((images, *x.shape[1:]), UNWRITTEN[x.dtype], dtype=x.dtype) for n, x in rows.items()}
-    write_tensors(blank, journal.partial)
-    journal.begin()
-    return mapped(journal.partial)
+def fill_rows(
+    file: RowFile,
+    run: TeacherRun,
+    images: Inputs,
+    indices: Tensor,
+    *,
+    view: int | None = None,
+    classes: Tensor | None = None,
+) -> None:
+    """Run a teacher on those of these images that have no row in the file yet, and write their rows.
 
-
-def mapped(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; what is written to them is written to the file."""
-    raw = torch.from_file(str(path), shared=True, size=path.stat().st_size, dtype=torch.uint8)
-    start = 8 + int.from_bytes(raw[:8].numpy().tobytes(), "little")
-    found = {}
-    header = json.loads(raw[8:start].numpy().tobytes())
-    header.pop("__metadata__", None)
-    for name, entry in header.items():
-        begin, end = entry["data_offsets"]
-        found[name] = raw[start + begin : start + end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    return found
+    ``classes``: those of all images, as ``TeacherRun.rows`` takes them. Shape: images (B, ...), indices (B,)
+    """
+    missing = file.missing(indices)
+    if not missing.any():
+        return
+    if not missing.all():
+        images, indices = each_tensor(lambda x: x[missing.to(x.device)], images), indices[missing]
+    file.write(indices, run.rows(images, view=view, classes=None if classes is None else classes[indices]))

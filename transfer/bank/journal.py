@@ -1,48 +1,70 @@
-"""Which batches of a file that is being filled are written, and what they were: a resumed filling trusts no others."""
+"""Which rows of a file that is being filled are written, and what they were: a resumed filling trusts no others."""
 
-from collections.abc import Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from ...files import append_line
+from ...files import writing
 
 _HEADER = 1 << 16  # bytes, more than the header of a bank's file has
 
 
 class Journal:
-    """A line for the empty file, then one for each batch, each with a digest; beside the file ``partial``.
+    """A line for the empty file, then one for each batch of rows, with a digest of them; beside the file ``partial``.
 
-    A kill, a power cut or a damaged disk leave batches whose digest is another one, and these are not ``has``.
+    A kill, a power cut or a damaged disk leave rows whose digest is another one, and these are not ``intact``. Several
+    processes may add lines.
     """
 
     def __init__(self, partial: Path) -> None:
         self.partial, self.path = partial, partial.with_suffix(".journal")
-        lines = self.path.read_bytes().splitlines() if self.path.exists() and partial.exists() else []
-        self._lines = set(lines) if lines and lines[0] == self._begun() else set()
 
     @property
     def resumes(self) -> bool:
         """Whether there is a file to go on with."""
-        return bool(self._lines)
+        lines = self._lines() if self.partial.exists() else []
+        return bool(lines) and lines[0] == self._begun()
 
     def begin(self) -> None:
         """Note that the file is there, and empty."""
         self.path.unlink(missing_ok=True)
-        append_line(self.path, self._begun().decode())
+        self._append(self._begun())
 
-    def has(self, stored: Mapping[str, Tensor], indices: Tensor) -> bool:
-        """Whether this batch was written and is still what was written."""
-        return _digest(stored, indices) in self._lines
+    def intact(self, stored: Mapping[str, Tensor]) -> Tensor:
+        """The rows that were written and are still what was written. Shape: → (N,) bool"""
+        found = torch.zeros(len(next(iter(stored.values()))), dtype=torch.bool)
+        for digest, indices in self._batches():
+            if not len(indices) or (int(indices.min()) >= 0 and int(indices.max()) < len(found)):
+                found[indices] |= digest == _digest(stored, indices)
+        return found
 
     def add(self, stored: Mapping[str, Tensor], indices: Tensor) -> None:
-        """Note that a batch is written."""
-        append_line(self.path, _digest(stored, indices).decode())
+        """Note that these rows are written. Shape: indices (B,) int64"""
+        self._append(_digest(stored, indices) + b" " + b64encode(indices.numpy().tobytes()))
 
     def end(self) -> None:
         """Forget all: the file is complete."""
         self.path.unlink(missing_ok=True)
+
+    def _batches(self) -> Iterator[tuple[bytes, Tensor]]:
+        """The digest and the rows of every batch; a line that a kill cut short, or that is damaged, is left out."""
+        for line in self._lines()[1:]:
+            digest, _, rows = line.partition(b" ")
+            with suppress(ValueError):
+                yield digest, torch.frombuffer(bytearray(b64decode(rows, validate=True)), dtype=torch.int64)
+
+    def _lines(self) -> list[bytes]:
+        return self.path.read_bytes().splitlines() if self.path.exists() else []
+
+    def _append(self, line: bytes) -> None:
+        """Add a line in one write, so that lines of several processes do not mix."""
+        with writing(self.path), self.path.open("ab", buffering=0) as file:
+            file.write(line + b"\n")
 
     def _begun(self) -> bytes:
         """The file's size and a digest of its header."""

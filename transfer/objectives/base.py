@@ -1,8 +1,9 @@
 """What a student is trained to do: the interface of every objective, cross-entropy, and distillation from a teacher."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -26,7 +27,7 @@ class StudentBatch(NamedTuple):
     ``fixed``: the numbers of the fixed views that these are; empty where they are new. ``bfloat16``: the student ran in
     autocast; its outputs here are float32. Of other tasks than classification, ``logits`` holds the numbers of each
     output in one row, and ``form`` says how they make the network's output again; ``targets`` are those of each view,
-    where augmentation changes them.
+    where augmentation changes them. ``features``: the outputs of the student's modules that the objective asks for.
 
     Shape: logits (V, B, C), embeddings (V, B, D), labels (B,), indices (B,), images (V, B, channels, size...)
     """
@@ -41,6 +42,7 @@ class StudentBatch(NamedTuple):
     task: Task = Classification()
     form: OutputForm | None = None
     targets: Any = None
+    features: Mapping[str, Tensor] = MappingProxyType({})
 
     @property
     def output(self) -> Any:
@@ -73,6 +75,7 @@ class Objective(ABC):
 
     ``views``: how many views of each image a step shows. ``module`` owns what the objective trains itself, and the
     buffers that a checkpoint must carry; it is moved to the student's device and trained along with the student.
+    ``features``: the names of the student's modules whose outputs it needs in ``StudentBatch.features``.
 
     Args:
         views: Views of each image a step.
@@ -89,6 +92,8 @@ class Objective(ABC):
     >>> round(float(LabelSmoothing()(batch)), 4)  # log 4
     1.3863
     """
+
+    features: Sequence[str] = ()
 
     def __init__(self, views: int = 1, module: nn.Module | None = None) -> None:
         self.views, self.module = views, nn.Module() if module is None else module

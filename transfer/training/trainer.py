@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ...errors import SecateurError
 from ...models.evaluate import device_of, embed
 from ...models.inputs import each_tensor, flattened, moved
+from ...models.module_outputs import outputs_of
 from ...models.outputs import OutputForm
 from ...models.split import Split, Views
 from ...models.tasks.classification import Classification
@@ -142,13 +143,14 @@ class Trainer:
         targets = labels if self.split.labels is None else None
         if targets is not None:
             labels = each_tensor(lambda x: x[0], targets)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.bfloat16)
+        with autocast, outputs_of(self.model, self.objective.features) as features:
             output, embeddings = embed(self.model, self.head, flattened(images))
         form = None if isinstance(self.split.task, Classification) else OutputForm.of(output, len(embeddings))
         rows = output if form is None else form.pack(output)
         logits, embeddings = (each.float().reshape(-1, count, each[0].numel()) for each in (rows, embeddings))
         how = self.fixed_views, self.recipe.bfloat16, self.split.task
-        return StudentBatch(logits, embeddings, labels, batch.indices, images, *how, form, targets)
+        return StudentBatch(logits, embeddings, labels, batch.indices, images, *how, form, targets, features)
 
 
 def _at(places: Tensor, batch: Views, per_view: bool) -> Views:
