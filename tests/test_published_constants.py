@@ -38,7 +38,7 @@ CONSTANTS = {
     # MorphNet (Gordon et al. 2018), code: threshold 0.01
     "block-wise, scale above which a channel is alive": (bn_sparsity.ALIVE, 0.01),
     "block-wise, strength": (blockwise.STRENGTH, 2.0),
-    # benchmarks/compensation.py
+    # GRAIL, code: the same share of the mean diagonal
     "ridge of the compensation": (ridge.RIDGE, 1e-3),
     # the usual SGD of CIFAR ResNets
     "momentum": (recipe.MOMENTUM, 0.9),
