@@ -5,7 +5,7 @@ Costs are seconds of processor time on one thread, so that another process on th
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from arms import ARMS, VIEWS, Arm
+from grail import grail
 from torch import nn
 from trained import WEIGHTS, trained
 from tuned import figures, opened, part
@@ -126,12 +127,13 @@ class Bench:
         return made
 
 
-def run(job: Job, bench: Bench) -> dict[str, Any]:
-    """Train one arm, recalibrate, score; ``cost`` holds the seconds of its parts, and all of them in dense epochs.
+def run(job: Job, bench: Bench, arms: Mapping[str, Arm] = ARMS) -> dict[str, Any]:
+    """Train one of these arms, recalibrate, score.
 
-    Holdout and test are read once, at the end; the weights are the last epoch's.
+    ``cost`` holds the seconds of its parts, and all of them in dense epochs. Holdout and test are read once, at the
+    end; the weights are the last epoch's.
     """
-    arm, session = ARMS[job.arm], bench.session
+    arm, session = arms[job.arm], bench.session
     subnetwork, bank, dense_epoch = bench.subnetwork(arm.widths), bench.bank(arm.teachers), bench.dense_epoch
     with TemporaryDirectory() as own:
         bank = replace(bank, folder=Path(own)) if bank else None  # the index of negatives is each arm's own
@@ -142,8 +144,9 @@ def run(job: Job, bench: Bench) -> dict[str, Any]:
         spend(job, arm, session, model, objective)
         recalibrate_as_trained(model, bench.data.train)
     parts = {"start": began - start, "training": time.process_time() - began}
-    if arm.widths == "searched":
-        parts["search"] = bench.seconds["search"]
+    chosen = "search" if arm.widths == "searched" else arm.widths
+    if chosen in bench.seconds:
+        parts["search"] = bench.seconds[chosen]
     if arm.teachers:
         parts["bank"] = bench.seconds[f"bank of {arm.teachers}"]
     cost = {name: round(seconds, 1) for name, seconds in parts.items()}
@@ -159,6 +162,8 @@ def student(arm: Arm, session: Session, subnetwork: Subnetwork) -> nn.Module:
         return copied(net.model, {})
     if arm.start == "inherited":
         return slim(net, subnetwork)
+    if arm.start == "grail":
+        return grail(net, subnetwork, session.grams)
     if arm.start == "compensated":
         return refit_sequentially(net, subnetwork, session.grams, session.data.train)
     return session.initial_student(subnetwork)

@@ -22,8 +22,9 @@ VIEWS = 3  # fixed ones of each image, for arms that read a bank
 class Arm:
     """How a network is trained.
 
-    ``teachers``: of a bank that is filled before; 0: none. ``start``: "inherited", "half" or "compensated" weights.
-    ``widths``: "searched" or "uniform" ones, or "dense": the dense network itself. ``recipe``: changes of the recipe.
+    ``teachers``: of a bank that is filled before; 0: none. ``start``: "inherited", "half", "compensated" or "grail"
+    weights. ``widths``: "searched" or "uniform" ones, or "dense": the dense network itself. ``recipe``: changes of the
+    recipe.
     """
 
     objective: Callable[[MethodContext], Objective]
