@@ -63,7 +63,6 @@ class Job:
 class Bench:
     """A dense network, and the subnetworks that are compared."""
 
-    name: str
     session: Session
 
     @cached_property
@@ -106,6 +105,19 @@ def jobs(net: str, budgets: list[str]) -> Iterator[Job]:
             yield Job(net, budget, "coarse search", start)
 
 
+def measure(net: str, cifar: str, budgets: list[str], path: Path) -> None:
+    """Run what a file of lines lacks of a network."""
+    data = opened(cifar)
+    with TemporaryDirectory() as folder:
+        bench = Bench(Session(trained(net, data), data, Path(folder)))
+        _ = bench.session.grams  # gathered before any arm is timed
+        for job in jobs(net, budgets):
+            key = json.dumps(asdict(job))
+            if key not in finished(path):
+                keep(path, key, bench.run(job))
+                print(key, finished(path)[key], flush=True)
+
+
 def main() -> None:
     """Run what is missing, and write the table of what is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -116,16 +128,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    path, data = asked.out / "compensation.jsonl", opened(asked.cifar)
+    path = asked.out / "compensation.jsonl"
     for net in asked.nets if not asked.draw else ():
-        with TemporaryDirectory() as folder:
-            bench = Bench(net, Session(trained(net, data), data, Path(folder)))
-            _ = bench.session.grams  # gathered before any arm is timed
-            for job in jobs(net, asked.budgets):
-                key = json.dumps(asdict(job))
-                if key not in finished(path):
-                    keep(path, key, bench.run(job))
-                    print(key, finished(path)[key], flush=True)
+        measure(net, asked.cifar, asked.budgets, path)
     rows = [{**json.loads(job), **result} for job, result in finished(path).items()]
     (asked.out / "compensation.json").write_text(json.dumps({**conditions(), "rows": rows}, indent=1) + "\n")
 

@@ -48,4 +48,5 @@ def rebuilding(gram: Tensor, kept: Tensor, ridge: float = RIDGE) -> Tensor:
     """The ridge regression B of all channels on the kept ones. Shape: (C, C), (k,) → (C, k)"""
     among = gram[kept][:, kept]
     among.diagonal().add_(ridge * among.diagonal().mean())
-    return torch.linalg.solve(among, gram[kept]).T
+    solved: Tensor = torch.linalg.solve(among, gram[kept])
+    return solved.T

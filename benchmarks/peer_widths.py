@@ -12,6 +12,7 @@ from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 import torch_pruning as tp
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -19,7 +20,7 @@ from torch.nn.functional import cross_entropy
 import secateur as sc
 from secateur.data.dataset import Data
 from secateur.models.costs.budget import Budget
-from secateur.models.costs.widths import Space
+from secateur.models.costs.widths import Space, fill
 from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.tracing.atoms import FloatArray, IntArray
 from secateur.search.allocation import threshold
@@ -41,36 +42,43 @@ SCOPES: dict[str, Mapping[str, bool]] = {
     "isomorphic": {"global_pruning": True, "isomorphic": True},
 }
 IMAGES, BATCH = 2000, 250  # of the holdout, for gradients: as many as our Taylor scores read
-HALVINGS = 12  # of the range of ratios
+HALVINGS, MOST = 12, 0.95  # of the range of ratios, and its end
 
 
 def torch_pruning(net: sc.Supernet, data: Data, budget: str, *, criterion: str, scope: str) -> Subnetwork:
-    """What torch-pruning keeps at the lowest ratio, to one in 4,096, that meets the budget."""
+    """What torch-pruning keeps at the lowest ratio that meets the budget, filled up by what it keeps at the next one."""
     model = copy.deepcopy(net.model)
     for batch in data.holdout.batches(BATCH, IMAGES):
-        cross_entropy(model(batch.images), batch.labels).backward()
-    limit, (low, high), found = net.budget(budget), (0.0, 1.0), None
+        torch.autograd.backward(cross_entropy(model(batch.images), batch.labels))
+    limit, low, high = net.budget(budget), 0.0, MOST
     for _ in range(HALVINGS):
         ratio = (low + high) / 2
-        kept = kept_at(net, model, ratio, importance=CRITERIA[criterion](), **SCOPES[scope])
-        low, high, found = (low, ratio, kept) if net.macs(kept) <= limit.macs else (ratio, high, found)
-    if found is None:
-        raise sc.SecateurError(f"torch-pruning cannot cut this network to {budget}; pass a wider budget")
-    return found
+        meets = net.macs(kept_at(net, model, ratio, criterion, scope)) <= limit.macs
+        low, high = (low, ratio) if meets else (ratio, high)
+    return filled(net, limit, *(kept_at(net, model, ratio, criterion, scope) for ratio in (high, low)))
 
 
-def kept_at(net: sc.Supernet, model: nn.Module, ratio: float, **how: Any) -> Subnetwork:
+def filled(net: sc.Supernet, budget: Budget, kept: Subnetwork, more: Subnetwork) -> Subnetwork:
+    """``kept`` with as many channels of ``more``, which is too wide, as the budget has room for: ratios jump."""
+    widths = fill(net.space, budget, np.array(kept.widths), np.array(more.widths, np.float64))
+    nexts = [sorted({*wide} - {*narrow}) for narrow, wide in zip(kept.kept, more.kept, strict=True)]
+    pairs = zip(kept.kept, nexts, widths, strict=True)
+    return Subnetwork(tuple(tuple(sorted([*old, *new[: width - len(old)]])) for old, new, width in pairs))
+
+
+def kept_at(net: sc.Supernet, model: nn.Module, ratio: float, criterion: str, scope: str) -> Subnetwork:
     """The channels that torch-pruning keeps at a ratio; ``model``, with gradients, is not changed."""
     example = next(iter(model.parameters())).new_zeros(1, 3, 32, 32)
     pruner = tp.pruner.BasePruner(
         model,
         example,
+        importance=CRITERIA[criterion](),
         pruning_ratio=ratio,
         ignored_layers=whole(model),
         in_channel_groups={},
         out_channel_groups={},
         num_heads={},
-        **how,
+        **SCOPES[scope],
     )
     names = {module: name for name, module in model.named_modules()}
     removed = {names[group[0][0].target.module]: group[0][1] for group in pruner.step(interactive=True)}
