@@ -46,7 +46,7 @@ HALVINGS, MOST = 12, 0.95  # of the range of ratios, and its end
 
 
 def torch_pruning(net: sc.Supernet, data: Data, budget: str, *, criterion: str, scope: str) -> Subnetwork:
-    """What torch-pruning keeps at the lowest ratio that meets the budget, filled up by what it keeps at the next one."""
+    """What torch-pruning keeps at the lowest ratio that meets the budget, filled up from the next one."""
     model = copy.deepcopy(net.model)
     for batch in data.holdout.batches(BATCH, IMAGES):
         torch.autograd.backward(cross_entropy(model(batch.images), batch.labels))
