@@ -4,9 +4,9 @@ Every arm cuts the same dense network to at most the same MACs and trains it by 
 ``transfer.py``, for as many epochs, from the weights that it inherits, where its name does not say otherwise: by labels
 (``-ce``), under the dense network (``-kd``) or with inner distillation (``-inner``). Widths: uniform with the filters
 of L1; torch-pruning's, six criteria in three scopes, its ratio bisected to the budget; Knapsack pruning's; ours, of the
-coarse search or of the whole. ``grail``: uniform, compensated as GRAIL does. ``ours`` and ``coarse`` start as
-fine-tuning does, halfway between inherited and compensated weights; ``ours-default`` reads the memory bank. Test images
-are read once an arm.
+coarse search, of the whole, or (``inner``) of the groups that torch-pruning can narrow. ``grail``: uniform,
+compensated as GRAIL does. ``ours`` and ``coarse`` start as fine-tuning does, halfway between inherited and compensated
+weights; ``ours-default`` reads the memory bank. Test images are read once an arm.
 
     python benchmarks/peers.py CIFAR_FOLDER --work FOLDER [--net resnet20] [--flops 50%] [--arms uniform-kd ...]
         [--seeds 0] [--epochs 3] [--screen] [--draw]
@@ -33,6 +33,7 @@ from arms import ARMS, Arm, kd, labels_alone
 from conditions import conditions
 from matplotlib.figure import Figure
 from peer_widths import CHOOSERS
+from trained import FROZEN, trained
 from tuned import figures, finished, keep
 
 from secateur.allocator import keep_freed
@@ -65,6 +66,7 @@ PEERS: dict[str, Arm] = {
     **{f"grail-{loss}": Arm(made, start="grail", widths="uniform") for loss, made in LOSSES.items()},
     "knapsack-inner": Arm(inner_distillation, start="inherited", widths="knapsack"),
     **{f"coarse-{loss}": Arm(made, widths="coarse") for loss, made in LOSSES.items()},
+    **{f"ours-inner-{loss}": Arm(made, widths="inner") for loss, made in LOSSES.items()},
     **{f"ours-{loss}": Arm(made) for loss, made in LOSSES.items()},
     "ours-default": ARMS["ckt"],
     "dense-ce": ARMS["dense-ce"],
@@ -77,7 +79,7 @@ class PeerBench(Bench):
 
     def subnetwork(self, widths: str) -> Subnetwork:
         """The channels that stay under a name of ``Arm.widths``."""
-        if widths not in ("coarse", *CHOOSERS):
+        if widths not in ("coarse", "inner", *CHOOSERS):
             return super().subnetwork(widths)
         path = self.folder / f"{widths}.json"
         if not path.exists():
@@ -90,7 +92,18 @@ class PeerBench(Bench):
         if widths == "coarse":  # in a folder of its own: what the whole search evaluates again must cost it
             apart = replace(self.session, folder=self.folder / "coarse")
             return apart.search(SearchConfig(net.span(self.budget), 0)).coarse_best.subnetwork
+        if widths == "inner":
+            return self._inner()
         return CHOOSERS[widths](net, self.data, self.budget)
+
+    def _inner(self) -> Subnetwork:
+        """What our search keeps where it narrows no group that torch-pruning leaves whole."""
+        net = trained(self.name, self.session.images, self.weights, freeze=FROZEN["inner"])
+        apart = replace(self.session, net=net, folder=self.folder / "inner")
+        found = apart.search(SearchConfig(net.span(self.budget), self.trials)).winner.subnetwork
+        kept = dict(zip((group.name for group in net.groups), found.kept, strict=True))
+        groups = self.session.net.groups
+        return Subnetwork(tuple(kept.get(group.name, tuple(range(group.width))) for group in groups))
 
 
 def screened(bench: PeerBench, widths: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def test_grail_merges_every_place_of_a_kernel_alike(peer: Any) -> None:
     kept = torch.tensor([0, 2, 5])
     ridge = 1e-3 * gram[kept, kept].mean() * torch.eye(3)
     merge = gram[:, kept] @ torch.linalg.inv(gram[kept][:, kept] + ridge)  # (8, 3)
-    expected = torch.einsum("ochw,ck->okhw", net.model[2].weight.double(), merge)
+    expected = torch.einsum("ochw,ck->okhw", dict(net.model.named_parameters())["2.weight"].double(), merge)
     torch.testing.assert_close(rebuilt[2].weight.double(), expected, rtol=1e-3, atol=1e-4)
 
 
