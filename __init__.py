@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from .errors import SecateurError as SecateurError
     from .models.evaluate import evaluate as evaluate
     from .models.files.architecture import build as _build
-    from .models.files.architecture import load as load
     from .models.files.architecture import save as save
+    from .models.files.networks import load as load
     from .models.subnetwork import Subnetwork as Subnetwork
     from .models.supernet import Supernet as Supernet
     from .models.tasks.classification import Classification as Classification
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .pipeline.joint import kddp as kddp
     from .pipeline.joint import pdd as pdd
     from .pipeline.search import find as find
+    from .reports.page import report as report
     from .reports.pareto import pareto as pareto
     from .rundir.config import RunConfig as RunConfig
     from .rundir.config import ask as _ask
@@ -64,11 +65,12 @@ _HOMES = {
     "find": "pipeline.search",
     "finetune": "pipeline.finetune",
     "kddp": "pipeline.joint",
-    "load": "models.files.architecture",
+    "load": "models.files.networks",
     "load_weights": "models.zoo.weights",
     "open_data": "data.dataset",
     "pareto": "reports.pareto",
     "pdd": "pipeline.joint",
+    "report": "reports.page",
     "run": "stages.run",
     "save": "models.files.architecture",
     "slim": "models.files.architecture:build",

@@ -7,8 +7,9 @@ end_on_signals()  # before the imports below, which take a moment
 import json as json_format
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +18,11 @@ from cyclopts import App, CycloptsError, Parameter
 from . import __version__
 from .allocator import keep_freed
 from .errors import SecateurError
+from .rundir.command_options import OutputOptions, PointOptions, RunOutputOptions
 from .rundir.config import RunConfig, ask
-from .rundir.options import BudgetOptions, ConstraintOptions, DataOptions, parse_shape
+from .rundir.config_file import options_from_file, print_options
+from .rundir.options import BudgetOptions, ConstraintOptions, parse_shape
+from .rundir.synonyms import in_words
 
 app = App(
     name="secateur",
@@ -40,74 +44,62 @@ BUDGET: a share of the MACs to keep (50%), a number (62M) or a range (25%..80%);
 )
 
 
-@dataclass(frozen=True)
-class OutputOptions:
-    """Options that do not affect the result.
-
-    Parameters
-    ----------
-    device
-        cpu or cuda. Default: cuda where there is one.
-    quiet
-        Print nothing but the result.
-    json
-        Print one JSON object instead.
-    """
-
-    device: str | None = None
-    quiet: bool = False
-    json: bool = False
-
-
 FLAT = Parameter(name="*")
 Config = Annotated[RunConfig, FLAT]
 Output = Annotated[OutputOptions, FLAT]
+RunOutput = Annotated[RunOutputOptions, FLAT]
 
 
 @app.command
-def run(config: Config = RunConfig(), *, out: Path | None = None, output: Output = OutputOptions()) -> None:  # noqa: B008  # frozen
+def run(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions()) -> None:  # noqa: B008  # frozen
     """Search, fill the memory bank, fine-tune, test; or learn the widths in distillation, see --method.
 
     The same command resumes where it ended.
-
-    Parameters
-    ----------
-    out
-        The run directory. Default: runs/MODEL-DATA-BUDGET.
     """
     from .reports.tables import show_result
 
-    stages, folder = _completed(config, out, output, "test")
+    if output.print_config:
+        return print_options(config, output)
+    stages, folder = _completed(config, output, "test")
     _print(output.json, {"out": str(folder), **_plain(stages)}, lambda: show_result(stages, folder))
 
 
 @app.command
-def search(config: Config = RunConfig(), *, out: Path | None = None, output: Output = OutputOptions()) -> None:  # noqa: B008  # frozen
-    """Search and fill the memory bank, and show the front; `run` with the same options continues from there.
-
-    Parameters
-    ----------
-    out
-        The run directory. Default: runs/MODEL-DATA-BUDGET.
-    """
+def search(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions()) -> None:  # noqa: B008  # frozen
+    """Search and fill the memory bank, and show the front; `run` with the same options continues from there."""
     from .reports.tables import show_front
     from .rundir.results import Results
 
-    stages, folder = _completed(config, out, output, "bank")
+    if output.print_config:
+        return print_options(config, output)
+    stages, folder = _completed(config, output, "bank")
     front = Results.of(folder).front
     rows = [{**point.costs.kept.to_dict(), **point.score.to_dict()} for point in front.points]
     value = {"out": str(folder), **_plain(stages), "front": rows}
     _print(output.json, value, lambda: show_front(front, stages, folder))
 
 
-def _completed(config: RunConfig, out: Path | None, output: OutputOptions, until: str) -> Any:
+def _completed(config: RunConfig, output: RunOutputOptions, until: str) -> Any:
     """The outcomes of the stages, and the run directory."""
-    from .reports.terminal import bars
+    from .rundir.folder import folder_for
+    from .stages.joint_run import headline
     from .stages.run import complete
 
-    folder = out or Path("runs", config.name)
-    with bars(output.quiet or output.json) as progress:
-        return complete(config, folder, until=until, device=output.device, progress=progress), folder
+    folder = folder_for(config, output)
+    how: dict[str, Any] = {"device": output.device, "anyway": output.anyway, "overwrite": output.overwrite}
+    with _watched(output, folder, headline(config)) as progress:
+        return complete(config, folder, until=until, progress=progress, **how), folder
+
+
+@contextmanager
+def _watched(output: OutputOptions, folder: Path, heading: str = "") -> Iterator[Any]:
+    """The observer of a run that is asked for."""
+    from .reports.tensorboard import on_tensorboard
+    from .reports.terminal import bars
+
+    boards = folder / "tensorboard" if output.tensorboard else None
+    with bars(output.quiet or output.json, heading) as shown, on_tensorboard(shown, boards) as observer:
+        yield observer
 
 
 @app.command
@@ -116,43 +108,27 @@ def transfer(
     /,
     *,
     flops: str | None = None,
-    method: str | None = None,
-    epochs: int | None = None,
-    seed: int | None = None,
-    model: str | None = None,
-    data: str | None = None,
-    output: Output = OutputOptions(),  # frozen
+    point: Annotated[PointOptions, FLAT] = PointOptions(),  # noqa: B008  # frozen
+    output: Output = OutputOptions(),  # noqa: B008  # frozen
 ) -> None:
     """Fine-tune any point of a finished run's front, from its memory bank. Under torchrun all processes train it.
 
     Parameters
     ----------
     run
-        The run directory.
+        The run directory, or one of its points; or what `reuse` built, to be trained on the labels of --data.
     flops
         The budget: 40% or 50M of the MACs; the best subnetwork of the front that meets it is tuned. Default: the run's
         winner.
-    method
-        Fine-tuning method, as for `run`. Default, here and below: the value the run was started with.
-    epochs
-        Epochs of fine-tuning.
-    seed
-        The same seed gives the same result on the same machine.
-    model
-        The network, where it is a function of your own, as the run was started with: a file alone runs no code.
-    data
-        The data, where they are a function of your own.
     """
     from .reports.tables import show_point
-    from .reports.terminal import bars
-    from .stages.points import tune
+    from .stages.alone import tune_kept
     from .transfer.training.distributed import process_group, world
 
     with process_group(output.device) as device:
         first = world().first
-        with bars(output.quiet or output.json or not first) as progress:
-            options: dict[str, Any] = {"method": method, "epochs": epochs, "seed": seed, "model": model, "data": data}
-            figures, folder = tune(run, flops, device=device, progress=progress, **options)
+        with _watched(output if first else OutputOptions(quiet=True), run) as progress:
+            figures, folder = tune_kept(run, flops, device=device, progress=progress, **asdict(point))
     if first:
         _print(output.json, {"out": str(folder), **figures.to_dict()}, lambda: show_point(figures, folder))
 
@@ -194,14 +170,14 @@ def report(
 @app.command
 def reuse(
     source: Path,
-    model: str,
+    model: str | None = None,
     /,
     *,
     out: Path,
     flops: str | None = None,
     weights: Path | None = None,
-    classes: int = 10,
-    input: str = "3x32x32",
+    classes: int | None = None,
+    input: str | None = None,
     seed: int = 0,
     json: bool = False,
 ) -> None:
@@ -212,7 +188,7 @@ def reuse(
     source
         An architecture.json, a run (its winner, without --flops), or a folder of many: the most similar is taken.
     model
-        The network to build it on; one of another depth takes the widths over its depth.
+        The network to build it on; one of another depth takes the widths over its depth. Default: its own.
     out
         The folder for architecture.json and weights.safetensors.
     flops
@@ -220,7 +196,7 @@ def reuse(
     weights
         Weights of the network, to be inherited. Default: fresh ones, for training from scratch on any data.
     classes
-        Outputs of the network.
+        Outputs of the network. Default, here and below: the source's.
     input
         Channels, height and width of the input.
     seed
@@ -231,7 +207,12 @@ def reuse(
     from .deploy.reuse import reuse
     from .reports.tables import show_reused
 
-    options: dict[str, Any] = {"weights": weights, "classes": classes, "shape": parse_shape(input), "seed": seed}
+    options: dict[str, Any] = {
+        "weights": weights,
+        "classes": classes,
+        "shape": input and parse_shape(input),
+        "seed": seed,
+    }
     costs = reuse(source, model, out, budget=flops, **options).summary
     _print(json, {"out": str(out), **costs.to_dict()}, lambda: show_reused(costs, out))
 
@@ -245,7 +226,7 @@ def export(
     Parameters
     ----------
     run
-        A finished run, or the folder of one of its points.
+        A finished run, one of its points, or what `reuse` built.
     format
         onnx (needs the extra `onnx`), or pt2 (a program of torch.export).
     out
@@ -280,7 +261,7 @@ def evaluate(
     Parameters
     ----------
     target
-        A finished run, or a network as for run.
+        A finished run or one of its points; or a network as for run, or what `reuse` built.
     data
         Test images. Default for a run: the figures that it ended with, no image is read.
     model
@@ -298,21 +279,13 @@ def evaluate(
     json
         Print one JSON object instead.
     """
-    from .deploy.measure import measure_model, measure_run
+    from .deploy.measure import measure
     from .reports.tables import show_measured
     from .reports.terminal import bars
 
     with bars(quiet or json) as progress:
-        options: dict[str, Any] = {"batch": batch, "threads": threads, "progress": progress}
-        if Path(target, "run.json").exists():
-            if weights or input:
-                raise SecateurError(f"{target} is a run, with weights and an input of its own; leave yours out")
-            measured = measure_run(Path(target), data, model=model, **options)
-        elif model:
-            raise SecateurError(f"{target} is no run, and --model is for runs; leave it out")
-        else:
-            config = ask(target, data=data or DataOptions.data, weights=weights, input=input)
-            measured = measure_model(config, **options)
+        options: dict[str, Any] = {"model": model, "weights": weights, "input": input, "threads": threads}
+        measured = measure(target, data, batch=batch, progress=progress, **options)
     _print(json, measured.to_dict(), lambda: show_measured(measured))
 
 
@@ -328,7 +301,7 @@ def inspect(
     picture: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Show the channel groups, what is frozen and why, and whether a budget can be met.
+    """Show the channel groups, what is frozen and why, and whether a budget can be met; exit status 1 where it can't.
 
     Parameters
     ----------
@@ -360,15 +333,18 @@ def inspect(
     text = f"{model} on an input of {'x'.join(map(str, shape))}\n\n{profile}"
     lines = [text, *(f"{name}: {path}" for name, path in drawn.items())]
     _print(json, {"model": model, "input": shape, **facts, **drawn}, lambda: print("\n".join(lines)))
+    if budget.spec.limits and not profile.satisfiable:
+        sys.exit(1)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line on stderr and exit status 2."""
     keep_freed()
     try:
+        app.config = options_from_file(sys.argv[1:] if argv is None else argv)
         app(argv)
     except (SecateurError, CycloptsError) as error:
-        print(f"secateur: {error}", file=sys.stderr)
+        print(f"secateur: {' '.join(in_words(error).split())}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # whoever read has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,11 +2,13 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from .digests import sealed, unsealed
 from .errors import SecateurError, in_a_line
 
 RESTORE = "restore it from a copy or start the run again"
@@ -22,15 +24,21 @@ def ensure_folder(folder: Path | str) -> Path:
     return folder
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object], partial: Path | None = None) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it: a kill leaves what was there before.
 
-    File and folder are synced, so that the same holds when the power fails. The temporary file ends in ``.partial``.
+    File and folder are synced, so that the same holds when the power fails. The temporary file ends in ``.partial``;
+    processes that may write at the same time pass one each.
     """
-    partial = path.with_suffix(".partial")
-    with writing(path):
-        write(partial)
-    commit(partial, path)
+    partial = partial or path.with_suffix(".partial")
+    try:
+        with writing(path):
+            write(partial)
+        commit(partial, path)
+    except SecateurError:  # the disk is full: what is there of it is of no use
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def commit(partial: Path, path: Path) -> None:
@@ -48,8 +56,22 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise SecateurError(
-            f"{path} cannot be written ({error.strerror or error}); make room there or pass a different place"
+            f"{path} cannot be written ({error.strerror or error}{_free(path)}); "
+            "make room there or pass a different place, and the same command resumes"
         ) from error
+
+
+def free_bytes(path: Path) -> int:
+    """How much may be written at a place, whether it is there yet or not."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def _free(path: Path) -> str:
+    with suppress(OSError):
+        return f", {free_bytes(path):,} bytes are free"
+    return ""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -57,15 +79,18 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def write_json(path: Path, value: object, indent: int | None = 1) -> None:
-    """Write plain values as JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=indent))
+def write_json(path: Path, record: Mapping[str, Any], indent: int | None = 1) -> None:
+    """Write a record as JSON with its digest, whole or not at all."""
+    write_text(path, json.dumps(sealed(record), indent=indent))
 
 
 def read_json(path: Path, fact: str = "is damaged", fix: str = RESTORE) -> Any:
-    """The value in a JSON file. Raises SecateurError, naming the file, where it cannot be read or holds no JSON."""
+    """The value in a JSON file, its digest checked where it has one.
+
+    Raises SecateurError, naming the file, where it cannot be read, holds no JSON, or was changed.
+    """
     with _reading(path, fact, fix):
-        return json.loads(path.read_text(encoding="utf-8"))
+        return unsealed(json.loads(path.read_text(encoding="utf-8")))
 
 
 def whole_lines(path: Path) -> list[str]:
@@ -76,9 +101,12 @@ def whole_lines(path: Path) -> list[str]:
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """The values of a JSON lines file; none where there is no file. A line that a kill cut short is left out."""
+    """The values of a JSON lines file, their digests checked; none where there is no file.
+
+    A line that a kill cut short is left out.
+    """
     with _reading(path, "is damaged", RESTORE):
-        return [json.loads(line) for line in whole_lines(path)]
+        return [unsealed(json.loads(line)) for line in whole_lines(path)]
 
 
 @contextmanager
@@ -100,9 +128,9 @@ def append_line(path: Path, line: str) -> None:
         file.write(f"{line}\n".encode())
 
 
-def append_json(path: Path, value: object) -> None:
-    """Add a value to a JSON lines file; a line that a kill cut short is removed first."""
-    append_line(path, json.dumps(value))
+def append_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Add a record with its digest to a JSON lines file; a line that a kill cut short is removed first."""
+    append_line(path, json.dumps(sealed(record)))
 
 
 def _complete(size: int, path: Path) -> int:

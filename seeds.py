@@ -19,18 +19,22 @@ def derive_generator(seed: int, stream: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0]))
 
 
+def seed_streams(seed: int) -> None:
+    """Let torch, NumPy and Python draw from this seed on."""
+    for generator in _generators():
+        generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  # transforms use the global one
+
+
 @contextmanager
 def random_streams(seed: int | None = None) -> Iterator[None]:
     """Inside, torch, NumPy and Python draw from ``seed`` on, if there is one; after, as if nothing had been drawn."""
-    on_gpus = torch.cuda.default_generators if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
-    generators = [torch.default_generator, *on_gpus]
+    generators = _generators()
     states = [generator.get_state() for generator in generators]
     ours, theirs = random.getstate(), np.random.get_state()  # noqa: NPY002  # forward and transforms use the global one
     if seed is not None:
-        for generator in generators:
-            generator.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
+        seed_streams(seed)
     try:
         yield
     finally:
@@ -38,3 +42,8 @@ def random_streams(seed: int | None = None) -> Iterator[None]:
             generator.set_state(state)
         random.setstate(ours)
         np.random.set_state(theirs)  # noqa: NPY002
+
+
+def _generators() -> list[torch.Generator]:
+    on_gpus = torch.cuda.default_generators if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    return [torch.default_generator, *on_gpus]

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from arm_runs import Job, key
+from arm_bench import Job, key
 from tuned import finished
 
 

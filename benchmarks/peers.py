@@ -27,7 +27,8 @@ from typing import Any
 
 import torch
 import torch_pruning as tp
-from arm_runs import Bench, Job, key, run
+from arm_bench import Bench, Job, key
+from arm_runs import run
 from arm_table import missing, shown, table
 from arms import ARMS, Arm, kd, labels_alone
 from conditions import conditions

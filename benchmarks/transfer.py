@@ -1,9 +1,10 @@
 """What is worth its cost in fine-tuning? Every arm with equal epochs, ResNet-20 and -56 (CIFAR-10, JPEG copy).
 
 All arms train the same searched subnetwork, from weights halfway between inherited and compensated ones where their
-name does not say otherwise; ``dense-*`` train the dense network on for as many epochs. SGD, Nesterov 0.9, batch 128,
-learning rate 0.05, cosine to 0, weight decay 5e-4, gradient clipped at 5, pad-4 crop and flip, bfloat16 autocast, last
-epoch's weights, statistics recalibrated. Test images are read once an arm.
+name does not say otherwise; a ``chain`` spends no more MACs on networks of 80, 65 and 50%; ``dense-*`` train the dense
+network on for as many epochs. SGD, Nesterov 0.9, batch 128, learning rate 0.05, cosine to 0, weight decay 5e-4,
+gradient clipped at 5, pad-4 crop and flip, bfloat16 autocast, last epoch's weights, statistics recalibrated. Test
+images are read once an arm.
 
     python benchmarks/transfer.py CIFAR_FOLDER --work FOLDER [--net resnet20] [--arms kd ckt ...] [--seeds 0 1 2]
         [--epochs 3 10] [--images N] [--prepare] [--draw]
@@ -22,9 +23,10 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from arm_runs import Bench, Job, key, run
+from arm_bench import Bench, Job, key
+from arm_runs import run
 from arm_table import missing, shown, table
-from arms import ARMS
+from arms import ARMS, CHAINS
 from conditions import conditions
 from trained import WEIGHTS
 from tuned import finished, keep
@@ -42,7 +44,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="a folder for searches and banks")
     parser.add_argument("--net", default="resnet20", choices=NETS)
     parser.add_argument("--flops", default="50%")
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=[*ARMS, *CHAINS])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, nargs="+", default=[3, 10])
     parser.add_argument("--trials", type=int, default=100)
@@ -59,7 +61,7 @@ def prepare(bench: Bench, arms: Sequence[str]) -> None:
     torch.set_num_threads(1)
     bench.subnetwork("searched")
     print("an epoch of the dense network takes", bench.dense_epoch)
-    for teachers in sorted({ARMS[arm].teachers for arm in arms}):
+    for teachers in sorted({ARMS[arm].teachers for arm in arms if arm in ARMS}):
         bench.bank(teachers)
     print(bench.seconds)
 

@@ -5,11 +5,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader
 
 from ..errors import SecateurError
 from ..models.evaluate import device_of
@@ -17,21 +17,25 @@ from ..models.inputs import Inputs, tensors
 from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
 from ..models.tracing.modules import evaluating
+from ..models.zoo.normalisation import MEAN, STD, Channels
 from ..seeds import random_streams
+from .augment import Augment, Shape, augmentation, name_of
 from .decoding import ReadProgress, common_shape, is_picture, open_readers
-from .images import MEAN, STD, Channels, Images, Shape
+from .holdout import SHARE
+from .images import Images
+from .parts import Part, dataset_of, three_parts
 from .reading import SampleReader
 from .samples import Samples
 from .sources import classes_of, datasets, labels_of
-
-Part: TypeAlias = Dataset[Any] | DataLoader[Any]
+from .streaming import WORKERS
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Data:
     """A data set: images to train on, a holdout that the search scores on, and test images that are read once.
 
-    Its task says what outputs are judged by; ``classes`` are names, none where the task has no classes.
+    Its task says what outputs are judged by; ``classes`` are names, none where the task has no classes. ``note``: which
+    files are used for what, where that was chosen here.
 
     >>> data = open_data("digits")
     >>> data
@@ -45,6 +49,7 @@ class Data:
     holdout: Images | Samples
     test: Images | Samples
     classes: tuple[str, ...]
+    note: str = ""
 
     def __post_init__(self) -> None:
         known = range(len(self.classes))
@@ -65,8 +70,8 @@ class Data:
     def of(
         cls,
         train: Part,
-        holdout: Part,
-        test: Part,
+        holdout: Part | float = SHARE,
+        test: Part | None = None,
         *,
         task: Task | None = None,
         name: str = "data",
@@ -74,10 +79,12 @@ class Data:
         mean: Channels = MEAN,
         std: Channels = STD,
         flip: bool = True,
+        augment: str | Augment | None = None,
+        workers: int | None = None,
         memory_bytes: int = 2_000_000_000,
         progress: ReadProgress | None = None,
     ) -> "Data":
-        """Three map-style data sets of (input, target), or loaders of them, as one.
+        """Three map-style data sets of (input, target), or loaders of them, as one; or two, train and test.
 
         Images of classes, PIL or uint8 (3, H, W), without random transforms, are resized, normalised and augmented
         here. All else is read as the data set has it: float tensors or NumPy arrays of any shape, tuples or
@@ -86,7 +93,8 @@ class Data:
 
         Args:
             train: samples to train on.
-            holdout: samples that the search scores on.
+            holdout: samples that the search scores on; or a share of ``train``, with its transforms: by default the
+                last tenth of each class.
             test: samples that are read once, at the end.
             task: what outputs are judged by; by default ``sc.Classification()``, targets are class numbers.
             name: of the data set.
@@ -94,6 +102,10 @@ class Data:
             mean: of the channels, in 0..1.
             std: of the channels.
             flip: whether a mirrored image keeps its class.
+            augment: what training shows of an image: ``"crop-flip"``, ``"imagenet"``, ``"trivial"``, ``"none"``, or a
+                transform of torchvision.transforms.v2 from uint8 (3, H, W) to the same size, as uint8 or float in 0..1,
+                not normalised. By default ``"crop-flip"``, from 96 pixels on ``"imagenet"``.
+            workers: at most so many processes that read; by default 4, or a loader's own number.
             memory_bytes: held in memory is what takes at most this, images as uint8; the rest is streamed.
             progress: called with (images read, images in all).
 
@@ -104,13 +116,10 @@ class Data:
         Data('data', train=8, holdout=8, test=8, task=Regression, shape=(1, 16, 16))
         """
         task = _checked_task(Classification() if task is None else task)
-        parts: tuple[Any, ...] = (train, holdout, test)
-        if any(isinstance(_dataset_of(part), IterableDataset) for part in parts):
-            fix = "pass map-style data sets: a memory bank and a resumed training know images by their position"
-            raise SecateurError(f"{name} is a stream; {fix}")
-        if not _holds_pictures(train):
-            splits = _samples(parts, task, memory_bytes)
-            _require_own_form(splits[0], shape, mean, std)
+        parts: Any = three_parts(train, holdout, test, task=task, name=name)
+        if not _holds_pictures(parts[0]):
+            splits = _samples(parts, task, memory_bytes, workers)
+            _require_own_form(splits[0], shape, mean, std, augment)
             return cls(name, *splits, _classes(parts, splits[0]))
         _require_images_of_classes(task)
         labels = [labels_of(part) for part in parts]
@@ -118,8 +127,11 @@ class Data:
         shape = shape or common_shape(parts[0])
         if len(shape) != 3 or shape[0] != 3 or min(shape) < 1:
             raise SecateurError(f"images of shape {shape}; pass (3, height, width); grey images become colour")
-        read = open_readers(parts, labels, shape, memory_bytes=memory_bytes, progress=progress)
-        one, two, three = (Images(*x, shape, mean, std, flip) for x in zip(read, labels, strict=True))
+        how: dict[str, Any] = {"flip": flip, "augment": augmentation(augment, shape, flip)}
+        reading: dict[str, Any] = {"memory_bytes": memory_bytes, "progress": progress, "augment": how["augment"]}
+        count = WORKERS if workers is None else workers
+        read = open_readers(parts, labels, shape, workers=count, **reading)
+        one, two, three = (Images(*x, shape, mean, std, **how) for x in zip(read, labels, strict=True))
         return cls(name, one, two, three, names)
 
     def in_memory_format_of(self, model: nn.Module) -> "Data":
@@ -158,7 +170,7 @@ class Data:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with classes, labels, order, size or pixels (of 64 images a split)."""
+        """16 hex digits that change with classes, labels, order, size, augmentation, or pixels of 64 images a split."""
         digest = hashlib.sha256(json.dumps([self.classes, self.shape]).encode())
         for images in self._parts.values():
             if images.labels is not None:
@@ -166,6 +178,8 @@ class Data:
             spread = torch.linspace(0, len(images) - 1, min(64, len(images))).round().long()
             for x in tensors(images.at(spread)):
                 digest.update(x.numpy().tobytes())
+        if isinstance(self.train, Images) and self.train.augment:
+            digest.update(name_of(self.train.augment).encode())
         return digest.hexdigest()[:16]
 
     @property
@@ -180,6 +194,9 @@ def open_data(
     std: Channels = STD,
     *,
     task: Task | None = None,
+    holdout: str | None = None,
+    augment: str | Augment | None = None,
+    workers: int | None = None,
     memory_bytes: int = 2_000_000_000,
     progress: ReadProgress | None = None,
 ) -> Data:
@@ -187,11 +204,15 @@ def open_data(
 
     Args:
         spec: ``digits``, ``cifar10:ROOT``, ``cifar100:ROOT``, ``imagefolder:ROOT``, ``path/to/file.py:function`` or
-            ``package.module:function``; a function returns (train, holdout, test).
+            ``package.module:function``; a function returns (train, holdout, test), or (train, test). Below the root of
+            an imagefolder lie train/CLASS/ and test/CLASS/, and val/CLASS/ where the holdout is not a part of train.
         shape: (3, height, width) that images are resized and cropped to; by default their own.
         mean: of the channels, in 0..1; by default ImageNet's.
         std: of the channels; by default ImageNet's.
         task: what outputs are judged by; by default ``sc.Classification()``.
+        holdout: another holdout: a share of the training images, ``"10%"``, or a folder of an imagefolder.
+        augment: what training shows of an image, as for ``Data.of``.
+        workers: at most so many processes that read; by default 4.
         memory_bytes: images are held in memory if they take at most this as uint8, else streamed.
         progress: called with (images read, images in all).
 
@@ -200,8 +221,8 @@ def open_data(
     >>> open_data("digits", (3, 16, 16)).shape
     (3, 16, 16)
     """
-    source = datasets(spec)
-    return Data.of(
+    source = datasets(spec, holdout)
+    data = Data.of(
         *source.parts,
         task=task,
         name=spec,
@@ -209,9 +230,12 @@ def open_data(
         mean=mean,
         std=std,
         flip=source.flip,
+        augment=augment,
+        workers=workers,
         memory_bytes=memory_bytes,
         progress=progress,
     )
+    return replace(data, note=source.note)
 
 
 def _require_images_of_classes(task: Task) -> None:
@@ -220,11 +244,14 @@ def _require_images_of_classes(task: Task) -> None:
         raise SecateurError(f"images are not decoded for the task {type(task).__name__}; {fix}")
 
 
-def _samples(parts: Sequence[Part], task: Task, memory_bytes: int) -> tuple[Samples, Samples, Samples]:
+def _samples(
+    parts: Sequence[Part], task: Task, memory_bytes: int, workers: int | None
+) -> tuple[Samples, Samples, Samples]:
     """A split of each part, read as it is; each may hold a third of the memory."""
     found = []
     for part in parts:
         read = SampleReader.of(part) if isinstance(part, DataLoader) else SampleReader(part)
+        read = read if workers is None else replace(read, workers=workers)
         most = part.batch_size if isinstance(part, DataLoader) else None
         with random_streams(0):
             labels = labels_of(read.dataset) if isinstance(task, Classification) else None
@@ -237,16 +264,12 @@ def _classes(parts: Sequence[Part], samples: Samples) -> tuple[str, ...]:
     """The names of the classes, or their numbers; none where the task has no classes."""
     if samples.labels is None:
         return tuple(map(str, range(samples.task.classes or 0)))
-    return classes_of([_dataset_of(part) for part in parts]) or _numbered(samples.labels)
+    return classes_of([dataset_of(part) for part in parts]) or _numbered(samples.labels)
 
 
 def _numbered(labels: Tensor) -> tuple[str, ...]:
     """The numbers from 0 to the highest label. Shape: labels (N,)"""
     return tuple(map(str, range(1 + max(labels.tolist(), default=-1))))
-
-
-def _dataset_of(part: Part) -> Any:
-    return part.dataset if isinstance(part, DataLoader) else part
 
 
 def _holds_pictures(part: Part) -> bool:
@@ -263,8 +286,13 @@ def _holds_pictures(part: Part) -> bool:
         return True
 
 
-def _require_own_form(samples: Samples, shape: Shape | None, mean: Channels, std: Channels) -> None:
-    """Raise SecateurError where samples that are read as they are were to be resized or normalised."""
+def _require_own_form(
+    samples: Samples, shape: Shape | None, mean: Channels, std: Channels, augment: str | Augment | None
+) -> None:
+    """Raise SecateurError where samples that are read as they are were to be resized, normalised or augmented."""
+    if augment is not None:
+        fact = f"augment={augment!r} is for images that are decoded here"
+        raise SecateurError(f"{fact}; leave it out: the data set's own transforms are the augmentation")
     if shape not in (None, samples.shape) or mean != MEAN or std != STD:
         fix = "leave them out: the data set's transforms size and normalise"
         raise SecateurError(f"shape={shape}, mean={mean}, std={std} are for images that are decoded here; {fix}")

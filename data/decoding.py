@@ -1,7 +1,6 @@
 """Decoded images of any data set: held in memory when they fit, streamed when not, the same figures either way."""
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,12 +10,15 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as tf
 
 from ..errors import SecateurError
-from .images import Reader, Shape
+from .augment import Augment, Shape
+from .images import Reader
 from .order import split_into
+from .pictures import in_colour
+from .streaming import WORKERS, ImageStream
 
 ReadProgress: TypeAlias = Callable[[int, int], None]  # images read, images in all
 
@@ -36,15 +38,18 @@ def open_readers(
     *,
     memory_bytes: int,
     progress: ReadProgress | None,
+    augment: Augment | None = None,
+    workers: int = WORKERS,
 ) -> list[Reader]:
     """One for each data set; they hold the images where all of them take at most ``memory_bytes`` as uint8.
 
-    Labels (N,) each must agree with those of the items.
+    Others stream them, read and augmented by at most so many ``workers``. Labels (N,) each must agree with those of
+    the items.
     """
     parts = [_Frames(dataset, known, shape) for dataset, known in zip(datasets, labels, strict=True)]
     if sum(map(len, labels)) * math.prod(shape) > memory_bytes:
-        return [partial(_stream, frames) for frames in parts]
-    return _in_memory(parts, progress)
+        return [ImageStream(frames, augment, workers) for frames in parts]
+    return _in_memory(parts, progress, workers)
 
 
 def is_picture(image: Any) -> bool:
@@ -59,7 +64,7 @@ def is_picture(image: Any) -> bool:
 def _pixels(image: Any) -> Tensor:
     """An image as uint8 (3, H, W)."""
     if isinstance(image, Image.Image):
-        return tf.pil_to_tensor(image.convert("RGB"))  # type: ignore[no-any-return]
+        return tf.pil_to_tensor(in_colour(image))  # type: ignore[no-any-return]
     if isinstance(image, np.ndarray) and is_picture(image):
         return torch.from_numpy(image).permute(2, 0, 1)
     if isinstance(image, Tensor) and is_picture(image):
@@ -96,33 +101,13 @@ class _Frames(Dataset[Tensor | str]):
             return str(error)
 
 
-def _stacked(frames: list[Tensor | str]) -> Tensor | str:
-    wrong = [frame for frame in frames if isinstance(frame, str)]
-    return wrong[0] if wrong else torch.stack([frame for frame in frames if isinstance(frame, Tensor)])
-
-
-def _stream(frames: _Frames, asked: Sequence[Tensor]) -> Iterator[Tensor]:
-    """uint8 (B, 3, H, W) for each batch of positions, decoded on demand."""
-    loader = DataLoader(
-        frames,
-        batch_sampler=[positions.tolist() for positions in asked],
-        collate_fn=_stacked,
-        num_workers=min(4, _cores()) if sum(map(len, asked)) >= 2000 else 0,
-        generator=torch.Generator(),  # else each pass would draw from the global random state
-    )
-    for batch in loader:
-        if isinstance(batch, str):
-            raise SecateurError(batch)
-        yield batch
-
-
-def _in_memory(parts: Sequence[_Frames], progress: ReadProgress | None) -> list[Reader]:
+def _in_memory(parts: Sequence[_Frames], progress: ReadProgress | None, workers: int) -> list[Reader]:
     """Readers that give what streaming gives, without decoding again."""
     done, total, held = 0, sum(len(frames.labels) for frames in parts), list[Reader]()
     for frames in parts:
         pixels = torch.empty(len(frames.labels), *frames.shape, dtype=torch.uint8)
         asked = split_into(torch.arange(len(pixels)), 256)
-        for positions, part in zip(asked, _stream(frames, asked), strict=True):
+        for positions, part in zip(asked, ImageStream(frames, None, workers)(asked), strict=True):
             pixels[positions] = part
             done += len(positions)
             if progress:
@@ -133,7 +118,3 @@ def _in_memory(parts: Sequence[_Frames], progress: ReadProgress | None) -> list[
 
 def _lookup(pixels: Tensor, asked: Sequence[Tensor]) -> Iterator[Tensor]:
     return (pixels[positions] for positions in asked)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,6 +1,6 @@
 """One split of a data set: batches of plain images, of fixed views, or freshly augmented."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
@@ -13,21 +13,23 @@ from torchvision.transforms.v2 import functional as tf
 from ..models.split import Batch, Views
 from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
+from ..models.zoo.normalisation import MEAN, STD, Channels, require_normalised
 from ..seeds import derive_generator
+from .augment import PAD, Augment, Shape, augmented
 from .order import shuffled, split_into, take_part, whole_batches
+from .streaming import ImageStream, Stream
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-FIXED = 1  # the seed of fixed views
+FIXED, NEW = 1, 2  # the seed of fixed views, and the stream of new ones
 
-Shape: TypeAlias = tuple[int, int, int]
-Channels: TypeAlias = tuple[float, float, float]
 Reader: TypeAlias = Callable[[Sequence[Tensor]], Iterator[Tensor]]  # positions (B,) → uint8 (B, 3, H, W), in turn
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
     """One split: ``read`` fetches its pixels, from memory or from disk.
+
+    ``augment``: a transform of each image in training; None: it is cropped out of a border of ``pad`` pixels, and
+    mirrored. Every view of an image has a seed: new ones by epoch, fixed ones by their number.
 
     Shape: labels (N,) int64; ``pad`` in pixels; ``mean`` and ``std`` of channels scaled to 0..1; ``layout``: the
     memory format of batches
@@ -39,9 +41,13 @@ class Images:
     mean: Channels = MEAN
     std: Channels = STD
     flip: bool = True
-    pad: int = 4
+    pad: int = PAD
     layout: torch.memory_format = torch.contiguous_format
+    augment: Augment | None = None
     task: Task = field(default_factory=Classification)
+
+    def __post_init__(self) -> None:
+        require_normalised(self.mean, self.std)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,10 +71,9 @@ class Images:
         Shape: images (B, 3, H, W) float32, normalised; labels and indices (B,) int64
         """
         shown = split_into(self._mixed[:limit], size)
-        draws = None if view is None else self._fixed(view)
-        for indices, pixels in zip(shown, self.read(shown), strict=True):
-            seen = pixels if draws is None else crop_and_flip(pixels, self.pad, draws[indices])
-            yield Batch(self._normalised(seen), self.labels[indices], indices)
+        read = self.read(shown) if view is None else self._fixed(shown, view)
+        for indices, pixels in zip(shown, read, strict=True):
+            yield Batch(self._normalised(pixels), self.labels[indices], indices)
 
     def epoch(
         self,
@@ -88,17 +93,50 @@ class Images:
         Shape: images (views, B, 3, H, W) float32, normalised; labels and indices (B,) int64
         """
         whole = split_into(shuffled(len(self), seed), size)[start : self.steps(size)]
-        mine, draws = [take_part(batch, part) for batch in whole], [self._fixed(view) for view in fixed]
-        for number, (batch, indices, pixels) in enumerate(zip(whole, mine, self.read(mine), strict=True), start):
+        mine = [take_part(batch, part) for batch in whole]
+        if self.augment:
+            seen = self._augmented(
+                mine, [(FIXED, view) for view in fixed] or [(NEW, seed, view) for view in range(views)]
+            )
+        else:
+            drawn = self._drawn(whole, seed, views, start, fixed=fixed)
+            seen = self._cropped(mine, ([take_part(each, part) for each in draws] for draws in drawn))
+        for indices, pixels in zip(mine, seen, strict=True):
+            yield Views(self._normalised(pixels), self.labels[indices], indices)
+
+    def _fixed(self, shown: Sequence[Tensor], view: int) -> Iterator[Tensor]:
+        """A fixed view of each image. Shape: (B,) → (B, 3, H, W)"""
+        if self.augment:
+            return (views[0] for views in self._augmented(shown, [(FIXED, view)]))
+        return (views[0] for views in self._cropped(shown, self._drawn(shown, 0, 1, fixed=[view])))
+
+    def _augmented(self, shown: Sequence[Tensor], streams: Sequence[Stream]) -> Iterator[Tensor]:
+        """A view of each image in each stream of seeds, by the transform. Shape: (B,) → (V, B, 3, H, W)"""
+        if isinstance(self.read, ImageStream):
+            yield from self.read.views(shown, streams)
+            return
+        assert self.augment is not None
+        for indices, pixels in zip(shown, self.read(shown), strict=True):
+            seeds = [[(*stream, each) for each in indices.tolist()] for stream in streams]
+            yield torch.stack([augmented(pixels, self.augment, each) for each in seeds])
+
+    def _cropped(self, shown: Sequence[Tensor], drawn: Iterable[Sequence[Tensor]]) -> Iterator[Tensor]:
+        """The views of each image that were drawn. Shape: (B,), V x (B, 3) → (V, B, 3, H, W)"""
+        for pixels, draws in zip(self.read(shown), drawn, strict=True):
+            yield torch.stack([crop_and_flip(pixels, self.pad, each) for each in draws])
+
+    def _drawn(
+        self, whole: Sequence[Tensor], seed: int, views: int, start: int = 0, *, fixed: Sequence[int]
+    ) -> Iterator[list[Tensor]]:
+        """How the images of each batch are cropped and mirrored in each view. Shape: → V x (B, 3)
+
+        A fixed view is drawn for all images at once, whatever the seed; new ones for batch number ``start`` and on.
+        """
+        always = [sample_crops(len(self), self.pad, self.flip, derive_generator(FIXED, view)) for view in fixed]
+        for number, batch in enumerate(whole, start):
             generator = derive_generator(seed, 1 + number)
             new = (sample_crops(len(batch), self.pad, self.flip, generator) for _ in range(0 if fixed else views))
-            each = [draw[indices] for draw in draws] or [take_part(draw, part) for draw in new]
-            seen = torch.stack([crop_and_flip(pixels, self.pad, draw) for draw in each])
-            yield Views(self._normalised(seen), self.labels[indices], indices)
-
-    def _fixed(self, view: int) -> Tensor:
-        """How every image is cropped and mirrored in this fixed view, whatever the seed of training. Shape: → (N, 3)"""
-        return sample_crops(len(self), self.pad, self.flip, derive_generator(FIXED, view))
+            yield [draws[batch] for draws in always] or list(new)
 
     @cached_property
     def _mixed(self) -> Tensor:

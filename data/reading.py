@@ -1,8 +1,7 @@
 """Samples of any map-style data set by position, the randomness of its own transforms fixed by a seed for each."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,9 +12,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import SecateurError, in_a_line
 from ..seeds import random_streams
-
-MANY = 2000  # samples of a pass from which on workers read them
-WORKERS = 4
+from .streaming import WORKERS, BatchLoader
 
 Collate: TypeAlias = Callable[[list[Any]], Any]
 Asked: TypeAlias = tuple[int, int]  # a position, and the seed of its transforms
@@ -41,7 +38,6 @@ class SampleReader:
     dataset: Any
     collate: Collate | None = None
     workers: int = WORKERS
-    _passes: list[Sequence[list[Asked]]] = field(default_factory=list, init=False)  # those that workers are at
 
     @classmethod
     def of(cls, loader: DataLoader[Any]) -> "SampleReader":
@@ -50,41 +46,16 @@ class SampleReader:
 
     def __call__(self, asked: Sequence[list[Asked]]) -> Iterator[Pair]:
         """The batch of each list of positions and seeds."""
-        if min(self.workers, _cores()) == 0 or sum(map(len, asked)) < MANY or self._passes:
-            fetch = _Fetch(self.dataset, self.collate)
-            yield from (_right(fetch.batch([fetch[each] for each in batch])) for batch in asked)
-            return
-        self._passes.append(asked)
-        try:
-            yield from map(_right, self._loader)
-        finally:
-            self._passes.clear()
+        return map(_right, self._load(asked))
 
     def one(self, position: int = 0) -> Pair:
         """A batch of one sample."""
         return next(self([[(position, 0)]]))
 
     @cached_property
-    def _loader(self) -> DataLoader[Any]:
+    def _load(self) -> BatchLoader:
         fetch = _Fetch(self.dataset, self.collate)
-        return DataLoader(
-            fetch,
-            batch_sampler=_Passes(self._passes),
-            collate_fn=fetch.batch,
-            num_workers=min(self.workers, _cores()),
-            persistent_workers=True,
-            generator=torch.Generator(),  # else each pass would draw from the global random state
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class _Passes:
-    """The batches of the pass that workers are at; a loader reads them again for each pass."""
-
-    passes: list[Sequence[list[Asked]]]
-
-    def __iter__(self) -> Iterator[list[Asked]]:
-        return iter(self.passes[-1])
+        return BatchLoader(fetch, fetch.batch, self.workers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,11 +100,16 @@ def as_tensors(inputs: Any) -> Any:
     """
     if isinstance(inputs, np.ndarray):
         array = inputs.astype(np.float32) if inputs.dtype == np.float64 else inputs
-        last = array.ndim == 3 and array.shape[2] <= 4 < min(array.shape[:2])  # height, width, channels
+        last = array.ndim == 3 and _is_channels(array.shape[2], min(array.shape[:2]))
         return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1) if last else array))
     if isinstance(inputs, dict):
         return {name: as_tensors(each) for name, each in inputs.items()}
     return tuple(map(as_tensors, inputs)) if isinstance(inputs, (tuple, list)) else inputs
+
+
+def _is_channels(last: int, side: int) -> bool:
+    """Whether the last of three dimensions is the channels of a picture, by the shorter of the other two."""
+    return last <= 4 < side or (last <= 16 and 2 * last <= side)  # satellites have 12 or 13 bands
 
 
 def _pair(item: Any, what: str) -> Pair:
@@ -156,7 +132,3 @@ def _right(batch: Any) -> Pair:
     if isinstance(batch, str):
         raise SecateurError(batch)
     return Pair(*batch)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,38 +8,61 @@ from typing import Any, NamedTuple
 
 import torch
 import torchvision
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from ..errors import SecateurError, in_a_line
 from ..models.zoo.registry import callable_at
+from .folders import image_folders
+from .holdout import SHARE, by_class, hold_out, read_share, tail
 
 FORMS = "digits, cifar10:ROOT, cifar100:ROOT, imagefolder:ROOT, path/to/file.py:function, package.module:function"
 
 
 class Source(NamedTuple):
-    """Train, holdout and test, the size of their images where it is known, and whether mirroring keeps a class."""
+    """Train, holdout and test, the size of their images where it is known, and whether mirroring keeps a class.
+
+    ``note``: which files are used for what, where that was chosen here.
+    """
 
     parts: Sequence[Dataset[Any]]
     shape: tuple[int, int, int] | None = None
     flip: bool = True
+    note: str = ""
 
 
-def datasets(spec: str) -> Source:
-    """The three data sets that ``spec`` names, one of ``FORMS``; a function of the user's returns all three."""
+def datasets(spec: str, holdout: str | None = None) -> Source:
+    """The three data sets that ``spec`` names, one of ``FORMS``; a function of the user's returns all three.
+
+    ``holdout``: a share of the training samples, or a folder, in place of the usual one.
+    """
     form, _, root = spec.partition(":")
     if form in SOURCES:
-        return SOURCES[form](root)
+        return SOURCES[form](root, holdout)
     if not is_code(spec):
-        raise SecateurError(f"unknown data {spec!r}; pass one of: {FORMS}")
+        raise SecateurError(f"unknown data {spec!r}{_meant(spec)}; pass one of: {FORMS}")
     function = callable_at(spec, SOURCES)
     with _said(f"{spec} failed", "fix it or pass other data"):
         parts = function()
-    if not isinstance(parts, (tuple, list)) or [hasattr(part, "__len__") for part in parts] != [True] * 3:
-        fix = "name a function that returns three map-style data sets"
+    return Source(_three(parts, spec, holdout))
+
+
+def _three(parts: Any, spec: str, holdout: str | None) -> Sequence[Any]:
+    """What a function of the user's returned; of (train, test) the holdout is split off in ``Data.of``."""
+    sized = [hasattr(part, "__len__") for part in parts] if isinstance(parts, (tuple, list)) else []
+    if sized == [True] * 2:
+        return [parts[0], _share(holdout), parts[1]]
+    if sized != [True] * 3:
+        fix = "name a function that returns three map-style data sets, or (train, test)"
         raise SecateurError(f"{spec!r} returns no (train, holdout, test); {fix}")
-    return Source(parts)
+    if holdout:
+        raise SecateurError(f"{spec} returns its holdout; leave out --holdout {holdout}")
+    return list(parts)
+
+
+def _meant(spec: str) -> str:
+    """A folder is likely one of images."""
+    return f"; did you mean imagefolder:{spec}?" if spec and Path(spec).is_dir() else ""
 
 
 def is_code(spec: str) -> bool:
@@ -105,19 +128,22 @@ def _class_names(dataset: Any) -> tuple[str, ...]:
     return tuple(map(str, getattr(dataset, "classes", ())))
 
 
-def _digits(_root: str) -> Source:
+def _digits(_root: str, holdout: str | None) -> Source:
+    if holdout:
+        raise SecateurError(f"digits has a holdout already; leave out --holdout {holdout}")
     from sklearn.datasets import load_digits
 
     raw = load_digits()
     grey = torch.from_numpy(raw.images * (255 / 16)).round().to(torch.uint8)
     labels = torch.from_numpy(raw.target)
     digits = TensorDataset(grey[:, None].expand(-1, 3, -1, -1), labels)
-    held, test = _tail(labels, 0.4), _tail(labels, 0.2)
-    parts = [_by_class(digits, labels, part) for part in (~held, held & ~test, test)]
+    held, test = tail(labels, 0.4), tail(labels, 0.2)
+    parts = [by_class(digits, labels, part) for part in (~held, held & ~test, test)]
     return Source(parts, (3, 32, 32), flip=False)
 
 
-def _cifar(source: str, root: str) -> Source:
+def _cifar(source: str, root: str, holdout: str | None) -> Source:
+    share = _share(holdout)
     opened = getattr(torchvision.datasets, source)
     try:
         train, test = opened(root, train=True), opened(root, train=False)
@@ -125,58 +151,26 @@ def _cifar(source: str, root: str) -> Source:
         fix = "unpack the python version of its archive there (nothing is downloaded)"
         raise SecateurError(f"no whole {source} in the folder {root!r}; {fix}") from error
     everything = torch.ones(len(test), dtype=torch.bool)
-    return Source([*_held_out(train), _by_class(test, labels_of(test), everything)])
+    parts = hold_out(train, labels_of(train), share, train.classes)
+    return Source([*parts, by_class(test, labels_of(test), everything)])
 
 
-def _imagefolder(root: str) -> Source:
-    test = Path(root, "test")
-    train, test = Path(root, "train"), test if test.is_dir() else Path(root, "val")
-    return Source([*_held_out(_folder(train)), _folder(test)])
+def _share(holdout: str | None) -> float:
+    """The share of the training samples that is asked for."""
+    share = read_share(holdout) if holdout else SHARE
+    if share is None:
+        raise SecateurError(f"no folder {holdout!r} can be the holdout of these data; pass a share, such as 10%")
+    return share
 
 
-def _folder(folder: Path) -> Any:
-    if not folder.is_dir():
-        raise SecateurError(f"no folder {folder}; lay the images out as ROOT/train/CLASS/, ROOT/test/CLASS/")
-    try:
-        return torchvision.datasets.ImageFolder(str(folder), loader=_opened)
-    except FileNotFoundError as error:
-        raise SecateurError(f"{error} Give every class a folder with images in {folder}") from error
+def _imagefolder(root: str, holdout: str | None) -> Source:
+    parts, note = image_folders(root, holdout)
+    return Source(parts, note=note)
 
 
-def _opened(path: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except Exception as error:  # by format Pillow raises OSError, SyntaxError, struct.error, ...
-        raise SecateurError(f"{path} is not a readable image; remove or replace it") from error
-
-
-SOURCES: dict[str, Callable[[str], Source]] = {
+SOURCES: dict[str, Callable[[str, str | None], Source]] = {
     "digits": _digits,
     "cifar10": partial(_cifar, "CIFAR10"),
     "cifar100": partial(_cifar, "CIFAR100"),
     "imagefolder": _imagefolder,
 }
-
-
-def _tail(labels: Tensor, share: float, names: Sequence[str] | None = None) -> Tensor:
-    """True for the last ``share`` of each class, in the order given, at least one image; (N,) bool."""
-    tail = torch.zeros(len(labels), dtype=torch.bool)
-    for label in range(int(labels.max()) + 1):
-        positions = (labels == label).nonzero().flatten()
-        if len(positions) < 2:
-            fact = f"class {names[label] if names else label} has {len(positions)} training image(s)"
-            raise SecateurError(f"{fact}; it needs two or more, one is held out")
-        tail[positions[-max(1, round(share * len(positions))) :]] = True
-    return tail
-
-
-def _by_class(dataset: Dataset[Any], labels: Tensor, chosen: Tensor) -> Subset[Any]:
-    order = torch.argsort(labels, stable=True)
-    return Subset(dataset, order[chosen[order]].tolist())
-
-
-def _held_out(train: Any) -> tuple[Subset[Any], Subset[Any]]:
-    labels = labels_of(train)
-    held = _tail(labels, 0.1, train.classes)
-    return _by_class(train, labels, ~held), _by_class(train, labels, held)

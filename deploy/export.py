@@ -1,47 +1,27 @@
 """The slim network of a run, as it is kept and as it is shipped."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
 from torch import nn
 
 from ..errors import SecateurError
-from ..models.files.architecture import architecture_of, load
-from ..models.files.schema import read_architecture
-from ..models.zoo.names import require_no_code, untrained
-from ..models.zoo.registry import constructor
+from ..models.files.architecture import architecture_of
+from ..models.files.networks import Base, load
+from ..models.files.place import ARCHITECTURE, home_of
 from .formats import Exported
 from .formats import export_as as write
 
 SHIPPED = ("classes", "normalisation", "figures", "costs")  # of an architecture, what goes with the network
 
 
-Base: TypeAlias = Callable[[], nn.Module] | str | None
-
-
 def slim_of(folder: Path | str, base: Base = None) -> nn.Module:
     """The network of a finished run, or of one folder with its architecture.json, which it carries.
 
-    ``base`` makes the dense network, or names it; None is the network of this package, torchvision or timm that the
-    architecture names. Raises SecateurError where it names code, or ``base`` is another network.
+    ``base`` as of ``load``. Raises SecateurError where it holds none.
     """
-    folder = Path(folder)
-    kept = folder if (folder / "architecture.json").exists() else folder / "best"
-    if not (kept / "architecture.json").exists():
+    if not (home_of(folder) / ARCHITECTURE).exists():
         raise SecateurError(f"{folder} holds no slim network; pass a finished run, or a folder with architecture.json")
-    return load(kept, base if callable(base) else _dense(kept / "architecture.json", base))
-
-
-def _dense(path: Path, typed: str | None) -> Callable[[], nn.Module]:
-    """What makes the dense network of an architecture, untrained: its weights are not needed."""
-    record = read_architecture(path)
-    named = typed or (record.provenance or {}).get("model")
-    if not isinstance(named, str) or record.classes is None:
-        raise SecateurError(f"{path.parent} does not say which network it is of; sc.load it with its constructor")
-    if typed is None:
-        require_no_code(named, path)
-    return constructor(untrained(named), len(record.classes))
+    return load(folder, base)
 
 
 def export(folder: Path | str, form: str = "onnx", out: Path | None = None, *, base: Base = None) -> Exported:
@@ -69,8 +49,7 @@ def export(folder: Path | str, form: str = "onnx", out: Path | None = None, *, b
     """
     if out and out.suffix != f".{form}":
         raise SecateurError(f"{out} does not end in .{form}; pass --format {out.suffix[1:] or form}, or another file")
-    model, folder = slim_of(folder, base), Path(folder)
+    model, home = slim_of(folder, base), home_of(folder)
     record = architecture_of(model)
-    home = folder if (folder / "architecture.json").exists() else folder / "best"
     about = {key: record[key] for key in SHIPPED if key in record}
     return write(model, record["inputs"][0], out or home / f"model.{form}", about)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,8 +13,8 @@ from ..errors import SecateurError
 from ..files import ensure_folder
 from ..models.inputs import tensors
 from ..models.tasks.task import first_of
+from ..models.timing.onnx_file import OPSET, open_session, write_onnx
 
-OPSET = 18  # of ONNX; what its exporter is written for, others it converts to
 TOLERANCE = 1e-4  # of the largest output
 BATCHES = (1, 3)  # that a file is checked on; it is written on 2
 Answer: TypeAlias = Callable[[Tensor], Tensor]  # images → logits
@@ -66,32 +65,9 @@ def export_as(model: nn.Module, shape: Sequence[int], path: Path, about: Mapping
 
 def onnx_session(path: Path, threads: int = 0) -> Answer:
     """What answers as the ONNX file does, on the CPU; 0 threads are as many as onnxruntime likes."""
-    _require("onnxruntime")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path, threads)
     name = session.get_inputs()[0].name
     return lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0])
-
-
-def _write_onnx(model: nn.Module, example: Tensor, path: Path, about: Mapping[str, str]) -> None:
-    for library in ("onnx", "onnxscript", "onnxruntime"):
-        _require(library)
-    program = torch.onnx.export(
-        model,
-        (example,),
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=({0: "batch"},),
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
-    assert program is not None
-    program.model.metadata_props.update(about)
-    program.save(path)
 
 
 def _write_pt2(model: nn.Module, example: Tensor, path: Path, about: Mapping[str, str]) -> None:
@@ -105,7 +81,7 @@ def _read_pt2(path: Path) -> Answer:
 
 
 WRITERS: dict[str, Callable[[nn.Module, Tensor, Path, Mapping[str, str]], None]] = {
-    ".onnx": _write_onnx,
+    ".onnx": write_onnx,
     ".pt2": _write_pt2,
 }
 READERS: dict[str, Callable[[Path], Answer]] = {".onnx": onnx_session, ".pt2": _read_pt2}
@@ -122,8 +98,3 @@ def _difference(model: nn.Module, other: Answer, images: Tensor) -> float:
 
 def _images(count: int, shape: Sequence[int]) -> Tensor:
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(count))
-
-
-def _require(library: str) -> None:
-    if find_spec(library) is None:
-        raise SecateurError(f"{library} is not installed; pip install 'secateur[onnx]'")

@@ -11,23 +11,59 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..data.sources import is_code
 from ..errors import SecateurError
 from ..files import write_json
 from ..models.evaluate import evaluate
 from ..models.files.architecture import architecture_of
+from ..models.files.networks import network_called, require_network
+from ..models.files.place import ARCHITECTURE, home_of, is_kept
+from ..models.files.schema import read_architecture
 from ..models.supernet import Supernet
 from ..models.timing.clock import Timing, time_interleaved
-from ..models.zoo.registry import constructor
 from ..models.zoo.weights import load_weights
 from ..pipeline.images import open_run_data
 from ..pipeline.typed import with_typed
 from ..progress import Progress, silent
-from ..rundir.config import RunConfig
+from ..rundir.config import RunConfig, ask
+from ..rundir.kept import Kept
 from ..rundir.manifest import config_of, read_manifest
 from ..rundir.measured import EVALUATION, DivisorTimes, LatencyRow, Measured, NetworkScore, Seconds
+from ..rundir.options import DataOptions
+from ..rundir.outcomes import EvaluationStage, parse
 from .divisors import by_divisor, suggested
 from .export import slim_of
 from .formats import Answer, export_as, onnx_session
+
+
+def measure(
+    target: str,
+    data: str | None = None,
+    *,
+    model: str | None = None,
+    weights: str | None = None,
+    input: str | None = None,
+    **how: Any,
+) -> Measured:
+    """A run, a point of one, or any network: as ``measure_run`` and ``measure_model`` say."""
+    if Kept.at(target).run:
+        if weights or input:
+            raise SecateurError(f"{target} is a run, with weights and an input of its own; leave yours out")
+        return measure_run(Path(target), data, model=model, **how)
+    if model:
+        raise SecateurError(f"{target} is no run, and --model is for runs; leave it out")
+    return measure_model(ask(target, data=data or _usual_data(target), weights=weights, input=input), **how)
+
+
+def _usual_data(target: str) -> str:
+    """What a kept network was trained on, where that is no code; else the digits."""
+    said = read_architecture(home_of(target) / ARCHITECTURE).provenance if is_kept(target) else None
+    data = (said or {}).get("data")
+    if isinstance(data, str) and not is_code(data):
+        return data
+    if is_kept(target):
+        raise SecateurError(f"{target} does not say what it is tested on; pass --data")
+    return DataOptions.data
 
 
 def measure_run(
@@ -41,16 +77,21 @@ def measure_run(
 ) -> Measured:
     """The slim network of a finished run beside the dense one; kept in the run directory, where a report finds it.
 
-    Test figures are those that the run ended with; with ``data``, those on other test images. ``model`` names the dense
-    network where it is of the user's own code, which no file may name.
+    ``run`` may be a point of one; what is measured of that is kept beside it. Test figures are those that the run ended
+    with; with ``data``, those on other test images. ``model`` names the dense network where it is of the user's own
+    code, which no file may name.
     """
     _require_positive(batch=batch, threads=threads)
-    config = with_typed(config_of(run), run, model=model)
-    slim = slim_of(run, config.model)
+    kept = Kept.at(run)
+    run = kept.run or run
+    config = with_typed(config_of(run), run, model=model).with_options(augment=None)  # nothing is trained here
+    slim = slim_of(kept.folder if kept.is_point else run, config.model)
     record = architecture_of(slim)
     dense = _dense(config, run, len(record["classes"]))
     networks, shape = {"dense": dense.eval(), "slim": slim}, tuple(record["inputs"][0])
-    scores = _ended_with(run) if data is None else _scores(config.with_options(data=data), networks, shape, progress)
+    scores = (
+        _ended_with(kept, run) if data is None else _scores(config.with_options(data=data), networks, shape, progress)
+    )
     costs = {"dense": record["costs"]["dense"], "slim": record["costs"]["kept"]}
     with _threads(threads):
         measured = Measured(
@@ -60,13 +101,13 @@ def measure_run(
             latency=tuple(_latency(networks, shape, batch, progress)),
             divisors=_divisors(dense, shape, costs["slim"]["macs"], progress),
         )
-    write_json(run / EVALUATION, measured.to_dict())
+    write_json((kept.folder if kept.is_point else run) / EVALUATION, measured.to_dict())
     return measured
 
 
 def _dense(config: RunConfig, run: Path, classes: int) -> nn.Module:
     """The dense network of a run with its weights."""
-    model = constructor(config.model, classes)()
+    model = network_called(config.model, classes)()
     if config.weights or not config.trained:
         load_weights(model, config.weights or run / "dense" / "weights.safetensors")
     return model
@@ -75,10 +116,11 @@ def _dense(config: RunConfig, run: Path, classes: int) -> nn.Module:
 def measure_model(
     config: RunConfig, *, batch: int = 32, threads: int | None = None, progress: Progress = silent
 ) -> Measured:
-    """A dense network: its test accuracy on the configured data, costs, and time."""
+    """A network that is no run's: its test accuracy on the configured data, costs, and time."""
     _require_positive(batch=batch, threads=threads)
+    require_network(config.model)
     images = open_run_data(config, progress)
-    model = constructor(config.model, len(images.classes))()
+    model = network_called(config.model, len(images.classes))()
     if config.weights:
         load_weights(model, config.weights)
     net = Supernet.of(model.eval(), images.example, check=False)
@@ -96,11 +138,13 @@ def _require_positive(**counts: int | None) -> None:
             raise SecateurError(f"{name}={count}; pass 1 or more")
 
 
-def _ended_with(run: Path) -> dict[str, Any]:
-    """The test scores in a run's manifest."""
+def _ended_with(kept: Kept, run: Path) -> dict[str, Any]:
+    """The test scores in a run's manifest, or in a point's architecture."""
     test = read_manifest(run).stages.test
+    if kept.is_point and (figures := read_architecture(path := kept.folder / ARCHITECTURE).figures):
+        test = parse(figures, EvaluationStage, path)
     if test is None or test.dense.test is None or test.tuned.test is None:
-        raise SecateurError(f"{run} has not been tested yet; finish it with secateur run")
+        raise SecateurError(f"{run} has not been tested yet; finish it with secateur run, or pass --data")
     return {"dense": test.dense.test, "slim": test.tuned.test}
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,15 +13,16 @@ from ..models.costs.budget import Budget
 from ..models.costs.widths import fit_to_budget
 from ..models.files.architecture import build, save, subnetwork_of
 from ..models.files.library import architectures, keep_shares, most_similar
+from ..models.files.networks import network_called, require_network
 from ..models.files.schema import Architecture, fingerprint, read_architecture
 from ..models.subnetwork import Subnetwork, top_channels
 from ..models.supernet import Supernet
 from ..models.tracing.atoms import IntArray
-from ..models.zoo.registry import constructor
 from ..models.zoo.weights import load_weights
 from ..rundir.front import ReusedCosts
 from ..rundir.outcomes import Costs
 from ..search.importance.magnitude import l1
+from .origin import Origin, network_in
 
 KEPT = {"architecture.json", "weights.safetensors"}  # what a reused architecture is kept as
 
@@ -43,7 +45,7 @@ class Reused:
             parameters=net.parameters(kept),
             dense=Costs(macs=net.macs(net.dense), parameters=net.parameters(net.dense)),
             exact=self.exact,
-            found_on=self.record.model,
+            found_on=network_in(self.record) or self.record.model,
             widths=dict(zip((group.name for group in net.groups), kept.widths.tolist(), strict=True)),
         )
 
@@ -71,28 +73,34 @@ def reused(source: Path, model: nn.Module, example: Tensor, budget: str | None =
 
 def reuse(
     source: Path,
-    model: str,
+    model: str | None,
     out: Path,
     *,
     budget: str | None = None,
     weights: Path | None = None,
-    classes: int = 10,
-    shape: tuple[int, int, int] = (3, 32, 32),
+    classes: int | None = None,
+    shape: tuple[int, int, int] | None = None,
     seed: int = 0,
 ) -> Reused:
     """Build what ``reused`` finds for a named network and keep it in ``out``: with inherited ``weights``, or fresh.
 
-    Fresh weights are the network's own initialisation, for training from scratch on any data.
+    The network, its classes and its input are those of the source where they are not passed. Fresh weights are the
+    network's own initialisation, for training from scratch on any data.
     """
     _require_free(out)
+    origin = Origin.of(source)
+    name = model or origin.network
+    require_network(name)
+    names = origin.classes_as(classes)
     torch.manual_seed(seed)
-    dense = constructor(model, classes)()
+    dense = network_called(name, len(names))()
     if weights:
         load_weights(dense, weights)
-    found = reused(source, dense.eval(), torch.zeros(1, *shape), budget)
+    found = reused(source, dense.eval(), torch.zeros(1, *(shape or origin.shape)), budget)
     inherited = str(weights) if weights else "fresh"
-    provenance = {"model": model, "reused": found.record.fingerprint, "weights": inherited}
-    save(found.build(provenance=provenance, classes=[str(each) for each in range(classes)]), out)
+    provenance = {"model": name, "reused": found.record.fingerprint, "weights": inherited}
+    about: dict[str, Any] = {"normalisation": origin.normalisation} if origin.normalisation else {}
+    save(found.build(provenance=provenance, classes=names, **about), out)
     return found
 
 

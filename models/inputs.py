@@ -1,5 +1,6 @@
 """What a network is called with: a tensor, a tuple of several, or a dictionary of keyword arguments."""
 
+import inspect
 from typing import Any, TypeAlias, TypeVar
 
 import torch
@@ -11,10 +12,25 @@ Tree = TypeVar("Tree")
 
 
 def call(model: nn.Module, inputs: Inputs) -> Any:
-    """What the network returns: a tuple fills its positional parameters, a dictionary those of its names."""
+    """What the network returns: a tuple fills its positional parameters, a dictionary those of its names.
+
+    A dictionary or list that does not fit the parameters of forward is the one argument itself.
+    """
     if isinstance(inputs, dict):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+        return model(**inputs) if _takes(model, **inputs) else model(inputs)
+    if isinstance(inputs, list):
+        return model(*inputs) if _takes(model, *inputs) else model(inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+def _takes(model: nn.Module, *arguments: Any, **keywords: Any) -> bool:
+    """Whether forward has parameters for these; of a network on several devices or processes, the one inside."""
+    inside = model.module if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)) else model
+    try:
+        inspect.signature(inside.forward).bind(*arguments, **keywords)
+    except TypeError:
+        return False
+    return True
 
 
 def moved(tree: Tree, device: torch.device) -> Tree:

@@ -1,9 +1,11 @@
 """What a network reaches on a split."""
 
 from dataclasses import asdict, dataclass
+from math import sqrt
 from typing import Any
 
 PERCENT = {"accuracy", "mIoU", "F1"}  # metrics that are shares
+ERRORS = 4.0  # standard errors of a difference, from which on chance does not explain it
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,18 @@ class Score:
     def is_share(self) -> bool:
         """Whether the metric is a share, shown in percent."""
         return self.name in PERCENT
+
+    def surely_above(self, other: "Score") -> bool:
+        """Whether its accuracy is higher than another by more than ``ERRORS`` standard errors, of pooled shares.
+
+        >>> Score(0.3, 0.92, 48).surely_above(Score(1.2, 0.575, 160))
+        True
+        """
+        if self.accuracy is None or other.accuracy is None:
+            return False
+        pooled = (self.accuracy * self.n + other.accuracy * other.n) / (self.n + other.n)
+        error = sqrt(max(0.0, pooled * (1 - pooled)) * (1 / self.n + 1 / other.n))
+        return self.accuracy - other.accuracy > ERRORS * error
 
     def measured(self, measure: str) -> float:
         """The loss, where the measure is ``loss``; else the metric."""

@@ -20,6 +20,7 @@ from .tracing.layout import POSITIONAL, Layout
 LEAST_SHARE = 0.1  # of a group: single-channel layers are what users of other tools complain about
 
 Least: TypeAlias = float | Mapping[str, float]  # a share; or by group name: a share, or a whole number of channels
+Divisor: TypeAlias = int | Mapping[str, int]  # of all groups; or by group name, 1 for those that it does not match
 Net = TypeVar("Net", bound="Structure")
 
 
@@ -27,12 +28,13 @@ Net = TypeVar("Net", bound="Structure")
 class Constraints:
     """The user's constraints on widths: multiples of ``divisor``, minimum widths, pairs of groups tied together."""
 
-    divisor: int = 1
+    divisor: Divisor = 1
     least: Least = LEAST_SHARE
     tie: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.divisor < 1 or not all(0 <= n <= 1 or n == int(n) >= 0 for n in self.shares.values()):
+        steps = self.divisor.values() if isinstance(self.divisor, Mapping) else [self.divisor]
+        if min(steps, default=1) < 1 or not all(0 <= n <= 1 or n == int(n) >= 0 for n in self.shares.values()):
             raise SecateurError(
                 f"divisor={self.divisor}, least={self.least}: pass a divisor from 1, and a share in [0, 1] or a number "
                 "of channels"
@@ -43,13 +45,21 @@ class Constraints:
         """``least`` by group name, with wildcards."""
         return self.least if isinstance(self.least, Mapping) else {"*": self.least}
 
+    def steps(self, groups: Sequence[ChannelGroup]) -> int | tuple[int, ...]:
+        """The divisor of all groups, or of each."""
+        divisor = self.divisor
+        if not isinstance(divisor, Mapping):
+            return divisor
+        return tuple(patterns.value_for(group.name, divisor, 1) for group in groups)
+
     def min_widths(self, groups: Sequence[ChannelGroup]) -> IntArray:
         """The minimum width of each group, rounded up to the divisor. Shape: → (G,)"""
         least = []
         for group in groups:
             n = patterns.value_for(group.name, self.shares, LEAST_SHARE)
             least.append(min(group.width, n if isinstance(n, int) else n * group.width))
-        floor = np.ceil(np.maximum(least, 1) / self.divisor - 1e-9).astype(np.int64) * self.divisor
+        steps = np.asarray(self.steps(groups), np.int64)
+        floor: IntArray = np.ceil(np.maximum(least, 1) / steps - 1e-9).astype(np.int64) * steps
         return np.minimum(floor, [group.width for group in groups])
 
 
@@ -59,7 +69,8 @@ class Structure:
 
     ``grouping`` holds the groups, sorted from the ``trace``. ``shapes`` are those of all parameters and buffers.
     ``head`` names the module that makes the network's output, if a single one does. ``constraints`` are the user's.
-    ``layout``: how the examples become the arguments of forward.
+    ``layout``: how the examples become the arguments of forward. ``uncompared``: the self-check had no inputs to
+    compare outputs on, and went by shapes alone.
     """
 
     model: nn.Module
@@ -70,6 +81,7 @@ class Structure:
     trace: Trace
     constraints: Constraints
     layout: Layout = POSITIONAL
+    uncompared: bool = False
 
     def __repr__(self) -> str:
         name, model = type(self).__name__, type(self.model).__name__
@@ -107,7 +119,11 @@ class Structure:
         """The widths that a search may choose, and their costs; computed on first use."""
         dense = np.array([group.width for group in self.groups])
         costs = Costs.of(self.trace, self.grouping)
-        return Space(costs, dense, self.constraints.min_widths(self.groups), self.constraints.divisor)
+        return Space(costs, dense, self.constraints.min_widths(self.groups), self.constraints.steps(self.groups))
+
+    def in_steps(self: Net, divisor: Divisor) -> Net:
+        """The same structure with widths in multiples of ``divisor``."""
+        return replace(self, constraints=replace(self.constraints, divisor=divisor))
 
     @property
     def dense(self) -> Subnetwork:
@@ -184,6 +200,6 @@ class Structure:
 
     def _with(self: Net, **ledgers: Any) -> Net:
         """The same network after more was found out about its atoms."""
-        return self.from_trace(
-            self.model, self.examples, replace(self.trace, **ledgers), self.constraints, layout=self.layout
-        )
+        trace = replace(self.trace, **ledgers)
+        found = self.from_trace(self.model, self.examples, trace, self.constraints, layout=self.layout)
+        return replace(found, uncompared=self.uncompared)

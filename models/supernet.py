@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from .costs.budget import Budget, Timed
 from .costs.budget_range import BudgetRange
 from .costs.profile import Profile, profile
 from .costs.spec import BudgetSpec, OtherLimits
-from .structure import LEAST_SHARE, Constraints, Least, Structure
+from .structure import LEAST_SHARE, Constraints, Divisor, Least, Structure
 from .surgery.verify import verified
 from .timing.latency import measure
 from .tracing.eager import eager
@@ -43,7 +44,7 @@ class Supernet(Structure):
         model: nn.Module,
         example: Example,
         *,
-        divisor: int = 1,
+        divisor: Divisor = 1,
         least: Least = LEAST_SHARE,
         freeze: Sequence[str] = (),
         tie: Sequence[tuple[str, str]] = (),
@@ -60,7 +61,7 @@ class Supernet(Structure):
             example: An input of shape (1, channels, height, width); or a tuple or list of several, or a dictionary of
                 keywords, which may hold lists, dictionaries and constants. Of whole numbers only the range matters,
                 of images nothing but the shape.
-            divisor: Widths are multiples of it.
+            divisor: Widths are multiples of it; of some groups by name (``{"layer3.*": 16}``; others have 1).
             least: The minimum that stays of each group: a share, or by name a share or a whole number of channels
                 (``{"stem": 16, "layer1.*": 0.5}``; other groups keep at least a tenth).
             freeze: Names of groups that stay whole.
@@ -153,7 +154,7 @@ class Supernet(Structure):
         conv1 16 None
         """
         limits = budget if isinstance(budget, Budget) else self.limits(budget)
-        return profile(self.groups, self.frozen, self.space, limits)
+        return replace(profile(self.groups, self.frozen, self.space, limits), uncompared=self.uncompared)
 
     def _ends(self, flops: str | BudgetSpec | None, timed: Timed | None, others: OtherLimits) -> BudgetRange:
         spec = flops if isinstance(flops, BudgetSpec) else BudgetSpec.parse(flops, **others)

@@ -11,10 +11,10 @@ from ..data.dataset import Data
 from ..errors import SecateurError
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
-from ..progress import Progress, silent
+from ..progress import Epoch, Observer, Progress, ignore, silent
 from ..rundir.options import TransferOptions
 from ..transfer.bank.bank import MemoryBank
-from ..transfer.methods import METHODS, MethodContext, require_method
+from ..transfer.methods import METHODS, MethodContext, require_method, require_teachable
 from ..transfer.objectives.base import Objective
 from ..transfer.training.recipe import Recipe
 from .fit import require_data, require_fit
@@ -35,7 +35,9 @@ def finetune(
     recipe: Recipe | None = None,
     folder: Path | None = None,
     student: nn.Module | None = None,
+    teacher: nn.Module | None = None,
     progress: Progress = silent,
+    on_epoch: Callable[[Epoch], None] = ignore,
 ) -> nn.Module:
     """Build a subnetwork and train it.
 
@@ -51,11 +53,14 @@ def finetune(
         seed: the same seed gives the same weights on the same machine.
         views: fixed augmentations per image that training cycles through, for methods that use the bank; each is new
             with 0, with other methods, and without a bank.
-        recipe: everything else about training; by default the usual one, in bfloat16 where the device computes in it.
+        recipe: everything else about training, such as ``sc.Recipe(batch=32, learning_rate=0.01)``; by default the
+            usual one for so many images, ``sc.Recipe.fitted``, in bfloat16 where the device computes in it.
         folder: keeps checkpoints and metrics.jsonl, and is resumed.
         student: the network of these widths to train, in place; by default one halfway from inherited to compensated
             weights.
+        teacher: another network that teaches in place of the dense one, by kd and dkd.
         progress: called with (what, done, total).
+        on_epoch: called after every epoch, with loss, learning rate and holdout score.
 
     Returns:
         A plain module in evaluation mode that carries its architecture, its batch norm recalibrated on training images.
@@ -72,31 +77,40 @@ def finetune(
     require_fit(net, data)
     if objective is None:
         require_method(method)
+        if teacher is not None:
+            require_teachable(method)
     name = method if objective is None else getattr(objective, "__name__", type(objective).__name__)
-    views = views if objective is None and METHODS[method].bank_teachers else 0
+    views = views if bank and objective is None and METHODS[method].bank_teachers else 0
     if bank and views > len(bank.fixed):
         raise SecateurError(f"views={views}, and the bank holds {len(bank.fixed)} of each image; pass at most as many")
-    session = Session(net, data, folder or Path(), progress=progress)
+    session = Session(net, data, folder or Path(), progress=Observer(progress, on_epoch))
     recipe = replace(recipe or session.recipe(), epochs=epochs, seed=seed, fixed_views=views, identity={"method": name})
     model = session.initial_student(subnetwork) if student is None else student
-    return tuned(session, Tuning(subnetwork, model, bank, recipe, folder), objective or METHODS[method].objective)
+    return tuned(
+        session, Tuning(subnetwork, model, bank, recipe, folder, teacher), objective or METHODS[method].objective
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
-    """One fine-tuning: a ``model`` of these widths, the bank it may use, how it is trained, and where its files go."""
+    """One fine-tuning: a ``model`` of these widths, the bank it may use, how it is trained, and where its files go.
+
+    ``teacher``: in place of the dense network.
+    """
 
     subnetwork: Subnetwork
     model: nn.Module
     bank: MemoryBank | None
     recipe: Recipe
     folder: Path | None
+    teacher: nn.Module | None = None
 
 
 def tuned(session: Session, tuning: Tuning, make: Callable[[MethodContext], Objective]) -> nn.Module:
     """The network after its training by the objective that ``make`` makes."""
     model, recipe = tuning.model, tuning.recipe
-    objective = make(session.context(model, tuning.subnetwork, tuning.bank, recipe.seed))
+    context = session.context(model, tuning.subnetwork, bank=tuning.bank, seed=recipe.seed, teacher=tuning.teacher)
+    objective = make(context)
     what = f"fine-tuning ({recipe.identity['method']})"
     session.train(model, objective, recipe, folder=tuning.folder, what=what)
     return session.finalise(model, tuning.subnetwork, _training(recipe, objective, tuning.bank))

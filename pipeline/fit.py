@@ -45,7 +45,10 @@ def require_data(data: object) -> None:
 
 @torch.no_grad()
 def require_fit(net: Supernet, data: Data) -> None:
-    """Raise SecateurError unless the network runs on the data, and the task judges what it returns by their targets."""
+    """Raise SecateurError unless the network, of finite weights, runs on the data, and the task judges its output."""
+    if not isinstance(net, Supernet):
+        raise SecateurError(f"net is of type {type(net).__name__}; pass sc.Supernet.of(model, data.example)")
+    _require_finite(net)
     batch = next(data.holdout.batches(SAMPLES, SAMPLES))
     images, targets, indices = moved(batch, device_of(net.model))
     try:
@@ -70,6 +73,15 @@ def class_numbers(split: Split) -> torch.Tensor | None:
     for batch in split.batches(SAMPLES * 250):
         found[batch.indices] = task.negatives(batch.labels)
     return found
+
+
+def _require_finite(net: Supernet) -> None:
+    """Buffers may be infinite, as masks are; weights may not."""
+    lost = [name for name, weight in net.model.named_parameters() if not bool(weight.isfinite().all())]
+    if lost:
+        raise SecateurError(
+            f"{len(lost)} weights of the network hold NaN or infinity, {lost[0]} first; load a sound checkpoint"
+        )
 
 
 def _require_classes(outputs: int, data: Data) -> None:

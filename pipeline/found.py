@@ -2,21 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import SecateurError
 from ..models.costs.budget import Budget
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
+from ..reports.pareto import pareto
 from ..search.records import Interim
 from ..transfer.bank.bank import MemoryBank
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Found:
     """What a search found: the winner at the budget, the front over all costs, and the memory bank.
 
-    ``coarse_best`` is the best proposal of the coarse search at the budget, on the sample that scores trials. There is
-    no ``bank`` where the task does not say how outputs are compared.
+    ``folder`` is the run directory, which ``sc.pareto``, ``sc.report`` and commands read. ``coarse_best`` is the best
+    proposal of the coarse search at the budget, on the sample that scores trials. There is no ``bank`` where the task
+    does not say how outputs are compared.
 
     >>> import secateur as sc
     >>> data = sc.open_data("digits", (3, 8, 8))
@@ -31,6 +38,7 @@ class Found:
     coarse_best: Interim
     front: tuple[Interim, ...]
     bank: MemoryBank | None
+    folder: Path
 
     def __repr__(self) -> str:
         kept = self.winner.macs / self.net.macs(self.net.dense)
@@ -39,6 +47,10 @@ class Found:
     def best(self, budget: str | Budget | None = None) -> Subnetwork:
         """The winner; or the point of the front with the lowest holdout loss that meets ``budget``."""
         return (self.winner if budget is None else best_under(self.net, self.front, budget)).subnetwork
+
+    def pareto(self, measure: str = "loss") -> "Figure":
+        """The front and all evaluations as a picture, to be shown or saved; ``measure`` as of ``sc.pareto``."""
+        return pareto(self.folder, measure=measure)
 
 
 def best_under(net: Supernet, front: Sequence[Interim], budget: str | Budget) -> Interim:

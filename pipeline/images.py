@@ -1,10 +1,12 @@
 """The images that a run is configured with."""
 
 from functools import partial
+from typing import Any
 
+from ..data.augment import Augment, is_code, require_augmentation
 from ..data.dataset import Data, open_data
-from ..data.images import MEAN, STD
 from ..errors import SecateurError, in_a_line
+from ..models.files.networks import intake_of
 from ..models.tasks.task import Task
 from ..models.zoo.registry import callable_at
 from ..progress import Progress
@@ -15,8 +17,28 @@ def open_run_data(config: RunConfig, progress: Progress, shape: tuple[int, int, 
     """The images of a run, normalised and sized as configured (or of another ``shape``)."""
     images = config.images
     reading, task = partial(progress, "reading images"), task_called(images.task) if images.task else None
-    how = shape or images.shape, images.mean or MEAN, images.std or STD
-    return open_data(images.data, *how, task=task, progress=reading)
+    intake = intake_of(config.model)
+    mean, std = intake.normalisation
+    how = shape or images.shape or intake.shape, images.mean or mean, images.std or std
+    augment = augment_called(images.augment) if images.augment else None
+    options: dict[str, Any] = {"task": task, "holdout": images.holdout, "augment": augment, "workers": images.workers}
+    return open_data(images.data, *how, progress=reading, **options)
+
+
+def augment_called(spec: str) -> str | Augment:
+    """The name, or the transform that the function at this place returns. Raises SecateurError where it is neither."""
+    if not is_code(spec):
+        require_augmentation(spec)
+        return spec
+    function = callable_at(spec, ())
+    try:
+        found = function()
+    except Exception as error:
+        raise SecateurError(f"{spec} failed ({in_a_line(error)}); fix it or pass another augmentation") from error
+    if not callable(found):
+        fix = "return a transform, such as torchvision.transforms.v2.RandAugment()"
+        raise SecateurError(f"{spec} returned {type(found).__name__}; {fix}")
+    return found
 
 
 def task_called(spec: str) -> Task:

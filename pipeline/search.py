@@ -1,7 +1,7 @@
 """Search the widths of a network under a budget."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..data.dataset import Data
@@ -10,7 +10,9 @@ from ..models.costs.budget import Budget
 from ..models.costs.budget_range import BudgetRange
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
-from ..progress import Progress, silent
+from ..progress import Evaluation as SubnetworkEvaluation
+from ..progress import Observer, Progress, ignore, silent
+from ..rundir.manifest import require_of_python
 from ..rundir.options import SearchOptions, TransferOptions
 from ..search.allocation import ALLOCATION_RULES, AllocationRule
 from ..search.config import SearchConfig, sampler_called
@@ -20,6 +22,7 @@ from ..search.samplers.samplers import Sampler
 from ..transfer.bank.fill import BankConfig
 from .fit import require_data, require_fit
 from .found import Found
+from .leave import as_asked, leave_networks, leave_run
 from .session import Session
 
 
@@ -40,6 +43,7 @@ def find(
     views: int = TransferOptions.views,
     precision: str = "auto",
     progress: Progress = silent,
+    on_evaluation: Callable[[SubnetworkEvaluation], None] = ignore,
 ) -> Found:
     """Search the widths under a budget and fill the memory bank.
 
@@ -59,12 +63,13 @@ def find(
             default the loss of the data's task.
         start: subnetworks found before, at any budget, whose widths warm-start the fine search.
         seed: the same seed gives the same result on the same machine.
-        out: the folder, resumed where it was left; a temporary one by default.
+        out: the run directory, resumed where it was left; a temporary one by default.
         storage: the URL of a database that several processes share; study.db in the folder by default. A path, as
             before there was ``out``, is the folder.
         views: number of fixed augmentations per image whose teacher outputs the bank stores.
         precision: of evaluations and teachers: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
         progress: called with (what, done, total).
+        on_evaluation: called after every evaluation, with costs, loss and the best loss so far.
 
     Returns:
         The winner, the front and the bank, None where the task can't compare outputs. Raises SecateurError where the
@@ -81,6 +86,7 @@ def find(
     require_data(data)
     require_fit(net, data)
     folder, database = _places(out, storage)
+    require_of_python(folder)
     span = _range(net, budget)
     net.space.require(span.low)
     config = SearchConfig(
@@ -93,10 +99,15 @@ def find(
         scores=scores,
         rules=rules,
     )
-    session = Session(net, data, folder, precision, progress)
+    session = Session(net, data, folder, precision, Observer(progress, on_evaluation=on_evaluation))
     searched = session.search(config, evaluation)
     bank = session.fill_bank(searched, searched.winner.subnetwork, BankConfig(views, bfloat16=session.bfloat16))
-    return Found(net, searched.winner, searched.coarse_best, tuple(searched.front), bank)
+    own = not isinstance(sampler, str) or evaluation is not task_loss
+    asked = as_asked(net, data, budget, config, own=own, views=views, precision=precision)
+    if out is not None or storage is not None:
+        asked = leave_networks(session, asked, searched.winner.subnetwork)
+    leave_run(session, asked, config.span, searched, bank)
+    return Found(net, searched.winner, searched.coarse_best, tuple(searched.front), bank, folder)
 
 
 def _places(out: Path | str | None, storage: Path | str | None) -> tuple[Path, str | None]:

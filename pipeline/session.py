@@ -1,6 +1,6 @@
 """A session: one network on one data set, and what search, bank and training of it share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,19 +19,20 @@ from ..models.precision import in_bfloat16
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..models.tasks.classification import Classification
-from ..progress import Progress, follow, silent
+from ..progress import Observer, Progress, follow, silent
 from ..search.coarse_to_fine import Searched, search_widths
 from ..search.config import SearchConfig
 from ..search.evaluation import Evaluation, task_loss
 from ..search.records import Records
 from ..transfer.bank.bank import MemoryBank, damaged_files, open_bank
 from ..transfer.bank.fill import BankConfig, fill_bank
-from ..transfer.bank.manifest import BankLocation, manifest_name
+from ..transfer.bank.growing import growing_bank
+from ..transfer.bank.manifest import BankLocation, Teacher, manifest_name
 from ..transfer.bank.teachers import choose_teachers
 from ..transfer.methods import MethodContext, embedding_width
 from ..transfer.objectives.base import Objective
 from ..transfer.training.recipe import Recipe
-from ..transfer.training.train import train
+from ..transfer.training.train import Step, train
 from .fit import OutputSize, class_numbers, output_size
 
 
@@ -39,9 +40,9 @@ from .fit import OutputSize, class_numbers, output_size
 class Session:
     """What search, bank and training of one network on one data set share; the network is never changed.
 
-    ``folder`` keeps what they leave. ``precision`` is that of evaluations, teachers and training, a name from
-    ``secateur.models.precision``. The second moments of the dense network's layers are gathered once, when they are
-    first needed.
+    ``folder`` keeps what they leave; ``progress`` may be an ``Observer``. ``precision`` is that of evaluations,
+    teachers and training, a name from ``secateur.models.precision``. The second moments of the dense network's layers
+    are gathered once, when they are first needed.
     """
 
     net: Supernet
@@ -87,7 +88,7 @@ class Session:
         net, data = self.net, self.data
         if data.task.divergence is None:
             return None
-        config = replace(config, class_logits=isinstance(data.task, Classification))
+        config = self._stored_as(config)
         teachers = choose_teachers(searched.interims, net.dense, point)[: config.teachers]
         width = embedding_width(net.model, net.head, self.outputs.channels)
         size = config.bytes(len(data.train), self.outputs.numbers, width, len(teachers))
@@ -95,12 +96,34 @@ class Session:
         listed = manifest_name(point, searched.winner.subnetwork)
         total = len(teachers) * (1 + config.views) * len(data.train)
         location = BankLocation(self.folder / "bank", data.fingerprint, listed)
-        for path in damaged_files(location.folder):
-            path.unlink()
-            self.progress(f"filling {path.name} again, which is damaged", 0, 1)
+        self._drop_damaged(location.folder)
         for done in fill_bank(net, teachers, data.train, location, grams=self.grams, config=config):
             self.progress(f"memory bank, {size / 1e6:.3g} MB{fewer}", done, total)
         return open_bank(location, len(data.train))
+
+    def growing_bank(self, searched: Searched, config: BankConfig) -> MemoryBank | None:
+        """A bank of the dense network in ``folder``/bank that training fills, as far as it is filled.
+
+        One serves all points of a search. None where the task does not say how outputs are compared.
+        """
+        net, data = self.net, self.data
+        if data.task.divergence is None:
+            return None
+        (dense,) = (each for each in searched.interims if each.subnetwork == net.dense)
+        location = BankLocation(self.folder / "bank", data.fingerprint)
+        self._drop_damaged(location.folder)
+        teacher = Teacher(dense.subnetwork, dense.loss, dense.macs)
+        return growing_bank(net, teacher, data.train, location, self._stored_as(config))
+
+    def _stored_as(self, config: BankConfig) -> BankConfig:
+        """The same for what the task's outputs are."""
+        return replace(config, class_logits=isinstance(self.data.task, Classification))
+
+    def _drop_damaged(self, folder: Path) -> None:
+        """Delete files of the bank that are damaged; they are filled again."""
+        for path in damaged_files(folder):
+            path.unlink()
+            self.progress(f"filling {path.name} again, which is damaged", 0, 1)
 
     def pruned(self, subnetwork: Subnetwork) -> nn.Module:
         """The best that is known without training: compensated in sequence, batch norm recalibrated."""
@@ -112,27 +135,53 @@ class Session:
         """Where fine-tuning starts: halfway from inherited to compensated weights."""
         return initial_student(self.net, subnetwork, self.grams, self.data.train)
 
-    def context(self, student: nn.Module, subnetwork: Subnetwork, bank: MemoryBank | None, seed: int) -> MethodContext:
-        """What a fine-tuning method may use for this student, which keeps the channels of ``subnetwork``."""
+    def context(
+        self,
+        student: nn.Module,
+        subnetwork: Subnetwork,
+        *,
+        bank: MemoryBank | None,
+        seed: int,
+        teacher: nn.Module | None = None,
+    ) -> MethodContext:
+        """What a fine-tuning method may use for this student, which keeps the channels of ``subnetwork``.
+
+        ``teacher``: in place of the dense network.
+        """
         channels, task = self.outputs.channels, self.data.task
         width, labels = embedding_width(student, self.net.head, channels), class_numbers(self.data.train)
-        return MethodContext(self.net, bank, labels, channels, width, seed, task, subnetwork)
+        return MethodContext(self.net, bank, labels, channels, width, seed, task, teacher, subnetwork)
 
     def train(self, model: nn.Module, objective: Objective, recipe: Recipe, *, folder: Path | None, what: str) -> None:
         """Train a network in place, with checkpoints in ``folder``, reporting its steps as ``what``."""
-        for step in train(model, self.data.train, objective, recipe, head=self.net.head, folder=folder):
-            self.progress(what, step.step, step.steps)
+        how: dict[str, Any] = {"head": self.net.head, "folder": folder, "holdout": self.data.holdout}
+        self.follow(train(model, self.data.train, objective, recipe, **how), what)
+
+    def follow(self, steps: Iterable[Step], what: str) -> None:
+        """Take all steps of a training, and report them and its epochs as ``what``."""
+        observer, done = Observer.of(self.progress), 0
+        for step in steps:
+            if step.step <= done:
+                observer(f"{what}: the loss was not finite, back at step {step.step} and slower", 0, 1)
+            done = step.step
+            observer(what, step.step, step.steps)
+            if step.ended:
+                observer.on_epoch(replace(step.ended, training=what))
 
     def finalise(self, model: nn.Module, subnetwork: Subnetwork, training: Mapping[str, Any]) -> nn.Module:
         """A trained network, its batch norm recalibrated, carrying its architecture, in evaluation mode."""
-        train = self.data.train
-        recalibrate_as_trained(model, train)
-        about: dict[str, Any] = {"training": training}
-        if isinstance(train, Images):
-            about["normalisation"] = {"mean": list(train.mean), "std": list(train.std)}
-        about["classes"] = list(self.data.classes)
+        recalibrate_as_trained(model, self.data.train)
+        about = {"training": training, **self.about}
         return with_architecture(model, architecture(self.net, subnetwork, **about)).eval()
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What an architecture says about the data: how they are normalised, and their classes."""
+        train, classes = self.data.train, {"classes": list(self.data.classes)}
+        if not isinstance(train, Images):
+            return classes
+        return {"normalisation": {"mean": list(train.mean), "std": list(train.std)}, **classes}
+
     def recipe(self, **changes: Any) -> Recipe:
-        """The default recipe in this session's precision."""
-        return replace(Recipe(bfloat16=self.bfloat16), **changes)
+        """The usual recipe for these training images, in this session's precision."""
+        return Recipe.fitted(len(self.data.train), bfloat16=self.bfloat16, **changes)

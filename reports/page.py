@@ -25,6 +25,7 @@ TRAININGS = {
     "teacher": "Training of the teacher",
 }
 COSTS = ("macs", "parameters")
+EPOCHS = "The mean loss of every epoch, and the holdout score after it, dashed, on at most 1,000 images."
 FRONT = "pareto.png and pareto.svg for papers, front.csv for tables"
 SCORED = "; scored as the search does, batch norm from each batch, where the table above has running statistics"
 THEMED = {
@@ -43,9 +44,23 @@ Cell: TypeAlias = str | tuple[str, str]  # what it says, and beside it in small 
 
 
 def report(*folders: Path | str, out: Path | None = None, measure: str = "loss", published: Path | None = None) -> Path:
-    """The page about run directories, in ``out``: by default the run's own, or for several ``report`` beside the first.
+    """The page about run directories, which opens offline; beside it pareto.png, pareto.svg and front.csv.
 
-    ``measure`` and ``published`` are those of the Pareto plot. Returns the path of report.html.
+    Args:
+        *folders: run directories, of ``secateur run`` or ``sc.find``; several are laid over each other.
+        out: the folder to write to; by default the run's own, or for several ``report`` beside the first.
+        measure: ``"loss"`` or ``"accuracy"`` on the holdout before fine-tuning, or ``"test"``, accuracy after it.
+        published: a CSV of other people's points, as of ``sc.pareto``.
+
+    Returns:
+        The path of report.html.
+
+    >>> import secateur as sc
+    >>> data = sc.open_data("digits", (3, 8, 8))
+    >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
+    >>> found = sc.find(net, data, "40%", trials=1, views=0, out="run")
+    >>> sc.report("run").name
+    'report.html'
     """
     runs = [Results.of(folder) for folder in folders]
     usual = runs[0].folder if len(runs) == 1 else runs[0].folder.parent / "report"
@@ -125,7 +140,7 @@ def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
         yield _table(["frozen", "because it"], [[group, why] for group, why in run.front.winner.frozen.items()])
     for name, what in TRAININGS.items():
         if name in svgs:
-            yield f"<h2>{what}</h2>" + _figure(svgs[name], "The loss at every checkpoint.")
+            yield f"<h2>{what}</h2>" + _figure(svgs[name], EPOCHS)
     for run in runs:
         name = f" of {escape(run.folder.name)}" if many else ""
         if run.measured:

@@ -120,6 +120,6 @@ def _published(path: Path | str, measure: str, dense: int) -> Iterable[Dot]:
             yield Dot(round(macs), value, row["name"])
     except (OSError, KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise SecateurError(
-            f"{path} is no table of published points ({in_a_line(error)}); "
+            f"{path} is no table of published points ({in_a_line(error)[:200]}); "
             f"pass a CSV with the columns name, macs, {measure}"
         ) from error

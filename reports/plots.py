@@ -6,9 +6,10 @@ from itertools import accumulate
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..models.score import PERCENT
 from ..rundir.front import Width
 from ..rundir.outcomes import InterimRecord
-from ..rundir.results import Dot, Results
+from ..rundir.results import Dot, Results, StepRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,17 +86,41 @@ def widths(groups: Mapping[str, Width]) -> Plot:
 
 
 def training(runs: Sequence[Results], name: str) -> Plot:
-    """The training loss over epochs, at every checkpoint."""
+    """The training loss of every epoch, and the holdout score after it, dashed, on an axis on the right."""
     plot = Plot.of(7.0, 3.4)
     axes = plot.axes
     for run, (colour, shape) in zip(runs, cycled(len(runs)), strict=True):
         steps = [step for step in run.steps.get(name, ()) if isfinite(step.loss)]
-        epochs = max((step.epoch for step in steps), default=0) + 1
-        x = [step.step / step.steps * epochs for step in steps]
-        axes.plot(x, [step.loss for step in steps], color=colour, marker=shape, ms=3, lw=1.2, label=run.folder.name)
+        looks: dict[str, Any] = {"color": colour, "marker": shape, "ms": 3, "lw": 1.2}
+        axes.plot(_epochs(steps), [step.loss for step in steps], label=run.folder.name, **looks)
     axes.set(xlabel="epochs", ylabel="training loss", xlim=(0, None))
     axes.set_ylim(bottom=0)
+    _holdout(axes, runs, name)
     return plot.legend(4) if len(runs) > 1 else plot
+
+
+def _holdout(axes: "Axes", runs: Sequence[Results], name: str) -> None:
+    """The holdout scores of trainings, where they were measured, on an axis on the right."""
+    from matplotlib.ticker import PercentFormatter
+
+    scored = [[step for step in run.steps.get(name, ()) if step.holdout is not None] for run in runs]
+    if not any(scored):
+        return
+    metric = next(step.metric for steps in scored for step in steps)
+    right = axes.twinx()
+    right.spines["top"].set_visible(False)
+    for steps, (colour, _) in zip(scored, cycled(len(runs)), strict=True):
+        values = [step.holdout for step in steps if step.holdout is not None]
+        right.plot(_epochs(steps), values, color=colour, ls="--", lw=1.2)
+    right.set_ylabel(f"holdout {metric} (dashed)")
+    if metric in PERCENT:
+        right.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def _epochs(steps: Sequence[StepRecord]) -> list[float]:
+    """How many epochs were over at each of these."""
+    last = max((step.epoch for step in steps), default=0) + 1  # an earlier version counted from 0
+    return [step.step / step.steps * (step.epochs or last) for step in steps]
 
 
 def evaluation(trial: InterimRecord, measure: str) -> Dot:

@@ -11,6 +11,7 @@ from ..rundir.front import Front, ReusedCosts
 from ..rundir.measured import DivisorTimes, LatencyRow, Measured, Seconds
 from ..rundir.outcomes import EvaluationStage, Figures, Stages
 from ..rundir.results import untrained
+from .learned import learned_line
 from .titles import title_of
 
 BUSY = 2.0  # upper by lower quartile of a time, from which on it is not to be trusted
@@ -23,6 +24,8 @@ def show_result(stages: Stages, folder: Path) -> None:
     if stages.test:
         show_figures(stages.test, console, untrained(stages))
     _show_teachers(stages, console)
+    if stages.learn and (line := learned_line(stages.learn)):
+        console.print(line)
     _show_doubts(stages, console)
     console.print(_seconds(stages))
     console.print(f"slim network: {folder / 'best'}   report: {folder / 'report.html'}", soft_wrap=True)
@@ -44,10 +47,14 @@ def show_front(front: Front, stages: Stages, folder: Path) -> None:
     console.print(f"front: {folder / 'front.json'}   picture: {folder / 'pareto.png'}", soft_wrap=True)
 
 
-def show_point(figures: EvaluationStage, folder: Path) -> None:
-    """The figures of one fine-tuned point."""
+def show_point(figures: EvaluationStage | Figures, folder: Path) -> None:
+    """The figures of one fine-tuned point, or of one network that was trained."""
     console = Console()
-    show_figures(figures, console)
+    if isinstance(figures, EvaluationStage):
+        show_figures(figures, console)
+    else:
+        quantities = f"{format_quantity(figures.macs)} MACs, {format_quantity(figures.parameters)} parameters"
+        console.print(f"{quantities}: {figures.holdout} on the holdout, {figures.test} on the test images")
     console.print(f"slim network: {folder}", soft_wrap=True)
 
 
@@ -129,9 +136,19 @@ def _show_doubts(stages: Stages, console: Console) -> None:
     holdout, classes = stages.test.dense.holdout, stages.dense.classes if stages.dense else None
     if holdout and holdout.accuracy is not None and holdout.accuracy <= 1.5 / (classes or inf):
         console.print("the dense network does no better than chance: are --weights, --mean and --std right?")
+    _show_leak(stages.test.dense, console)
     if stages.learn and stages.test.pruned.macs == stages.test.dense.macs:
         console.print(
-            "nothing was pruned: more --epochs prune more, and so does a higher --strength, where there is one"
+            "nothing was pruned: more --epochs prune more, and so does a higher --strength, --tolerance or --spread"
+        )
+
+
+def _show_leak(dense: Figures, console: Console) -> None:
+    """A holdout that the dense network has learned by heart ranks widths by that."""
+    if dense.holdout and dense.test and dense.holdout.surely_above(dense.test):
+        console.print(
+            f"the dense network reaches {dense.holdout} on the holdout and {dense.test} on the test images: it was "
+            "probably trained on the holdout; pass --holdout DIR of images that it has not seen"
         )
 
 

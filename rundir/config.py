@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from ..errors import SecateurError
+from ..models.files.place import is_kept
 from ..models.precision import require_precision
 from ..models.zoo.names import is_pretrained
 from .options import (
@@ -78,8 +79,8 @@ class RunConfig:
 
     @property
     def trained(self) -> str | None:
-        """Where the dense network's weights are from: their file, or the network's library; None where nowhere."""
-        return self.weights or (self.model if is_pretrained(self.model) else None)
+        """Where the dense network's weights are from: a file, its library or its folder; None where nowhere."""
+        return self.weights or (self.model if is_pretrained(self.model) or is_kept(self.model) else None)
 
     @property
     def teacher_trained(self) -> str | None:
@@ -94,7 +95,7 @@ class RunConfig:
         >>> ask("resnet56", flops="40%").name
         'resnet56-digits-40pc'
         """
-        return "-".join(map(_file_name, (self.model, self.images.data, self.goal)))
+        return "-".join(map(file_name, (self.model, self.images.data, self.goal)))
 
     @property
     def goal(self) -> str:
@@ -107,7 +108,7 @@ class RunConfig:
         words, defaults = [self.model], ask().to_dict()
         for option, value in self.to_dict().items():
             if option != "model" and value not in (None, defaults[option]):
-                words += [f"--{option.replace('_', '-')} {typed}" for typed in _typed(value)]
+                words += [f"--{_flag(option)} {typed}" for typed in _typed(value)]
         return " ".join(words)
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,8 +126,8 @@ class RunConfig:
         kind = self.transfer.method if self.learns_widths else SEARCH
         for option, value in _options(self):
             methods = option.metadata.get("methods", (kind,))
-            if kind not in methods and value != option.default:
-                name, readers = option.name.replace("_", "-"), " and ".join(methods)
+            if not {kind, self.transfer.method} & {*methods} and value != option.default:
+                name, readers = _flag(option.name), " and ".join(methods)
                 raise SecateurError(
                     f"--{name} is for {readers} and not for --method {self.transfer.method}; leave it out"
                 )
@@ -169,11 +170,17 @@ def _options(config: RunConfig) -> Iterator[tuple[Field[Any], Any]]:
             yield from ((each, getattr(values, each.name)) for each in fields(values))
 
 
+def _flag(option: str) -> str:
+    """An option as it is typed; ``from_`` has the name of a Python keyword."""
+    return option.strip("_").replace("_", "-")
+
+
 def _typed(value: Any) -> list[str]:
     """What is typed after an option: three numbers after one, or each word after an option of its own."""
     words = [shlex.quote(str(each)) for each in (value if isinstance(value, tuple) else (value,))]
     return words if isinstance(value, tuple) and isinstance(value[0], str) else [" ".join(words)]
 
 
-def _file_name(part: str) -> str:
-    return "".join(c if c.isalnum() or c in "._%" else "-" for c in part).strip("-").replace("%", "pc")
+def file_name(part: str) -> str:
+    """The text in letters that every file system takes."""
+    return "".join(c if c.isalnum() or c in "._%=" else "-" for c in part).strip("-").replace("%", "pc")

@@ -4,24 +4,29 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
-from filelock import FileLock
 
 from ..errors import SecateurError
 from ..files import ensure_folder, read_json, write_json
+from ..models.zoo.names import is_python
+from ..progress import Progress, silent
 from .config import GROUPS, RunConfig, ask
 from .outcomes import Record, StageOutcome, Stages, parse
+from .turn import HOLDER, LOCK, Turn
 
 FORMAT = "secateur/run/1"
 KINDS = {name: kind for each in (RunConfig, *GROUPS) for name, kind in get_type_hints(each).items()}  # of each option
 LARGEST = 1 << 64  # of a whole number among the options: seeds are smaller, and so is all else
-LEFTOVERS = {"run.partial", "run.lock"}  # what a run leaves that was killed at once
+FORMER_DEFAULTS = {"batch": 128, "augment": "crop-flip"}  # of options that once did not exist: what every run then did
+TUNING = {"method", "epochs", "batch", "lr", "optimizer", "weight_decay"}  # what may be another for a point
+FREE = {"workers"}  # options that change no result
+LEFTOVERS = {"run.partial", LOCK, HOLDER}  # what a run leaves that was killed at once
 
 
 class Book(Record, frozen=True, kw_only=True):
@@ -32,6 +37,7 @@ class Book(Record, frozen=True, kw_only=True):
     versions: dict[str, str]
     stages: Stages
     fingerprints: dict[str, str] = {}  # noqa: RUF012  # msgspec copies it
+    spent: dict[str, float] | None = None  # seconds of starts that ended within a stage, by its name
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it; an option that is not set is written as null."""
@@ -41,17 +47,17 @@ class Book(Record, frozen=True, kw_only=True):
 class Manifest:
     """``run.json`` of one run directory. A stage is entered when it is done, and never done twice."""
 
-    def __init__(self, folder: Path, config: RunConfig) -> None:
+    def __init__(self, folder: Path, config: RunConfig, progress: Progress = silent) -> None:
         self.folder, self.path = folder, folder / "run.json"
         if not self.path.exists():
-            _require_empty(folder)
+            require_run_or_empty(folder)
             ensure_folder(folder)
-        self._lock = FileLock(folder / "run.lock")  # against other processes that work on the same run
-        with self._lock:
+        self._turn = Turn(folder, progress)
+        with self._turn.taken():
             if not self.path.exists():
                 self._write(Book(format=FORMAT, asked=_plain(config), versions=_versions(), stages=Stages()))
         self._book = read_manifest(folder)
-        _require_same(folder, self._book, config)
+        require_same(folder, config)
 
     @property
     def stages(self) -> Stages:
@@ -60,7 +66,7 @@ class Manifest:
 
     def require(self, name: str, fingerprint: str) -> None:
         """Note a fingerprint; raise SecateurError where it is not the one the run began with."""
-        with self._lock:
+        with self._turn.taken():
             book = read_manifest(self.folder)
             before = book.fingerprints.get(name, fingerprint)
             self._write(msgspec.structs.replace(book, fingerprints={**book.fingerprints, name: before}))
@@ -75,27 +81,56 @@ class Manifest:
 
         Of several processes in one run one alone does a stage, and the others wait for it, unless they can share it.
         """
-        with nullcontext() if shared else self._lock:
+        with nullcontext() if shared else self._turn.taken():
             self._book = read_manifest(self.folder)
             if getattr(self._book.stages, name) is None:
-                start = time.perf_counter()
-                outcome = msgspec.structs.replace(work(), seconds=round(time.perf_counter() - start, 2))
-                self._enter(name, outcome)
+                with self._spending(name) as seconds:
+                    outcome = work()
+                self._enter(name, msgspec.structs.replace(outcome, seconds=round(seconds(), 2)))
         done: StageOutcome = getattr(self._book.stages, name)
         return done
 
+    @contextmanager
+    def _spending(self, name: str) -> Iterator[Callable[[], float]]:
+        """Yields the seconds of a stage so far, over all starts; those of a start that ends in it are kept."""
+        start, before = time.perf_counter(), (self._book.spent or {}).get(name, 0.0)
+        try:
+            yield lambda: before + time.perf_counter() - start
+        except BaseException:  # Ctrl-C, too
+            spent = round(time.perf_counter() - start, 2)
+            with suppress(SecateurError), self._turn.taken():
+                book = read_manifest(self.folder)
+                total = {**(book.spent or {}), name: (book.spent or {}).get(name, 0.0) + spent}
+                self._write(msgspec.structs.replace(book, spent=total))
+            raise
+
     def _enter(self, name: str, outcome: StageOutcome) -> None:
-        with self._lock:  # it may be held already: it counts how often
+        with self._turn.taken():  # it may be held already: it counts how often
             book = read_manifest(self.folder)
             if getattr(book.stages, name) is None:
                 stages = msgspec.structs.replace(book.stages, **{name: outcome})
-                self._write(msgspec.structs.replace(book, stages=stages))
+                spent = {other: each for other, each in (book.spent or {}).items() if other != name}
+                self._write(msgspec.structs.replace(book, stages=stages, spent=spent or None))
             else:
                 self._book = book
 
     def _write(self, book: Book) -> None:
         write_json(self.path, book.to_dict())
         self._book = book
+
+
+def require_of_python(folder: Path) -> None:
+    """Raise SecateurError where the folder holds a command's run, which a search in Python would write over."""
+    if (folder / "run.json").exists() and not is_python(str(read_manifest(folder).asked.get("model"))):
+        raise SecateurError(f"{folder} holds a run of the command line; pass a different folder")
+
+
+def write_anew(folder: Path, config: RunConfig, stages: Stages, marks: dict[str, str]) -> None:
+    """run.json of a search in Python, which may go on in its folder with other options."""
+    require_of_python(folder)
+    book = Book(format=FORMAT, asked=_plain(config), versions=_versions(), stages=stages, fingerprints=marks)
+    with Turn(folder).taken():
+        write_json(folder / "run.json", book.to_dict())
 
 
 def read_manifest(folder: Path) -> Book:
@@ -109,8 +144,45 @@ def read_manifest(folder: Path) -> Book:
 
 def require_same(folder: Path, config: RunConfig) -> None:
     """Raise SecateurError where the folder holds a run of another configuration."""
-    if (folder / "run.json").exists():
-        _require_same(folder, read_manifest(folder), config)
+    found = differences(folder, config)
+    if not found:
+        return
+    option, (before, value) = next(iter(found.items()))
+    line = transfer_line(folder, config)
+    way = f"fine-tune that one without another search: {line}, or " if line else ""
+    raise SecateurError(
+        f"{folder} holds another run ({option} {before} there, {value} here); {way}pass a different --out"
+        f"{' or --overwrite' if not line else ''}"
+    )
+
+
+def differences(folder: Path, config: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """The options in which the run in a folder differs from a configuration: its value and the other's."""
+    if not (folder / "run.json").exists():
+        return {}
+    asked, defaults = read_manifest(folder).asked, _plain(ask())
+    found = {}
+    for name, value in _plain(config).items():
+        before = asked.get(name, defaults[name])  # a version without the option worked at its default
+        former = name not in asked and value == FORMER_DEFAULTS.get(name)
+        if before != value and not former and name not in FREE:
+            found[name] = (before, value)
+    return found
+
+
+def transfer_line(folder: Path, config: RunConfig) -> str | None:
+    """The command for a configuration that differs from the run in a folder in fine-tuning alone, if its bank is there.
+
+    None where it needs a search of its own.
+    """
+    found = differences(folder, config)
+    tuning = found.keys() <= TUNING and None not in (new for _, new in found.values())
+    if not found or not tuning or config.learns_widths or read_manifest(folder).stages.bank is None:
+        return None
+    typed = {"model": config.model, "data": config.images.data}
+    code = "".join(f" --{name} {value}" for name, value in typed.items() if ".py" in value)
+    options = " ".join(f"--{name.replace('_', '-')} {new}" for name, (_, new) in found.items())
+    return f"secateur transfer {folder}{code} {options}"
 
 
 def config_of(folder: Path) -> RunConfig:
@@ -124,6 +196,15 @@ def config_of(folder: Path) -> RunConfig:
         raise SecateurError(f"the configuration in {folder / 'run.json'} is damaged ({error})") from error
 
 
+def with_former_defaults(config: RunConfig, folder: Path) -> RunConfig:
+    """The configuration, with what a run in ``folder`` began with where a version without the option made it."""
+    if not (folder / "run.json").exists():
+        return config
+    asked, now = read_manifest(folder).asked, config.to_dict()
+    former = {name: value for name, value in FORMER_DEFAULTS.items() if name not in asked and now[name] is None}
+    return config.with_options(**former)
+
+
 def sha256(path: Path | str) -> str:
     """16 hex digits of a file's content."""
     with open(path, "rb") as file:
@@ -133,23 +214,16 @@ def sha256(path: Path | str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _require_same(folder: Path, there: Book, config: RunConfig) -> None:
-    defaults = _plain(ask())
-    for option, value in _plain(config).items():
-        before = there.asked.get(option, defaults[option])  # a version without the option worked at its default
-        if before != value:
-            raise SecateurError(
-                f"{folder} holds another run ({option} {before} there, {value} here); pass a different --out"
-            )
-
-
 def _plain(config: RunConfig) -> dict[str, Any]:
     """As run.json has it."""
     plain: dict[str, Any] = json.loads(json.dumps(config.to_dict()))
     return plain
 
 
-def _require_empty(folder: Path) -> None:
+def require_run_or_empty(folder: Path) -> None:
+    """Raise SecateurError where the folder holds anything but a run."""
+    if (folder / "run.json").exists():
+        return
     if folder.exists() and (not folder.is_dir() or any(file.name not in LEFTOVERS for file in folder.iterdir())):
         raise SecateurError(f"{folder} exists and is not a run of secateur; pass a different --out or empty it")
 

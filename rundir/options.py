@@ -3,12 +3,16 @@
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, Literal
 
 from ..errors import SecateurError
 from ..models.costs.spec import BudgetSpec
+from ..models.zoo.normalisation import require_normalised
 
 SEARCH = "search"
 JOINT_METHODS = ("pdd", "kddp", "blockwise")  # widths are learned in distillation, not searched
+TEACHER_METHODS = (*JOINT_METHODS, "kd", "dkd")  # those that another network than the dense one may teach
+OPTIMIZERS = ("sgd", "adamw")
 
 
 def _read_by(*methods: str) -> dict[str, tuple[str, ...]]:
@@ -27,26 +31,40 @@ class DataOptions:
     ----------
     data
         Training, holdout and test images.
+    holdout
+        Images that the search scores on, best new to the network: a share of the training images, 10%, or a folder of
+        an imagefolder. Default: val, valid or validation beside train and test; else the last tenth of train.
     task
         What outputs are judged by, where that is no classification: path/to/file.py:function or package.module:function
         that returns a task, such as sc.Segmentation(21) or sc.Task(loss=, metric=). For data of path/to/file.py.
     input
         Channels, height and width of the input, as 3x224x224. Default: the images' own.
     mean
-        Mean of the input channels, in 0..1. Default: ImageNet's.
+        Mean of the input channels, in 0..1. Default: what timm says of its network, else ImageNet's.
     std
-        Standard deviation of the input channels. Default: ImageNet's.
+        Standard deviation of the input channels. Default: as of mean.
+    augment
+        What training shows of an image: crop-flip (a crop out of a border of 4 pixels), imagenet (random resized crop),
+        trivial (TrivialAugment), none, or path/to/file.py:function, which returns a transform of
+        torchvision.transforms.v2. Default: crop-flip, from 96 pixels on imagenet. Data sets with transforms of their
+        own have theirs.
+    workers
+        At most so many processes that read what does not fit in memory. Default: 4, or a loader's own number.
     """
 
     data: str = "digits"
+    holdout: str | None = None
     task: str | None = None
     input: str | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    augment: str | None = None
+    workers: int | None = None
 
     def __post_init__(self) -> None:
-        if self.std and min(self.std) <= 0:
-            raise SecateurError(f"std={self.std}; pass the standard deviation of each channel, above 0")
+        if self.workers is not None:
+            require_at_least(0, workers=self.workers)
+        require_normalised(self.mean, self.std)
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -61,7 +79,8 @@ class BudgetOptions:
     Parameters
     ----------
     flops
-        MACs to keep: 50% or 62M. Default: 50% if no other limit is set. Several limits all hold.
+        MACs to keep: 50% or 62M. Default: 50% if no other limit is set. Several limits all hold. For blockwise the
+        default holds unless there is a --strength; pdd has none.
         A range, 25%..80%, is searched at once; the best network at its lower end is fine-tuned.
     params
         Parameters to keep: 50% or 0.13M.
@@ -71,8 +90,8 @@ class BudgetOptions:
         Time of one image on this device, which is measured first: 50% or 5ms.
     """
 
-    flops: str | None = field(default=None, metadata=_read_by(SEARCH, "pdd"))
-    params: str | None = field(default=None, metadata=_read_by(SEARCH, "pdd"))
+    flops: str | None = field(default=None, metadata=_read_by(SEARCH, "pdd", "blockwise"))
+    params: str | None = field(default=None, metadata=_read_by(SEARCH, "pdd", "blockwise"))
     memory: str | None = field(default=None, metadata=SEARCHES)
     latency: str | None = field(default=None, metadata=SEARCHES)
 
@@ -92,7 +111,10 @@ class ConstraintOptions:
     Parameters
     ----------
     divisor
-        Widths are multiples of this.
+        Widths are multiples of this. auto: of what pays in each group, by timing its layers for a few seconds; methods
+        that learn widths take 1.
+    runtime
+        What the network will run in; it is timed there for --divisor auto and --latency. onnxruntime: on the CPU.
     freeze
         Channel groups that stay whole, with wildcards: conv1 or 'layer1.*'. Can be repeated.
     tie
@@ -102,14 +124,21 @@ class ConstraintOptions:
         that matches a group counts. Default: 10%. Can be repeated.
     """
 
-    divisor: int = 1
+    divisor: int | Literal["auto"] = "auto"
+    runtime: Literal["torch", "onnxruntime"] = "torch"
     freeze: tuple[str, ...] = ()
     tie: tuple[str, ...] = ()
     least: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        require_at_least(1, divisor=self.divisor)
+        if self.divisor != "auto":
+            require_at_least(1, divisor=self.divisor)
         _ = self.ties, self.min_keep  # malformed ones are refused here
+
+    @property
+    def fixed_divisor(self) -> int:
+        """The divisor of all groups, as far as it is known before anything is timed."""
+        return 1 if self.divisor == "auto" else self.divisor
 
     @property
     def ties(self) -> tuple[tuple[str, str], ...]:
@@ -163,7 +192,16 @@ class TransferOptions:
         search, a method that learns the widths in distillation: pdd (masks over channels), kddp
         (idle neurons are removed), blockwise (a penalty on batch-norm scales). search: the default.
     epochs
-        Epochs of fine-tuning; pdd, kddp and blockwise learn the widths in half of them.
+        Epochs of fine-tuning; kddp and blockwise learn the widths in half of them, pdd in a quarter.
+    batch
+        Images a step, over all processes; the last, incomplete batch of an epoch is left out unless it is the only one.
+        Default: 128; below 1,000 training images, the power of two that gives an epoch 20 steps or more, 8 at least.
+    lr
+        Peak of the learning rate. Default: 0.05 for sgd, 0.001 for adamw at a batch of 128, in proportion to the batch.
+    optimizer
+        sgd (Nesterov momentum 0.9) or adamw.
+    weight_decay
+        Weight decay. Default: 0.0005 for sgd, 0.05 for adamw.
     views
         For ckt, ckt-kl and kdft: number of fixed augmentations per image whose teacher outputs the bank stores;
         training cycles through exactly these. With 0 each view is new, and the bank holds the plain images' outputs.
@@ -171,6 +209,10 @@ class TransferOptions:
 
     method: str = "ckt"
     epochs: int = 10
+    batch: int | None = None
+    lr: float | None = None
+    optimizer: str = "sgd"
+    weight_decay: float | None = None
     views: int = field(default=3, metadata=SEARCHES)
 
     def __post_init__(self) -> None:
@@ -178,6 +220,13 @@ class TransferOptions:
             object.__setattr__(self, "method", TransferOptions.method)
         require_at_least(1, epochs=self.epochs)
         require_at_least(0, views=self.views)
+        _require_trainable(self)
+
+    @property
+    def recipe_options(self) -> dict[str, Any]:
+        """What is set of the recipe, by the names of its fields."""
+        named = {"batch": self.batch, "learning_rate": self.lr, "weight_decay": self.weight_decay}
+        return {"optimizer": self.optimizer, **{name: value for name, value in named.items() if value is not None}}
 
     @property
     def learns_widths(self) -> bool:
@@ -187,43 +236,80 @@ class TransferOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class JointOptions:
-    """How pdd, kddp and blockwise learn the widths.
+    """How pdd, kddp and blockwise learn the widths, and the teacher, of kd and dkd, too.
 
     Parameters
     ----------
     teacher
-        The teacher network. Without --weights the student then starts from scratch. Default: the dense network.
+        The teacher network, for pdd, kddp, blockwise, kd and dkd. Where widths are learned and --weights are left out,
+        the student starts from scratch. Default: the dense network.
     teacher_weights
         The teacher's trained weights. Only digits needs none.
+    from_
+        For pdd: fresh, a student with new weights, half of whose channels are closed at random; or trained, the dense
+        network's weights, of which the least important half is closed.
+    spread
+        For pdd: standard deviation of the masks at the start; the wider, the fewer channels training opens again.
+        Default: 0.001 from fresh weights, 1 from trained ones.
     strength
-        Pruning strength for kddp and blockwise. Default: 0.1 and 2.
+        Pruning strength for kddp and blockwise. Default: it is found, within a tolerance or a budget.
+    tolerance
+        For kddp: how much the holdout loss under the teacher may rise while the strength is found.
     block_strength
         For blockwise: factors of the strength for some groups, 'layer1.*=2'. Can be repeated.
     blocks
         For blockwise: together, or in-turn, one after the other, with a loss on the block's features.
     constraint
-        For blockwise: flops or params, the cost that a channel's penalty is proportional to.
+        For blockwise by strength: flops or params, the cost that a channel's penalty is proportional to.
     neurons
-        For kddp: hidden (those of hidden linear layers), or all (feature maps, too).
+        For kddp: all, or hidden: those of hidden linear layers alone, as published.
     """
 
-    teacher: str | None = field(default=None, metadata=_read_by(*JOINT_METHODS))
-    teacher_weights: str | None = field(default=None, metadata=_read_by(*JOINT_METHODS))
+    teacher: str | None = field(default=None, metadata=_read_by(*TEACHER_METHODS))
+    teacher_weights: str | None = field(default=None, metadata=_read_by(*TEACHER_METHODS))
+    from_: str = field(default="fresh", metadata=_read_by("pdd"))
+    spread: float | None = field(default=None, metadata=_read_by("pdd"))
     strength: float | None = field(default=None, metadata=_read_by("kddp", "blockwise"))
+    tolerance: str = field(default="1%", metadata=_read_by("kddp"))
     block_strength: tuple[str, ...] = field(default=(), metadata=_read_by("blockwise"))
     blocks: str = field(default="together", metadata=_read_by("blockwise"))
     constraint: str = field(default="flops", metadata=_read_by("blockwise"))
-    neurons: str = field(default="hidden", metadata=_read_by("kddp"))
+    neurons: str = field(default="all", metadata=_read_by("kddp"))
 
     def __post_init__(self) -> None:
-        _ = self.strengths  # malformed ones are refused here
-        if self.strength is not None and self.strength < 0:
-            raise SecateurError(f"strength={self.strength}; pass 0 or more")
+        _ = self.strengths, self.tolerated  # malformed ones are refused here
+        for name in ("strength", "spread"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise SecateurError(f"{name}={value}; pass 0 or more")
 
     @property
     def strengths(self) -> dict[str, float]:
         """``block_strength`` by pattern."""
         return dict(map(_strength, self.block_strength))
+
+    @property
+    def tolerated(self) -> float:
+        """``tolerance`` as a share.
+
+        >>> JointOptions(tolerance="2.5%").tolerated
+        0.025
+        """
+        found = re.fullmatch(r"(\d{1,4}(?:\.\d+)?)%", self.tolerance.strip(), re.ASCII)
+        if not found:
+            raise SecateurError(f"tolerance {self.tolerance!r} is no percentage; write 1%")
+        return float(found[1]) / 100
+
+
+def _require_trainable(options: TransferOptions) -> None:
+    if options.optimizer not in OPTIMIZERS:
+        raise SecateurError(f"optimizer={options.optimizer!r} is not known; pass {' or '.join(OPTIMIZERS)}")
+    if options.batch is not None:
+        require_at_least(2, batch=options.batch)
+    if options.lr is not None and not options.lr > 0:
+        raise SecateurError(f"lr={options.lr}; pass a positive learning rate")
+    if options.weight_decay is not None and not options.weight_decay >= 0:
+        raise SecateurError(f"weight-decay={options.weight_decay}; pass 0 or more")
 
 
 def require_at_least(minimum: int, **values: int) -> None:
@@ -237,7 +323,7 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     """``3x224x224`` as (channels, height, width)."""
     sizes = text.lower().split("x")
     if len(sizes) != 3 or not all(re.fullmatch(r"0*[1-9]\d{0,8}", size, re.ASCII) for size in sizes):
-        raise SecateurError(f"input {text!r} is not channels x height x width; write 3x224x224")
+        raise SecateurError(f"input {text[:50]!r} is not channels x height x width; write 3x224x224")
     channels, height, width = map(int, sizes)
     return channels, height, width
 

@@ -100,10 +100,11 @@ class BankStage(StageOutcome, frozen=True, kw_only=True):
 
 
 class LearnStage(StageOutcome, frozen=True, kw_only=True):
-    """Learned widths: what the method looked at, and the widths of all groups after each epoch."""
+    """Learned widths: what the method looked at, the widths of all groups after each epoch, and the dense ones."""
 
     form: str
     widths: tuple[tuple[Count, ...], ...]
+    dense: tuple[Count, ...] = ()
 
 
 class TransferStage(StageOutcome, frozen=True, kw_only=True):

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import SecateurError
-from ..files import read_json, read_json_lines
+from ..files import RESTORE, read_json, read_json_lines
+from ..models.zoo.names import PYTHON, is_python
 from .config import RunConfig
 from .front import Front
 from .manifest import config_of, read_manifest
@@ -19,12 +20,18 @@ Kind = TypeVar("Kind")
 
 
 class StepRecord(Record, frozen=True, kw_only=True):
-    """A line of metrics.jsonl: step ``step`` of ``steps``."""
+    """A line of metrics.jsonl: the epoch that ended at step ``step`` of ``steps``, its mean loss, the holdout score.
+
+    An earlier version wrote the loss of one batch every 50 steps: there are no ``epochs`` then.
+    """
 
     step: Count
     steps: Count
     epoch: Count
     loss: float
+    epochs: Count | None = None
+    holdout: float | None = None
+    metric: str = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -69,12 +76,10 @@ class Results:
         """Read a run directory. Raises SecateurError where it is none, or has no front yet."""
         folder = Path(folder)
         config, book = config_of(folder), read_manifest(folder)
-        if not (folder / "front.json").exists():
-            raise SecateurError(
-                f"{folder} has no front yet; finish it: secateur search {config.command_line} --out {folder}"
-            )
-        dense, trials = _evaluations(folder / "bank" / "records.jsonl")
-        found = {name: _lines(folder / place / "metrics.jsonl", StepRecord) for name, place in TRAININGS.items()}
+        _require_front(folder, config, book.stages)
+        alone = book.stages.search if config.search.storage is None else None  # others keep records of their own
+        dense, trials = _evaluations(folder / "bank" / "records.jsonl", alone.evaluations if alone else 0)
+        found = {name: _training(folder / place, book.stages) for name, place in TRAININGS.items()}
         steps = {name: lines for name, lines in found.items() if lines}
         front = _whole(folder / "front.json", Front)
         measured = _whole(folder / EVALUATION, Measured) if (folder / EVALUATION).exists() else None
@@ -84,13 +89,18 @@ class Results:
     def title(self) -> str:
         """What was asked for, in words."""
         config = self.config
-        return f"{config.model} on {config.images.data} {'by' if config.learns_widths else 'at'} {config.goal}"
+        model, data = (name.removeprefix(PYTHON) for name in (config.model, config.images.data))
+        return f"{model} on {data} {'by' if config.learns_widths else 'at'} {config.goal}"
 
     @property
     def command(self) -> str:
         """The command that does it again."""
+        config = self.config
+        if is_python(config.model):
+            how = f"trials={config.search.trials}, seed={config.seed}, out={str(self.folder)!r}"
+            return f"sc.find(net, data, {config.goal!r}, {how})"
         verb = "run" if self.stages.test else "search"
-        return f"secateur {verb} {self.config.command_line} --out {self.folder}"
+        return f"secateur {verb} {config.command_line} --out {self.folder}"
 
     @property
     def untrained(self) -> bool:
@@ -165,13 +175,35 @@ def _dot(costs: Any, value: float, what: str) -> Dot:
     return Dot(costs.macs, value, f"{what}: {costs.macs / 1e6:.4g}M MACs, {costs.parameters / 1e6:.4g}M par.")
 
 
-def _evaluations(path: Path) -> tuple[InterimRecord, list[InterimRecord]]:
-    """The dense network's evaluation, and all on no more images than that."""
+def _require_front(folder: Path, config: RunConfig, stages: Stages) -> None:
+    if (folder / "front.json").exists():
+        return
+    if stages.search or stages.learn:
+        raise SecateurError(f"{folder / 'front.json'} is gone; {RESTORE}")
+    raise SecateurError(f"{folder} has no front yet; finish it: secateur search {config.command_line} --out {folder}")
+
+
+def _training(folder: Path, stages: Stages) -> list[StepRecord]:
+    """The metrics of a training, a line a step. Raises SecateurError where it ended, and its last line is lost."""
+    path = folder / "metrics.jsonl"
+    lines = list({line.step: line for line in _lines(path, StepRecord)}.values())  # a kill repeats the last one
+    ended = lines[-1].step == lines[-1].steps if lines else not path.exists()
+    if getattr(stages, folder.name) and not ended:
+        last = lines[-1].step if lines else 0
+        raise SecateurError(f"{path} is damaged (it ends at step {last}, before the training did); {RESTORE}")
+    return lines
+
+
+def _evaluations(path: Path, count: int) -> tuple[InterimRecord, list[InterimRecord]]:
+    """The dense network's evaluation, and all on no more images than that, ``count`` of them at least."""
     records = _lines(path, InterimRecord, skip=1)
     dense = next((each for each in records if each.source == "dense"), None)
     if dense is None:
         raise SecateurError(f"{path} lacks the dense network's evaluation; restore it or start the run again")
-    return dense, [each for each in records if each.n <= dense.n]
+    found = [each for each in records if each.n <= dense.n]
+    if len(found) < count:
+        raise SecateurError(f"{path} is damaged (it has {len(found)} of {count} evaluations); {RESTORE}")
+    return dense, found
 
 
 def _whole(path: Path, kind: type[Kind]) -> Kind:

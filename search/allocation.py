@@ -72,7 +72,7 @@ def error_per_mac(space: Space, budget: Budget, curves: Sequence[FloatArray]) ->
     """
     space.require(budget)
     errors = _padded([_hull(*options) for options in _falling(space, curves)])
-    stride = np.ceil(space.dense / STEPS / space.divisor) * space.divisor
+    stride: FloatArray = np.ceil(space.dense / STEPS / space.steps) * space.steps
     widths = space.dense
     while not budget.holds(space.costs, widths):
         narrower = widths + np.diag(space.round_down(widths - stride) - widths)
@@ -109,8 +109,8 @@ def _first_that_fits(space: Space, budget: Budget, widths: Callable[[int], IntAr
 def _falling(space: Space, curves: Sequence[FloatArray]) -> list[tuple[IntArray, FloatArray]]:
     """Of each group its allowed widths, ascending, and the least error met up to each. Shape: → (n,), (n,)"""
     pairs = []
-    for least, dense, curve in zip(space.min_widths, space.dense, curves, strict=True):
-        widths = np.append(np.arange(least, dense, space.divisor), dense)
+    for least, dense, step, curve in zip(space.min_widths, space.dense, space.steps, curves, strict=True):
+        widths = np.append(np.arange(least, dense, step), dense)
         pairs.append((widths, np.minimum.accumulate(curve[widths])))
     return pairs
 

@@ -3,11 +3,12 @@
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..models.costs.widths import Space, fills_budget, fit_to_budget
 from ..models.subnetwork import Subnetwork
 from ..models.tracing.atoms import IntArray
-from ..progress import Update
+from ..progress import Evaluation, Update
 from .coarse import ACROSS, Proposal, levels, propose
 from .config import SearchConfig
 from .evidence import gather_evidence
@@ -15,8 +16,9 @@ from .greedy import Greedy, greedy
 from .importance.scores import Scores
 from .pareto import pareto_front
 from .records import Interim, Records
-from .refine.fine_search import refine
-from .refine.queue import evaluate_jointly
+from .refine.database import delete_database, is_damaged
+from .refine.fine_search import refine, trials_done
+from .refine.queue import evaluate_jointly, evaluations_done
 
 FINALISTS = 5  # of the sample, and of those that all images have scored already
 
@@ -47,6 +49,8 @@ def search_widths(records: Records, config: SearchConfig, folder: Path) -> Gener
     is trained, and only the split of ``records`` is read. Yields updates, returns the result: ``follow`` runs it.
     """
     storage = config.storage or f"sqlite:///{folder / 'study.db'}"
+    if not config.storage:
+        yield from _replay_if_lost(records, folder / "study.db")
     config = replace(config, storage=storage, images=min(config.images, len(records.split)))
     records.evaluate(records.net.dense, "dense", config.images)
     evidence = gather_evidence(records, config.scores, config.curves)
@@ -54,11 +58,21 @@ def search_widths(records: Records, config: SearchConfig, folder: Path) -> Gener
     budgets = levels(space, config.span)
     proposals = propose(space, budgets, evidence, rules=config.rules, curve_rules=config.curve_rules)
     best, start = yield from _coarse(records, proposals, config)
-    for count, _ in enumerate(_fine(records, evidence.scores[best.score], proposals, config), 1):
-        yield Update("fine search", count, config.trials)
+    already = 0 if isinstance(config.sampler, Greedy) else trials_done(records, config)
+    for count, found in enumerate(_fine(records, evidence.scores[best.score], proposals, config), 1 + already):
+        yield _update("fine", count, config.trials, records, config, found)
     interims = tuple(each for each in records.all if each.n == config.images)  # an earlier run's, too
     winner = yield from _final(records, start, config)
     return Searched(winner, start, interims, tuple(each for each in records.all if each.n < config.images))
+
+
+def _replay_if_lost(records: Records, study: Path) -> Iterator[Update]:
+    """Where there are records and no sound study, the trials run again, and are answered from the records."""
+    if is_damaged(study):
+        delete_database(study)
+    if records.all and not (study.exists() and study.stat().st_size):
+        records.rewind()
+        yield Update("study.db is damaged or not there: the search is replayed from its records", 0, 1)
 
 
 def _coarse(
@@ -98,10 +112,23 @@ def _evaluated(
     records: Records, given: Sequence[tuple[Subnetwork, str]], stage: str, config: SearchConfig, *, of: str
 ) -> Generator[Update, None, list[Interim]]:
     """Score each of these subnetworks, here or in another process; ``of`` tells the studies of a stage apart."""
-    done = evaluate_jointly(records, given, f"{stage}, {of}", images=config.images, storage=config.storage)
-    for count, _ in enumerate(done, 1):  # other processes do the rest
-        yield Update(f"{stage} search", count, len(given))
+    name = f"{stage}, {of}"
+    already = evaluations_done(records, name, config.storage)
+    done = evaluate_jointly(records, given, name, images=config.images, storage=config.storage)
+    for count, found in enumerate(done, 1 + already):  # other processes do the rest
+        yield _update(stage, count, len(given), records, config, found)
     return [records.evaluate(*each, config.images) for each in given]
+
+
+def _update(stage: str, count: int, total: int, records: Records, config: SearchConfig, found: Interim) -> Update:
+    """How far the search is, what it evaluated last, and the best so far at the lower end of the span."""
+    costs, low = records.net.space.costs, config.span.low
+    seen = (each for each in records.all if each.n == config.images and low.holds(costs, each.subnetwork.widths))
+    best = min((each.sort_loss for each in seen), default=None)
+    score, what = found.score, f"{stage} search"
+    about: dict[str, Any] = {"macs": found.macs, "parameters": found.parameters, "loss": found.loss, "n": found.n}
+    evaluation = Evaluation(search=what, source=found.source, value=score.value, metric=score.name, best=best, **about)
+    return Update(what, count, total, evaluation=evaluation)
 
 
 def _starts(space: Space, proposals: Sequence[Proposal], config: SearchConfig) -> list[IntArray]:

@@ -122,8 +122,8 @@ def trimmed_otsu(values: FloatArray) -> float:
 def _strides(net: Supernet) -> IntArray:
     """The channels that a step takes from each group. Shape: → (G,)"""
     share = STEP / np.array([max(1, len(those)) for those in readers(net)])
-    divisor = net.space.divisor
-    return np.maximum(1, (share * net.space.dense / divisor).astype(np.int64)) * divisor
+    steps = net.space.steps
+    return np.maximum(1, (share * net.space.dense / steps).astype(np.int64)) * steps
 
 
 def _widened(space: Space, budget: Budget, widths: IntArray, group: int) -> IntArray:

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from filelock import FileLock
 
+from ..digests import sealed, unsealed
 from ..errors import SecateurError, in_a_line
-from ..files import append_line, whole_lines
+from ..files import append_json, append_line, whole_lines
 from ..models.compensation.gram import Gram
 from ..models.compensation.ridge import refit
 from ..models.evaluate import batch_statistics, device_of
@@ -80,17 +81,17 @@ class Interim:
     def to_json(self) -> str:
         """One line; ``from_json`` reads it back."""
         long = {"subnetwork": self.subnetwork.kept, "losses": b64encode(self.losses).decode()}
-        return json.dumps({**self.to_dict(), **long}, separators=(",", ":"))
+        return json.dumps(sealed({**self.to_dict(), **long}), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, line: str) -> "Interim":
         """The interim subnetwork that ``to_json`` wrote. Raises SecateurError on any other text."""
         try:
-            read = msgspec.convert(json.loads(line), _Line)
+            read = msgspec.convert(unsealed(json.loads(line)), _Line)
             subnetwork = Subnetwork(tuple(map(tuple, read.subnetwork)))
             losses = b64decode(read.losses, validate=True)
         except (ValueError, RecursionError) as error:  # msgspec's and b64decode's are ValueErrors, too
-            raise SecateurError(f"it is no evaluation ({in_a_line(error)[:100]})") from error
+            raise SecateurError(f"it is no evaluation ({in_a_line(error)[:120]})") from error
         if len(losses) not in (0, 2 * read.n):
             raise SecateurError(f"it has {len(losses)} bytes of losses for {read.n} images")
         costs = read.macs, read.parameters
@@ -137,6 +138,7 @@ class Records:
         self.evaluation = evaluation
         self.fingerprint = _fingerprint(net, split, self.grams, evaluation)
         self._known: dict[tuple[Subnetwork, int], Interim] = {}
+        self._unseen: dict[tuple[Subnetwork, int], Interim] = {}
         if path:
             self._load(path)
 
@@ -164,13 +166,20 @@ class Records:
         """
         n = min(images, len(self.split))
         known = self._known.get((subnetwork, n)) or (self._stopped(subnetwork, n) if rival else None)
-        if known is None:
+        if known is None and (known := self._replayed(subnetwork, n, rival)) is None:
             known = self._scored(subnetwork, source, n, rival)
-            self.add(known)
             if self.path:
                 with FileLock(f"{self.path}.lock"):
                     append_line(self.path, known.to_json())
+        self.add(known)
         return known
+
+    def rewind(self) -> None:
+        """Leave every evaluation out of ``all`` until it is asked for again.
+
+        A search that is replayed from its first trial then knows at each what it knew the first time.
+        """
+        self._unseen, self._known = {**self._unseen, **self._known}, {}
 
     def add(self, interim: Interim) -> None:
         """Keep an evaluation, for instance of another process, unless its subnetwork is known."""
@@ -178,12 +187,12 @@ class Records:
 
     def _load(self, path: Path) -> None:
         """Read the file, or begin it. Raises SecateurError where it is of other weights, data or evaluation."""
-        mine = json.dumps({"format": FORMAT, "of": self.fingerprint})
+        mine = {"format": FORMAT, "of": self.fingerprint}
         with FileLock(f"{path}.lock"):  # other processes may work on the same search
             if not whole_lines(path):
-                append_line(path, mine)
+                append_json(path, mine)
             head, *lines = whole_lines(path)
-        if head != mine:
+        if _head(head, path) != mine:
             raise SecateurError(f"{path} holds evaluations of other weights or other data; pass a different folder")
         for number, line in enumerate(lines, 2):
             self.add(self._read(line, f"{path} line {number}"))
@@ -208,9 +217,22 @@ class Records:
         costs = self.net.macs(subnetwork), self.net.parameters(subnetwork)
         return Interim(subnetwork, source, found.loss, reached.accuracy, found.n, *costs, found.losses, reached.metric)
 
+    def _replayed(self, subnetwork: Subnetwork, n: int, rival: Interim | None) -> Interim | None:
+        """What the same request returned before ``rewind``: the first evaluation that answers it."""
+        same = (i for (s, m), i in self._unseen.items() if s == subnetwork and (m == n or (rival and m < n)))
+        return next(same, None)
+
     def _stopped(self, subnetwork: Subnetwork, n: int) -> Interim | None:
         """What a stopped evaluation of fewer than ``n`` images left, if there was one."""
         return next((i for (s, m), i in self._known.items() if s == subnetwork and m < n), None)
+
+
+def _head(line: str, path: Path) -> Any:
+    """What the first line says: of what the evaluations are."""
+    try:
+        return unsealed(json.loads(line))
+    except (ValueError, RecursionError) as error:
+        raise SecateurError(f"{path} is damaged ({in_a_line(error)}); delete it to evaluate again") from error
 
 
 def _fingerprint(net: Supernet, split: Split, grams: Mapping[str, Gram], evaluation: Evaluation) -> str:

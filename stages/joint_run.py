@@ -2,25 +2,36 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-import msgspec
 from torch import nn
 
 from ..models.evaluate import evaluate, recalibrate_as_trained
 from ..models.files.architecture import architecture_of, save
 from ..models.supernet import Supernet
-from ..pipeline.joint import finish
+from ..pipeline.joint import finish, method_of
+from ..pipeline.outcomes import FrontFile
 from ..pipeline.session import Session
 from ..progress import follow
 from ..rundir.config import RunConfig
 from ..rundir.outcomes import EvaluationStage, LearnStage, NetworkStage, TransferStage
 from ..search.records import Interim, Records
 from ..transfer.joint.learner import Learner
-from ..transfer.joint.methods import Blockwise, JointMethod, Kddp, Pdd
+from ..transfer.joint.methods import Assignment, JointMethod
 from ..transfer.joint.train import Training, learn_widths, widths_by_epoch
 from ..transfer.training.recipe import Recipe
-from .common import dense_stage, evaluation_stage, figures, restore_weights, train_from_scratch, write_front
+from .common import dense_stage, evaluation_stage, restore_teacher, restore_weights, teacher_stage
 from .stage import Stage
+
+
+def headline(config: RunConfig) -> str:
+    """What the run will do; empty for a search, whose progress says it.
+
+    >>> from secateur.rundir.config import ask
+    >>> headline(ask(method="blockwise", params="20%"))[:62]
+    'blockwise: for half of the epochs batch-norm scales are thresh'
+    """
+    return f"{config.transfer.method}: {method_of(config).plan}" if config.learns_widths else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,63 +67,61 @@ class JointRun:
 
     def teacher(self) -> NetworkStage:
         """The teacher; digits needs no weights for it, either."""
-        if self.teacher_net is None or self.config.teacher_trained:
-            return NetworkStage(weights=self.config.teacher_trained or "the dense network's")
-        return train_from_scratch(self.session, self.teacher_net.model, "teacher", self.config.seed)
+        return teacher_stage(self.session, self.config, self.teacher_net)
 
     def restore_teacher(self) -> None:
         """The teacher's weights that were trained here."""
-        if self.teacher_net and not self.config.teacher_trained:
-            restore_weights(self.session, self.teacher_net.model, "teacher")
+        restore_teacher(self.session, self.config, self.teacher_net)
 
     @cached_property
     def training(self) -> Training:
-        """Both halves."""
-        config = self.config
-        return Training(config.transfer.epochs, config.seed, config.precision, self.session.folder)
+        """Both parts."""
+        config, session = self.config, self.session
+        recipe, learning = session.recipe(**config.transfer.recipe_options), self.method.learning
+        how: dict[str, Any] = {"recipe": recipe, "learning": learning}
+        return Training(config.transfer.epochs, config.seed, config.precision, session.folder, **how)
 
     @cached_property
     def recipes(self) -> tuple[Recipe, Recipe]:
-        """Of the two halves."""
+        """Of the two parts."""
         return self.training.recipes(self.session.net)
 
     @property
     def method(self) -> JointMethod:
         """The configured method, with its options."""
-        joint, limits = self.config.joint, self.config.budget
-        if self.config.transfer.method == "pdd":
-            return Pdd(limits.flops, limits.params)
-        if self.config.transfer.method == "kddp":
-            return Kddp(joint.strength, joint.neurons)
-        return Blockwise(joint.strength, joint.strengths, joint.constraint, joint.blocks)
+        return method_of(self.config)
 
     def make_learner(self) -> Learner:
         """A learner that has learned nothing yet."""
-        teacher = self.teacher_net.model.eval() if self.teacher_net else None
-        return self.method.learner(self.session.net, teacher, self.session.data.train, self.recipes[0])
+        net, data = self.session.net, self.session.data
+        teacher = self.teacher_net.model.eval() if self.teacher_net else net.model
+        return self.method.learner(Assignment(net, teacher, data.train, self.recipes[0], data.holdout))
 
     @cached_property
     def learner(self) -> Learner:
-        """The student after the first half; a run that resumes there repeats little."""
-        learner, split, folder = self.make_learner(), self.session.data.train, self.training.learn_folder
-        follow(learn_widths(learner, split, self.recipes[0], folder=folder), self.session.progress)
+        """The student after the first part; a run that resumes there repeats little."""
+        learner, data, folder = self.make_learner(), self.session.data, self.training.learn_folder
+        work = learn_widths(learner, data.train, self.recipes[0], folder=folder, holdout=data.holdout)
+        follow(work, self.session.progress)
         return learner
 
     def learn(self) -> LearnStage:
-        """The first half; front.json with its one point, and the dense network beside it."""
+        """The first part; front.json with its one point, and the dense network beside it."""
         session, kept, method = self.session, self.learner.subnetwork(), self.config.transfer.method
         scored = evaluate(self.pruned(), session.data.holdout)
         costs = session.net.macs(kept), session.net.parameters(kept)
         found = Interim(kept, method, scored.loss, scored.accuracy, scored.n, *costs, metric=scored.metric)
-        write_front(session, self.config, found, [found], budget={"macs": found.macs, "mark": f"found by {method}"})
+        front = FrontFile(session.folder, session.net, self.config)
+        front.write(found, [found], {"macs": found.macs, "mark": f"found by {method}"})
         (session.folder / "bank").mkdir(exist_ok=True)
         records = Records(session.net, session.data.holdout, session.folder / "bank" / "records.jsonl")
         records.evaluate(session.net.dense, "dense", len(session.data.holdout))  # what the point is compared with
         widths = tuple(map(tuple, widths_by_epoch(session.folder / "learn")))
-        return LearnStage(form=self.learner.description, widths=widths)
+        dense = tuple(session.net.dense.widths.tolist())
+        return LearnStage(form=self.learner.description, widths=widths, dense=dense)
 
     def transfer(self) -> TransferStage:
-        """The second half."""
+        """The second part."""
         session, method = self.session, self.config.transfer.method
         student = finish(session, self.learner, self.recipes[1], method=method, folder=self.training.transfer_folder)
         save(student, session.folder / "best")
@@ -120,7 +129,7 @@ class JointRun:
         return TransferStage(**{**training, "gates_open": tuple(training["gates_open"])})
 
     def pruned(self) -> nn.Module:
-        """The student as it was after the first half."""
+        """The student as it was after the first part."""
         model = self.learner.slimmed()
         recalibrate_as_trained(model, self.session.data.train)
         return model
@@ -128,10 +137,5 @@ class JointRun:
     def test(self) -> EvaluationStage:
         """As after a search, and the teacher's figures where it is another network."""
         session = self.session
-        found = evaluation_stage(
-            session, self.config, self.learner.subnetwork(), self.pruned(), best=session.folder / "best"
-        )
-        if self.teacher_net is None:
-            return found
-        teacher = figures(session, self.teacher_net.model, self.teacher_net, self.teacher_net.dense)
-        return msgspec.structs.replace(found, teacher=teacher)
+        kept, best = self.learner.subnetwork(), session.folder / "best"
+        return evaluation_stage(session, self.config, kept, self.pruned(), best=best, teacher=self.teacher_net)

@@ -5,21 +5,28 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SecateurError
-from ..models.files.schema import read_architecture
+from ..models.files.architecture import subnetwork_of
+from ..models.files.place import ARCHITECTURE
+from ..models.files.schema import Architecture, read_architecture
 from ..models.subnetwork import Subnetwork
+from ..models.zoo.names import is_python
 from ..pipeline.found import best_under
 from ..pipeline.typed import with_typed
 from ..progress import Progress, silent
-from ..rundir.config import RunConfig
+from ..rundir.config import RunConfig, ask, file_name
+from ..rundir.kept import Kept
 from ..rundir.manifest import config_of
 from ..rundir.outcomes import EvaluationStage, parse
 from ..transfer.bank.bank import MemoryBank
 from ..transfer.methods import METHODS, require_method
 from ..transfer.training.distributed import world
-from .prepare import prepare_run
+from .prepare import prepare_run, teacher_of
 from .search_run import SearchRun
 
-OPTIONS = ("model", "data", "method", "epochs", "seed")  # of a run, what may be another for a point
+NAMED = ("method", "epochs", "seed")  # in the name of a point's folder, always
+STEERING = ("batch", "lr", "optimizer", "weight_decay", "teacher", "teacher_weights")  # there where they are changed
+CODE = ("model", "data", "augment")  # typed again, where it is a function of the user's
+OPTIONS = (*CODE, *NAMED, *STEERING)  # of a run, what may be another for a point
 
 
 def tune(
@@ -33,22 +40,23 @@ def tune(
     already is not done again.
 
     Args:
-        out: the run directory.
+        out: the run directory, or a point or the best/ in it, which is that subnetwork.
         budget: as for a run; None is the run's winner.
         device: ``"cpu"`` or ``"cuda"``; by default cuda where there is one.
         progress: called with (what, done, total).
-        **options: ``method``, ``epochs`` and ``seed``, by default the run's; ``model`` and ``data``, where the run was
+        **options: those of ``OPTIONS``, by default the run's; ``model``, ``data`` and ``augment``, where the run was
             made with functions of the user's.
     """
     changed = {name: value for name, value in options.items() if value is not None}
     if unknown := changed.keys() - {*OPTIONS}:
         raise SecateurError(f"a point has no option {min(unknown)!r}; pass any of {', '.join(OPTIONS)}")
-    team = world()
+    team, kept = world(), Kept.at(out)
+    out = kept.run or out
     with team.one_after_another():
-        work, point, bank = _prepared(out, budget, changed, device=device, progress=progress)
+        meant = read_architecture(kept.folder / ARCHITECTURE) if kept.is_point and budget is None else budget
+        work, point, bank = _prepared(out, meant, changed, device=device, progress=progress)
         config = work.config
-        name = (work.session.net.macs(point), config.transfer.method, config.transfer.epochs, config.seed)
-        folder = out / "points" / "-".join(map(str, name))
+        folder = out / "points" / point_name(work.session.net.macs(point), config)
         path = folder / "architecture.json"
         done = path.exists() and read_architecture(path).figures is not None
     if not done:
@@ -59,8 +67,15 @@ def tune(
     return parse(read_architecture(path).figures, EvaluationStage, path), folder
 
 
+def point_name(macs: int, config: RunConfig) -> str:
+    """The folder of a point: its MACs and how it is tuned; what is at its default is left out."""
+    options, usual = config.to_dict(), ask().to_dict()
+    changed = [f"{name}={options[name]}" for name in STEERING if options[name] != usual[name]]
+    return file_name("-".join([str(macs), *(str(options[name]) for name in NAMED), *changed]))
+
+
 def _prepared(
-    out: Path, budget: str | None, changed: dict[str, Any], *, device: str | None, progress: Progress
+    out: Path, meant: Architecture | str | None, changed: dict[str, Any], *, device: str | None, progress: Progress
 ) -> tuple[SearchRun, Subnetwork, MemoryBank | None]:
     """The work as it is configured now, the point, and its bank with what it lacked, if the method reads one."""
     began = config_of(out)
@@ -71,10 +86,30 @@ def _prepared(
         raise SecateurError(
             f"{out} was made by {began.transfer.method}, which fills no memory bank; pass a run of a search"
         )
-    typed = with_typed(began, out, model=changed.get("model"), data=changed.get("data"))
-    work = replace(_searched_run(typed, out, device, progress), config=wanted)
-    point = work.winner if budget is None else best_under(work.session.net, work.searched.front, budget).subnetwork
+    if is_python(began.search.sampler):
+        fix = "fine-tune its points there: sc.finetune(net, found.best(), found.bank, data)"
+        raise SecateurError(f"{out} was searched in Python, with objects that no file holds; {fix}")
+    teacher = {} if wanted.joint.teacher is None else {"teacher": changed.get("teacher")}
+    typed = with_typed(began, out, **{name: changed.get(name) for name in CODE}, **teacher)
+    work = replace(_searched_run(_untaught(typed), out, device, progress), config=wanted)
+    work = replace(work, teacher_net=teacher_of(wanted, work.session))
+    if "teacher" in changed and not wanted.teacher_trained:
+        raise SecateurError(f"no weights for the teacher {changed['teacher']}; pass --teacher-weights FILE")
+    work.restore_teacher()
+    point = _point(work, meant)
     return work, point, work.filled(point) if METHODS[wanted.transfer.method].bank_teachers else None
+
+
+def _point(work: SearchRun, meant: Architecture | str | None) -> Subnetwork:
+    """The subnetwork of an architecture, the point of the front under a budget, or the winner."""
+    if isinstance(meant, Architecture):
+        return subnetwork_of(meant, work.session.net)
+    return work.winner if meant is None else best_under(work.session.net, work.searched.front, meant).subnetwork
+
+
+def _untaught(config: RunConfig) -> RunConfig:
+    """The same without its teacher, which may be another one now."""
+    return config.with_options(teacher=None, teacher_weights=None)
 
 
 def _searched_run(typed: RunConfig, out: Path, device: str | None, progress: Progress) -> SearchRun:

@@ -1,91 +1,148 @@
 """Everything that the stages of a run share, and what is wrong with it, before anything is trained or written."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ..data.augment import is_code, require_augmentation
 from ..errors import SecateurError
 from ..files import write_text
 from ..models.costs.budget_range import BudgetRange
 from ..models.evaluate import device_of
 from ..models.files.library import architectures, keep_shares, most_similar
-from ..models.files.schema import fingerprint
+from ..models.files.networks import network_called, require_network
+from ..models.files.place import ARCHITECTURE, WEIGHTS, home_of, is_kept
+from ..models.files.schema import fingerprint, read_architecture
 from ..models.supernet import Supernet
 from ..models.timing.latency import Latency, measure
+from ..models.timing.steps import Steps, measured_steps
 from ..models.tracing.atoms import FloatArray
-from ..models.zoo.registry import constructor
-from ..models.zoo.weights import load_weights, weights_file
+from ..models.zoo.weights import load_weights, require_readable, weights_file
 from ..pipeline.fit import require_fit
 from ..pipeline.images import open_run_data
 from ..pipeline.session import Session
 from ..progress import Progress
 from ..rundir.config import RunConfig
-from ..rundir.manifest import Manifest, require_same, sha256
+from ..rundir.folder import remove_run, require_place, require_replaceable
+from ..rundir.manifest import Manifest, differences, require_same, sha256, with_former_defaults
 from ..rundir.options import JOINT_METHODS
 from ..search.config import SearchConfig, sampler_called
 from ..search.refine.database import require_database
 from ..transfer.methods import require_method
 from ..transfer.objectives.base import require_divergence
 from .joint_run import JointRun
+from .room import needed_bytes, require_room
 from .search_run import SearchRun
 
+Placed = TypeVar("Placed", nn.Module, Tensor)
+Measurements = TypeVar("Measurements", Latency, Steps)
+
 STARTS = 5  # at most, of the architectures that --start names
+STEPS_FILE = "steps.json"  # in the run directory: what --divisor auto measured
 LATENCY_FILE = "latency.json"  # in the run directory: the table that a budget of latency is measured by
 
 
 def prepare_run(
-    config: RunConfig, out: Path, device: str | None, progress: Progress, *, began: RunConfig | None = None
+    config: RunConfig,
+    out: Path,
+    device: str | None,
+    progress: Progress,
+    *,
+    began: RunConfig | None = None,
+    overwrite: bool = False,
 ) -> tuple[SearchRun | JointRun, Manifest]:
     """The work of a run, and its manifest.
 
     ``began``: the configuration in the run directory, where the network or the data are named in another way now;
-    both have to be the same.
+    both have to be the same. ``overwrite``: another run that is there is removed, once nothing is wrong with this one.
     """
     began = began or config
-    _require_consistent(config, out, began)
-    session = _session(config, out, device, progress)
+    replaced = overwrite and bool(differences(out, began))
+    _require_consistent(config, device)
+    _require_room(out, began, replaced)
+    config = config if replaced else with_former_defaults(config, out)
+    session, runtime = session_of(config, out, device, progress), config.constraints.runtime
+    before = None if replaced else out  # whose measurements are used again
+    if steps := _steps(config, session.net, before, progress):
+        session = replace(session, net=session.net.in_steps(steps.steps))
     net = session.net
-    timed = _timed(net, out, progress) if config.budget.latency else None
+    timed = _timed(net, before, runtime, progress) if config.budget.latency else None
     if config.learns_widths:
         work: SearchRun | JointRun = _joint_run(config, session)
     else:
-        work = SearchRun(config, session, _search_config(config, net, timed))
-    manifest = Manifest(out, began)
+        work = SearchRun(config, session, _search_config(config, net, timed), teacher_of(config, session))
+    require_room(out, needed_bytes(session, work.bank_config if isinstance(work, SearchRun) else None))
+    if replaced:
+        remove_run(out)
+    manifest = Manifest(out, began, progress)
     if timed:
         write_text(out / LATENCY_FILE, timed.to_json(net))
+    if steps:
+        write_text(out / STEPS_FILE, steps.to_json())
+        manifest.require("steps of widths", str(steps))
     for name, mark in _fingerprints(config, session).items():
         manifest.require(name, mark)
     return work, manifest
 
 
-def _require_consistent(config: RunConfig, out: Path, began: RunConfig) -> None:
-    """Raise SecateurError for whatever can be found before an image is read."""
-    joint, source = config.joint, config.images.data
+def _require_consistent(config: RunConfig, device: str | None) -> None:
+    """Raise SecateurError for whatever is wrong with the options and can be found before an image is read."""
+    joint, source, search = config.joint, config.images.data, config.search
     require_method(config.transfer.method, JOINT_METHODS)
-    if config.trained is None and joint.teacher is None and source != "digits":
+    scratch = config.learns_widths and joint.teacher is not None  # a student under another teacher
+    if config.trained is None and not scratch and source != "digits":
         raise SecateurError(f"no weights for {config.model} on {source}; pass --weights FILE of the trained network")
     if joint.teacher_weights and not joint.teacher:
         raise SecateurError("--teacher-weights are of no network; pass --teacher MODEL, too")
-    require_same(out, began)
+    for network in filter(None, (config.model, joint.teacher)):
+        require_network(network)
+    if is_kept(config.model) and not config.weights:
+        _require_trained(config.model)
+    if config.images.augment and not is_code(config.images.augment):
+        require_augmentation(config.images.augment)
     for file in filter(None, (config.weights, joint.teacher_weights)):
-        weights_file(file)
-    if config.search.storage:
-        require_database(config.search.storage)
+        require_readable(file)
+    _on(torch.zeros(1), device)
+    sampler_called(search.sampler)
+    if search.start:
+        architectures(Path(search.start))
+    if search.storage:
+        require_database(search.storage)
 
 
-def _session(config: RunConfig, out: Path, device: str | None, progress: Progress) -> Session:
+def _require_room(out: Path, began: RunConfig, replaced: bool) -> None:
+    """Raise SecateurError where the folder holds something else, or cannot be made."""
+    require_place(out)
+    if replaced:
+        require_replaceable(out)
+    else:
+        require_same(out, began)
+
+
+def _require_trained(kept: str) -> None:
+    """Raise SecateurError where a kept network has the fresh weights that ``reuse`` gave it."""
+    if (read_architecture(home_of(kept) / ARCHITECTURE).provenance or {}).get("weights") == "fresh":
+        raise SecateurError(
+            f"{kept} has fresh weights; train it first: secateur transfer {kept} --data DATA --epochs 100"
+        )
+
+
+def session_of(config: RunConfig, out: Path, device: str | None, progress: Progress) -> Session:
+    """The network and the images of a configuration; what does not fit is found here."""
     data = open_run_data(config, progress)
     torch.manual_seed(config.seed)
-    model = constructor(config.model, len(data.classes))()
+    model = network_called(config.model, len(data.classes))()
     if config.weights:
         load_weights(model, config.weights)
     wanted = config.constraints
     net = Supernet.of(
         _on(model, device),
         data.example,
-        divisor=wanted.divisor,
+        divisor=wanted.fixed_divisor,
         freeze=wanted.freeze,
         tie=wanted.ties,
         least=wanted.min_keep,
@@ -105,18 +162,19 @@ def _search_config(config: RunConfig, net: Supernet, timed: Latency | None) -> S
 
 def _joint_run(config: RunConfig, session: Session) -> JointRun:
     """The work of a run that learns widths; what is wrong with its options is found here."""
-    work = JointRun(config, session, _teacher(config, session))
+    work = JointRun(config, session, teacher_of(config, session))
     work.make_learner()
     return work
 
 
-def _teacher(config: RunConfig, session: Session) -> Supernet | None:
+def teacher_of(config: RunConfig, session: Session) -> Supernet | None:
+    """The teacher that is another network, with its weights; None where the dense network teaches."""
     joint, data = config.joint, session.data
     if joint.teacher is None:
         return None
     if config.teacher_trained is None and config.images.data != "digits":
         raise SecateurError(f"no weights for the teacher {joint.teacher}; pass --teacher-weights FILE")
-    model = constructor(joint.teacher, len(data.classes))()
+    model = network_called(joint.teacher, len(data.classes))()
     if joint.teacher_weights:
         load_weights(model, joint.teacher_weights)
     teacher = Supernet.of(model.to(device_of(session.net.model)).eval(), data.example, check=False)
@@ -127,19 +185,55 @@ def _teacher(config: RunConfig, session: Session) -> Supernet | None:
 def _fingerprints(config: RunConfig, session: Session) -> dict[str, str]:
     """What may not change between two starts of a run."""
     marks = {"data": session.data.fingerprint, "network": fingerprint(session.net)}
-    marks["weights"] = sha256(weights_file(config.weights)) if config.weights else "none"
+    kept = home_of(config.model) / WEIGHTS if is_kept(config.model) else None
+    weights = weights_file(config.weights) if config.weights else kept
+    marks["weights"] = sha256(weights) if weights else "none"
     if config.joint.teacher_weights:
         marks["teacher's weights"] = sha256(weights_file(config.joint.teacher_weights))
     return marks
 
 
-def _timed(net: Supernet, out: Path, progress: Progress) -> Latency:
+def _steps(config: RunConfig, net: Supernet, out: Path | None, progress: Progress) -> Steps | None:
+    """The steps of widths that the run began with, or those that pay and meet the budget; None if they are given."""
+    if config.constraints.divisor != "auto" or config.learns_widths:
+        return None
+    if out and (out / STEPS_FILE).exists():
+        return read_steps(out / STEPS_FILE, net)
+    steps = measured_steps(net, config.constraints.runtime, progress=progress)
+    while steps.coarsest > 1 and not _meets(net.in_steps(steps.steps), config):
+        steps = steps.finer
+    return steps
+
+
+def _meets(net: Supernet, config: RunConfig) -> bool:
+    """Whether the network can meet the lower end of the budget, but for its latency, which is measured later."""
+    spec = replace(config.budget.spec, latency=None)
+    return not spec.limits or net.profile(spec.low).satisfiable
+
+
+def _timed(net: Supernet, out: Path | None, runtime: str, progress: Progress) -> Latency:
     """The table of times that the run began with, or a new one."""
-    path = out / LATENCY_FILE
-    if not path.exists():
-        return measure(net, progress=progress)
+    if out and (out / LATENCY_FILE).exists():
+        return read_latency(out / LATENCY_FILE, net)
+    return measure(net, runtime, progress=progress)
+
+
+def read_latency(path: Path, net: Supernet) -> Latency:
+    """The table of times in a file. Raises SecateurError, naming the file, where it holds none of this network."""
+    return _measured(path, lambda text: Latency.from_json(text, net))
+
+
+def read_steps(path: Path, net: Supernet) -> Steps:
+    """The steps of widths in a file. Raises SecateurError, naming the file, where it holds none of this network."""
+    return _measured(path, lambda text: Steps.from_json(text, net))
+
+
+def _measured(path: Path, read: Callable[[str], Measurements]) -> Measurements:
+    """What was measured before, out of a file."""
     try:
-        return Latency.from_json(path.read_bytes().decode(errors="replace"), net)
+        return read(path.read_bytes().decode(errors="replace"))
+    except OSError as error:
+        raise SecateurError(f"{path} cannot be read ({error.strerror}); delete it to measure again") from error
     except SecateurError as error:
         raise SecateurError(f"{path}: {error}") from error
 
@@ -149,7 +243,8 @@ def _start_shares(path: Path, net: Supernet, span: BudgetRange) -> list[FloatArr
     return [keep_shares(record, net) for record in most_similar(architectures(path), net, span.low, STARTS)]
 
 
-def _on(model: nn.Module, device: str | None) -> nn.Module:
+def _on(model: Placed, device: str | None) -> Placed:
+    """The network or tensor on a device. Raises SecateurError where it is not here."""
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         if torch.device(name).type == "meta":

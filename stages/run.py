@@ -4,18 +4,25 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SecateurError
-from ..progress import Progress, silent
+from ..progress import Observer, Progress, silent
 from ..reports.page import write
 from ..rundir.config import RunConfig
 from ..rundir.outcomes import Stages
 from ..rundir.results import Results
 from ..transfer.training.distributed import started_by_torchrun
+from .header import announce
 from .prepare import prepare_run
 from .stage import do_stages, require_stage
 
 
 def run(
-    config: RunConfig, out: Path | str, *, until: str = "test", device: str | None = None, progress: Progress = silent
+    config: RunConfig,
+    out: Path | str,
+    *,
+    until: str = "test",
+    device: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
 ) -> dict[str, dict[str, Any]]:
     """Dense network, search, memory bank, fine-tuning, test: the stages that a run directory still lacks.
 
@@ -26,6 +33,7 @@ def run(
         out: the run directory; a run that was interrupted resumes.
         until: the last stage to do, by its name in run.json.
         device: ``"cpu"`` or ``"cuda"``; by default cuda where there is one.
+        overwrite: remove another run that is there, once nothing is wrong with this one.
         progress: called with (what, done, total).
 
     Returns:
@@ -39,18 +47,27 @@ def run(
     >>> list(outcome)
     ['dense', 'search', 'bank', 'transfer', 'test']
     """
-    stages = complete(config, Path(out), until=until, device=device, progress=progress)
+    stages = complete(config, Path(out), until=until, device=device, overwrite=overwrite, progress=progress)
     return {name: outcome.to_dict() for name, outcome in stages.done().items()}
 
 
 def complete(
-    config: RunConfig, out: Path, *, until: str = "test", device: str | None = None, progress: Progress = silent
+    config: RunConfig,
+    out: Path,
+    *,
+    until: str = "test",
+    device: str | None = None,
+    overwrite: bool = False,
+    anyway: bool = True,
+    progress: Progress = silent,
 ) -> Stages:
-    """The same, and the outcomes as records."""
+    """The same, and the outcomes as records; unless ``anyway``, a dense network at chance ends it before the search."""
     if started_by_torchrun():
         raise SecateurError("torchrun is for fine-tuning; run without it, then torchrun -m secateur transfer")
-    work, manifest = prepare_run(config, out, device, progress)
+    work, manifest = prepare_run(config, out, device, progress, overwrite=overwrite)
     require_stage(work.stages, until, config.transfer.method)
+    if manifest.stages.search is None and manifest.stages.learn is None:
+        announce(work, Observer.of(progress), anyway=anyway)
     do_stages(work.stages, manifest, until)
     write([Results.of(out)], out)
     return manifest.stages

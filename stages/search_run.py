@@ -5,17 +5,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..models.costs.widths import uniform_widths
 from ..models.files.architecture import architecture_of, save
 from ..models.subnetwork import Subnetwork
+from ..models.supernet import Supernet
 from ..pipeline.finetune import Tuning, tuned
+from ..pipeline.outcomes import FrontFile, bank_stage, budget_mark, search_stage
 from ..pipeline.session import Session
 from ..reports.page import write
 from ..rundir.config import RunConfig
 from ..rundir.outcomes import (
     BankStage,
     EvaluationStage,
-    InterimRecord,
     NetworkStage,
     SearchStage,
     TeacherRecord,
@@ -28,13 +28,13 @@ from ..transfer.bank.bank import TEACHERS, MemoryBank
 from ..transfer.bank.fill import BankConfig
 from ..transfer.methods import METHODS
 from ..transfer.training.distributed import world
-from .common import dense_stage, evaluation_stage, restore_weights, write_front
+from .common import dense_stage, evaluation_stage, restore_teacher, restore_weights, teacher_stage
 from .stage import Stage
 
 
 @dataclass(frozen=True, eq=False)
 class SearchRun:
-    """Widths are searched, the bank is filled, the winner fine-tuned from it.
+    """Widths are searched, the bank is filled, the winner fine-tuned from it, or by a teacher that is another network.
 
     The session's network gets its weights in the first stage and never changes after.
     """
@@ -42,12 +42,15 @@ class SearchRun:
     config: RunConfig
     session: Session
     search_config: SearchConfig
+    teacher_net: Supernet | None = None
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """All stages, in order."""
+        teacher = (Stage("teacher", self.teacher, self.restore_teacher),) if self.teacher_net else ()
         return (
             Stage("dense", self.dense, self.restore_dense),
+            *teacher,
             Stage("search", self.search, shared=True),
             Stage("bank", self.bank),
             Stage("transfer", self.transfer),
@@ -64,6 +67,14 @@ class SearchRun:
             restore_weights(self.session, self.session.net.model, "dense")
         self.session.net.model.eval()
 
+    def teacher(self) -> NetworkStage:
+        """The teacher that is another network."""
+        return teacher_stage(self.session, self.config, self.teacher_net)
+
+    def restore_teacher(self) -> None:
+        """The teacher's weights that were trained here."""
+        restore_teacher(self.session, self.config, self.teacher_net)
+
     @cached_property
     def searched(self) -> Searched:
         """The search's result; a run that resumes repeats no evaluation, so there it costs little."""
@@ -77,22 +88,17 @@ class SearchRun:
     def search(self) -> SearchStage:
         """Coarse and fine; front.json and its picture."""
         found = self.searched
-        write_front(self.session, self.config, found.winner, found.front, budget=self._budget())
+        mark = budget_mark(self.session.net, self.search_config.span)
+        FrontFile(self.session.folder, self.session.net, self.config).write(found.winner, found.front, mark)
         write([Results.of(self.session.folder)], self.session.folder)
-        winner, start = (InterimRecord.of(each.to_dict()) for each in (found.winner, found.coarse_best))
-        count, stopped = len(found.interims) + len(found.stopped), len(found.stopped)
-        return SearchStage(winner=winner, start=start, evaluations=count, stopped=stopped)
+        return search_stage(found)
 
     def bank(self) -> BankStage:
         """What its teachers output for every training image: five, or as many as lie between dense and winner.
 
         None where the task can't compare outputs.
         """
-        if self.winners_bank is None:
-            return BankStage(teachers=(), missing=0)
-        teachers = self.winners_bank.teachers
-        listed = tuple(TeacherRecord(macs=teacher.macs, loss=teacher.loss) for teacher in teachers)
-        return BankStage(teachers=listed, missing=self.bank_config.teachers - len(teachers))
+        return bank_stage(self.winners_bank, self.bank_config.teachers)
 
     @cached_property
     def winners_bank(self) -> MemoryBank | None:
@@ -107,8 +113,14 @@ class SearchRun:
         return BankConfig(views, bfloat16=self.session.bfloat16, teachers=teachers or TEACHERS)
 
     def filled(self, point: Subnetwork) -> MemoryBank | None:
-        """The memory bank for a point of the front, with what it lacked; None where outputs can't be compared."""
-        return self.session.fill_bank(self.searched, point, self.bank_config)
+        """The memory bank for a point of the front, with what it lacked; None where outputs can't be compared.
+
+        One of fixed views of the dense network alone is not filled here: training does so.
+        """
+        config = self.bank_config
+        if METHODS[self.config.transfer.method].grows and config.views:
+            return self.session.growing_bank(self.searched, config)
+        return self.session.fill_bank(self.searched, point, config)
 
     def transfer(self) -> TransferStage:
         """Fine-tune the winner from the bank; what was lost of it since its stage was done is filled again."""
@@ -120,11 +132,11 @@ class SearchRun:
         session, wanted = self.session, self.config.transfer
         method = METHODS[wanted.method]
         views = wanted.views if method.bank_teachers else 0
-        recipe = session.recipe(
-            epochs=wanted.epochs, seed=self.config.seed, fixed_views=views, identity={"method": wanted.method}
-        )
+        how: dict[str, Any] = {"fixed_views": views, "identity": self._identity, **wanted.recipe_options}
+        recipe = session.recipe(epochs=wanted.epochs, seed=self.config.seed, **how)
         model = session.initial_student(subnetwork)
-        student = tuned(session, Tuning(subnetwork, model, bank, recipe, folder), method.objective)
+        teacher = self.teacher_net.model.eval() if self.teacher_net else None
+        student = tuned(session, Tuning(subnetwork, model, bank, recipe, folder, teacher), method.objective)
         if world().first:
             save(student, best)
         return _transfer_stage(architecture_of(student)["training"])
@@ -136,15 +148,13 @@ class SearchRun:
     def tested(self, subnetwork: Subnetwork, best: Path) -> EvaluationStage:
         """The same for any subnetwork that was kept in ``best``."""
         pruned = self.session.pruned(subnetwork)
-        return evaluation_stage(self.session, self.config, subnetwork, pruned, best=best)
+        return evaluation_stage(self.session, self.config, subnetwork, pruned, best=best, teacher=self.teacher_net)
 
-    def _budget(self) -> dict[str, Any]:
-        """Where on the axis of MACs the budget lies; ``mark`` says what is there."""
-        net, low = self.session.net, self.search_config.span.low
-        if "macs" in low.limits:
-            return {"macs": low.macs, "mark": "budget" if self.search_config.span.is_single else "smallest budget"}
-        macs = int(net.space.costs.macs(uniform_widths(net.space, low)))  # other costs have limits
-        return {"macs": macs, "mark": "uniform widths at the budget"}
+    @property
+    def _identity(self) -> dict[str, object]:
+        """What a checkpoint of the fine-tuning is of, beside its recipe."""
+        named = {"method": self.config.transfer.method, "teacher": self.config.joint.teacher}
+        return {name: value for name, value in named.items() if value}
 
 
 def _transfer_stage(training: dict[str, Any]) -> TransferStage:

@@ -135,7 +135,7 @@ class Checker:
     @cached_property
     def measured(self) -> dict[str, str]:
         """The texts, blank where nothing is said or nothing was measured; places stay."""
-        patterns = [UNSAID, *(re.compile(each.replace(" ", r"\s+")) for each in self.not_measured)]
+        patterns = [*(re.compile(each.replace(" ", r"\s+")) for each in self.not_measured), UNSAID]
         blanked = dict(self.texts)
         for pattern in patterns:
             blanked = {name: pattern.sub(_blank, text) for name, text in blanked.items()}

@@ -107,6 +107,7 @@ GOOD = {
     "--data": "imagefolder:photos",
     "--weights": "make.safetensors",
     "--trials": "1",
+    "--divisor": "1",
     "--epochs": "1",
     "--out": "never",
     "--device": "cpu",

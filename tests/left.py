@@ -61,7 +61,7 @@ def searched(folder: Path, losses: Sequence[float] = (0.3, 0.25, nan, 0.2), *, n
     best = InterimRecord(
         source="refine", loss=min(finite, default=nan), accuracy=0.8, n=n, macs=BUDGET, parameters=130_000
     )
-    ledger.stage("search", lambda: SearchStage(winner=best, start=best, evaluations=len(losses), stopped=0))
+    ledger.stage("search", lambda: SearchStage(winner=best, start=best, evaluations=1 + len(losses), stopped=0))
     teachers = (TeacherRecord(macs=DENSE["macs"], loss=0.1),)
     ledger.stage("bank", lambda: BankStage(teachers=teachers, missing=0))
     return folder

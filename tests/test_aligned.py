@@ -77,6 +77,8 @@ def test_the_loss_is_the_formula_on_channels_picked_by_hand() -> None:
     wanted, small = objective(net, student), slim(net, student)
     batch = batch_of(small, wanted, views=2)
     images = batch.images.flatten(0, 1)
+    assert isinstance(net.model, Plain)
+    assert isinstance(small, Plain)
     first = net.model.first(images)
     second = net.model.second(first)
     pooled = second.mean((2, 3))

@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 import secateur as sc
+from secateur.digests import unsealed
 from secateur.errors import SecateurError
 from secateur.models.files import tensors
-from secateur.models.files.architecture import architecture, architecture_of, build, load, save, subnetwork_of
+from secateur.models.files.architecture import architecture, architecture_of, build, save, subnetwork_of
+from secateur.models.files.networks import load
 from secateur.models.files.schema import Architecture, fingerprint
 
 NET = """from torch import nn
@@ -53,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
 
 def edit(folder: Path, change: Callable[[Record], object]) -> None:
     path = folder / "architecture.json"
-    record = json.loads(path.read_text())
+    record = unsealed(json.loads(path.read_text()))
     change(record)
     path.write_text(json.dumps(record))
 
@@ -97,7 +99,7 @@ def test_architecture_json_is_read_with_plain_json(folder: Path) -> None:
 
 
 def test_the_channels_kept_are_the_subnetworks(folder: Path) -> None:
-    record = json.loads((folder / "architecture.json").read_text())
+    record = unsealed(json.loads((folder / "architecture.json").read_text()))
     assert subnetwork_of(Architecture.from_dict(record, folder), supernet()) == sc.Subnetwork(KEPT)
 
 
@@ -202,8 +204,17 @@ def test_a_truncated_architecture_is_refused_wherever_it_was_cut(folder: Path) -
         assert "is no architecture" in refusal(folder)
 
 
+def test_a_changed_figure_is_refused_until_the_digest_is_removed(folder: Path) -> None:
+    path = folder / "architecture.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "model": "Other"}))
+    assert "its content is not what was written; if you edited it yourself, remove its 'blake2b'" in refusal(folder)
+    path.write_text(json.dumps({**unsealed(record), "model": "Other"}))
+    assert vars(load(folder, make))["architecture"]["model"] == "Other"
+
+
 def test_a_network_in_place_of_what_makes_one_is_refused(folder: Path) -> None:
-    for base in (nn.Linear(2, 2), "resnet20"):
+    for base in (nn.Linear(2, 2), 20):
         with pytest.raises(SecateurError, match="pass what makes the dense network: lambda"):
             load(folder, base=base)  # type: ignore[arg-type]
 

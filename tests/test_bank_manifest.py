@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from banked import DENSE, HALF, TEACHERS, THIN
 
+from secateur.digests import unsealed
 from secateur.errors import SecateurError
 from secateur.transfer.bank.manifest import BankLocation, BankManifest, manifest_name
 
@@ -20,7 +21,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 def test_the_file_has_the_keys_that_it_always_had(tmp_path: Path) -> None:
     BankManifest("abc", TEACHERS[2:]).write(tmp_path / "bank.json")
-    assert json.loads((tmp_path / "bank.json").read_text()) == {
+    assert unsealed(json.loads((tmp_path / "bank.json").read_text())) == {
         "format": "secateur/bank/1",
         "data": "abc",
         "teachers": [{"kept": [[4], [0, 7]], "loss": 1.0, "macs": 100}],

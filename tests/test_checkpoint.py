@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from trainings import CLASSES, OBJECTIVES, RECIPE, assert_same, coloured, contrastive, state, toy, train_toy
 
+from secateur.digests import unsealed
 from secateur.errors import SecateurError
 from secateur.transfer.objectives.base import CrossEntropy, Objective
 from secateur.transfer.training.trainer import Trainer
@@ -36,7 +37,11 @@ def test_a_training_that_was_stopped_ends_in_the_same_weights(
     assert [step.step for step in taken_up] == list(range(last + 1, 13))
     assert losses[:last] + [step.loss for step in taken_up] == whole
     assert_same(state(model, objective), expected)
-    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == ["checkpoint.safetensors", "metrics.jsonl"]
+    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == [
+        "checkpoint.safetensors",
+        "metrics.csv",
+        "metrics.jsonl",
+    ]
 
 
 @pytest.mark.parametrize("stop", [7, 12])
@@ -76,10 +81,24 @@ def test_seconds_go_on_where_they_stopped(tmp_path: Path) -> None:
     assert next(train_toy(toy(), CrossEntropy(), folder=tmp_path)).seconds > fifth.seconds
 
 
-def test_metrics_are_a_line_for_every_checkpoint(tmp_path: Path) -> None:
-    steps = list(train_toy(toy(), CrossEntropy(), folder=tmp_path))
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert lines == [steps[i - 1].__dict__ for i in (5, 10, 12)]
+@pytest.mark.parametrize("stop", [3, 5, 6, 8, 11])
+def test_metrics_are_a_line_for_every_epoch_the_same_after_a_kill(stop: int, tmp_path: Path) -> None:
+    steps = list(train_toy(toy(), CrossEntropy(), folder=tmp_path / "whole"))
+    going = train_toy(toy(), CrossEntropy(), folder=tmp_path / "run")
+    for _ in range(stop):
+        next(going)
+    del going
+    list(train_toy(toy(), CrossEntropy(), folder=tmp_path / "run"))
+    whole, resumed = (
+        [unsealed(json.loads(line)) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("whole", "run")
+    )
+    assert [(line["epoch"], line["epochs"], line["step"]) for line in whole] == [(1, 2, 6), (2, 2, 12)]
+    assert [line["loss"] for line in whole] == [sum(s.loss for s in steps[i : i + 6]) / 6 for i in (0, 6)]
+    assert [line["learning_rate"] for line in whole] == [steps[i].learning_rate for i in (5, 11)]
+    for line in (*whole, *resumed):
+        del line["seconds"]
+    assert resumed == whole
 
 
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,8 @@
 import math
+import shutil
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from torch import Tensor, nn
 
 from secateur.data.dataset import Data
 from secateur.data.images import Images
+from secateur.errors import SecateurError
 from secateur.models.costs.budget import Budget
 from secateur.models.costs.budget_range import BudgetRange
 from secateur.models.costs.widths import Space, fills_budget, fit_to_budget
@@ -141,6 +145,59 @@ def test_a_search_that_is_run_again_evaluates_nothing_and_finds_the_same(tmp_pat
     assert again.found.coarse_best == first.found.coarse_best
     assert again.found.interims == first.found.interims
     assert (tmp_path / "records.jsonl").read_text() == lines
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
+    """The folder of a search, and what it found."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, run(folder)
+
+
+@pytest.fixture
+def copy(finished: tuple[Path, Run], tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copytree(finished[0], tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("damage", ["gone", "zeros"])
+def test_a_lost_study_is_replayed_from_the_records_with_the_same_result(
+    finished: tuple[Path, Run], copy: Path, damage: str
+) -> None:
+    lines, path = (copy / "records.jsonl").read_text(), copy / "study.db"
+    if damage == "gone":
+        path.unlink()
+    else:
+        whole = path.read_bytes()
+        path.write_bytes(whole[:4096] + bytes(4096) + whole[8192:])
+    again = run(copy)
+    assert again.found.winner == finished[1].found.winner
+    assert again.found.interims == finished[1].found.interims
+    assert (copy / "records.jsonl").read_text() == lines
+    assert again.told[0][0] == "study.db is damaged or not there: the search is replayed from its records"
+
+
+WHAT, ATTRIBUTE = r"trial \d+ of the study is damaged", "trial_user_attributes SET"
+
+
+@pytest.mark.parametrize(
+    ("change", "useful"),
+    [
+        ("trial_params SET param_value = param_value + 1", rf"{WHAT} \(it is not what was evaluated\)"),
+        ("trial_values SET value = value * 2", rf"{WHAT} \(it is not what was evaluated\)"),
+        (f"{ATTRIBUTE} value_json = replace(value_json, '0', '1') WHERE key = 'interim'", rf"{WHAT}: it is no eval"),
+        (f"{ATTRIBUTE} key = 'interin' WHERE key = 'interim'", rf"{WHAT}: it is no evaluation"),
+        (f"{ATTRIBUTE} value_json = '{{' WHERE key = 'interim'", "cannot be read or written"),
+    ],
+)
+def test_a_changed_trial_is_named_instead_of_used(copy: Path, change: str, useful: str) -> None:
+    with closing(sqlite3.connect(copy / "study.db")) as connection:
+        connection.execute(f"UPDATE {change}")
+        connection.commit()
+    with pytest.raises(SecateurError, match=useful) as caught:
+        run(copy)
+    assert "study.db can be deleted, and" in str(caught.value) or "delete the run's study.db" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_search_that_was_stopped_and_taken_up_finds_the_same(tmp_path: Path) -> None:

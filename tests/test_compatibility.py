@@ -66,11 +66,11 @@ def test_a_run_of_version_0_1_0_resumes_to_what_that_version_came_to(place: Path
     require_as_recorded(place / "out", outcome)
     assert outcome["search"] == began["stages"]["search"]
     steps = [json.loads(line)["step"] for line in (place / "out/transfer/metrics.jsonl").read_text().splitlines()]
-    assert steps == [50, 60]
+    assert steps == [50, *range(51, 61)]  # that version's line of one batch, then an epoch of one step each
 
 
 def test_the_same_line_comes_to_what_version_0_1_0_came_to(place: Path, capsys: Capture) -> None:
-    assert status([*LINE, "--out", "new"]) == 0
+    assert status([*LINE, "--batch", "128", "--out", "new"]) == 0  # the default of that version
     require_as_recorded(place / "new", json.loads(capsys.readouterr().out))
 
 

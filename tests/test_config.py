@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 
 import secateur as sc
+from secateur.rundir.options import JOINT_METHODS, OPTIMIZERS, TEACHER_METHODS
+from secateur.transfer.methods import METHODS
+from secateur.transfer.training.recipe import LEARNING_RATES
 
 
 def test_an_input_is_channels_height_and_width() -> None:
@@ -79,3 +82,31 @@ def test_the_words_of_an_ask_are_what_to_type() -> None:
     ask = sc.Ask(freeze=("layer1.*", "conv1"), tie=("a,b",), least=("20%",))
     assert ask.command_line == "resnet20 --freeze 'layer1.*' --freeze conv1 --tie a,b --least 20%"
     assert sc.Ask(params="40%", latency="5ms").command_line == "resnet20 --params 40% --latency 5ms"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("batch", 1, "batch=1; pass 2 or more"),
+        ("lr", 0.0, "lr=0.0; pass a positive learning rate"),
+        ("lr", float("nan"), "lr=nan"),
+        ("weight_decay", -1.0, "weight-decay=-1.0; pass 0 or more"),
+        ("optimizer", "lion", "optimizer='lion' is not known; pass sgd or adamw"),
+        ("teacher", "resnet56", "--teacher is for pdd and kddp and blockwise and kd and dkd"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused_before_anything_starts(option: str, value: Any, message: str) -> None:
+    with pytest.raises(sc.SecateurError, match=message):
+        sc.Ask(**{option: value})
+
+
+def test_the_methods_that_take_a_teacher_are_the_same_everywhere() -> None:
+    takes = {name for name, method in METHODS.items() if method.takes_teacher}
+    assert takes == {*TEACHER_METHODS} - {*JOINT_METHODS}
+    assert {*OPTIMIZERS} == {*LEARNING_RATES}
+
+
+def test_the_options_of_a_training_are_fields_of_its_recipe() -> None:
+    options = sc.Ask(batch=16, lr=0.1, optimizer="adamw", weight_decay=0.0).transfer.recipe_options
+    assert sc.Recipe(**options) == sc.Recipe(batch=16, learning_rate=0.1, optimizer="adamw", weight_decay=0.0)
+    assert sc.Recipe(**sc.Ask().transfer.recipe_options) == sc.Recipe()

@@ -228,16 +228,36 @@ def numbers() -> Iterator[int]:
     yield 1
 
 
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        (lambda model: numbers(), "can't be copied: extra is a generator .*delete it before pruning"),
-        (lambda model: model.first.weight[0], "an attribute is a view of first.weight, .*take the view in forward"),
-    ],
-)
-def test_what_cannot_be_copied_is_refused_in_a_line(value: Callable[[Plain], Any], said: str) -> None:
+def test_what_cannot_be_copied_is_refused_in_a_line() -> None:
+    said = "can't be copied: extra is a generator .*delete it before pruning"
     with pytest.raises(SecateurError, match=said) as error:
-        sc.Supernet.of(with_attribute(value), IMAGE)
+        sc.Supernet.of(with_attribute(lambda model: numbers()), IMAGE)
+    assert "\n" not in str(error.value)
+
+
+def test_a_stored_view_of_a_weight_that_forward_does_not_read_is_copied_as_a_constant() -> None:
+    model: Any = with_attribute(lambda model: model.first.weight[0])
+    net = sc.Supernet.of(model, IMAGE)
+    made: Any = sc.slim(net, net.dense)
+    assert torch.equal(made.extra, model.extra)
+    made.first.weight.data.zero_()
+    assert made.extra.any()
+
+
+def test_a_stored_view_of_a_weight_that_forward_reads_is_refused_in_a_line() -> None:
+    class Reading(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+            self.view = self.conv.weight[:, :1]
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.head(self.conv(x) * self.view.mean())
+            return out
+
+    said = "forward reads 0.view, a view of 0.conv.weight, which a copy would not follow; take the view in forward"
+    with pytest.raises(SecateurError, match=said) as error:
+        sc.Supernet.of(nn.Sequential(Reading()), IMAGE)
     assert "\n" not in str(error.value)
 
 

@@ -1,7 +1,11 @@
 """Files of a run that a disk damaged: found by the next command, made again where that is possible, else named."""
 
+import errno
+import itertools
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,11 +15,12 @@ from commands import NETS, Capture, status
 from safetensors.torch import save_file
 
 import secateur as sc
+from secateur.digests import unsealed
 from secateur.models.zoo.registry import constructor
 from secateur.rundir.manifest import config_of
 
 LINE = ["run", "net.py:make", "--weights", "w.safetensors", "--input", "3x8x8", "--trials", "3", "--epochs", "1"]
-LINE += ["--views", "1", "--seed", "1", "--quiet", "--out", "run"]
+LINE += ["--views", "1", "--seed", "1", "--quiet", "--anyway", "--out", "run"]
 Damage = Callable[[bytes], bytes]
 
 
@@ -95,6 +100,55 @@ def test_a_damaged_checkpoint_is_named_with_the_way_on(place: Path, how: Damage,
     assert "delete it to train from scratch" in said
 
 
+def test_a_moved_folder_and_a_clock_that_jumps_change_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "run").rename(place / "moved")
+    times = itertools.cycle([2e9, 1.0, 5e8])
+    monkeypatch.setattr(time, "time", lambda: next(times))
+    assert status([*LINE[:-1], "moved"]) == 0
+    for name in ("best/weights.safetensors", "best/architecture.json", "front.json"):
+        found, expected = ((place / out / name).read_bytes() for out in ("moved", "finished"))
+        assert found == expected
+
+
+@pytest.mark.parametrize("change", [{"--seed": "2"}, {"--trials": "4"}, {"--epochs": "2"}], ids=str)
+def test_another_option_names_both_sides_and_the_way_on(place: Path, change: dict[str, str], capsys: Capture) -> None:
+    ((option, value),) = change.items()
+    line = [value if before == option else word for before, word in zip(["", *LINE], LINE, strict=False)]
+    there = LINE[LINE.index(option) + 1]
+    assert status(line) == 2
+    assert f"({option[2:]} {there} there, {value} here); pass a different --out" in capsys.readouterr().err
+
+
+def test_other_weights_than_a_run_began_with_are_refused(place: Path, capsys: Capture) -> None:
+    torch.manual_seed(1)
+    save_file(constructor(f"{place / 'net.py'}:make", 10)().state_dict(), place / "w.safetensors")
+    assert status(LINE) == 2
+    assert "the weights of run changed since the run began (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [1, 4, 9])
+def test_after_a_full_disk_the_same_line_gives_the_same_result(
+    place: Path, count: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    synced, sync = list[int](), os.fsync
+
+    def full(handle: int) -> None:
+        synced.append(handle)
+        if len(synced) >= count:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert status(LINE) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "cannot be written (No space left on device, " in said
+    assert list((place / "run").rglob("*.partial")) == []
+    assert status(LINE) == 0
+    found, expected = ((place / out / "best" / "weights.safetensors").read_bytes() for out in ("run", "finished"))
+    assert found == expected
+
+
 @pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"\xff\xfe", b"9" * 5_000, b"null", b"[1]", b'{"a": 1}'])
 @pytest.mark.parametrize("name", ["run.json", "front.json", "bank/records.jsonl", "transfer/metrics.jsonl"])
 def test_damaged_text_is_one_line_that_names_the_file(place: Path, name: str, content: bytes, capsys: Capture) -> None:
@@ -110,7 +164,7 @@ def test_a_damaged_option_is_one_line_before_anything_is_read(
     place: Path, option: str, value: object, capsys: Capture
 ) -> None:
     path = place / "run" / "run.json"
-    book = json.loads(path.read_text())
+    book = unsealed(json.loads(path.read_text()))
     path.write_text(json.dumps({**book, "asked": {**book["asked"], option: value}}))
     assert status(["transfer", "run", "--model", "net.py:make"]) == 2
     (said,) = capsys.readouterr().err.splitlines()

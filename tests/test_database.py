@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from secateur.errors import SecateurError
-from secateur.search.refine.database import driver, open_study, require_database
+from secateur.search.refine.database import delete_database, driver, is_damaged, open_study, require_database
 
 
 def test_a_study_is_resumed_with_its_objectives(tmp_path: Path) -> None:
@@ -40,6 +40,18 @@ def test_a_database_that_is_not_there_is_reported_in_one_line(url: str) -> None:
     assert "\n" not in str(error.value)
     with pytest.raises(SecateurError, match="no study can be kept"):
         require_database(url)
+
+
+def test_a_damaged_database_of_the_users_own_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.db"
+    require_database(f"sqlite:///{path}")
+    assert not is_damaged(path)
+    path.write_bytes(path.read_bytes()[:4096] + bytes(8192))
+    assert is_damaged(path)
+    with pytest.raises(SecateurError, match=r"mine\.db is damaged .*; restore it from a copy or delete it"):
+        require_database(f"sqlite:///{path}")
+    delete_database(path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_postgresql_is_reached_by_psycopg_3() -> None:

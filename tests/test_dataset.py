@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from secateur.data.dataset import Data, open_data
-from secateur.data.images import MEAN, STD, Images, crop_and_flip, sample_crops
+from secateur.data.images import Images, crop_and_flip, sample_crops
 from secateur.errors import SecateurError
+from secateur.models.zoo.normalisation import MEAN, STD
 
 
 class Listed(Dataset[Any]):

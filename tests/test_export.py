@@ -9,6 +9,7 @@ import torch
 
 import secateur as sc
 from secateur.deploy.export import export, slim_of
+from secateur.digests import unsealed
 from secateur.models.files.architecture import build, save
 from secateur.models.zoo.registry import NETS
 
@@ -53,6 +54,7 @@ def test_a_folder_without_a_slim_network_is_refused(tmp_path: Path) -> None:
 
 def test_an_architecture_that_does_not_say_its_network_is_refused(run: Path) -> None:
     path = run / "best" / "architecture.json"
-    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "classes"}))
+    record = unsealed(json.loads(path.read_text()))
+    path.write_text(json.dumps({key: value for key, value in record.items() if key != "classes"}))
     with pytest.raises(sc.SecateurError, match="does not say which network it is of"):
         export(run)

@@ -1,8 +1,10 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from secateur.digests import unsealed
 from secateur.errors import SecateurError
 from secateur.files import (
     append_json,
@@ -34,7 +36,8 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "note.json"
     write_text(path, "before")
     write_json(path, {"a": [1, 2]}, indent=None)
-    assert path.read_text() == '{"a": [1, 2]}'
+    assert unsealed(json.loads(path.read_text())) == read_json(path) == {"a": [1, 2]}
+    assert path.read_text().startswith('{"a": [1, 2], "blake2b": "')
     assert [file.name for file in tmp_path.iterdir()] == ["note.json"]
 
 
@@ -60,7 +63,8 @@ def test_a_line_that_was_cut_short_is_left_out_and_then_removed(tmp_path: Path, 
     assert read_json_lines(path) == [{"n": 1}]
     append_json(path, {"n": 3})
     assert read_json_lines(path) == [{"n": 1}, {"n": 3}]
-    assert path.read_text() == '{"n": 1}\n{"n": 3}\n'
+    assert path.read_text().startswith('{"n": 1, ')
+    assert path.read_text().count("\n") == 2
 
 
 def test_a_file_without_a_whole_line_has_none(tmp_path: Path) -> None:
@@ -88,6 +92,21 @@ def test_damaged_json_is_one_line_with_the_file_and_the_fix(tmp_path: Path, cont
             read_json_lines(path)
 
 
+def test_changed_json_is_named_and_json_without_a_digest_is_taken_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "note.json"
+    write_json(path, {"n": 1})
+    path.write_text(path.read_text().replace("1", "2", 1))
+    with pytest.raises(SecateurError, match=r"note\.json is damaged \(.*not what was written; if you edited it"):
+        read_json(path)
+    path.write_text('{"n": 2}\n')
+    assert read_json(path) == {"n": 2}
+    append_json(path, {"n": 3})
+    assert read_json_lines(path) == [{"n": 2}, {"n": 3}]
+    path.write_text(path.read_text().replace('"n": 3', '"n": 4'))
+    with pytest.raises(SecateurError, match="not what was written"):
+        read_json_lines(path)
+
+
 def test_a_file_that_is_gone_or_a_folder_is_said_in_the_readers_words(tmp_path: Path) -> None:
     with pytest.raises(SecateurError, match=r"gone\.json is no list \(No such file or directory\); make one"):
         read_json(tmp_path / "gone.json", "is no list", "make one")
@@ -102,5 +121,8 @@ def test_a_full_disk_is_one_line_with_the_file(tmp_path: Path, write: Callable[[
         pytest.skip("needs Linux: /dev/full")
     (tmp_path / "note.partial").symlink_to("/dev/full")
     path = tmp_path / ("note.json" if write is write_text else "note.partial")
-    with pytest.raises(SecateurError, match=r"note\.\w+ cannot be written \(.*\); make room there or pass a different"):
+    with pytest.raises(
+        SecateurError,
+        match=r"note\.\w+ cannot be written \(.*, [\d,]+ bytes are free\); make room",
+    ):
         write(path, "x" * 100_000)

@@ -47,6 +47,13 @@ def test_a_bare_data_set_is_no_data() -> None:
     assert "of type TensorDataset; pass sc.Data.of(train, holdout, test)" in mistaken(traced(), part)
 
 
+def test_a_network_that_was_not_traced_is_no_supernet() -> None:
+    with pytest.raises(
+        sc.SecateurError, match=r"net is of type Sequential; pass sc\.Supernet\.of\(model, data\.example\)"
+    ):
+        sc.find(network().eval(), given(CLASSES), "50%")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("budget", "meant"), [(0.5, '"50%"'), (0.25, '"25%"'), (2_000_000, '"2M"'), (None, 'pass "50%"'), ((1, 2), "62M")]
 )

@@ -12,6 +12,7 @@ from commands import Capture, status
 from left import architecture, tuned
 
 import secateur as sc
+from secateur.digests import unsealed
 from secateur.search.samplers.cmaes_sampler import CmaEsSampler
 
 TRAP = """from pathlib import Path
@@ -40,7 +41,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def rewrite(path: Path, part: str, **values: object) -> None:
     """Change values of the dictionary under this key of a JSON file."""
-    whole = json.loads(path.read_text())
+    whole = unsealed(json.loads(path.read_text()))
     path.write_text(json.dumps({**whole, part: {**whole[part], **values}}))
 
 
@@ -49,7 +50,7 @@ def everywhere(place: Path, code: str) -> None:
     asked = {"model": code, "data": code, "teacher": code}
     rewrite(place / "run" / "best" / "architecture.json", "provenance", **asked)
     rewrite(place / "run" / "run.json", "asked", model=code, data=code)
-    front = json.loads((place / "run" / "front.json").read_text())
+    front = unsealed(json.loads((place / "run" / "front.json").read_text()))
     for point in [front["winner"], *front["points"]]:
         point["provenance"] |= asked
     (place / "run" / "front.json").write_text(json.dumps(front))

@@ -184,6 +184,85 @@ def test_a_recurrent_layer_reads_fewer_features() -> None:
             return out
 
     net = supernet(Reader())
-    assert [group.width for group in net.groups] == [6, 8]
+    assert [group.width for group in net.groups] == [6, 8, 5]
     subnetwork = random_subnetwork(net, 0)
     assert slim(net, subnetwork).get_submodule("middle.rnn").input_size == subnetwork.widths[1]
+
+
+class Mixed(nn.Module):
+    """Parts of the channels by sizes in a list, each under a depthwise kernel of its size."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        super().__init__()
+        self.sizes, each = sizes, zip((1, 3, 5), sizes, strict=False)
+        self.parts = nn.ModuleList(nn.Conv2d(n, n, k, padding=k // 2, groups=n) for k, n in each)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = zip(self.parts, torch.split(x, self.sizes, 1), strict=True)
+        return torch.cat([conv(part) for conv, part in parts], 1)
+
+
+class Partial(nn.Module):
+    """A convolution of some of the channels beside the others, by two attributes; summed with what comes in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolved, self.untouched = 3, 5
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = torch.split(x, [self.convolved, self.untouched], 1)
+        return x + torch.cat([self.conv(one), other], 1).relu()
+
+
+class Chained(nn.Module):
+    """Equal parts, each convolved after the result of the one before was added to it; the last result is separate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width, self.convs = 2, nn.ModuleList(nn.Conv2d(2, 2, 3, padding=1) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: list[Tensor] = []
+        parts = torch.split(x, self.width, 1)
+        for conv, part in zip(self.convs, parts, strict=False):
+            made.append(conv(part + made[-1] if made else part).relu())
+        return torch.cat([*made, parts[-1]], 1)
+
+
+@pytest.mark.parametrize(
+    ("middle", "widths"),
+    [(Mixed([4, 2, 2]), [6, 4, 2]), (Mixed([5, 3]), [6, 5, 3]), (Partial(), [6, 3, 5]), (Chained(), [6, 2, 2])],
+    ids=lambda each: type(each).__name__,
+)
+def test_parts_by_sizes_in_attributes_are_narrowed_each_with_its_group(middle: nn.Module, widths: list[int]) -> None:
+    net = supernet(middle)
+    assert [group.width for group in net.groups] == widths
+    assert_slims(net)
+
+
+def test_a_list_of_sizes_follows_its_parts_even_where_a_number_in_it_means_two_things() -> None:
+    net = supernet(Mixed([5, 3]))  # 5 and 3 are kernels, too
+    model = slim(net, Subnetwork(((0,), (0, 2), (1,))))
+    assert model.get_submodule("middle").sizes == [2, 1]
+
+
+@pytest.mark.parametrize("sizes", [[5, 3], [4, 2, 2]], ids=str)
+def test_parts_of_sizes_that_no_attribute_holds_stay(sizes: list[int]) -> None:
+    class Written(Mixed):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([conv(part) for conv, part in zip(self.parts, x.split(sizes, 1), strict=True)], 1)  # type: ignore[no-untyped-call]
+
+    module = Written(sizes)
+    module.sizes = []
+    net = supernet(module)
+    assert {group.name: group.frozen for group in net.frozen}["second"] == "is cut at a fixed place"
+
+
+def test_sizes_that_an_attribute_seems_to_hold_but_forward_computes_stay() -> None:
+    class Computed(Mixed):
+        def forward(self, x: Tensor) -> Tensor:
+            sizes = [x.shape[1] // 2 + 1, x.shape[1] - x.shape[1] // 2 - 1]
+            return torch.cat([conv(part) for conv, part in zip(self.parts, x.split(sizes, 1), strict=True)], 1)  # type: ignore[no-untyped-call]
+
+    assert [group.width for group in supernet(Computed([5, 3])).groups] == [6]

@@ -25,6 +25,20 @@ def test_tuples_fill_positions_and_dictionaries_names(inputs: Any) -> None:
     assert call(Sum(), inputs).tolist() == [5.0] * 3
 
 
+def test_a_dictionary_or_list_that_forward_has_no_parameters_for_is_its_one_argument() -> None:
+    class Keyed(nn.Module):
+        def forward(self, batch: dict[str, Tensor]) -> Tensor:
+            return batch["one"] + 2 * batch["other"]
+
+    class Listed(nn.Module):
+        def forward(self, parts: list[Tensor]) -> Tensor:
+            return parts[0] + 2 * parts[1]
+
+    assert call(Keyed(), {"other": TWO, "one": ONE}).tolist() == [5.0] * 3
+    assert call(nn.DataParallel(Keyed(), device_ids=[]), {"other": TWO, "one": ONE}).tolist() == [5.0] * 3
+    assert call(Listed(), [ONE, TWO]).tolist() == [5.0] * 3
+
+
 def test_a_tensor_is_the_one_argument() -> None:
     assert call(nn.Identity(), ONE) is ONE
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import secateur as sc
 from secateur.models.zoo.registry import constructor
+from secateur.stages.joint_run import headline
 from secateur.stages.points import tune
 from secateur.transfer.joint.train import Training
 
@@ -49,6 +50,9 @@ OPTIONS: list[dict[str, Any]] = [
     {"method": "pdd", "flops": "40%", "precision": "bfloat16"},
     {"method": "kddp", "strength": 20.0, "neurons": "all", "precision": "bfloat16"},
     {"method": "blockwise", "strength": 1e-4, "block_strength": ("0=2",)},
+    {"method": "pdd", "from_": "trained", "spread": 0.5},
+    {"method": "kddp", "tolerance": "50%"},
+    {"method": "blockwise", "params": "40%", "block_strength": ("0=2",)},
 ]
 
 
@@ -90,7 +94,7 @@ def test_a_run_leaves_what_a_run_leaves_and_the_function_of_its_name_does_the_sa
     (point,) = json.loads(files["front.json"])["points"]
     assert point["groups"] == record["groups"]
     assert outcome["learn"]["widths"][-1] == [group["width"] for group in record["groups"].values()]
-    assert len(outcome["learn"]["widths"]) == 2
+    assert len(outcome["learn"]["widths"]) == (1 if options["method"] == "pdd" else 2)
     kept = outcome["test"]["tuned"]
     assert kept["macs"] == record["costs"]["kept"]["macs"]
     assert kept["parameters"] < outcome["test"]["dense"]["parameters"]
@@ -103,9 +107,13 @@ def test_a_run_leaves_what_a_run_leaves_and_the_function_of_its_name_does_the_sa
     model = constructor(ask.model, 4)()
     sc.load_weights(model, place / "make.safetensors")
     net = sc.Supernet.of(model.eval(), data.example)
-    given = {name: value for name, value in options.items() if name not in ("method", "flops", "block_strength")}
+    elsewhere = ("method", "flops", "block_strength", "from_", "tolerance")
+    given = {name: value for name, value in options.items() if name not in elsewhere}
     if options["method"] == "pdd":
-        student = sc.pdd(net, data, epochs=5, budget=options.get("flops"))
+        given["start"] = options.get("from_", "fresh")
+        student = sc.pdd(net, data, epochs=5, budget=options.get("flops"), **given)
+    elif "tolerance" in options:
+        student = sc.kddp(net, data, epochs=5, tolerance=0.5)
     elif options["method"] == "kddp":
         student = sc.kddp(net, data, epochs=5, **given)
     else:
@@ -114,7 +122,7 @@ def test_a_run_leaves_what_a_run_leaves_and_the_function_of_its_name_does_the_sa
     assert all(torch.equal(saved[name], tensor) for name, tensor in student.state_dict().items())
 
 
-@pytest.mark.parametrize("options", OPTIONS[:3], ids=str)
+@pytest.mark.parametrize("options", [*OPTIONS[:3], *OPTIONS[-2:]], ids=str)
 def test_a_run_that_was_stopped_after_the_first_half_ends_as_if_it_had_not_been(
     options: dict[str, Any], place: Path, tmp_path: Path
 ) -> None:
@@ -156,9 +164,9 @@ def test_a_folder_with_another_training_in_it_is_refused(place: Path, tmp_path: 
     data = sc.open_data(f"{place / 'place.py'}:images")
     net = sc.Supernet.of(constructor(f"{place / 'place.py'}:make", 4)().eval(), data.example)
     sc.kddp(net, data, epochs=2, strength=0.0, folder=tmp_path)
-    others: list[dict[str, Any]] = [{"strength": 50.0}, {"strength": 0.0, "neurons": "all"}]
+    others: list[dict[str, Any]] = [{"strength": 50.0}, {"strength": 0.0, "neurons": "hidden"}, {}]
     for options in others:
-        with pytest.raises(sc.SecateurError, match=r"is of another recipe .*kddp 0.0 hidden"):
+        with pytest.raises(sc.SecateurError, match=r"is of another recipe .*kddp 0.0 all"):
             sc.kddp(net, data, epochs=2, folder=tmp_path, **options)
 
 
@@ -177,12 +185,15 @@ def test_under_another_teacher_a_student_without_weights_starts_anew(place: Path
     assert f"--teacher-weights {place / 'large.safetensors'}" in ask.command_line
 
 
-def test_epochs_are_all_that_are_trained_half_and_half() -> None:
+def test_epochs_are_all_that_are_trained_in_two_parts() -> None:
     net = sc.Supernet.of(sc.constructor("resnet20", 10)(), torch.zeros(1, 3, 32, 32), check=False)
     assert [recipe.epochs for recipe in Training(10, 3, "float32").recipes(net)] == [5, 5]
     assert [(recipe.epochs, recipe.seed) for recipe in Training(5, 3, "float32").recipes(net)] == [(2, 3), (3, 3)]
     assert [recipe.bfloat16 for recipe in Training(4, 0, "bfloat16").recipes(net)] == [True, True]
-    with pytest.raises(sc.SecateurError, match="half of them find the widths; pass 2 or more"):
+    quarter = Training(10, 3, "float32", learning=0.25)
+    assert [recipe.epochs for recipe in quarter.recipes(net)] == [2, 8]
+    assert [recipe.epochs for recipe in Training(2, 3, "float32", learning=0.25).recipes(net)] == [1, 1]
+    with pytest.raises(sc.SecateurError, match="some find the widths and the rest train them; pass 2 or more"):
         Training(1)
 
 
@@ -190,7 +201,12 @@ def test_epochs_are_all_that_are_trained_half_and_half() -> None:
     ("options", "message"),
     [
         ({"method": "pdd", "trials": 3}, "--trials is for search and not for --method pdd"),
-        ({"method": "kddp", "flops": "50%"}, "--flops is for search and pdd and not for --method kddp"),
+        ({"method": "kddp", "flops": "50%"}, "--flops is for search and pdd and blockwise and not for --method kddp"),
+        ({"method": "kddp", "from_": "trained"}, "--from is for pdd and not for --method kddp"),
+        ({"method": "pdd", "from_": "old"}, "cannot start from 'old' weights; pass fresh or trained"),
+        ({"method": "pdd", "spread": -1.0}, "spread=-1.0; pass 0 or more"),
+        ({"method": "kddp", "tolerance": "1"}, "tolerance '1' is no percentage; write 1%"),
+        ({"method": "blockwise", "flops": "50%", "strength": 1.0}, "a budget finds the strength"),
         ({"strength": 2.0}, "--strength is for kddp and blockwise and not for --method ckt"),
         ({"method": "kddp", "block_strength": ("a=2",)}, "--block-strength is for blockwise"),
         ({"method": "blockwise", "block_strength": ("a",)}, "write 'layer1"),
@@ -228,3 +244,37 @@ def test_search_is_the_usual_way() -> None:
         "kddp",
         "50%",
     ]
+
+
+@pytest.mark.parametrize("method", ["pdd", "kddp", "blockwise"])
+def test_a_method_that_learns_widths_says_what_it_will_do(method: str) -> None:
+    line = headline(sc.Ask(method=method))
+    assert line.startswith(f"{method}: ")
+    assert "of the epochs" in line
+
+
+def test_a_search_has_no_headline() -> None:
+    assert headline(sc.Ask()) == ""
+
+
+def test_options_show_in_the_headline() -> None:
+    assert "trained weights" in headline(sc.Ask(method="pdd", from_="trained"))
+    assert "until 20% of the parameters" in headline(sc.Ask(method="blockwise", params="20%"))
+    assert "within 3%" in headline(sc.Ask(method="kddp", tolerance="3%"))
+
+
+@pytest.mark.parametrize("learn", [sc.kddp, sc.blockwise])
+def test_a_penalty_that_is_weighed_by_steps_of_sgd_refuses_another_optimizer(place: Path, learn: Any) -> None:
+    data = sc.open_data(f"{place / 'place.py'}:images")
+    net = sc.Supernet.of(constructor(f"{place / 'place.py'}:make", 4)().eval(), data.example)
+    with pytest.raises(sc.SecateurError, match="leave optimizer='adamw' out"):
+        learn(net, data, epochs=2, recipe=sc.Recipe(optimizer="adamw", learning_rate=0.001))
+
+
+def test_a_recipe_decides_how_both_halves_are_trained(place: Path, tmp_path: Path) -> None:
+    data = sc.open_data(f"{place / 'place.py'}:images")
+    net = sc.Supernet.of(constructor(f"{place / 'place.py'}:make", 4)().eval(), data.example)
+    sc.pdd(net, data, epochs=2, recipe=sc.Recipe(batch=20, learning_rate=0.01), folder=tmp_path)
+    for half in ("learn", "transfer"):
+        (line,) = (json.loads(line) for line in (tmp_path / half / "metrics.jsonl").read_text().splitlines())
+        assert line["steps"] == len(data.train) // 20

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,10 +14,11 @@ from secateur.models.supernet import Supernet
 from secateur.models.surgery.slim import slim
 from secateur.models.zoo.registry import constructor
 from secateur.transfer.joint.kddp import kddp_learner
-from secateur.transfer.joint.learner import Learner, step_sizes
+from secateur.transfer.joint.learner import Learner, Penalised, step_sizes
 from secateur.transfer.joint.shrinking_student import ShrinkingStudent
+from secateur.transfer.joint.tolerance import RisingPenalty, Tolerance, loss_under
 from secateur.transfer.losses import kd_loss
-from secateur.transfer.objectives.base import Distillation, online_teacher
+from secateur.transfer.objectives.base import CrossEntropy, Distillation, online_teacher
 from secateur.transfer.training.train import train
 
 LONGER = replace(RECIPE, epochs=4)
@@ -98,6 +100,71 @@ def test_what_comes_out_is_plain_and_as_narrow_as_it_says() -> None:
     assert type(slimmed) is type(net.model)
     assert sum(parameter.numel() for parameter in slimmed.parameters()) == net.parameters(learner.subnetwork())
     assert not any(module._forward_hooks for module in slimmed.modules())
+
+
+# --- a strength that is found ---
+
+
+def tolerating(share: float = 0.01, neurons: str = "all") -> tuple[Supernet, Learner]:
+    """The pupil, trained, and a student of it whose strength is found."""
+    net = pupil()
+    list(train(net.model, coloured(), CrossEntropy(), LONGER))
+    net.model.eval()
+    tolerance = Tolerance(share, coloured(20))
+    return net, kddp_learner(net, net.model, reach=REACH, strength=tolerance, neurons=neurons)
+
+
+def rising_penalty(learner: Learner) -> RisingPenalty:
+    assert isinstance(learner.objective, Penalised)
+    assert isinstance(learner.objective.penalty, RisingPenalty)
+    return learner.objective.penalty
+
+
+def test_no_more_goes_than_the_loss_of_the_first_epoch_tolerates() -> None:
+    net, learner = tolerating()
+    widths, limit = net.dense.widths, float("inf")
+    rising = rising_penalty(learner)
+    for step in train(learner.model, coloured(), learner.objective, LONGER, hooks=learner.hooks):
+        if step.step % 6 == 0:
+            assert isinstance(learner.model, ShrinkingStudent)
+            limit = rising.limit
+            if (learner.subnetwork().widths < widths).any():
+                assert loss_under(net.model, learner.model.student.model, coloured(20)) <= limit
+            widths = learner.subnetwork().widths
+    assert widths.sum() < net.dense.widths.sum()
+    assert limit < float("inf")
+
+
+def test_a_loss_that_is_not_tolerated_takes_nothing_even_where_neurons_are_dead() -> None:
+    net, learner = tolerating(share=0.0)
+    rising = rising_penalty(learner)
+    rising.on_epoch_end(0.0)  # as if the first epoch had ended without any loss
+    learn(learner)
+    assert learner.subnetwork() == net.dense
+    assert float(rising.module.get_buffer("strength")) < 0.1
+
+
+def test_a_higher_tolerance_takes_no_less() -> None:
+    left = []
+    for share in (0.0, 10.0):
+        net, learner = tolerating(share)
+        learn(learner, recipe=LONGER)
+        left.append(net.parameters(learner.subnetwork()))
+    assert left[1] < left[0]
+
+
+def test_a_found_strength_resumes_bit_for_bit(tmp_path: Path) -> None:
+    def trained(stop: int | None) -> Learner:
+        learner, folder = tolerating()[1], tmp_path / str(stop is None)
+        for step in train(learner.model, coloured(), learner.objective, LONGER, folder=folder, hooks=learner.hooks):
+            if step.step == stop:
+                return trained(-1)
+        return learner
+
+    whole, resumed = trained(None), trained(16)
+    one, other = (learner.model.state_dict() for learner in (whole, resumed))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_mistakes_are_refused() -> None:

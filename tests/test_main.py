@@ -190,13 +190,18 @@ def test_a_run_keeps_to_what_was_frozen_tied_and_widened(here: Path, tmp_path: P
 
 
 def test_inspect_says_when_a_budget_can_not_be_met(capsys: Capture) -> None:
-    assert status(["inspect", "resnet20", "--flops", "1%"]) == 0
-    assert "can NOT be met" in capsys.readouterr().out
+    assert status(["inspect", "resnet20", "--flops", "1%", "--params", "1%"]) == 1
+    said = capsys.readouterr().out
+    assert "can NOT be met" in said
+    advised = said.split("pass ")[1].split(" or more")[0].replace(",", "").split()
+    assert advised[::2] == ["--flops", "--params"]
+    assert status(["inspect", "resnet20", *advised]) == 0
+    assert status(["inspect", "resnet20", "--flops", "50%"]) == 0
 
 
 @pytest.mark.parametrize(("budget", "met"), [("50%", True), ("0.1%", False)])
 def test_inspect_json_is_one_object_with_the_same_facts(budget: str, met: bool, capsys: Capture) -> None:
-    assert status(["inspect", "resnet20", "--flops", budget, "--json"]) == 0
+    assert status(["inspect", "resnet20", "--flops", budget, "--json"]) == (0 if met else 1)
     said = capsys.readouterr()
     answer = json.loads(said.out)
     assert said.out.count("\n") == 1
@@ -213,3 +218,16 @@ def test_inspect_takes_a_network_of_the_users_own(here: Path, capsys: Capture) -
     macs = 9 * (3 * 8 * 256 + 8 * 12 * 64) + 12 * 2
     assert json.loads(capsys.readouterr().out)["dense_macs"] == macs
     assert isinstance(constructor("nets.py:make", 2)(), nn.Module)
+
+
+def test_a_run_times_its_own_widths_once(here: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    argv = [*line(out=str(out), divisor=None, flops="70%"), "--json"]
+    assert status(argv) == 0
+    steps, began = (out / "steps.json").read_text(), json.loads((out / "run.json").read_text())
+    assert began["asked"]["divisor"] == "auto"
+    assert began["fingerprints"]["steps of widths"]
+    capsys.readouterr()
+    assert status(argv) == 0
+    assert (out / "steps.json").read_text() == steps
+    assert json.loads((out / "run.json").read_text()) == began

@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import secateur as sc
+from secateur.digests import unsealed
+from secateur.rundir import manifest
 from secateur.rundir.manifest import Manifest, sha256
 from secateur.rundir.outcomes import NetworkStage, StageOutcome, Stages
 
@@ -19,7 +22,7 @@ def refusal(folder: Path, ask: sc.RunConfig) -> str:
 
 
 def book(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    found: dict[str, Any] = unsealed(json.loads((folder / "run.json").read_text()))
     return found
 
 
@@ -142,3 +145,18 @@ def test_the_digest_of_a_file_follows_its_content(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(bytes(3_000_000))
     (tmp_path / "c").write_bytes(bytes(2_999_999) + b"1")
     assert sha256(tmp_path / "b") != sha256(tmp_path / "c")
+
+
+def test_the_seconds_of_a_stage_add_up_over_its_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 5.0, 100.0, 107.0])
+    monkeypatch.setattr(manifest, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+
+    def killed() -> StageOutcome:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Manifest(tmp_path, sc.Ask()).stage("dense", killed)
+    assert book(tmp_path)["spent"] == {"dense": 5.0}
+    again = Manifest(tmp_path, sc.Ask()).stage("dense", lambda: NetworkStage(epochs=42))
+    assert again.seconds == 12.0
+    assert "spent" not in book(tmp_path)

@@ -7,6 +7,7 @@ import torch
 from commands import Capture, line, status, told
 
 import secateur as sc
+from secateur.data import dataset
 from secateur.models.zoo.registry import constructor
 
 MISTAKES = [
@@ -19,6 +20,9 @@ MISTAKES = [
     (line(flops="150%"), "budget 150% is", "at most 100%"),
     (line(flops="1%"), "cannot be met: the least widths still cost", "pass --flops"),
     (line(flops="abc"), "budget 'abc' is not a share", "write 50% or 62M"),
+    (line(flops="50"), "budget 50 is 50 MACs", "did you mean 50%?"),
+    (line(flops="0.5"), "budget 0.5 is 0.5 MACs", "did you mean 50%?"),
+    (line("resnet18"), "no network is called 'resnet18'", "did you mean torchvision:resnet18?"),
     (line(data="imagefolder:nowhere"), "no folder nowhere/train", "ROOT/train/CLASS/"),
     (line(data="imagefolder:empty"), "no folder empty/train", "ROOT/train/CLASS/"),
     (line(data="imagefolder:classless"), "classless/train", "Give every class a folder with images"),
@@ -69,6 +73,7 @@ MISTAKES = [
     (line(trials="many"), "--trials", '"many"'),
     ([*line(), "--trails", "3"], "Unknown option: --trails", "Did you mean --trials?"),
     ([*line(), "--std", "0", "1", "1"], "std=(0.0, 1.0, 1.0)", "above 0"),
+    ([*line(), "--mean", "123.675", "116.28", "103.53"], "is of pixels in 0..255", "--mean 0.485 0.456 0.406"),
     (["prune"], 'Unknown command "prune"', "Available commands: run, search, transfer, report"),
     (["inspect", "resnet20", "--flops", "abc"], "budget 'abc' is not a share", "write 50% or 62M"),
     (["inspect", "resnet20", "--input", "32"], "input '32' is not channels", "write 3x224x224"),
@@ -82,6 +87,26 @@ MISTAKES = [
     (line(least="half"), "least 'half' is no share", "write 10%"),
     (["inspect", "resnet20", "--input", "1x32x32"], "does not run on an input of 1x32x32", "pass another --input"),
 ]
+
+CHEAP = [  # what needs no image: the network's name, weights' form, device, sampler, folder, start
+    (line("resnet21"), "no network is called 'resnet21'"),
+    (line("torchvision:resnet19"), "torchvision has no classifier 'resnet19'"),
+    (line(weights="nets.py"), "are no PyTorch file"),
+    (line(device="gpu9"), "no device 'gpu9' is here"),
+    (line(sampler="bayes"), "no sampler is called 'bayes'"),
+    (line(start="nowhere"), "nowhere holds no architecture"),
+    (line(out="thesis"), "thesis exists and is not a run of secateur"),
+    (line(out="nets.py/run"), "nets.py/run cannot be made"),
+    (line(method="magic"), "no method is called 'magic'"),
+]
+
+
+@pytest.mark.parametrize(("argv", "fact"), CHEAP, ids=[each[1] for each in CHEAP])
+def test_what_needs_no_image_is_said_before_any_is_read(
+    argv: list[str], fact: str, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "datasets", lambda *_: pytest.fail("images are read"))
+    assert fact in told(argv, capsys)
 
 
 @pytest.mark.parametrize(("argv", "fact", "fix"), MISTAKES, ids=[f"{n}-{each[1]}" for n, each in enumerate(MISTAKES)])
@@ -118,4 +143,12 @@ def test_a_folder_of_another_run_is_refused_with_the_option_that_differs(
     out = str(tmp_path / "out")
     assert status([*line(out=out), "--quiet"]) == 0
     capsys.readouterr()
-    assert "(flops 50% there, 60% here); pass a different --out" in told(line(out=out, flops="60%"), capsys)
+    assert "(flops 50% there, 60% here); pass a different --out or --overwrite" in told(
+        line(out=out, flops="60%"), capsys
+    )
+    again = told(line(out=out, epochs="40", method="kd"), capsys)
+    way = f"secateur transfer {out} --model nets.py:make --method kd --epochs 40, or pass a different --out"
+    assert "(method ckt there, kd here); fine-tune that one without another search:" in again
+    assert again.endswith(way)
+    for option, value, said in (("sampler", "bayes", "no sampler"), ("weights", "no.pth", "no weights file no.pth")):
+        assert said in told(line(out=out, **{option: value}), capsys)  # before the folder

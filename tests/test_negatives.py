@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from secateur.errors import SecateurError
 from secateur.transfer.bank.negatives import hard_negatives, near_lists, random_negatives, write_index
 
 
@@ -68,6 +69,25 @@ def test_the_index_is_written_whole_and_anew(tmp_path: Path) -> None:
     again = mined(unit(20, seed=2), labels, 4, path)
     assert torch.equal(again, mined(unit(20, seed=2), labels, 4, tmp_path / "other.faiss"))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["index.faiss", "other.faiss"]
+
+
+def test_a_hostile_index_is_replaced_before_it_is_read(tmp_path: Path) -> None:
+    path, labels = tmp_path / "index.faiss", torch.arange(20) % 2
+    clean = mined(unit(20), labels, 3, tmp_path / "clean.faiss")
+    path.write_bytes(b"IwFl" + b"\xff" * 500)
+    assert torch.equal(mined(unit(20), labels, 3, path), clean)
+
+
+def test_an_index_that_can_not_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(index: faiss.Index, name: str) -> None:
+        Path(name).write_bytes(b"some")
+        raise RuntimeError("Error: 'ret == (n)' failed:\n write error: No space left on device")
+
+    monkeypatch.setattr(faiss, "write_index", full)
+    with pytest.raises(SecateurError, match=r"index\.faiss cannot be written .*No space left") as caught:
+        write_index(unit(20), tmp_path / "index.faiss")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_processes_may_write_the_index_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

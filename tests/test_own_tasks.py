@@ -335,7 +335,7 @@ def test_the_command_line_takes_a_task(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "mine.py").write_text(MINE)
     save_model(sc.constructor("mine.py:make", 0)(), "weights.safetensors")
     line = ["run", "mine.py:make", "--weights", "weights.safetensors", "--data", "mine.py:maps", "--task"]
-    short = ["--trials", "1", "--epochs", "1", "--views", "0", "--out", "out", "--json"]
+    short = ["--trials", "1", "--epochs", "1", "--views", "0", "--out", "out", "--anyway", "--json"]
     assert status([*line, "mine.py:task", *short]) == 0
     outcome = json.loads(capsys.readouterr().out)
     assert list(outcome["test"]["tuned"]["test"]["metric"]) == ["mIoU"]
@@ -362,7 +362,7 @@ def test_on_the_command_line_a_task_that_cannot_compare_outputs_is_tuned_by_its_
         "--task",
         "mine.py:alone",
     ]
-    short = ["--method", "ce", "--trials", "1", "--epochs", "1", "--views", "0", "--out", "out", "--json"]
+    short = ["--method", "ce", "--trials", "1", "--epochs", "1", "--views", "0", "--out", "out", "--anyway", "--json"]
     assert status([*line, *short]) == 0
     outcome = json.loads(capsys.readouterr().out)
     assert outcome["bank"]["teachers"] == []

@@ -14,8 +14,9 @@ from secateur.errors import SecateurError
 from secateur.models.costs.widths import fills_budget
 from secateur.models.supernet import Supernet
 from secateur.models.zoo.registry import constructor
+from secateur.transfer.joint.learner import Learner
 from secateur.transfer.joint.masks import Masked
-from secateur.transfer.joint.pdd import pdd_learner
+from secateur.transfer.joint.pdd import MaskStart, pdd_learner
 from secateur.transfer.losses import kl
 from secateur.transfer.objectives.base import CrossEntropy, label_loss
 
@@ -74,8 +75,8 @@ def test_convolutions_have_masks_and_hidden_linear_layers_none() -> None:
 
 def test_the_seed_decides_which_half_is_closed() -> None:
     net = pupil()
-    assert pdd_learner(net, net.model, seed=1).subnetwork() == pdd_learner(net, net.model, seed=1).subnetwork()
-    assert pdd_learner(net, net.model, seed=1).subnetwork() != pdd_learner(net, net.model, seed=2).subnetwork()
+    one, same, other = (pdd_learner(net, net.model, start=MaskStart(seed=seed)).subnetwork() for seed in (1, 1, 2))
+    assert one == same != other
 
 
 def test_the_first_half_is_labels_and_the_teacher_at_temperature_3_and_the_second_labels_alone() -> None:
@@ -124,3 +125,60 @@ def test_a_network_without_convolutions_is_refused() -> None:
     net = Supernet.of(model, torch.zeros(1, 3, 2, 2))
     with pytest.raises(SecateurError, match="masks channels of convolutions, and none can be pruned"):
         pdd_learner(net, net.model)
+
+
+# --- where the student starts ---
+
+
+def test_a_fresh_student_has_weights_of_its_seed_and_shares_none_with_the_dense_network() -> None:
+    net = pupil()
+    before = deepcopy(net.model.state_dict())
+    one, same, other = (
+        dict(pdd_learner(net, net.model, start=MaskStart(seed=seed)).model.named_parameters()) for seed in (1, 1, 2)
+    )
+    for name in ("student.stem.weight", "student.hidden.weight"):
+        assert torch.equal(one[name], same[name])
+        assert not (one[name] == other[name]).any()
+        assert not (one[name] == net.model.get_parameter(name.removeprefix("student."))).any()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.model.state_dict().items())
+
+
+def test_a_trained_student_keeps_its_weights_and_its_most_important_half() -> None:
+    net = pupil()
+    (g,) = [g for g, group in enumerate(net.groups) if group.name == "conv"]
+    with torch.no_grad():
+        net.model.get_parameter("conv.weight").mul_(torch.tensor([1.0, 9, 1, 9, 1, 9, 1, 9, 1, 9])[:, None, None, None])
+    for seed in range(3):
+        learner = pdd_learner(net, net.model, start=MaskStart("trained", seed=seed))
+        kept = set(learner.subnetwork().kept[g])
+        assert kept <= {1, 3, 5, 7, 9} or kept >= {1, 3, 5, 7, 9}
+        assert torch.equal(learner.model.get_parameter("student.stem.weight"), net.model.get_parameter("stem.weight"))
+
+
+def test_wide_masks_stay_closed_on_trained_weights_and_narrow_ones_open() -> None:
+    net = pupil()
+    learn(Learner(net.model, CrossEntropy(), CrossEntropy(), lambda: net.dense, lambda: net.model, ""))
+    net.model.eval()
+    left = []
+    for spread in (1e-3, None):
+        learner = pdd_learner(net, net.model, start=MaskStart("trained", spread))
+        learn(learner)
+        left.append(net.macs(learner.subnetwork()) / net.macs(net.dense))
+    assert left[1] < 0.6
+    assert left[0] > left[1] + 0.1
+
+
+@pytest.mark.parametrize(("weights", "deviation"), [("fresh", 1e-3), ("trained", 1.0)])
+def test_masks_have_the_spread_that_is_asked_for(weights: str, deviation: float) -> None:
+    net = Supernet.of(constructor("vgg11_bn", 10)(), torch.zeros(1, 3, 32, 32), check=False)
+    for spread in (None, 0.2):
+        model = pdd_learner(net, net.model, start=MaskStart(weights, spread)).model
+        assert isinstance(model, Masked)
+        masks = torch.cat([mask.detach() for mask in model.masks])
+        assert masks.std().item() == pytest.approx(spread or deviation, rel=0.05)
+        assert (masks > 0).float().mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_start_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(SecateurError, match="cannot start from 'old' weights; pass fresh or trained"):
+        MaskStart("old")

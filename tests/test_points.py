@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import secateur as sc
 from secateur.__main__ import main
@@ -44,7 +45,15 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "net.py").write_text(NET)
     model = f"{folder / 'net.py'}:make"
     ask = sc.Ask(
-        model=model, input="3x16x16", flops="30%..70%", trials=4, epochs=1, least=("20%",), method="ce", views=1
+        model=model,
+        input="3x16x16",
+        flops="30%..70%",
+        trials=4,
+        epochs=1,
+        least=("20%",),
+        method="ce",
+        views=1,
+        divisor=1,
     )
     sc.run(ask, folder / "out")
     assert not list((folder / "out" / "bank").glob("*-view-*")), "a run by labels needs no views"
@@ -91,15 +100,19 @@ def test_done_once_it_is_not_done_again_but_another_method_is(out: Path) -> None
     assert other != first[1]
     record = json.loads((other / "architecture.json").read_text())
     assert (record["training"]["method"], record["training"]["seed"]) == ("kdft", 5)
-    (plan,) = (out / "bank").glob("bank-*.json")
-    assert len(json.loads(plan.read_text())["teachers"]) == 1  # the dense network is all that it listens to
+    assert [teacher["macs"] for teacher in record["training"]["teachers"]] == []  # no gates
+    dense = json.loads((out / "bank" / "bank.json").read_text())["teachers"][0]
+    mark = Subnetwork(tuple(map(tuple, dense["kept"]))).digest
+    shown = [path.name for path in (out / "bank").glob("*-view-*") if path.suffix in (".partial", ".safetensors")]
+    assert [name.partition(".")[0] for name in shown] == [f"teacher-{mark}-view-0"]  # of the dense network alone
 
 
 def test_a_point_is_taught_by_its_own_teachers_and_those_that_are_there_serve_again(out: Path) -> None:
     before = contents(out / "bank")
     _, folder = tuned(out, "60%", method="ckt-kl")
     after = contents(out / "bank")
-    said = {name: text for name, text in before.items() if name.startswith("teacher-")}
+    said = {name: text for name, text in before.items() if name.startswith("teacher-") and "partial" not in name}
+    said = {name: text for name, text in said.items() if "journal" not in name}
     assert {name: after[name] for name in said} == said
     (plan,) = (name for name in after if name.startswith("bank-"))
     point = json.loads((folder / "architecture.json").read_text())
@@ -220,3 +233,31 @@ def test_search_stops_at_the_front_and_run_goes_on_from_there(
     said = capsys.readouterr().out
     assert "holdout loss" in said
     assert "before fine-tuning" in said
+
+
+# --- another recipe, another teacher ---
+
+
+def test_a_point_under_another_recipe_has_a_folder_of_its_own(out: Path) -> None:
+    _, plain = tuned(out, "60%", method="ce")
+    _, steered = tuned(out, "60%", method="ce", batch=64, lr=0.01, optimizer="adamw", weight_decay=0.0)
+    assert steered.name == f"{plain.name}-batch=64-lr=0.01-optimizer=adamw-weight_decay=0.0"
+    steps = [json.loads(line)["steps"] for line in (steered / "transfer" / "metrics.jsonl").read_text().splitlines()]
+    assert set(steps) == {1078 // 64}
+
+
+def test_another_network_teaches_a_point(out: Path, tmp_path: Path) -> None:
+    save_file(constructor("resnet20", 10)().state_dict(), tmp_path / "large.safetensors")
+    teacher = {"teacher": "resnet20", "teacher_weights": str(tmp_path / "large.safetensors")}
+    figures, taught = tuned(out, "60%", method="kd", **teacher)
+    _, plain = tuned(out, "60%", method="kd")
+    assert figures.teacher is not None
+    assert figures.teacher.parameters > figures.dense.parameters
+    assert (taught / "weights.safetensors").read_bytes() != (plain / "weights.safetensors").read_bytes()
+
+
+def test_a_teacher_without_weights_or_for_a_method_that_takes_none_is_refused(out: Path) -> None:
+    with pytest.raises(sc.SecateurError, match="no weights for the teacher resnet20; pass --teacher-weights FILE"):
+        tuned(out, "60%", method="kd", teacher="resnet20")
+    with pytest.raises(sc.SecateurError, match="--teacher is for pdd and kddp and blockwise and kd and dkd and not"):
+        tuned(out, "60%", method="ckt", teacher="resnet20")

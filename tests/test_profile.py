@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.errors import SecateurError
 from secateur.models.supernet import Supernet
@@ -179,3 +179,26 @@ def test_a_profile_is_plain_values_with_a_key_for_each_cost(net: Supernet) -> No
     costs = [f"{end}_{cost}" for cost in ("macs", "parameters", "memory", "latency") for end in ("least", "dense")]
     assert [*plain] == ["lines", "layers", "limits", *costs, "prunable_share", "uncounted", "satisfiable"]
     assert (plain["dense_macs"], plain["least_latency"]) == (TOTAL, None)
+
+
+def test_a_profile_says_where_outputs_could_not_be_compared() -> None:
+    class Abstract(nn.Module):
+        """Runs on tensors without storage alone."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if not x.is_meta:
+                raise ValueError("not now")
+            out: Tensor = self.second(self.first(x))
+            return out
+
+    net = Supernet.of(Abstract(), torch.zeros(1, 3, 4, 4))
+    said = "the self-check could not compare outputs, and went by shapes alone"
+    assert said in str(net.profile())
+    assert net.profile().to_dict()["uncompared"] is True
+    assert net.freezing({"first": "was frozen by you"}).uncompared
+    whole = Supernet.of(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)), torch.zeros(1, 3, 4, 4))
+    assert said not in str(whole.profile())

@@ -5,7 +5,17 @@ import pytest
 from secateur.models.compensation import ridge
 from secateur.transfer import losses
 from secateur.transfer.bank import bank
-from secateur.transfer.joint import activation_penalty, blockwise, bn_sparsity, kddp, pdd
+from secateur.transfer.joint import (
+    activation_penalty,
+    blockwise,
+    bn_sparsity,
+    kddp,
+    masks,
+    methods,
+    pdd,
+    sparse_student,
+    tolerance,
+)
 from secateur.transfer.objectives import base, contrastive, contrastive_queue, crd
 from secateur.transfer.objectives.contrastive import ContrastiveConfig
 from secateur.transfer.training import recipe
@@ -32,12 +42,20 @@ CONSTANTS = {
     "PDD, weight of labels": (pdd.LABEL_WEIGHT, 0.6),
     "PDD, weight of the teacher": (pdd.TEACHER_WEIGHT, 0.4),
     "PDD, temperature": (pdd.TEMPERATURE, 3.0),
-    # KDDP names no threshold; a hundredth of the layer's mean, from benchmarks/methods.py
+    "PDD, spread of the masks": (masks.SPREAD, 0.001),
+    "PDD, share of the epochs that train masks": (methods.Pdd.learning, 50 / 200),
+    # masks of 0.001 on trained channels open again; docs/methods.md
+    "PDD, spread of the masks on trained weights": (pdd.TRAINED_SPREAD, 1.0),
+    # KDDP names no threshold; a hundredth of the layer's mean
     "KDDP, share of the mean below which a neuron is idle": (activation_penalty.ALIVE, 0.01),
     "KDDP, strength": (kddp.STRENGTH, 0.1),
+    "KDDP, strength that is found": ((tolerance.FIRST_STRENGTH, tolerance.RISE, tolerance.FALL), (0.1, 2.0, 4.0)),
+    "KDDP, tolerance": (methods.Kddp().tolerance, 0.01),
     # MorphNet (Gordon et al. 2018), code: threshold 0.01
     "block-wise, scale above which a channel is alive": (bn_sparsity.ALIVE, 0.01),
     "block-wise, strength": (blockwise.STRENGTH, 2.0),
+    "block-wise, pressure": ((sparse_student.FIRST_PRESSURE, sparse_student.LAST_PRESSURE), (0.1, 1000.0)),
+    "block-wise, share of all displacement over which it rises": (sparse_student.RISE, 0.8),
     # GRAIL, code: the same share of the mean diagonal
     "ridge of the compensation": (ridge.RIDGE, 1e-3),
     # the usual SGD of CIFAR ResNets

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-import secateur.data.reading as reading
+import secateur.data.streaming as streaming
 from secateur.data.reading import SampleReader, as_tensors
 from secateur.errors import SecateurError
 
@@ -53,7 +53,7 @@ def test_a_sample_depends_on_its_position_and_seed_alone() -> None:
 def test_workers_read_what_this_process_reads_pass_after_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [[(position, 3 * position) for position in range(start, start + 4)] for start in (0, 4, 8)]
     here = list(SampleReader(Noisy(), workers=0)(asked))
-    monkeypatch.setattr(reading, "MANY", 1)
+    monkeypatch.setattr(streaming, "MANY", 1)
     read = SampleReader(Noisy(), workers=1)
     next(read(asked[::-1]))  # a pass that is given up
     for _ in range(2):

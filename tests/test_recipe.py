@@ -81,3 +81,35 @@ def test_checkpoints_hold_a_recipe_under_the_names_that_they_always_had() -> Non
         ("about", "kddp 0.0 hidden"),
     ]
     assert Recipe().stored()["about"] == ""
+
+
+# --- the recipe that fits a training set ---
+
+
+@given(images=st.integers(1, 999))
+def test_the_batch_of_a_small_set_leaves_twenty_steps_or_is_the_least(images: int) -> None:
+    batch = Recipe.fitted(images).batch
+    assert batch == 8 or images // batch >= 20
+    assert batch == 32 or images // (2 * batch) < 20  # the largest such power of two
+    assert batch & (batch - 1) == 0
+
+
+@pytest.mark.parametrize("images", [1000, 1078, 45_000])
+def test_a_set_that_is_large_enough_keeps_the_plain_recipe(images: int) -> None:
+    assert Recipe.fitted(images) == Recipe()
+
+
+@pytest.mark.parametrize(("optimizer", "rate", "decay"), [("sgd", 0.05, 5e-4), ("adamw", 0.001, 0.05)])
+def test_the_default_learning_rate_follows_optimizer_and_batch(optimizer: str, rate: float, decay: float) -> None:
+    recipe = Recipe.fitted(45_000, optimizer=optimizer, batch=64)
+    assert (recipe.learning_rate, recipe.weight_decay) == (rate / 2, decay)
+
+
+def test_what_is_passed_is_taken() -> None:
+    recipe = Recipe.fitted(10, batch=6, learning_rate=0.3, weight_decay=0.0, epochs=3)
+    assert recipe == Recipe(epochs=3, batch=6, learning_rate=0.3, weight_decay=0.0)
+
+
+def test_an_unknown_optimizer_is_refused_by_name() -> None:
+    with pytest.raises(SecateurError, match="optimizer='lion'"):
+        Recipe.fitted(100, optimizer="lion")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateur.data.images import Images
+from secateur.digests import unsealed
 from secateur.errors import SecateurError
 from secateur.models.evaluate import batch_statistics, evaluate_as_is
 from secateur.models.split import Split
@@ -177,7 +178,7 @@ def test_a_damaged_line_is_named_with_its_number(tmp_path: Path, damage: dict[st
     records = Records(toy(), noise(), path)
     records.evaluate(A, "a", 60)
     head, line = path.read_text().splitlines()
-    broken = line[:-9] if damage is None else json.dumps({**json.loads(line), **damage})
+    broken = line[:-9] if damage is None else json.dumps({**unsealed(json.loads(line)), **damage})
     path.write_text(f"{head}\n{line}\n{broken}\n")
     with pytest.raises(
         SecateurError, match=r"records\.jsonl line 3 is damaged: .*; delete the line, and it is"
@@ -185,6 +186,31 @@ def test_a_damaged_line_is_named_with_its_number(tmp_path: Path, damage: dict[st
         Records(toy(), noise(), path)
     assert useful in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [("0.", "1."), ("60", "61"), ('"a"', '"b"'), ("[0", "[1")], ids=str)
+def test_a_changed_character_is_found_in_every_line(tmp_path: Path, change: tuple[str, str]) -> None:
+    path = tmp_path / "records.jsonl"
+    Records(toy(), noise(), path).evaluate(A, "a", 60)
+    head, line = path.read_text().splitlines()
+    assert change[0] in line
+    path.write_text(f"{head}\n{line.replace(*change, 1)}\n")
+    with pytest.raises(SecateurError, match=r"records\.jsonl line 2 is damaged: .* is not what was written"):
+        Records(toy(), noise(), path)
+    path.write_text(f"{head.replace('records', 'record')}\n{line}\n")
+    with pytest.raises(SecateurError, match=r"records\.jsonl is damaged \(.* is not what was written"):
+        Records(toy(), noise(), path)
+
+
+def test_after_a_rewind_an_evaluation_is_known_once_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    records = Records(toy(), noise(), path)
+    found, lines = [records.evaluate(each, "a", 60) for each in (A, B)], path.read_text()
+    records.rewind()
+    assert records.all == []
+    assert records.evaluate(B, "b", 60) == found[1]
+    assert records.all == [found[1]]
+    assert path.read_text() == lines
 
 
 def test_without_a_path_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +286,7 @@ def test_the_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     long = {"parameters": interim.parameters, "subnetwork": A.kept, "losses": b64encode(interim.losses).decode()}
     path.write_text(f"{head}\n{json.dumps({**fields, **long}, separators=(',', ':'))}\n")
     assert Records(toy(), noise(), path).all == [interim]
-    assert path.read_text().splitlines()[1] == interim.to_json()
+    assert json.loads(path.read_text().splitlines()[1]) == unsealed(json.loads(interim.to_json()))
 
 
 def test_one_class_has_no_loss_of_a_guess_to_be_measured_by() -> None:

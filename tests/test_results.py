@@ -9,6 +9,8 @@ from left import BUDGET, searched, tuned
 
 from secateur.errors import SecateurError
 from secateur.models.score import Score
+from secateur.rundir.config import ask
+from secateur.rundir.manifest import Manifest
 from secateur.rundir.results import Results
 
 
@@ -63,5 +65,8 @@ def test_a_folder_that_is_no_run_or_has_no_front_is_refused_with_what_to_do(tmp_
     with pytest.raises(SecateurError, match=r"front\.json is damaged"):
         Results.of(tmp_path / "run")
     (tmp_path / "run" / "front.json").unlink()
-    with pytest.raises(SecateurError, match="has no front yet; finish it: secateur search resnet20"):
+    with pytest.raises(SecateurError, match=r"front\.json is gone; restore it"):
         Results.of(tmp_path / "run")
+    Manifest(tmp_path / "begun", ask())
+    with pytest.raises(SecateurError, match="has no front yet; finish it: secateur search resnet20"):
+        Results.of(tmp_path / "begun")

@@ -31,7 +31,8 @@ from secateur.models.compensation.targets import FAINT
 from secateur.models.split import Batch, Views
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
-from secateur.models.surgery.slim import kept_places, slim
+from secateur.models.surgery.places import kept_places
+from secateur.models.surgery.slim import slim
 from secateur.models.tasks.classification import Classification
 from secateur.models.zoo.mobilenetv2 import InvertedResidual
 

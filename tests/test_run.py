@@ -64,7 +64,7 @@ class Run:
         """The same ask, as a command line without --out."""
         ask = self.ask
         given = ask.to_dict()
-        options = {name: given[name] for name in ("input", "trials", "epochs", "seed")}
+        options = {name: given[name] for name in ("input", "trials", "epochs", "seed", "divisor")}
         return ["run", ask.model, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
 
 
@@ -75,7 +75,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     torch.set_num_threads(1)
     folder, told = tmp_path_factory.mktemp("run"), list[str]()
     (folder / "net.py").write_text(NET)
-    ask = sc.Ask(model=f"{folder / 'net.py'}:make", input="3x16x16", trials=TRIALS, epochs=EPOCHS, seed=3)
+    ask = sc.Ask(model=f"{folder / 'net.py'}:make", input="3x16x16", trials=TRIALS, epochs=EPOCHS, seed=3, divisor=1)
     outcome = sc.run(ask, folder / "out", progress=lambda what, *_: told.append(what))
     yield Run(ask, folder / "out", outcome, told)
     torch.set_num_threads(threads)
@@ -108,6 +108,8 @@ def test_the_run_directory_holds_what_the_page_says(run: Run) -> None:
         "dense/metrics.jsonl",
         "transfer/checkpoint.safetensors",
         "transfer/metrics.jsonl",
+        "dense/metrics.csv",
+        "transfer/metrics.csv",
         "best/architecture.json",
         "best/weights.safetensors",
     }

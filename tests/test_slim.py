@@ -324,3 +324,15 @@ def test_a_subnetwork_of_another_network_is_refused(build: Callable[[Supernet, S
         build(net, Subnetwork(((0,),)))
     with pytest.raises(SecateurError, match="channel 8 is kept of group stem, which has 8 channels"):
         build(net, Subnetwork(((0, 8), (0,))))
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_a_mask_of_weights_that_forward_divides_by_their_norm_is_finite(dim: int) -> None:
+    layers = [nn.Conv2d(3, 6, 3), nn.ReLU(), nn.utils.parametrizations.weight_norm(nn.Conv2d(6, 4, 3), dim=dim)]
+    net = Supernet.of(nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(4, 2, 1)), torch.zeros(1, 3, 8, 8))
+    subnetwork = Subnetwork(((0, 2), (0, 1, 2, 3)))
+    image = torch.randn(2, 3, 8, 8)
+    made = masked(net, subnetwork)(image)
+    assert made.isfinite().all()
+    if dim == 1:  # the norm is of each channel that is read, so that those that stay keep theirs
+        torch.testing.assert_close(made, slim(net, subnetwork)(image))

@@ -190,10 +190,10 @@ def test_an_import_that_fails_inside_the_users_module_is_named(tmp_path: Path, m
 
 
 def test_a_missing_function_or_one_that_gives_other_than_three_data_sets_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text("def two(): return [], []\ndef one(): return {}\n")
-    with pytest.raises(SecateurError, match=r"a\.py has no function 'too'; nearest: two"):
-        datasets(f"{tmp_path}/a.py:too")
-    for name in ("one", "two"):
+    (tmp_path / "a.py").write_text("def four(): return [[]] * 4\ndef one(): return {}\n")
+    with pytest.raises(SecateurError, match=r"a\.py has no function 'fuor'; nearest: four"):
+        datasets(f"{tmp_path}/a.py:fuor")
+    for name in ("one", "four"):
         with pytest.raises(SecateurError, match=rf"a\.py:{name}' returns no \(train, holdout, test\); name a function"):
             datasets(f"{tmp_path}/a.py:{name}")
 

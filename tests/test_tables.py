@@ -83,6 +83,13 @@ def test_a_method_that_removed_nothing_says_so_and_an_untrained_student_is_not_c
     assert "│ dense" not in said
 
 
+def test_channels_closed_by_epoch_are_listed(capsys: Capture) -> None:
+    learn = LearnStage(form="masks over channels", dense=(16, 64), widths=((16, 44), (16, 4)))
+    show_result(stages(learn=learn), Path("runs/x"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "channels closed after each epoch of learning (masks over channels): 25%, 75% of 80" in said
+
+
 def taught(*shares: float) -> TransferStage:
     """A fine-tuning whose dense teacher was used, and smaller ones for these shares of the steps."""
     smaller = (TeacherRecord(macs=20_000_000 + n, loss=0.5, open=share) for n, share in enumerate(shares))
@@ -105,3 +112,13 @@ def test_the_table_of_a_large_network_fits_eighty_columns(capsys: Capture, monke
     show_result(found, Path("runs/x"))
     said = capsys.readouterr().out
     assert said.count("4.089G") == said.count("25.56M") == 3
+
+
+@pytest.mark.parametrize(("holdout", "warned"), [(0.92, True), (0.60, False)])
+def test_a_holdout_that_the_network_knows_by_heart_is_doubted(capsys: Capture, holdout: float, warned: bool) -> None:
+    """As 92% of 48 holdout images and 57% of 160 test images are; 60% are within the errors."""
+    dense = Figures(holdout=Score(0.3, holdout, 48), test=Score(1.2, 0.575, 160), macs=40, parameters=4)
+    arms = EvaluationStage(dense=dense, pruned=dense, tuned=dense)
+    show_result(Stages(test=arms), Path("runs/x"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("probably trained on the holdout; pass --holdout DIR" in said) == warned

@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from secateur.progress import Epoch, Evaluation
 from secateur.reports import terminal as console
 
 Capture = pytest.CaptureFixture[str]
@@ -69,3 +71,39 @@ def test_a_terminal_gets_bars_on_stderr(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "fine search" in said.err
     assert "3/3" in said.err
     assert said.out == ""
+
+
+EPOCH = Epoch(epoch=2, epochs=10, step=16, steps=80, loss=0.75, learning_rate=0.05, seconds=1.0, holdout=0.5, n=100)
+EVALUATION = Evaluation(
+    search="fine search", source="refine", macs=9, parameters=1, loss=0.4, value=0.9, metric="accuracy", n=100, best=0.3
+)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_every_epoch_has_a_line_with_loss_learning_rate_and_holdout(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with console.bars(False) as observer:
+        observer("fine-tuning", 16, 80)
+        observer.on_epoch(EPOCH)
+        observer.on_epoch(replace(EPOCH, metric="MAE", holdout=2.5))
+    said = capsys.readouterr().err
+    assert "epoch 2/10: loss 0.7500, lr 0.05, holdout 50.00%" in said
+    assert "holdout 2.5 MAE" in said
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_best_loss_so_far_shows_while_a_search_runs(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with console.bars(False) as observer:
+        observer("fine search", 1, 2)
+        observer.on_evaluation(EVALUATION)
+        observer("fine search", 2, 2)
+        observer.on_evaluation(replace(EVALUATION, best=0.2))
+    assert (
+        f"fine search{'' if terminal else ': 2/2'}, best loss 0.{'2' if terminal else '3'}000"
+        in capsys.readouterr().err
+    )

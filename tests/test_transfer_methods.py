@@ -18,7 +18,8 @@ from secateur.transfer.objectives.base import Objective, StudentBatch, label_los
 from secateur.transfer.training.recipe import Recipe
 from secateur.transfer.training.train import train
 
-BANKED = {"ckt": 5, "ckt-kl": 5, "kdft": 1}
+BANKED = {"ckt": 5, "ckt-kl": 5, "kdft": 1, "aligned": 1}
+RUNS_ALONG = "aligned"  # without a bank, where it can have one
 
 
 def context(bank: MemoryBank | None = None) -> MethodContext:
@@ -47,11 +48,15 @@ def test_every_method_makes_an_objective_that_can_be_computed(name: str, tmp_pat
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_of_the_bank_is_refused_without_one_and_the_others_are_named(name: str) -> None:
-    if name not in BANKED:
+    if name not in BANKED or name == RUNS_ALONG:
         METHODS[name].objective(context())
         return
-    with pytest.raises(SecateurError, match="there is none; pass one, or one of ckt-queue, aligned, kd, dkd, crd, ce"):
+    with pytest.raises(SecateurError, match="there is none; pass one, or one of ckt-queue, kd, dkd, crd, ce"):
         METHODS[name].objective(context())
+
+
+def test_banks_of_the_dense_network_alone_fill_themselves() -> None:
+    assert {name for name, method in METHODS.items() if method.grows} == {"kdft", "aligned"}
 
 
 def test_kd_weighs_labels_by_a_tenth_and_the_teacher_by_nine() -> None:

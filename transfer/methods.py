@@ -41,6 +41,7 @@ class MethodContext:
         width: The width of the student's embeddings.
         seed: Of what the objective draws at random.
         task: What outputs are judged and compared by.
+        teacher: A network that teaches in place of the dense one, for the methods that take one.
         student: The channels that the student keeps; None: not known, and no method that matches channels will do.
 
     >>> import torch
@@ -63,6 +64,7 @@ class MethodContext:
     width: int
     seed: int
     task: Task = field(default_factory=Classification)
+    teacher: nn.Module | None = None
     student: Subnetwork | None = None
 
     @property
@@ -88,6 +90,11 @@ class MethodContext:
     def widths(self) -> tuple[int, int]:
         """The embedding widths of student and dense network."""
         return self.width, embedding_width(self.net.model, self.net.head, self.classes)
+
+    @property
+    def teaching(self) -> nn.Module:
+        """The teacher, by default the dense network."""
+        return self.net.model if self.teacher is None else self.teacher
 
     @property
     def kept(self) -> Subnetwork:
@@ -121,15 +128,15 @@ def ce(context: MethodContext) -> Objective:
 
 
 def kd(context: MethodContext) -> Objective:
-    """The dense network as the teacher, on the student's own views: one forward pass of it each step."""
+    """The teacher, or the dense network, on the student's own views: one forward pass of it each step."""
     require_divergence(context.task)
-    return Distillation(online_teacher(context.net.model), None, LABEL_WEIGHT, TEACHER_WEIGHT)
+    return Distillation(online_teacher(context.teaching), None, LABEL_WEIGHT, TEACHER_WEIGHT)
 
 
 def aligned(context: MethodContext, config: AlignedConfig = ALIGNED) -> Objective:
-    """As ``kd``, and the dense network's features on the channels that the student keeps."""
+    """As ``kd``, and the dense network's features on the channels that the student keeps; with a bank, see there."""
     require_divergence(context.task)
-    return AlignedTransfer(context.dense, KeptFeatures.of(context.net, context.kept), config)
+    return AlignedTransfer(context.dense, KeptFeatures.of(context.net, context.kept), config, context.filled)
 
 
 def kdft(context: MethodContext) -> Objective:
@@ -142,7 +149,7 @@ def dkd(context: MethodContext) -> Objective:
     """As ``kd``, with separate weights for the labelled class and the others."""
     if not isinstance(context.task, Classification):
         raise SecateurError("dkd splits the logits of classes, and this is another task; pass kd or ce")
-    return Distillation(online_teacher(context.net.model), dkd_loss, label_weight=1.0, teacher_weight=1.0)
+    return Distillation(online_teacher(context.teaching), dkd_loss, label_weight=1.0, teacher_weight=1.0)
 
 
 def crd(context: MethodContext) -> Objective:
@@ -159,20 +166,27 @@ def ckt_queue(context: MethodContext) -> Objective:
 
 @dataclass(frozen=True)
 class Method:
-    """A method of fine-tuning: how its objective is made, and how many teachers of the bank it uses; 0: no bank."""
+    """A method of fine-tuning: how its objective is made.
+
+    ``bank_teachers``: how many teachers of the bank it uses; 0: no bank. ``takes_teacher``: whether another network may
+    teach in place of the dense one. ``grows``: its bank, of the dense network, fills itself while it trains; others are
+    filled before.
+    """
 
     objective: Callable[[MethodContext], Objective]
     bank_teachers: int = 0
+    takes_teacher: bool = False
+    grows: bool = False
 
 
 METHODS: dict[str, Method] = {
     "ckt": Method(ckt, TEACHERS),
     "ckt-kl": Method(ckt_kl, TEACHERS),
     "ckt-queue": Method(ckt_queue),
-    "aligned": Method(aligned),
-    "kdft": Method(kdft, 1),
-    "kd": Method(kd),
-    "dkd": Method(dkd),
+    "aligned": Method(aligned, 1, grows=True),
+    "kdft": Method(kdft, 1, grows=True),
+    "kd": Method(kd, takes_teacher=True),
+    "dkd": Method(dkd, takes_teacher=True),
     "crd": Method(crd),
     "ce": Method(ce),
 }
@@ -185,6 +199,13 @@ def require_method(method: str, others: Iterable[str] = ()) -> None:
     """
     if method not in (names := (*METHODS, *others)):
         raise SecateurError(f"no method is called {method!r}; pass {', '.join(names)}")
+
+
+def require_teachable(method: str) -> None:
+    """Raise SecateurError unless another network than the dense one may teach by this method."""
+    if not METHODS[method].takes_teacher:
+        names = " and ".join(name for name, each in METHODS.items() if each.takes_teacher)
+        raise SecateurError(f"method {method} is taught by the dense network; leave the teacher out, or pass {names}")
 
 
 def embedding_width(model: nn.Module, head: str | None, classes: int) -> int:

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from .ridge import solve
 
-RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean of the inputs' second moments
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0)  # of the mean of the inputs' second moments
+WORTH = 0.02  # of a gain: what the next ridge must add to be taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +50,9 @@ def proven_change(
 ) -> Tensor:
     """The change of the weights that lowers the error of ``held`` rows most: a regression, or one that is ``known``.
 
-    The regressions see the ``fitted`` rows only, with ridges from the first on for as long as the next is better; the
-    ridge that wins is used on all rows. Of known changes as good as each other, the first. ``normed``: batch norm
-    follows, and means don't count.
+    The regressions see the ``fitted`` rows only, with ridges from the first on for as long as the next is clearly
+    better; the ridge that wins is used on all rows. Of known changes as good as each other, the first. ``normed``:
+    batch norm follows, and means don't count.
 
     Shape: known (groups, made, d) each → (groups, made, d)
     """
@@ -64,11 +65,11 @@ def proven_change(
 
 
 def best_ridge(fitted: Moments, judge: Moments, columns: int, ridges: Sequence[float]) -> tuple[float, float]:
-    """The first ridge that the next is no better than, and the gain of its regression on the rows of ``judge``."""
+    """The first ridge that the next is hardly better than, and the gain of its regression on the rows of ``judge``."""
     best = ridges[0], judge.gain(fitted.fit(columns, ridges[0]))
     for ridge in ridges[1:]:
         gain = judge.gain(fitted.fit(columns, ridge))
-        if not gain > best[1]:
+        if not gain > best[1] + WORTH * abs(best[1]):
             break
         best = ridge, gain
     return best

@@ -39,7 +39,7 @@ class Examples:
         """Inputs and outputs, a part at a time. Yields (groups, n, columns), (groups, made, n)"""
         groups = self.read.groups
         for some, wanted in zip(torch.split(self.positions, CHUNK), torch.split(self.wanted, CHUNK), strict=True):
-            yield self.read.rows(some), wanted.T.unflatten(0, (groups, wanted.shape[1] // groups))
+            yield self.read.rows(some), wanted.T.reshape(groups, wanted.shape[1] // groups, len(wanted))
 
     def moments(self, weight: Tensor, part: slice) -> Moments:
         """Σ (y - W x) pᵀ and Σ p pᵀ, with p the ``part`` of the columns of x, and a one if means are free.

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ..subnetwork import Subnetwork
 from ..supernet import Supernet
-from ..surgery.slim import kept_places, slim
+from ..surgery.places import kept_places
+from ..surgery.slim import slim
 from ..tracing.weight_reads import as_matrix, write_matrix
 from .gram import Gram
 

@@ -43,17 +43,18 @@ def refit_sequentially(
 
     The target is the dense layer's output, though the layers before have changed the input; where the layer is
     the last summand of a residual sum, it is the dense sum less the slimmed network's other summand, so that each
-    block makes up for what those before it lost. ``images`` come in batches of as many as ``PIXELS`` allow; a refit
-    counts the batches before it in. One image in ``HELD`` is held out: it chooses the ridge, and a refit that is no
-    better on it than the one by Grams (``refit``), or than the inherited weight, gives way to it. A weight that is
-    read more than once is refitted by its Gram. Batch norm uses the statistics of the batch: recalibrate before use.
+    block makes up for what those before it lost. ``images``, and those held out, come in batches of as many as
+    ``PIXELS`` allow; a refit counts the batches before it in. One image in ``HELD`` is held out: these choose the
+    ridge, and a refit that is no better on them than the one by Grams (``refit``), or than the inherited weight, gives
+    way to it. A weight that is read more than once is refitted by its Gram. Batch norm uses the statistics of the
+    batch: recalibrate before use.
     """
     model = refit(net, subnetwork, grams)
     refits = Refits(model, slim(net, subnetwork), ridges)
-    sizes = batch_sizes(net, split, images)
+    sizes = batch_sizes(net, split, ceil(images * HELD / (HELD - 1)))
     for seed, batch in enumerate(split.batches(sizes[0], sum(sizes))):
         size, inputs = len(batch.indices), moved(batch.images, device_of(net.model))
-        targets = dense_targets(net, subnetwork, inputs, seed, size / sum(sizes))
+        targets = dense_targets(net, subnetwork, inputs, seed, size / min(images, sum(sizes)))
         with batch_statistics(model), _SlimPass(refits, targets, size).recorder:
             call(model, inputs)
     return model

@@ -13,7 +13,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from ..inputs import Inputs, call
 from ..subnetwork import Subnetwork
 from ..supernet import Supernet
-from ..surgery.slim import kept_places
+from ..surgery.places import kept_places
 from ..tracing.atoms import IntArray
 from ..tracing.modules import evaluating
 from ..tracing.op_call import BATCH_NORMS, Call, aten

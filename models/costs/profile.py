@@ -8,8 +8,8 @@ from typing import Any
 from ..tracing.atoms import FloatArray, IntArray
 from ..tracing.groups import ChannelGroup
 from .budget import Budget
-from .units import TO, format_quantity
-from .widths import Space
+from .units import COST_UNITS, TO, format_quantity
+from .widths import Space, least_share
 
 # The costs that a profile shows: the head of the column, and the unit of its numbers.
 SHOWN = {
@@ -59,7 +59,8 @@ class Profile:
     ``layers`` are in order of execution. ``limits`` are the budget's, ``least`` and ``dense`` the costs at the least
     and dense widths, all by the name of the cost: MACs, parameters, peak activation bytes of one image, and its
     seconds (only where they were measured). The lines' shares overlap, since a layer between two groups counts in
-    both; in ``prunable_share`` each layer counts once. ``uncounted``: operations that no cost includes.
+    both; in ``prunable_share`` each layer counts once. ``uncounted``: operations that no cost includes. ``uncompared``:
+    the self-check could not compare outputs, and went by shapes alone.
     """
 
     lines: tuple[Line, ...]
@@ -69,6 +70,7 @@ class Profile:
     dense: Mapping[str, float]
     prunable_share: float
     uncounted: tuple[str, ...]
+    uncompared: bool = False
 
     def __repr__(self) -> str:
         macs = f"{format_quantity(self.least_macs)}{TO}{format_quantity(self.dense_macs)}"
@@ -105,9 +107,10 @@ class Profile:
         plain = asdict(self)
         least, dense = plain.pop("least"), plain.pop("dense")
         share, uncounted = plain.pop("prunable_share"), plain.pop("uncounted")
+        note = {"uncompared": True} if plain.pop("uncompared") else {}
         for name in SHOWN:
             plain |= {f"least_{name}": least.get(name), f"dense_{name}": dense.get(name)}
-        return {**plain, "prunable_share": share, "uncounted": uncounted, "satisfiable": self.satisfiable}
+        return {**plain, "prunable_share": share, "uncounted": uncounted, "satisfiable": self.satisfiable, **note}
 
     def __str__(self) -> str:
         return "\n".join([*_prunable_rows(self), *_frozen_rows(self), "", *_cost_rows(self)])
@@ -204,6 +207,11 @@ def _cost_rows(profile: Profile) -> Iterator[str]:
     yield f"dense   {''.join(_cell(name, dense[name]) for name in names)}".rstrip()
     yield f"least   {''.join(_cell(name, least[name], dense[name]) for name in names)}".rstrip()
     yield f"budget  {''.join(_cell(name, profile.limits.get(name), dense[name]) for name in names)}{met}"
+    if unmet := [name for name, limit in profile.limits.items() if least[name] > limit and least[name] < dense[name]]:
+        enough = (f"--{COST_UNITS[name].option} {least_share(least[name] / dense[name])}" for name in unmet)
+        yield f"pass {', '.join(enough)} or more"
+    if profile.uncompared:
+        yield from ("", "the self-check could not compare outputs, and went by shapes alone")
     if profile.uncounted:
         yield from ("", *wrap(f"not counted in any cost: {', '.join(profile.uncounted)}", COLUMNS))
 

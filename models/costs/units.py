@@ -71,8 +71,14 @@ class Amount:
         return self.number * {**self.unit.scales, "%": dense / 100}[self.scale]
 
     def limit(self, dense: float) -> float:
-        """The same as a limit: rounded down. Raises SecateurError outside of 0 (excluded) to ``dense``."""
+        """The same as a limit: rounded down. Raises SecateurError outside of 0 (excluded) to ``dense``.
+
+        A number up to 100 without a unit is no limit where it is far below the cost: a share is meant.
+        """
         limit = self.unit.floor(self.of(dense))
+        if not self.scale and 0 < self.number <= 100 and 1000 * limit < dense:
+            share = 100 * self.number if self.number < 1 else self.number
+            raise SecateurError(f"budget {self.text} is {self.text} {self.unit.unit}; did you mean {share:g}%?")
         if not 0 < limit <= dense:
             raise SecateurError(
                 f"budget {self.text} is {format_quantity(limit)} {self.unit.unit} and the dense network has "

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -16,31 +17,39 @@ from .units import COST_UNITS, format_quantity
 class Space:
     """The widths of each group that may be chosen: multiples of ``divisor`` from ``min_widths`` on, or ``dense``.
 
+    ``divisor`` is one number for all groups, or one for each.
+
     Shape: dense (G,), min_widths (G,)
     """
 
     costs: Costs
     dense: IntArray
     min_widths: IntArray
-    divisor: int = 1
+    divisor: int | tuple[int, ...] = 1
 
     def __repr__(self) -> str:
         least, dense = (int(widths.sum()) for widths in (self.min_widths, self.dense))
         return f"Space(groups={len(self.dense)}, channels={least}..{dense}, divisor={self.divisor})"
 
+    @cached_property
+    def steps(self) -> IntArray:
+        """What the widths of each group are multiples of. Shape: → (G,)"""
+        return np.broadcast_to(np.asarray(self.divisor, np.int64), self.dense.shape)
+
     def round_down(self, widths: FloatArray) -> IntArray:
         """The next allowed widths at or below (never below the minimum). Shape: (..., G) → (..., G)"""
-        steps = np.floor(widths / self.divisor + 1e-9).astype(np.int64) * self.divisor
+        steps = np.floor(widths / self.steps + 1e-9).astype(np.int64) * self.steps
         return np.where(widths >= self.dense, self.dense, np.clip(steps, self.min_widths, self.dense))
 
     def ceil(self, widths: FloatArray, groups: IntArray) -> IntArray:
         """The next allowed widths of these groups at or above (never above dense). Shape: (..., n), (n,) → (..., n)"""
-        steps = np.ceil(widths / self.divisor - 1e-9).astype(np.int64) * self.divisor
-        return np.clip(steps, self.min_widths[groups], self.dense[groups])
+        step = self.steps[groups]
+        up: IntArray = np.ceil(widths / step - 1e-9).astype(np.int64) * step
+        return np.clip(up, self.min_widths[groups], self.dense[groups])
 
     def wider(self, widths: IntArray) -> IntArray:
         """Row g widens group g alone by one step, as far as it goes. Shape: (G,) → (G, G)"""
-        steps = np.minimum(widths // self.divisor * self.divisor + self.divisor, self.dense) - widths
+        steps = np.minimum(widths // self.steps * self.steps + self.steps, self.dense) - widths
         return widths + np.diag(steps)
 
     def toward_dense(self, budget: Budget, share: float) -> Budget:
@@ -65,8 +74,13 @@ class Space:
 def _fix(name: str, share: float) -> str:
     """Advice for a budget below the cost of the minimum widths, which is this share of the dense cost."""
     if share < 1:
-        return f"pass --{COST_UNITS[name].option} {np.ceil(1000 * share + 1e-6) / 10:g}% or more"
+        return f"pass --{COST_UNITS[name].option} {least_share(share)} or more"
     return "nothing may be narrowed: lower --divisor, --least or --freeze"
+
+
+def least_share(share: float) -> str:
+    """The budget, to a tenth of a per cent, that this share of the dense cost meets."""
+    return f"{np.ceil(1000 * share + 1e-6) / 10:g}%"
 
 
 def fit_to_budget(space: Space, budget: Budget, preferred: FloatArray | IntArray) -> IntArray:

@@ -1,21 +1,20 @@
 """Subnetworks built, saved and loaded: readable JSON beside safetensors; nothing is pickled."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 from torch import nn
 
+from ...digests import sealed
 from ...errors import SecateurError
 from ...files import commit, ensure_folder, writing
 from ..subnetwork import Subnetwork
 from ..supernet import Supernet
 from ..surgery.slim import slim
-from .schema import Architecture, Record, costs_of, fingerprint, json_at
-from .tensors import read_network, write_network
+from .schema import Architecture, Record, costs_of, fingerprint
+from .tensors import write_network
 
 
 def architecture(net: Supernet, subnetwork: Subnetwork, **about: Any) -> Record:
@@ -50,9 +49,10 @@ def build(net: Supernet, subnetwork: Subnetwork, **about: Any) -> nn.Module:
 def subnetwork_of(record: Architecture, net: Supernet) -> Subnetwork:
     """The subnetwork that an architecture describes. Raises SecateurError where it is not one of this network."""
     if record.fingerprint != fingerprint(net):
+        classes = f", of {len(record.classes)} classes" if record.classes else ""
         raise SecateurError(
             f"the architecture is of another network ({record.model}, {record.fingerprint}) than "
-            f"{type(net.model).__name__}, {fingerprint(net)}; pass the dense network it was found on"
+            f"{type(net.model).__name__}, {fingerprint(net)}; pass the dense network it was found on{classes}"
         )
     if list(record.groups) != [group.name for group in net.groups]:
         raise SecateurError("the architecture's channel groups are not this network's; it was edited by hand")
@@ -60,7 +60,8 @@ def subnetwork_of(record: Architecture, net: Supernet) -> Subnetwork:
     net.check(subnetwork)
     if [group.width for group in record.groups.values()] != subnetwork.widths.tolist():
         raise SecateurError("a width in the architecture is not the number of its kept channels; it was edited by hand")
-    if record.costs != (costs := costs_of(net, subnetwork)):
+    same_inputs = record.inputs == [list(example.shape[1:]) for example in net.examples]
+    if same_inputs and record.costs != (costs := costs_of(net, subnetwork)):
         raise SecateurError(
             f"the costs in the architecture ({msgspec.to_builtins(record.costs)}) are not those of its channels "
             f"({msgspec.to_builtins(costs)}); it was edited by hand"
@@ -104,42 +105,6 @@ def save(model: nn.Module, folder: Path | str) -> None:
     weights, text = folder / "weights.partial", folder / "architecture.partial"
     with writing(folder):
         write_network(model, weights)
-        text.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        text.write_text(json.dumps(sealed(record), indent=1), encoding="utf-8")
     commit(weights, folder / "weights.safetensors")
     commit(text, folder / "architecture.json")
-
-
-def load(folder: Path | str, base: Callable[[], nn.Module]) -> nn.Module:
-    """The network that ``save`` wrote, in evaluation mode.
-
-    Raises SecateurError where the files are broken, do not fit each other, or are of another network.
-
-    Args:
-        folder: Holds architecture.json and weights.safetensors.
-        base: Makes the dense network that the architecture was found on; its weights don't matter.
-
-    >>> import tempfile, torch, secateur as sc
-    >>> make = sc.constructor("vgg11_bn", classes=10)
-    >>> net = sc.Supernet.of(make(), torch.zeros(1, 3, 32, 32))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     sc.save(sc.slim(net, sc.Subnetwork.first(net.space.dense // 4)), folder)
-    ...     sc.load(folder, base=make).features[0].out_channels
-    16
-    """
-    if isinstance(base, nn.Module) or not callable(base):
-        raise SecateurError(f"base is a {type(base).__name__}; pass what makes the dense network: lambda: Net(...)")
-    path = Path(folder) / "architecture.json"
-    plain = json_at(path)
-    record = Architecture.from_dict(plain, path)
-    net = _dense(record, base)
-    model = with_architecture(slim(net, subnetwork_of(record, net)), plain)
-    weights = Path(folder) / "weights.safetensors"
-    read_network(model, weights, "does not fit its architecture.json", "pass the two files that were written together")
-    return model.eval()
-
-
-def _dense(record: Architecture, base: Callable[[], nn.Module]) -> Supernet:
-    """The dense network, its groups as they were when the architecture was found."""
-    examples = tuple(torch.zeros(1, *shape) for shape in record.inputs)
-    net = Supernet.of(base(), examples, tie=record.tie, check=False)
-    return net.freezing({group.name: "stayed whole" for group in net.groups if group.name in record.frozen})

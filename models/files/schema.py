@@ -13,6 +13,7 @@ from ...errors import SecateurError
 from ...files import read_json
 from ..structure import Structure
 from ..subnetwork import Subnetwork
+from .arguments import DTYPES, plain_arguments, plain_dtypes, shapes_in
 
 FORMAT = "secateur/architecture/1"
 WIDEST = 1 << 20  # channels of a group, and places along a dimension of an input: far above any network's
@@ -59,7 +60,8 @@ class Architecture(
     """All that it takes to build a subnetwork again, and what may be said of it: this is architecture.json.
 
     ``inputs`` are shapes without the batch; ``frozen`` maps the groups that stayed whole to their reasons. The fields
-    from ``figures`` on may be missing.
+    from ``figures`` on may be missing: ``arguments`` where the inputs are tensors one after the other, ``dtypes`` where
+    they are float32.
     """
 
     model: str
@@ -74,6 +76,8 @@ class Architecture(
     normalisation: dict[str, Any] | None = None
     training: dict[str, Any] | None = None
     classes: list[Any] | None = None
+    arguments: dict[str, Any] | None = None
+    dtypes: list[str] | None = None
 
     def __post_init__(self) -> None:
         for name, group in self.groups.items():
@@ -83,6 +87,7 @@ class Architecture(
                 raise ValueError(f"channel {group.kept[-1]} is kept of group {name}, which has {group.dense}")
         if sum(map(prod, self.inputs)) > LARGEST_INPUT:
             raise ValueError(f"the inputs {self.inputs} hold more than {LARGEST_INPUT} numbers")
+        _require_arguments(self.arguments, self.dtypes, self.inputs)
 
     def __repr__(self) -> str:
         kept, dense = self.costs.kept.macs, self.costs.dense.macs
@@ -100,6 +105,8 @@ class Architecture(
             tie=list(net.constraints.tie),
             groups={group.name: GroupRecord(len(kept), group.width, list(kept)) for group, kept in pairs},
             frozen={group.name: str(group.frozen) for group in net.frozen},
+            arguments=plain_arguments(net),
+            dtypes=plain_dtypes(net),
         )
 
     @classmethod
@@ -133,6 +140,19 @@ def costs_of(net: Structure, subnetwork: Subnetwork) -> CostRecords:
     """The costs of the dense network and of the subnetwork."""
     dense, kept = (CostRecord(net.macs(each), net.parameters(each)) for each in (net.dense, subnetwork))
     return CostRecords(dense, kept)
+
+
+def _require_arguments(arguments: Any, dtypes: list[str] | None, inputs: list[Shape]) -> None:
+    """Raise ValueError unless these say how to call a network on so many inputs."""
+    if arguments is not None:
+        shapes = list(shapes_in(arguments))
+        pair = arguments.get("tuple", [])
+        if [[*each] if isinstance(each, dict) else each for each in pair] != [["tuple"], ["dict"]]:
+            raise ValueError("the arguments are no pair of a tuple and keywords")
+        if [shape[1:] for shape in shapes] != inputs or sum(map(prod, shapes)) > LARGEST_INPUT:
+            raise ValueError(f"the arguments hold tensors of {shapes}, and the inputs are {inputs}")
+    if dtypes is not None and (len(dtypes) != len(inputs) or not DTYPES.keys() >= {*dtypes}):
+        raise ValueError(f"the dtypes {dtypes} are not those of {len(inputs)} inputs")
 
 
 def read_architecture(path: Path) -> Architecture:

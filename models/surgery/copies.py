@@ -20,8 +20,8 @@ def copied(model: nn.Module, tensors: Mapping[int, Tensor]) -> nn.Module:
     """A deep copy with ``tensors`` in place of those of these ids; shared ones stay shared.
 
     What ``copy.deepcopy`` leaves to the original or cannot copy is made anew: functions whose closures refer to the
-    network, weak references into it, locks, results of its parameters, dictionaries that answer for attributes. Raises
-    SecateurError where something else cannot be copied, a generator for example.
+    network, weak references into it, locks, dictionaries that answer for attributes; results of its parameters as
+    constants. Raises SecateurError where something else cannot be copied, a generator for example.
     """
     memo: dict[int, Any] = dict(tensors)
     try:
@@ -34,16 +34,13 @@ def copied(model: nn.Module, tensors: Mapping[int, Tensor]) -> nn.Module:
 
 def _copied_with_help(model: nn.Module, tensors: Mapping[int, Tensor]) -> tuple[nn.Module, dict[int, Any]]:
     memo: dict[int, Any] = dict(tensors)
-    parameters = {id(each): name for name, each in model.named_parameters()}
     try:
         found = list(reachable(model))
         for x in found:
-            _help(x, memo, parameters)
+            _help(x, memo)
         for x in filter(_answers_for_attributes, found):
             _fill(memo[id(x)], x, memo)
         return copy.deepcopy(model, memo), memo
-    except SecateurError:
-        raise
     except Exception as error:
         where, what = _uncopyable(model, tensors)
         raise SecateurError(
@@ -52,18 +49,13 @@ def _copied_with_help(model: nn.Module, tensors: Mapping[int, Tensor]) -> tuple[
         ) from error
 
 
-def _help(x: Any, memo: dict[int, Any], parameters: Mapping[int, str]) -> None:
+def _help(x: Any, memo: dict[int, Any]) -> None:
     """Put a copy of an object that deepcopy refuses into its memo."""
     if id(x) in memo:
         return
     if type(x) in LOCKS:
         memo[id(x)] = LOCKS[type(x)]()
     elif isinstance(x, Tensor) and not x.is_leaf:
-        if id(x._base) in parameters:
-            raise SecateurError(
-                f"the network can't be copied: an attribute is a view of {parameters[id(x._base)]}, which a copy would "
-                "not follow; take the view in forward"
-            )
         memo[id(x)] = x.detach().clone()
     elif _answers_for_attributes(x):
         kind: Any = type(x)

@@ -1,24 +1,27 @@
 """Widths that the user's own modules hold in attributes: ``self.channels``, ``self.shape``."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+import numpy as np
 from torch import nn
 
 from ..structure import Structure
 from ..subnetwork import Subnetwork
 from ..tracing.atoms import IntArray
+from ..tracing.held_numbers import held_numbers
+from .places import removed_atoms
 
-Narrowed: TypeAlias = dict[int, set[int]]  # dense width → what becomes of the dimensions and groups of this width
-
-# Words in the names of numbers that are no widths, though they may equal one.
-OTHERS = (
-    "kernel", "stride", "pad", "dilat", "head", "depth", "layer", "block", "stage", "level", "ratio", "reduc", "expan",
-    "scale", "factor", "rate", "class", "window", "patch", "image", "img", "pool", "grid", "radix", "cardinal", "step",
-    "index", "indices", "idx", "node", "save", "order",
-)  # fmt: skip
-WHOLE_NAMES = {"i", "f", "n"}  # the same, of names as short as that: YOLO's places in the list of layers
+Parts: TypeAlias = tuple[int, ...]  # the sizes of the parts that channels are cut into
+Number = TypeVar("Number", int, Parts)
 PLACEHOLDERS = {-1, 0, 1}  # in lists of widths, as shapes have them
+
+
+class Narrowed(NamedTuple):
+    """Dense width → what becomes of the dimensions and groups of this width; the same of the parts of a cut."""
+
+    widths: dict[int, set[int]]
+    parts: dict[Parts, set[Parts]]
 
 
 def rewrite_widths(
@@ -28,38 +31,56 @@ def rewrite_widths(
 
     An attribute is taken for a width where its number is that of a dimension or group of tensors of its module, which
     the module does not only read, and all dimensions and groups of this number are narrowed alike; others are left.
-    Of a list, every number must be one of a dimension or group, or a placeholder: [16, 32, 16], not places [1, 2, 16].
+    Of a list, every number must be one of a dimension or group, or a placeholder: [16, 32, 16], not places [1, 2, 16];
+    or the list must be that by which forward cuts channels that the module makes or reads.
     ``kept``: see ``kept_places``.
     """
+    cuts = list(_cuts(net, kept))
     for path, module in net.model.named_modules():
-        if not type(module).__module__.startswith("torch."):
-            held = dict(_held(module))
-            narrowed = _narrowed(net, subnetwork, kept, f"{path}." if path else "") if held else {}
+        if held := dict(held_numbers(module)):
+            prefix = f"{path}." if path else ""
+            narrowed = _narrowed(net, subnetwork, kept, prefix, _cuts_within(net, cuts, prefix))
             for name, value in held.items():
                 if (new := _replaced(value, narrowed)) != value:
                     setattr(model.get_submodule(path), name, new)
 
 
-def _held(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """The attributes that may hold widths: whole numbers, and lists or tuples of some."""
-    of_torch = {name for base in type(module).__mro__ if base.__module__.startswith("torch.") for name in _named(base)}
-    for name, value in vars(module).items():
-        numbers = value if type(value) in (list, tuple) else [value]
-        other = name.startswith("_") or name in of_torch | WHOLE_NAMES or any(word in name for word in OTHERS)
-        if not other and numbers and all(type(number) is int for number in numbers):
-            yield name, value
+class _Cut(NamedTuple):
+    """The groups that a cut goes through, and the sizes of its parts, dense and narrowed."""
+
+    groups: set[int]
+    dense: Parts
+    narrowed: Parts
 
 
-def _named(base: type) -> tuple[str, ...]:
-    """The attributes that torch itself gives a layer."""
-    return tuple(getattr(base, "__constants__", ()))
+def _cuts(net: Structure, kept: Mapping[str, Mapping[int, IntArray]]) -> Iterator[_Cut]:
+    """What becomes of the parts that forward cuts channels into by sizes in attributes."""
+    if net.trace.cuts:
+        removed = removed_atoms(net, kept)
+        for parts in net.trace.cuts:
+            groups = {*net.grouping.group_of[np.concatenate(parts)].tolist()} - {-1}
+            narrowed = (len(part) - np.count_nonzero(removed[part]) for part in parts)
+            yield _Cut(groups, tuple(map(len, parts)), tuple(map(int, narrowed)))
+
+
+def _cuts_within(net: Structure, cuts: Iterable[_Cut], prefix: str) -> list[_Cut]:
+    """The cuts through groups that have a tensor under a module."""
+    inside = {g for g, group in enumerate(net.groups) if any(m.tensor.startswith(prefix) for m in group.members)}
+    return [cut for cut in cuts if cut.groups & inside]
 
 
 def _narrowed(
-    net: Structure, subnetwork: Subnetwork, kept: Mapping[str, Mapping[int, IntArray]], prefix: str
+    net: Structure,
+    subnetwork: Subnetwork,
+    kept: Mapping[str, Mapping[int, IntArray]],
+    prefix: str,
+    cuts: Sequence[_Cut],
 ) -> Narrowed:
-    """The widths of the dimensions and groups of the tensors under a module, of those that it does not only read."""
-    found: Narrowed = {}
+    """The widths of the dimensions and groups of the tensors under a module, of those that it does not only read.
+
+    A number by which forward cuts channels is a part of them and nothing else.
+    """
+    found: dict[int, set[int]] = {}
     made = set[int]()
     for tensor, shape in net.shapes.items():
         if tensor.startswith(prefix):
@@ -77,13 +98,26 @@ def _narrowed(
         if any(m.tensor.startswith(prefix) for m in group.members):
             for size in {group.width, *(net.shapes[m.tensor][m.dim] for m in group.members)}:
                 found.setdefault(size, set()).add(size)
-    return {width: new if width in made else {width} for width, new in found.items()}
+    widths = {width: new if width in made else {width} for width, new in found.items()}
+    each = [pair for cut in cuts for pair in zip(cut.dense, cut.narrowed, strict=True)]
+    return Narrowed(widths | _grouped(each), _grouped([(cut.dense, cut.narrowed) for cut in cuts]))
+
+
+def _grouped(pairs: Iterable[tuple[Number, Number]]) -> dict[Number, set[Number]]:
+    """All second ones of each first one."""
+    found: dict[Number, set[Number]] = {}
+    for first, second in pairs:
+        found.setdefault(first, set()).add(second)
+    return found
 
 
 def _replaced(value: Any, narrowed: Narrowed) -> Any:
     """The same number, list or tuple with what its widths become."""
     if type(value) is int:
-        (new, *more) = narrowed.get(value, {value})
+        (new, *more) = narrowed.widths.get(value, {value})
         return value if more else new
-    whole = all(each in narrowed or each in PLACEHOLDERS for each in value)
+    (parts, *others) = narrowed.parts.get(tuple(value), {()})
+    if parts and not others:
+        return type(value)(parts)
+    whole = all(each in narrowed.widths or each in PLACEHOLDERS for each in value)
     return type(value)(_replaced(each, narrowed) for each in value) if whole else value

@@ -13,10 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..structure import Structure
 from ..subnetwork import Subnetwork
-from ..tracing.atoms import NOTHING, BoolArray, IntArray, Reduction
+from ..tracing.atoms import NOTHING, BoolArray, Reduction
 from ..tracing.modules import tensors_in
 from ..tracing.op_call import FACTORED, IN_PLACE, REDUCING, aten, counted_as
-from .slim import kept_places, masked, slim
+from .places import kept_places, removed_atoms
+from .slim import masked, slim
 
 
 def reference(net: Structure, subnetwork: Subnetwork, *images: Tensor) -> list[Tensor]:
@@ -32,22 +33,11 @@ def reference(net: Structure, subnetwork: Subnetwork, *images: Tensor) -> list[T
             net.run(narrowed, images)
     tensors, places = dict(model.named_parameters()), kept_places(net, subnetwork)
     kept = {id(tensors[name]): dims[0] for name, dims in places.items() if name in tensors and 0 in dims}
-    removed = _removed(net, places)
+    removed = removed_atoms(net, places)
     norms = {each: torch.from_numpy(stays) for each, stays in kept.items()}
     kept_channels = _KeptChannels(norms, net.trace.reductions, removed, numbers.found)
     with torch.no_grad(), _attention_in_steps(), kept_channels:
         return tensors_in(net.run(model, images))
-
-
-def _removed(net: Structure, places: Mapping[str, Mapping[int, IntArray]]) -> BoolArray:
-    """The atoms that go, given the places that stay. Shape: → (atoms,)"""
-    removed = np.zeros(net.trace.count, np.bool_)
-    for tensor, dims in places.items():
-        for dim, stays in dims.items():
-            along = net.trace.tensors[tensor][dim]
-            removed[along] = True
-            removed[along[stays]] = False
-    return removed
 
 
 @contextmanager

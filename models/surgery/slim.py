@@ -9,12 +9,14 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from ..structure import Structure
 from ..subnetwork import Subnetwork
-from ..tracing.atoms import BoolArray, IntArray
-from ..tracing.groups import Member
+from ..tracing.atoms import IntArray
 from ..tracing.modules import named_tensors, own_tensors
 from .copies import copied
 from .held_widths import rewrite_widths
+from .places import kept_places
+from .pointers import places_pointed_to, renumbered
 
+ALMOST_NOTHING = 1e-12  # of a weight that forward divides by its norm
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -26,6 +28,9 @@ def slim(net: Structure, subnetwork: Subnetwork) -> nn.Module:
     net.check(subnetwork)
     kept, own, indices = kept_places(net, subnetwork), own_tensors(net.model), dict[int, Tensor]()
     narrowed = {id(old): _selected(old, kept.get(name, {}), indices) for name, old in own.buffers.items()}
+    for name, places in places_pointed_to(net, kept):
+        old = own.buffers[name]
+        narrowed[id(old)] = renumbered(narrowed[id(old)], np.arange(len(net.trace.pointers[name])), places)
     for name, old in own.parameters.items():
         narrowed[id(old)] = nn.Parameter(_selected(old, kept.get(name, {}), indices), old.requires_grad)
     model = copied(net.model, narrowed)  # wide tensors are never copied
@@ -48,8 +53,10 @@ def masked(net: Structure, subnetwork: Subnetwork, *, spared: Collection[str] = 
             removed = np.setdiff1d(np.arange(group.width), channels)
             for member in group.members:
                 if member.reads and member.tensor not in spared:
-                    places = torch.from_numpy(member.where(removed))
-                    tensors[member.tensor].index_fill_(member.dim, places.to(tensors[member.tensor].device), 0)
+                    tensor = tensors[member.tensor]
+                    places = torch.from_numpy(member.where(removed)).to(tensor.device)
+                    share = ALMOST_NOTHING if member.tensor in net.trace.factors else 0
+                    tensor.index_copy_(member.dim, places, tensor.index_select(member.dim, places) * share)
     return model
 
 
@@ -68,6 +75,7 @@ def narrow(
     narrowed alike. Gradients are dropped, and no graph of an earlier pass may be left.
     """
     before, after, tensors = kept_places(net, now), kept_places(net, then), named_tensors(model)
+    pointed = dict(places_pointed_to(net, before))
     for name, dims in after.items():
         tensor = tensors[name]
         states = optimizer.state.get(tensor, {}) if optimizer else {}
@@ -78,32 +86,10 @@ def narrow(
             along = {key: state.index_select(dim, at) for key, state in along.items()}
         tensor.grad = None
         states.update(along)
+    for name, places in places_pointed_to(net, after):
+        tensors[name].copy_(renumbered(tensors[name], pointed[name], places))
     rewrite_widths(net, then, after, model)
     _describe(model)
-
-
-def kept_places(net: Structure, subnetwork: Subnetwork) -> dict[str, dict[int, IntArray]]:
-    """Tensor → dimension → the places that stay, ascending; one array where dimensions are alike.
-
-    Groups may share a dimension (concatenation).
-    """
-    parts: dict[tuple[str, int], list[tuple[Member, BoolArray]]] = {}
-    for group, channels in zip(net.groups, subnetwork.kept, strict=True):
-        removed = np.ones(group.width, np.bool_)
-        removed[list(channels)] = False
-        for member in group.members:
-            parts.setdefault((member.tensor, member.dim), []).append((member, removed))
-    stays: dict[str, dict[int, IntArray]] = {}
-    known: dict[tuple[int, ...], IntArray] = {}
-    for (tensor, dim), found in parts.items():
-        alike = tuple(id(member.places) for member, _ in found)  # a filter's and its batch norm's are one array
-        if alike not in known:
-            line = np.ones(net.shapes[tensor][dim], np.bool_)
-            for member, removed in found:
-                line[member.places[removed[member.channels]]] = False
-            known[alike] = np.flatnonzero(line)
-        stays.setdefault(tensor, {})[dim] = known[alike]
-    return stays
 
 
 def _selected(tensor: Tensor, dims: Mapping[int, IntArray], indices: dict[int, Tensor]) -> Tensor:
@@ -156,5 +142,25 @@ def _describe_one(module: nn.Module) -> None:
         module.normalized_shape = tuple(module.weight.shape)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)
-    elif isinstance(module, nn.RNNBase):
-        module.input_size = module.all_weights[0][0].shape[1]
+    elif isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+        _describe_recurrent(module)
+    elif isinstance(module, nn.MultiheadAttention):
+        _describe_attention(module)
+
+
+def _describe_recurrent(module: nn.RNNBase | nn.RNNCellBase) -> None:
+    weights = [each for name, each in module.named_parameters() if name.startswith("weight")]
+    module.input_size = weights[0].shape[1]
+    if getattr(module, "proj_size", 0):
+        module.proj_size = weights[1].shape[1]
+        module.hidden_size = weights[2].shape[1]
+    else:
+        module.hidden_size = weights[1].shape[1]
+
+
+def _describe_attention(module: nn.MultiheadAttention) -> None:
+    query = module.in_proj_weight if module.in_proj_weight is not None else module.q_proj_weight
+    module.embed_dim = module.kdim = module.vdim = query.shape[1]
+    if module.in_proj_weight is None:
+        module.kdim, module.vdim = module.k_proj_weight.shape[1], module.v_proj_weight.shape[1]
+    module.head_dim = module.embed_dim // module.num_heads

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...errors import SecateurError
 from ...seeds import random_streams
@@ -38,6 +39,11 @@ class Values:
         self.net = net
         self._inputs = list(check_inputs(net.examples))
         self._before = Snapshot(net.model)
+
+    @property
+    def runs(self) -> bool:
+        """Whether inputs are left that the dense network runs on."""
+        return bool(self._inputs)
 
     def attempt(self, subnetwork: Subnetwork) -> str | None:
         """Why a slimmed network's outputs are not the reference's, if so. Without inputs that run, shapes must do."""
@@ -95,6 +101,7 @@ class Values:
             random_streams(seed=0),
             uncompiled(),
             torch.no_grad(),
+            sdpa_kernel(SDPBackend.MATH),  # other kernels draw dropout within, and count as random without any
             Expectation(),  # type: ignore[no-untyped-call]
             recorder if layers else nullcontext(),
         ):

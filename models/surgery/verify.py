@@ -6,7 +6,7 @@ does not run, or whose outputs are not those of the dense network without the re
 apart until the guilty groups are found.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -25,6 +25,7 @@ from .copies import copied
 from .slim import slim
 from .values import Values, written_down
 
+Kept: TypeAlias = Sequence[tuple[int, ...]]  # of each group
 Attempt: TypeAlias = Callable[[Subnetwork], str | None]  # why a subnetwork fails, if it does
 
 
@@ -34,18 +35,52 @@ def verified(net: Net, seed: int = 0) -> Net:
     Shapes are tried without storage first, then values on random images. Raises SecateurError where copies of the
     network don't answer as it does.
     """
-    net = net.freezing(_guilty(net, _shapes(net), np.random.default_rng(seed)))
+    net = net.freezing(_guilty(net, _shapes(net), _random(net, seed)))
     if any(example.is_meta for example in net.examples):
-        return net
+        return replace(net, uncompared=True)
     values = Values(net)
     values.require_faithful()
-    return net.freezing(_guilty(net, values.attempt, np.random.default_rng(seed)))
+    net = net.freezing(_guilty(net, values.attempt, _random(net, seed)))
+    for part in range(max(map(len, _uneven_cuts(net)), default=0)):
+        net = net.freezing(_of_whole_cuts(net, _guilty(net, Values(net).attempt, _one_less(net, part))))
+    return net if values.runs else replace(net, uncompared=True)
 
 
-def _guilty(net: Structure, attempt: Attempt, rng: np.random.Generator) -> dict[str, str]:
-    """Groups that can't be narrowed, one after the other beside those that can, and why."""
+def _random(net: Structure, seed: int) -> Kept:
+    """Some channels of each group, and some not."""
+    rng = np.random.default_rng(seed)
     widths = [int(rng.integers(1, group.width)) if group.width > 1 else 1 for group in net.groups]
-    kept = [tuple(np.sort(rng.permutation(g.width)[:w]).tolist()) for g, w in zip(net.groups, widths, strict=True)]
+    return [tuple(np.sort(rng.permutation(g.width)[:w]).tolist()) for g, w in zip(net.groups, widths, strict=True)]
+
+
+def _one_less(net: Structure, part: int) -> Kept:
+    """All channels but one of this part of every uneven cut.
+
+    Where forward computes the sizes of the parts from their sum, they can't be right for each part in turn.
+    """
+    narrowed = {groups[part] for groups in _uneven_cuts(net) if part < len(groups)}
+    return [every[1:] if g in narrowed and len(every) > 1 else every for g, every in enumerate(net.dense.kept)]
+
+
+def _of_whole_cuts(net: Structure, blame: Mapping[str, str]) -> dict[str, str]:
+    """The reasons by group, also for the other parts of a cut of which one part fails."""
+    more = dict(blame)
+    for groups in _uneven_cuts(net):
+        names = [net.groups[group].name for group in groups]
+        reasons = [blame[name] for name in names if name in blame]
+        more |= dict.fromkeys([name for name in names if name not in more], reasons[0]) if reasons else {}
+    return more
+
+
+def _uneven_cuts(net: Structure) -> list[list[int]]:
+    """The groups that lie in the parts of cuts into parts of several sizes, by the sizes in attributes."""
+    uneven = [parts for parts in net.trace.cuts if len({*map(len, parts)}) > 1]
+    groups = (dict.fromkeys(net.grouping.group_of[np.concatenate(parts)].tolist()) for parts in uneven)
+    return [[group for group in each if group >= 0] for each in groups]
+
+
+def _guilty(net: Structure, attempt: Attempt, kept: Kept) -> dict[str, str]:
+    """Groups that can't be narrowed to these channels, one after the other beside those that can, and why."""
     good: set[int] = set()
     blame: dict[str, str] = {}
 

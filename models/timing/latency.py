@@ -1,27 +1,23 @@
 """The latency of a network on this device: a table of its layers, measured once, as a closed form over widths."""
 
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from ...digests import sealed, unsealed
 from ...errors import SecateurError, in_a_line
 from ...progress import Progress, silent
 from ..costs.cost import Bilinear
 from ..costs.widths import Space
-from ..evaluate import device_of
 from ..structure import Structure
 from ..subnetwork import Subnetwork
 from ..surgery.slim import slim
 from ..tracing.atoms import FloatArray, IntArray
-from ..tracing.rules import is_product
-from .clock import synchronised
+from .layer_timers import conditions, layer_timer
 
 FORMAT = "secateur/latency/1"
 TERMS = 6  # of a layer's seconds
@@ -62,13 +58,14 @@ class Latency:
         """The table as JSON; ``from_json`` reads it back."""
         names = ("", *net.space.costs.products)
         layers = [{"layer": name, "seconds": c} for name, c in zip(names, self.coefficients.tolist(), strict=True)]
-        return json.dumps({"format": FORMAT, **self.conditions, "groups": _groups(net), "layers": layers}, indent=1)
+        table = {"format": FORMAT, **self.conditions, "groups": _groups(net), "layers": layers}
+        return json.dumps(sealed(table), indent=1)
 
     @classmethod
     def from_json(cls, text: str, net: Structure) -> "Latency":
         """The table that ``to_json`` wrote, for the same network. Raises SecateurError on any other text."""
         try:
-            table = json.loads(text)
+            table = unsealed(json.loads(text))
             layers, groups, form = (table.pop(key) for key in ("layers", "groups", "format"))
             coefficients = np.array([layer["seconds"] for layer in layers], np.float64)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -84,6 +81,7 @@ class Latency:
 
 def measure(
     net: Structure,
+    runtime: str = "torch",
     *,
     seed: int = 0,
     subnetworks: int = SUBNETWORKS,
@@ -99,6 +97,7 @@ def measure(
 
     Args:
         net: The network, on the device to measure.
+        runtime: What runs it: torch, or onnxruntime on the CPU.
         seed: Of the random widths.
         subnetworks: How many are built and timed.
         repeats: Forward passes of each kind of each subnetwork; medians count.
@@ -108,50 +107,26 @@ def measure(
     widths, timed, ratios = _spread(net.space, subnetworks, seed), [], []
     for done, each in enumerate(widths):
         progress("measuring latency", done, len(widths))
-        whole, layers = _timed(net, each, repeats, clock)
+        whole, layers = _timed(net, each, repeats, clock, runtime)
         timed.append(layers)
         ratios.append(whole / layers.sum())
     sizes = _sizes(net.space.costs.macs, widths)
     coefficients = _nonnegative(sizes, np.stack(timed)) * np.median(ratios)
     sampled = {"subnetworks": len(widths), "repeats": repeats, "seed": seed}
-    return Latency(coefficients, net.space.costs.macs, {**_conditions(net), **sampled})
+    return Latency(coefficients, net.space.costs.macs, {**conditions(net, runtime), **sampled})
 
 
-class _Stopwatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """Adds up the seconds of the operations of each layer."""
-
-    def __init__(self, layers: int, now: Callable[[], float]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.seconds, self.now, self.layer = np.zeros(layers), now, 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.layer += is_product(func)
-        start = self.now()
-        output = func(*args, **(kwargs or {}))
-        self.seconds[min(self.layer, len(self.seconds) - 1)] += self.now() - start
-        return output
-
-
-def _timed(net: Structure, widths: IntArray, repeats: int, clock: Callable[[], float]) -> tuple[float, FloatArray]:
+def _timed(
+    net: Structure, widths: IntArray, repeats: int, clock: Callable[[], float], runtime: str = "torch"
+) -> tuple[float, FloatArray]:
     """Median seconds of the whole network and of its layers. Shape: widths (G,) → (), (L + 1,)"""
-    model = slim(net, Subnetwork.first(widths)).eval()
-    now, whole, layers = synchronised(clock, device_of(model)), [], []
-    with torch.no_grad():
-        for _ in range(WARM_UP):
-            net.run(model)
-        for _ in range(repeats):
-            start = now()
-            net.run(model)
-            whole.append(now() - start)
-            with _Stopwatch(len(net.space.costs.products) + 1, now) as watch:
-                net.run(model)
-            layers.append(watch.seconds)
-    if watch.layer != len(watch.seconds) - 1:
-        raise SecateurError(
-            f"the network runs {watch.layer} products here and {len(watch.seconds) - 1} when it is traced, so its "
-            "layers can't be timed; pass --flops instead of --latency"
-        )
-    return float(np.median(whole)), np.median(layers, 0)
+    timer, whole = layer_timer(net, slim(net, Subnetwork.first(widths)).eval(), net.examples, runtime, clock), []
+    for _ in range(WARM_UP):
+        timer.warm_up()
+    for _ in range(repeats):
+        whole.append(timer.whole())
+        timer.run()
+    return float(np.median(whole)), np.median(timer.seconds(), 0)
 
 
 def _spread(space: Space, count: int, seed: int) -> IntArray:
@@ -184,11 +159,3 @@ def _nonnegative(sizes: FloatArray, seconds: FloatArray) -> FloatArray:
 
 def _groups(net: Structure) -> dict[str, int]:
     return {group.name: group.width for group in (*net.groups, *net.frozen)}
-
-
-def _conditions(net: Structure) -> dict[str, Any]:
-    device = device_of(net.model)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    shapes = [list(example.shape) for example in net.examples]
-    device_name, threads = f"{device}, {name}", torch.get_num_threads()
-    return {"device": device_name, "threads": threads, "torch": torch.__version__, "inputs": shapes}

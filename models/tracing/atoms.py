@@ -66,7 +66,9 @@ class Trace:
     produces; ``read``: atoms of a weight that it sums over; ``summed``: atoms that forward reduces over without a
     weight; ``normed``: atoms of a statistic. ``reductions``: operation and number k → what the k-th such operation
     reduces, unless masked weights show it. ``frozen``: atoms that can't be removed, with the reason. ``products`` and
-    ``activations`` are counted as costs; ``uncounted``: how often each other operation computes something.
+    ``activations`` are counted as costs; ``uncounted``: how often each other operation computes something. ``cuts``:
+    the parts that channels are cut into by sizes that the network holds in attributes. ``pointers``: buffers whose
+    numbers are places of channels → the atoms at these places.
     """
 
     count: int
@@ -83,6 +85,8 @@ class Trace:
     products: Sequence[Product]
     activations: Sequence[Activation] = ()
     uncounted: Mapping[str, int] = field(default_factory=dict)
+    cuts: Sequence[tuple[IntArray, ...]] = ()
+    pointers: Mapping[str, IntArray] = field(default_factory=dict)
 
 
 def lay(atoms: IntArray, dim: int, ndim: int) -> IntArray:

@@ -6,19 +6,21 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from torch import Tensor
 
-from .atoms import NOTHING, IntArray, Labels, Product, Reduction
+from .atoms import NOBODY, NOTHING, IntArray, Labels, Product, Reduction
 from .components import connected_components
+from .held_numbers import NOTHING_HELD, HeldNumbers
 
 
 class Ledger:
     """The part of a trace that the rule of an operation may look up and write.
 
-    To look up: ``labels``, ``along``, ``is_weight``, ``tied``. To write: ``tie``, ``meet`` and ``freeze`` limit which
-    channels can be removed; ``produce``, ``read``, ``normalise`` and ``reduce`` say what is done with them;
-    ``product`` counts what is multiplied; ``alias`` makes a weight known under another view.
+    To look up: ``labels``, ``along``, ``is_weight``, ``tied``, ``holds``, ``numbers``. To write: ``tie``, ``meet``,
+    ``cut``, ``point`` and ``freeze`` limit which channels can be removed; ``produce``, ``read``, ``normalise`` and
+    ``reduce`` say what is done with them; ``product`` counts what is multiplied; ``alias`` makes a weight known under
+    another view. ``held``: the numbers in attributes of the network.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held: HeldNumbers = NOTHING_HELD) -> None:
         self._count = 1
         self._labels: dict[int, tuple[Tensor, Labels]] = {}
         self._names: list[str] = []  # of the network's tensors, in order
@@ -38,6 +40,10 @@ class Ledger:
         self._canvases: dict[int, tuple[IntArray, set[int]]] = {}
         self._guarded: dict[int, tuple[Tensor, IntArray, str]] = {}
         self._products: list[Product] = []
+        self._numbers: dict[str, IntArray] = {}  # in buffers of whole numbers
+        self._pointers: dict[str, IntArray] = {}  # buffers whose numbers are places of channels → the labels there
+        self._cuts: list[tuple[IntArray, ...]] = []
+        self._held = held
 
     def labels(self, value: object) -> Labels:
         """The labels of a tensor; none for anything that no parameter has touched."""
@@ -98,10 +104,35 @@ class Ledger:
         """Whether this is a parameter or buffer, or a view of one."""
         return id(value) in self._weights
 
+    def let_vary(self, value: Tensor) -> None:
+        """What comes of a parameter, such as a learnt state to begin with, is an activation from here on."""
+        self._weights.discard(id(value))
+        self._computed.pop(id(value), None)
+
     def tied(self, a: IntArray, b: IntArray) -> bool:
         """Whether atoms at the same places are already tied, also through others."""
         root = connected_components(self._count, self._ties)
         return bool((root[a] == root[b]).all())
+
+    def numbers(self, value: Tensor) -> IntArray | None:
+        """The whole numbers in a buffer of one dimension, if this is one as it is stored."""
+        (atoms, *more) = self.labels(value) if self.is_parameter(value) else [NOBODY]
+        name = self.owner(int(atoms.flat[0])) if atoms.size > 1 and not more else ""
+        found = self._numbers.get(name)
+        return found if found is not None and value.ndim == 1 and len(found) == len(value) else None
+
+    def point(self, buffer: Tensor, line: IntArray) -> None:
+        """The numbers in a buffer are places along this line, from which forward takes channels."""
+        name = self.owner(int(self.labels(buffer)[0].flat[0]))
+        known = self._pointers.setdefault(name, line)
+        if len(known) == len(line):
+            self.tie(known, line)
+        else:
+            self.freeze([known, line], f"is ordered by {name} beside channels of another number")
+
+    def holds(self, sizes: Sequence[int]) -> bool:
+        """Whether attributes of the network hold these sizes, in one list or each by itself."""
+        return self._held.have(sizes)
 
     def tie(self, a: IntArray, b: IntArray) -> None:
         """Places that meet live or die together; a channel that meets nothing can't be removed."""
@@ -128,6 +159,10 @@ class Ledger:
         for dim in [d for d, n in enumerate(parts.shape) if n > 1][:-1]:
             self.tie(parts.take([0], dim), parts)
         self._reshaped[_key(parts)] = slice(before, len(self._ties))
+
+    def cut(self, parts: Sequence[IntArray]) -> None:
+        """Channels are cut into these parts, whose sizes attributes of the network hold."""
+        self._cuts.append(tuple(part.reshape(len(part), -1)[:, 0] if part.size else part.reshape(-1) for part in parts))
 
     def meet(self, labels: Iterable[IntArray], fixed: Sequence[Tensor]) -> Labels:
         """Tie labels that vary along the same dimension; freeze those that meet a tensor of a fixed size.

@@ -4,7 +4,7 @@ import numpy as np
 
 from .atoms import Labels, widened
 from .ledger import Ledger
-from .op_call import Call
+from .op_call import Call, aten
 
 
 def unknown(ledger: Ledger, call: Call) -> list[Labels]:
@@ -15,8 +15,13 @@ def unknown(ledger: Ledger, call: Call) -> list[Labels]:
 
 
 def factory(ledger: Ledger, call: Call) -> list[Labels]:
-    """A tensor of the kind of another, of a size that forward chooses: it has none of the other's values."""
-    return [[]]
+    """A tensor of the kind of another, of a size that forward chooses: it has none of the other's values.
+
+    An empty one of the other's images and channels and nothing else, as dropout of whole channels draws it, is as wide.
+    """
+    x, size = call.args[0], list(call.args[1])
+    noise = call.func.overloadpacket is aten.new_empty and size == [*x.shape[:2], *[1] * (x.ndim - 2)]
+    return [[each for each in ledger.labels(x) if noise and each.shape[1] == each.size]]
 
 
 def pointwise(ledger: Ledger, call: Call) -> list[Labels]:

@@ -99,7 +99,9 @@ def gathering(ledger: Ledger, call: Call) -> list[Labels]:
 
 def selecting(ledger: Ledger, call: Call) -> list[Labels]:
     """Places along a dimension that a vector of numbers names: in space channels go through."""
-    x, dim, _ = call.args
+    x, dim, places = call.args
+    if (ordered := _in_order(ledger, x, dim % x.ndim, places)) is not None:
+        return [ordered]
     if any(each.shape[dim] > 1 for each in ledger.labels(x)):
         return unknown(ledger, call)
     return [ledger.labels(x)]
@@ -110,11 +112,26 @@ def indexing(ledger: Ledger, call: Call) -> list[Labels]:
     x, at = call.args
     named = [d for d, each in enumerate(at) if each is not None]
     labels = ledger.labels(x)
+    if len(named) == 1 and (ordered := _in_order(ledger, x, named[0], at[named[0]])) is not None:
+        return [ordered]
     if any(each.shape[d] > 1 for each in labels for d in named) or any(at[d].dtype is torch.bool for d in named):
         return unknown(ledger, call)
     width = max(at[d].ndim for d in named)
     first = named[0] if named == list(range(named[0], named[-1] + 1)) else 0  # where their dimensions go
     return [[_indexed(each, named, first, width) for each in labels]]
+
+
+def _in_order(ledger: Ledger, x: Tensor, dim: int, places: Tensor) -> Labels | None:
+    """The labels where channels are taken in the order that a buffer says, whose numbers go with them; else None."""
+    numbers, labels = ledger.numbers(places), ledger.labels(x)
+    along = [each for each in labels if each.shape[dim] > 1]
+    if numbers is None or not along or any(each.size != each.shape[dim] for each in along):
+        return None
+    taken = [each.take(numbers, dim) for each in along]
+    for each, after in zip(along, taken, strict=True):
+        ledger.point(places, each.reshape(-1))
+        ledger.tie(ledger.labels(places)[0], after.reshape(-1))
+    return [*(each for each in labels if each.shape[dim] == 1), *taken]
 
 
 def _indexed(each: IntArray, named: list[int], first: int, width: int) -> IntArray:

@@ -6,7 +6,7 @@ passes labels on by its rule. Whatever runs can be followed: functions, shared m
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ...errors import SecateurError
 from .atoms import Labels, Trace
 from .eager import uncompiled
+from .held_numbers import HeldNumbers
 from .layout import POSITIONAL, Layout
 from .liveness import Lifetimes
 from .meta import empty_meta_like, meta_call
@@ -27,6 +28,7 @@ from .modules import NamedTensors, evaluating, own_tensors, tensors_in, with_ten
 from .op_call import Call, OpRule, counted_as
 from .rules import OP_RULES, computes, is_product, rule_of
 from .state import untouched
+from .torch_layers import InitialStates, has_recurrent_layers, tie_attention
 from .tracer_ledger import TracerLedger
 from .unregistered import Unregistered
 
@@ -72,6 +74,8 @@ def trace(
     try:
         follower = _Follower(_Subject(model, own, layout), real, known)
         return _frozen_where_left_out(follower.evaluate(examples), follower.idle.values())
+    except SecateurError:
+        raise
     except ERRORS as error:
         shape = " and ".join("x".join(map(str, example.shape[1:])) for example in examples)
         raise SecateurError(
@@ -132,12 +136,15 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
     def __init__(self, subject: _Subject, others: Mapping[str, Tensor], rules: Mapping[Any, OpRule]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.subject, self.others, self.rules = subject, others, rules
-        self.ledger, self.lifetimes = TracerLedger(), Lifetimes(others.values())
+        self.ledger, self.lifetimes = TracerLedger(HeldNumbers(subject.model)), Lifetimes(others.values())
         self.idle = {id(others[name]): name for name in subject.own.parameters}
         self.uncounted = Counter[str]()
         self.unregistered = Unregistered(subject.model)
         for name, tensor in others.items():
             self.ledger.enter(name, tensor, is_parameter=name in subject.own.parameters)
+        for name, buffer in subject.own.buffers.items():
+            self.ledger.know(name, buffer)
+        tie_attention(self.ledger, subject.model, {id(own): others[name] for name, own in subject.own.all().items()})
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = meta_call(func, args, kwargs)
@@ -181,7 +188,8 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
 
     def _run(self, examples: Sequence[Tensor]) -> list[Tensor]:
         """The outputs of one pass, which can't be narrowed."""
-        with torch.no_grad(), self:
+        states = InitialStates(self.ledger) if has_recurrent_layers(self.subject.model) else nullcontext()
+        with torch.no_grad(), states, self:
             output = self.subject.layout.run(self.subject.model, examples)
         outputs = tensors_in(output)
         self.ledger.use(outputs)
@@ -193,7 +201,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         return replace(self.ledger.close(), activations=tuple(self.lifetimes.all()), uncounted=dict(self.uncounted))
 
 
-class _Watcher(_Follower):
+class _Watcher(_Follower):  # type: ignore[no-untyped-call]  # as above
     """Also notes what every module returns, call by call."""
 
     def __init__(self, subject: _Subject, others: Mapping[str, Tensor], rules: Mapping[Any, OpRule]) -> None:

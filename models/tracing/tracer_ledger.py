@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .atoms import IntArray, Labels, Trace, lay
 from .components import connected_components
+from .held_numbers import NOTHING_HELD, HeldNumbers
 from .ledger import Ledger
 from .op_call import Call, OpRule
 
@@ -15,8 +17,8 @@ from .op_call import Call, OpRule
 class TracerLedger(Ledger):
     """The ledger as the tracer keeps it, who also enters tensors, labels results and closes it."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, held: HeldNumbers = NOTHING_HELD) -> None:
+        super().__init__(held)
         self._tensors: dict[str, list[IntArray]] = {}
         self._ran = Counter[str]()
         self._factors: set[str] = set()  # tensors that weights are computed of
@@ -37,6 +39,11 @@ class TracerLedger(Ledger):
         laid = along if len(along) == 1 else [lay(each, d, len(along)) for d, each in enumerate(along)]
         self.put(tensor, [each for each in laid if each.size > 1])
         self._weights.add(id(tensor))
+
+    def know(self, name: str, buffer: Tensor) -> None:
+        """The values of a buffer that may hold places: whole numbers in one dimension."""
+        if buffer.ndim == 1 and buffer.dtype in (torch.int64, torch.int32) and not buffer.is_meta:
+            self._numbers[name] = buffer.detach().cpu().numpy().astype(np.int64)
 
     def begin(self, call: str, tensors: Iterable[Tensor]) -> None:
         """The operation of this name runs now, on these tensors."""
@@ -93,4 +100,6 @@ class TracerLedger(Ledger):
             reductions={k: tuple(each) for k, each in self._reductions.items()},
             frozen=tuple(self._frozen),
             products=tuple(self._products),
+            cuts=tuple(self._cuts),
+            pointers=dict(self._pointers),
         )

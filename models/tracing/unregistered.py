@@ -1,4 +1,4 @@
-"""Parameters that torch does not know of: those of layers in plain lists and dictionaries."""
+"""What torch does not know of: parameters of layers in plain lists and dictionaries, and views of parameters."""
 
 from collections.abc import Sequence
 
@@ -16,15 +16,18 @@ class Unregistered:
     """The parameters that a network's modules hold without registering them, and what a forward pass does with them.
 
     Those that train are an error where they are used: no optimiser gets them, no file keeps them. Others freeze what
-    they meet, as constants do.
+    they meet, as constants do. A stored view of a registered parameter is an error where it is used: copies can't
+    follow it.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._names = _names(model)
+        self._names, self._views = _names(model)
         self._held: list[Tensor] = []  # so that ids stay their own
 
     def meet(self, ledger: Ledger, call: Call) -> None:
-        """Note one operation. Raises SecateurError where it uses such a parameter that trains."""
+        """Note one operation. Raises SecateurError where it uses such a parameter that trains, or a view of one."""
+        for view in (self._views[id(x)] for x in call.tensors if id(x) in self._views) if self._views else ():
+            raise SecateurError(f"forward reads {view}, which a copy would not follow; take the view in forward")
         name = next((self._names[id(x)] for x in call.tensors if id(x) in self._names), None) if self._names else None
         if name is None:
             return
@@ -46,16 +49,20 @@ class Unregistered:
                 self._names[id(each)] = name
 
 
-def _names(model: nn.Module) -> dict[int, str]:
-    """The attribute in which each unregistered parameter lies, by the parameter's id."""
-    known = {*map(id, model.modules()), *map(id, model.parameters())}
-    names: dict[int, str] = {}
+def _names(model: nn.Module) -> tuple[dict[int, str], dict[int, str]]:
+    """The attribute in which each unregistered parameter lies, and what each stored view is, by the tensor's id."""
+    parameters = {id(each): name for name, each in model.named_parameters()}
+    known = {*map(id, model.modules()), *parameters}
+    names, views = dict[int, str](), dict[int, str]()
     for path, module in model.named_modules():
         filled = {name: x for name, x in vars(module).items() if name not in TABLES and not isinstance(x, ATOMIC)}
         for attribute, value in filled.items():
             if isinstance(value, (dict, set)) and not value:
                 continue  # most hooks
             for x in walk(value, lambda x: [each for each in contents(x) if id(each) not in known]):
+                where = f"{path}.{attribute}".strip(".")
                 if isinstance(x, nn.Parameter) and id(x) not in known:
-                    names.setdefault(id(x), f"{path}.{attribute}".strip("."))
-    return names
+                    names.setdefault(id(x), where)
+                elif isinstance(x, Tensor) and not x.is_leaf and id(x._base) in parameters:
+                    views.setdefault(id(x), f"{where}, a view of {parameters[id(x._base)]}")
+    return names, views

@@ -5,7 +5,7 @@ which channels a move couples: parts that must stay equal, places that can't cha
 """
 
 from collections.abc import Sequence
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,11 @@ def view(ledger: Ledger, call: Call) -> list[Labels]:
     return [something(labels) for labels in moved]
 
 
+def transpose_in_place(ledger: Ledger, call: Call) -> list[Labels]:
+    """Dimensions of a tensor change places, whose shape is already the new one."""
+    return [[each.swapaxes(*call.args[1:]) for each in ledger.labels(call.args[0])]]
+
+
 def _drop_later(ledger: Ledger, labels: Labels) -> None:
     """Of a weight's dimensions that a reshape makes one, the first is followed: channels, not places of a kernel."""
     for later in [e for i, e in enumerate(labels) if any(_share(e, first) for first in labels[:i])]:
@@ -65,26 +70,48 @@ def _share(a: IntArray, b: IntArray) -> bool:
 def split(ledger: Ledger, call: Call) -> list[Labels]:
     """A part along one dimension. In space channels go through; channels cut into equal parts keep them equal.
 
-    Any other cut among channels is at a fixed place and freezes them. Whether forward computes the place from
-    the width (``chunk``) or has it written down (``split(x, 64)``) is for the self-check to find.
+    So do parts of one size where attributes of the network hold the sizes of all parts. Any other cut among channels
+    is at a fixed place and freezes them. Whether forward computes the place from the width (``chunk``) or has it
+    written down (``split(x, 64)``) is for the self-check to find.
     """
     x = call.args[0]
     if ledger.is_canvas(x):
         return _parts_of_canvas(ledger, call)
     named = call.args[1 if call.func.overloadpacket in (aten.slice, aten.select, aten.unbind) else 2 :]
     dim = (named[0] if named else call.kwargs.get("dim", 0)) % x.ndim
-    sizes = {part.shape[dim] if part.ndim == x.ndim else 1 for part in call.results}
+    sizes = [part.shape[dim] if part.ndim == x.ndim else 1 for part in call.results]
     for each in ledger.labels(x):
-        if one_part(ledger, each, [dim]).shape[dim] > 1 and sizes != {x.shape[dim]}:
-            size = min(sizes)
-            if len(sizes) == 1 and x.shape[dim] % size == 0 and size > 1 and _aligned(call, size):
-                laid = np.moveaxis(each, dim, 0)
+        if one_part(ledger, each, [dim]).shape[dim] > 1 and {*sizes} != {x.shape[dim]}:
+            size, laid = min(sizes), np.moveaxis(each, dim, 0)
+            uneven = {*sizes} != {size}
+            if uneven and _in_tied_blocks(ledger, laid, sizes):
+                continue
+            if call.func.overloadpacket in (SIZED_SPLITS if uneven else SPLITS) and size > 1 and ledger.holds(sizes):
+                _cut(ledger, laid, sizes)
+            elif not uneven and x.shape[dim] % size == 0 and size > 1 and _aligned(call, size):
                 parts = laid.reshape(-1, size, *laid.shape[1:])
                 ledger.tie(parts[:1], parts)
             else:
                 for part in call.results:  # one of which perhaps only the size is asked for
                     ledger.guard(part, each, "is cut at a fixed place")
     return view(ledger, call)
+
+
+def _in_tied_blocks(ledger: Ledger, laid: IntArray, sizes: Sequence[int]) -> bool:
+    """Whether parts of these sizes hold whole blocks of channels that stay equal, as (queries, keys and values) do."""
+    size = gcd(*sizes)
+    blocks = laid.reshape(-1, size, *laid.shape[1:]) if size > 1 and sum(sizes) == len(laid) else laid[None]
+    return len(blocks) > 1 and ledger.tied(np.broadcast_to(blocks[:1], blocks.shape), blocks)
+
+
+def _cut(ledger: Ledger, laid: IntArray, sizes: Sequence[int]) -> None:
+    """Cut labels into parts of these sizes along their first dimension; parts of one size stay equal."""
+    parts = np.split(laid, np.cumsum(sizes)[:-1])
+    first = {len(part): part for part in reversed(parts)}
+    for part in parts:
+        if part is not first[len(part)]:
+            ledger.tie(first[len(part)], part)
+    ledger.cut(parts)
 
 
 def _parts_of_canvas(ledger: Ledger, call: Call) -> list[Labels]:
@@ -190,6 +217,8 @@ def channel_shuffle(ledger: Ledger, call: Call) -> list[Labels]:
     return [[lay(parts.T.reshape(-1), 1, x.ndim)]]
 
 
+SIZED_SPLITS = [aten.split_with_sizes, aten.unsafe_split_with_sizes]
+SPLITS = [aten.split, aten.unsafe_split, *SIZED_SPLITS]
 VIEW_RULES: dict[Any, OpRule] = {
     **dict.fromkeys(
         [
@@ -198,7 +227,8 @@ VIEW_RULES: dict[Any, OpRule] = {
         ],
         view,
     ),
-    **dict.fromkeys([aten.slice, aten.select, aten.split, aten.split_with_sizes, aten.unbind], split),
+    **dict.fromkeys([aten.slice, aten.select, aten.unbind, *SPLITS], split),
+    aten.transpose_: transpose_in_place,
     aten.cat: cat,
     aten.stack: stack,
     **dict.fromkeys([aten.as_strided, aten.as_strided_], as_strided),

@@ -63,7 +63,7 @@ def constructor(spec: str, classes: int) -> Constructor:
     if library in LIBRARIES:
         return LIBRARIES[library](name, classes)
     if spec not in NETS:
-        raise SecateurError(f"no network is called {spec!r}{_nearest(spec, NETS)}; pass {FORMS}")
+        raise SecateurError(f"no network is called {spec!r}{_meant(spec)}; pass {FORMS}")
     return partial(NETS[spec], classes)
 
 
@@ -225,6 +225,14 @@ def _import_failed(place: str, spec: str, error: BaseException) -> SecateurError
     return SecateurError(
         f"importing {place} for {spec} failed with {in_a_line(error)}{_where(error)}; fix it or pass another"
     )
+
+
+def _meant(spec: str) -> str:
+    """torchvision's network of this name; else those of this package with similar ones."""
+    from torchvision import models
+
+    known = spec in models.list_models(module=models)
+    return f"; did you mean torchvision:{spec}?" if known else _nearest(spec, NETS)
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

@@ -54,6 +54,11 @@ def weights_file(path: Path | str) -> Path:
     return _file_and_key(path)[0]
 
 
+def require_readable(path: Path | str) -> None:
+    """Raise SecateurError where a file of weights is not there, or of no form that ``load_weights`` reads."""
+    _state_dict(path, set())
+
+
 def _file_and_key(path: Path | str) -> tuple[Path, str | None]:
     if Path(path).is_file():
         return Path(path), None

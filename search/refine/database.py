@@ -1,17 +1,21 @@
 """Where a study is kept: in memory, in SQLite (one machine) or in PostgreSQL (several)."""
 
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from json import JSONDecodeError
+from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
-from ...errors import SecateurError
+from ...errors import SecateurError, in_a_line
 from .quiet import quiet
 from .retries import heartbeat
 
@@ -25,26 +29,52 @@ def open_study(storage: str | None, name: str, objectives: Sequence[str]) -> Ite
 
     ``storage``: the URL of a database; None keeps the study in memory.
     """
-    with quiet():
-        database = _database(storage) if storage else None
-        study = optuna.create_study(
-            storage=database,
-            study_name=name,
-            directions=[StudyDirection.MINIMIZE] * len(objectives),
-            load_if_exists=True,
-        )
-        study.set_metric_names(list(objectives))
+    database = None
     try:
+        with quiet():
+            database = _database(storage) if storage else None
+            study = optuna.create_study(
+                storage=database,
+                study_name=name,
+                directions=[StudyDirection.MINIMIZE] * len(objectives),
+                load_if_exists=True,
+            )
+            study.set_metric_names(list(objectives))
         yield study
+    except (StorageInternalError, SQLAlchemyError, JSONDecodeError) as error:
+        raise SecateurError(
+            f"the study at {storage} cannot be read or written ({_cause(error)}); make room if the disk is full, "
+            "else restore it from a copy; a run's study.db can be deleted, and is rebuilt from the records"
+        ) from error
     finally:
         if database:
             _close(database)
 
 
 def require_database(url: str) -> None:
-    """Raise SecateurError where no study can be kept in this database."""
+    """Raise SecateurError where no study can be kept in this database, or its file is damaged."""
+    path = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:///") and is_damaged(path):
+        raise SecateurError(f"{path} is damaged (SQLite's quick_check fails); restore it from a copy or delete it")
     with quiet():
         _close(_database(url))
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a file is no sound database of SQLite; one that is not there, or empty, is sound."""
+    if not path.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(path, timeout=LOCKED)) as connection:
+            return bool(connection.execute("PRAGMA quick_check").fetchone() != ("ok",))
+    except sqlite3.DatabaseError:
+        return True
+
+
+def delete_database(path: Path) -> None:
+    """Delete a database of SQLite, and the write-ahead log that belongs to it."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 def driver(url: str) -> str:
@@ -84,6 +114,13 @@ def _write_ahead(connection: Any, _: object) -> None:
     """
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _cause(error: BaseException) -> str:
+    """The first cause of an error in the layers above the database, in a line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return in_a_line(error)[:200]
 
 
 def _close(database: RDBStorage) -> None:

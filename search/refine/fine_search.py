@@ -1,6 +1,7 @@
 """Trials at the budget: widths around the best so far, proposed by a sampler that learns from what was evaluated."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -23,7 +24,7 @@ from ..samplers.samplers import BudgetSampler, Fit, Sampler, study_name
 from .database import open_study
 from .incumbent import Incumbent, find_incumbent
 from .retries import repeated
-from .study import attributes, distributions, publish, run_trials
+from .study import DIGEST, attributes, distributions, publish, run_trials, trial_digest
 
 GOLDEN = 0.6180339887498949  # the fractional parts of its multiples fill a span evenly, however many there are
 WINDOW = 0.3  # of a group: how far from the best so far a width may move
@@ -49,11 +50,24 @@ def refine(records: Records, scores: Scores, starts: Sequence[IntArray], config:
     sampler = config.sampler
     assert not isinstance(sampler, Greedy)
     trials = _Trials(records, scores, config, sampler)
-    name = f"{config.span}, {study_name(sampler)}, seed {config.seed}{config.extensions}, {records.fingerprint}"
-    with open_study(config.storage, name, ["loss"] if config.span.is_single else ["macs", "loss"]) as study:
+    with _opened(records, config) as study:
         study.sampler = BudgetSampler(distributions(records.net), trials.prepare)
         entered = trials.enter_starts(study, starts)
         yield from run_trials(study, records, entered + config.trials, trials.judge)
+
+
+def trials_done(records: Records, config: SearchConfig) -> int:
+    """How many trials of this search are complete, by whichever process; starts do not count."""
+    with _opened(records, config) as study:
+        return sum(not _is_start(each) for each in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+
+def _opened(records: Records, config: SearchConfig) -> AbstractContextManager[optuna.Study]:
+    """The study of this search, whose trials have one objective at a single budget, two over a span."""
+    sampler = config.sampler
+    assert not isinstance(sampler, Greedy)
+    name = f"{config.span}, {study_name(sampler)}, seed {config.seed}{config.extensions}, {records.fingerprint}"
+    return open_study(config.storage, name, ["loss"] if config.span.is_single else ["macs", "loss"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +109,8 @@ class _Trials:
             params = dict(zip(widths, start.tolist(), strict=True))
             if params not in known:
                 known.append(params)
-                about = {START: True, **attributes(interim, self.records)}
                 values = _objectives(interim, self.config.span)
+                about = {START: True, **attributes(interim, self.records), DIGEST: trial_digest(params, values)}
                 trial = create_trial(params=params, distributions=dict(widths), values=values, user_attrs=about)
                 study.add_trial(trial)
         return len(known)

@@ -1,6 +1,7 @@
 """Given subnetworks, evaluated by however many processes work on the search."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import optuna
 from optuna.trial import TrialState
@@ -27,9 +28,19 @@ def evaluate_jointly(
         interim = records.evaluate(subnetwork, source, images)
         return interim, [interim.macs, interim.sort_loss]
 
-    with open_study(storage, f"{name}, {records.fingerprint}", ["macs", "loss"]) as study:
+    with _opened(records, name, storage) as study:
         queued = {enqueued(trial)[NUMBER] for trial in study.get_trials(deepcopy=False)}
         for number in sorted({*range(len(given))} - queued):
             study.enqueue_trial({NUMBER: number}, {"source": given[number][1]})
         total = sum(trial.state is not TrialState.FAIL for trial in study.get_trials(deepcopy=False))
         yield from run_trials(study, records, total, judge)
+
+
+def evaluations_done(records: Records, name: str, storage: str | None) -> int:
+    """How many of the subnetworks under this name are evaluated, by whichever process."""
+    with _opened(records, name, storage) as study:
+        return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+
+def _opened(records: Records, name: str, storage: str | None) -> AbstractContextManager[optuna.Study]:
+    return open_study(storage, f"{name}, {records.fingerprint}", ["macs", "loss"])

@@ -4,21 +4,25 @@ Each process runs one trial after the other until all are complete, and learns f
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import optuna
 from optuna.distributions import IntDistribution
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
+from ...digests import digest
+from ...errors import SecateurError
 from ...models.supernet import Supernet
 from ..pareto import hypervolume
 from ..records import Interim, Records
 from .quiet import quiet
 from .retries import fail_stale, release_lost, requeue, sign
 
+DIGEST = "blake2b"  # the attribute of a trial that holds its digest; an earlier version's has none
+REBUILD = "delete the run's study.db, and it is rebuilt from the records"
 WHOLE = "whole"  # the prefix of the study's attributes that hold evaluations on the whole holdout
 
 Judge: TypeAlias = Callable[[optuna.Trial], tuple[Interim, list[float]]]  # → the evaluation, its objectives
@@ -53,7 +57,7 @@ def learn(study: optuna.Study, records: Records, learned: set[int | str]) -> Non
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         if trial.number not in learned:
             learned.add(trial.number)
-            records.add(Interim.from_json(trial.user_attrs["interim"]))
+            records.add(_evaluated_in(trial))
     for name, line in study.user_attrs.items():
         if name.startswith(WHOLE) and name not in learned:
             learned.add(name)
@@ -64,6 +68,23 @@ def distributions(net: Supernet) -> dict[str, IntDistribution]:
     """The widths of every group, as parameters."""
     pairs = zip(net.groups, net.space.min_widths.tolist(), net.space.dense.tolist(), strict=True)
     return {group.name: IntDistribution(least, dense) for group, least, dense in pairs}
+
+
+def trial_digest(params: Mapping[str, Any], values: Sequence[float]) -> str:
+    """What a trial's attribute ``DIGEST`` holds: a digest of its parameters and its objectives."""
+    return digest([sorted(params.items()), list(map(float, values))])
+
+
+def _evaluated_in(trial: FrozenTrial) -> Interim:
+    """The evaluation of a complete trial. Raises SecateurError where the trial is not what was written."""
+    about = trial.user_attrs
+    try:
+        interim = Interim.from_json(about.get("interim", ""))
+    except SecateurError as error:
+        raise SecateurError(f"trial {trial.number} of the study is damaged: {error}; {REBUILD}") from error
+    if about.get(DIGEST, expected := trial_digest(trial.params, trial.values)) != expected:
+        raise SecateurError(f"trial {trial.number} of the study is damaged (it is not what was evaluated); {REBUILD}")
+    return interim
 
 
 def attributes(interim: Interim, records: Records) -> dict[str, object]:
@@ -90,6 +111,7 @@ def _run_one(study: optuna.Study, records: Records, total: int, judge: Judge) ->
             raise
         for name, value in attributes(interim, records).items():
             trial.set_user_attr(name, value)
+        trial.set_user_attr(DIGEST, trial_digest(trial.params, values))
         found.append(interim)
         return values
 

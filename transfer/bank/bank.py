@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +11,22 @@ from torch import Tensor
 
 from ...errors import SecateurError
 from ...models.files.tensors import is_damaged, read_tensors
+from ...models.inputs import Inputs
 from .manifest import BankLocation, BankManifest, Teacher
 from .top_k import restore_logits
 
 TEACHERS = 5
 AGAIN = "delete it and run again"
+
+
+class BankSource(Protocol):
+    """What fills a bank while it is used."""
+
+    def fill(self, view: int, images: Inputs, indices: Tensor) -> None:
+        """Store what is missing for these images in this view. Shape: images (B, ...), indices (B,)"""
+
+    def store(self, view: int, logits: Tensor, indices: Tensor) -> None:
+        """Store what the dense network has output for these images, where it is missing. Shape: logits (B, C)"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +39,8 @@ class MemoryBank:
     classes are many, only the logits of the ``classes`` that the first teacher finds most likely are kept, and one for
     the rest; embeddings then are those of the first teacher alone.
 
-    Outputs of other tasks than classification are rows of all their numbers, in float32.
+    Outputs of other tasks than classification are rows of all their numbers, in float32. ``source`` fills the fixed
+    views of a bank that fills itself.
 
     Shape: logits K x (N, C), embeddings K x (N, D), float16, memory-mapped; of many classes: logits K x (N, k + 1),
     classes (N, k) int16, embeddings 1 x (N, D)
@@ -39,6 +52,7 @@ class MemoryBank:
     embeddings: tuple[Tensor, ...]
     classes: Tensor | None = None
     fixed: "tuple[MemoryBank, ...]" = ()
+    source: BankSource | None = None
 
     def stored_logits(self, indices: Tensor) -> Tensor:
         """All teachers' logits for these images, as they are stored. Shape: indices (B,) → (B, K, C) float32"""

@@ -16,7 +16,7 @@ from ...models.outputs import OutputForm
 from ...models.split import Split
 from ...models.subnetwork import Subnetwork
 from ...models.supernet import Supernet
-from ...models.surgery.slim import kept_places
+from ...models.surgery.places import kept_places
 from ...models.tracing.modules import evaluating
 from .bank import TEACHERS, read_teacher, teacher_file
 from .manifest import BankLocation, BankManifest, Teacher
@@ -144,18 +144,21 @@ class TeacherRun:
         Shape: classes (B, k) int16
         """
         logits, embeddings = self.outputs(images)
-        rows, some = dict[str, Tensor](), self.config.condenses(logits.shape[1])
-        if view is None and not (some and classes is not None):
-            rows["embeddings"] = embeddings.half()
+        rows = self.stored(logits, classes)
+        if view is None and not (self.config.condenses(logits.shape[1]) and classes is not None):
+            rows = {"embeddings": embeddings.half(), **rows}
+        return rows
+
+    def stored(self, logits: Tensor, classes: Tensor | None = None) -> Rows:
+        """What is stored of logits; ``classes`` as of ``rows``. Shape: logits (B, C) float32"""
+        rows, some = Rows(), self.config.condenses(logits.shape[1])
         if some:
             likely = logits.topk(self.config.top_classes).indices if classes is None else classes.long()
             logits = top_k_logits(logits, likely)
             if classes is None:
                 rows["classes"] = likely.short()
-        return {
-            **rows,
-            "logits": logits.half() if self.config.class_logits else logits,
-        }  # last: where there are logits, there is the rest
+        # logits last: where they are, there is the rest
+        return {**rows, "logits": logits.half() if self.config.class_logits else logits}
 
 
 def _fill_file(run: TeacherRun, split: Split, path: Path, *, view: int | None, classes: Tensor | None) -> Iterator[int]:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...files import commit
+from ...errors import in_a_line
+from ...files import write_whole
 from ...models.tracing.atoms import BoolArray, IntArray
 
 EXACT = 1_000_000  # keys up to which all are compared
@@ -32,8 +33,14 @@ def write_index(keys: Tensor, path: Path, exact: int = EXACT) -> None:
     index.train(vectors)
     index.add(vectors)
     partial = path.with_suffix(f".{os.getpid()}.partial")  # processes of one training may write it at the same time
-    faiss.write_index(index, str(partial))
-    commit(partial, path)
+    write_whole(path, lambda place: _write(index, place), partial)
+
+
+def _write(index: Any, path: Path) -> None:
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError as error:  # of a full disk, in words of its own
+        raise OSError(in_a_line(error)) from error
 
 
 def hard_negatives(path: Path, labels: Tensor, count: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ...errors import SecateurError
 from ...models.evaluate import device_of
 from ...models.supernet import Supernet
-from ...models.surgery.slim import kept_places
+from ...models.surgery.places import kept_places
 from ...models.tracing.atoms import FloatArray, IntArray
 from ...models.tracing.groups import ChannelGroup, Member
 from .shrinking_student import ShrinkingStudent
@@ -83,8 +83,8 @@ class ActivationPenalty:
             return activity
         return MAPS / len(self.feature_maps) * _relative(activity)
 
-    def scores(self) -> list[FloatArray]:
-        """How far each channel's activity lies above ``ALIVE`` of its layer's mean; -inf where it is pruned already.
+    def scores(self, share: float = ALIVE) -> list[FloatArray]:
+        """How far each channel's activity lies above ``share`` of its layer's mean; -inf where it is pruned already.
 
         Infinite in the groups that are not penalised. Shape: (width,) each
         """
@@ -92,7 +92,7 @@ class ActivationPenalty:
         widths = [self.student.net.groups[g].width for g in self.groups]
         for g, total in zip(self.groups, torch.split(self.total, widths), strict=True):
             active, alive = total.double().cpu().numpy(), scores[g] > 0
-            scores[g] = np.where(alive, active - ALIVE * active[alive].mean(), -np.inf)
+            scores[g] = np.where(alive, active - share * active[alive].mean(), -np.inf)
         return scores
 
     def reset(self) -> None:

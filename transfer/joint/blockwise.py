@@ -6,6 +6,7 @@ import numpy as np
 from torch import nn
 
 from ...errors import SecateurError
+from ...models.costs.budget import Budget
 from ...models.costs.cost import Bilinear
 from ...models.supernet import Supernet
 from ...models.surgery.slim import slim
@@ -16,8 +17,10 @@ from .block_schedule import BlockSchedule, blocks_of
 from .bn_sparsity import BnSparsity, Scales, strengths_of
 from .feature_hooks import FeatureHooks
 from .learner import Learner, Penalised
+from .sparse_student import SparseStudent
 
 STRENGTH = 2.0
+CONSTRAINTS = ("flops", "params")
 
 
 def blockwise_learner(
@@ -62,6 +65,40 @@ def blockwise_learner(
         slimmed=scales.slimmed,
         description=f"batch-norm scales, {constraint}",
         hooks=Hooks(weight_penalty=penalty),
+    )
+
+
+def budgeted_blockwise_learner(
+    net: Supernet,
+    teacher: nn.Module,
+    *,
+    budget: Budget,
+    step_sizes: FloatArray,
+    blocks: Mapping[str, float] | None = None,
+) -> Learner:
+    """As ``blockwise_learner``, under a budget: strengths rise until the channels that are alive meet it.
+
+    The abstract's "specific resource constraints", FLOPs or parameters; ``SparseStudent`` has the equation.
+
+    Args:
+        net: The dense network with its structure; the student starts as it.
+        teacher: The network to distil from.
+        budget: MACs, parameters, or both.
+        step_sizes: The displacement in each step of the first half under a gradient of 1. Shape: (steps,)
+        blocks: Factors of the strength, by the names of channel groups, with wildcards.
+    """
+    factors = strengths_of(net, 1.0, blocks or {})
+    student = SparseStudent(net, budget, factors, step_sizes)
+    _require_scales(student.scales)
+    objective = Distillation(online_teacher(teacher), None, LABEL_WEIGHT, TEACHER_WEIGHT)
+    return Learner(
+        model=student,
+        objective=objective,
+        second_objective=objective,
+        subnetwork=student.subnetwork,
+        slimmed=student.slimmed,
+        description=f"batch-norm scales within {budget}",
+        hooks=Hooks(on_step_end=student.on_step_end),
     )
 
 
@@ -118,13 +155,24 @@ def equal_turns(step_sizes: FloatArray, turns: int) -> list[int]:
 
 def _scales(net: Supernet, student: nn.Module) -> Scales:
     scales = Scales(net, student)
-    if not scales.groups:
-        raise SecateurError("block-wise learning reads batch-norm scales, and no prunable channel has one; pass pdd")
+    _require_scales(scales)
     return scales
 
 
+def _require_scales(scales: Scales) -> None:
+    if not scales.groups:
+        raise SecateurError("block-wise learning reads batch-norm scales, and no prunable channel has one; pass pdd")
+
+
 def _cost_form(net: Supernet, constraint: str) -> Bilinear:
-    forms = {"flops": net.space.costs.macs, "params": net.space.costs.parameters}
-    if constraint not in forms:
-        raise SecateurError(f"no constraint is called {constraint!r}; pass {' or '.join(forms)}")
-    return forms[constraint]
+    require_constraint(constraint)
+    return net.space.costs.macs if constraint == "flops" else net.space.costs.parameters
+
+
+def require_constraint(constraint: str) -> None:
+    """Raise SecateurError for a constraint that does not exist.
+
+    >>> require_constraint("params")
+    """
+    if constraint not in CONSTRAINTS:
+        raise SecateurError(f"no constraint is called {constraint!r}; pass {' or '.join(CONSTRAINTS)}")

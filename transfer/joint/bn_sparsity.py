@@ -52,6 +52,25 @@ class Scales:
             count = count.index_add(0, channels, torch.ones_like(channels, dtype=count.dtype))
         return (total / count + 1e-12).sqrt()  # the root of 0 has no gradient
 
+    def gradient(self) -> Tensor:
+        """The root mean square of the loss's gradient at all scales, after a backward pass. Shape: → ()"""
+        found = [self.tensors[member.tensor].grad for g in self.groups for member in self.members[g]]
+        return torch.cat([each.flatten() for each in found if each is not None]).square().mean().sqrt()
+
+    @torch.no_grad()
+    def multiply(self, g: int, factors: Tensor) -> None:
+        """Multiply the scales of each channel of a group; where the factor is 0 the shift becomes 0, too.
+
+        Shape: factors (width,)
+        """
+        for member in self.members[g]:
+            channels, places = (torch.from_numpy(each).to(factors.device) for each in (member.channels, member.places))
+            factor = factors[channels]
+            self.tensors[member.tensor][places] *= factor
+            shift = self.tensors.get(member.tensor.removesuffix("weight") + "bias")
+            if shift is not None:
+                shift[places] *= factor > 0
+
     def subnetwork(self) -> Subnetwork:
         """The channels that are alive, and all of the other groups."""
         scores: list[FloatArray] = [np.full(group.width, np.inf) for group in self.net.groups]

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor, nn
 
+from ...errors import SecateurError
 from ...models.split import Split
 from ...models.subnetwork import Subnetwork, top_channels
 from ...models.supernet import Supernet
@@ -68,8 +69,13 @@ class Penalised(Objective):
 def step_sizes(recipe: Recipe, split: Split) -> FloatArray:
     """Displacement of a parameter in each step under a constant gradient of 1: learning rate / (1 - momentum).
 
-    A penalty divided by their sum has the same effect whatever the number of steps. Shape: → (steps,)
+    A penalty divided by their sum has the same effect whatever the number of steps. Raises SecateurError for another
+    optimizer than SGD, whose steps do not grow with the gradient. Shape: → (steps,)
     """
+    if recipe.optimizer != "sgd":
+        raise SecateurError(
+            f"kddp and blockwise weigh their penalty by the steps of SGD; leave optimizer={recipe.optimizer!r} out"
+        )
     per_epoch = split.steps(recipe.batch)
     steps = recipe.epochs * per_epoch
     return np.array([learning_rate(recipe, step, steps, per_epoch) for step in range(steps)]) / (1 - MOMENTUM)

@@ -18,7 +18,7 @@ from ...models.tracing.atoms import FloatArray
 from ...models.tracing.modules import named_tensors
 from .learner import channels_above
 
-SPREAD = 1e-3  # standard deviation of a mask at the start: about half of the channels are closed
+SPREAD = 1e-3  # standard deviation of a mask at the start, that of PDD's code: about half of the channels are closed
 
 
 def gate(mask: Tensor, opened: Tensor) -> Tensor:
@@ -42,14 +42,33 @@ class Masked(nn.Module):
     the masked network equals the slimmed one (except where a group or layer norm takes its statistics over closed
     channels, too). Least widths hold: the highest masks count as open. So does a ``budget``: the widths of the open
     masks are scaled until they meet it, as they would be in a pruned network.
+
+    Args:
+        net: The dense network with its structure; the student starts as it.
+        groups: The groups that have a mask.
+        seed: Decides the masks, which are drawn from N(0, ``spread``²).
+        budget: What the open channels may cost; None: no limit.
+        spread: The wider the masks, the fewer of them training turns.
+        importance: Of each channel of all groups; the most important gets the highest mask. None: at random.
     """
 
-    def __init__(self, net: Supernet, groups: Sequence[int], seed: int, budget: Budget | None = None) -> None:
+    def __init__(
+        self,
+        net: Supernet,
+        groups: Sequence[int],
+        seed: int,
+        budget: Budget | None = None,
+        *,
+        spread: float = SPREAD,
+        importance: Sequence[Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.net, self.groups, self.budget = net, tuple(groups), budget
         self.student = slim(net, net.dense)
         generator, device = torch.Generator().manual_seed(seed), device_of(net.model)
-        drawn = [SPREAD * torch.randn(net.groups[g].width, generator=generator) for g in self.groups]
+        drawn = [spread * torch.randn(net.groups[g].width, generator=generator) for g in self.groups]
+        if importance is not None:
+            drawn = [_ranked(mask, importance[g]) for g, mask in zip(self.groups, drawn, strict=True)]
         self.masks = nn.ParameterList([mask.to(device) for mask in drawn])
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -98,3 +117,8 @@ class Masked(nn.Module):
                     shape = [-1 if dim == member.dim else 1 for dim in range(weight.ndim)]
                     gated[member.tensor] = weight * line.view(shape)
         return gated
+
+
+def _ranked(mask: Tensor, importance: Tensor) -> Tensor:
+    """The same values, the highest where the importance is. Shape: (width,), (width,) → (width,)"""
+    return mask.sort().values[importance.argsort(stable=True).argsort()]

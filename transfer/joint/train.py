@@ -3,6 +3,7 @@
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,14 +24,16 @@ WIDTHS = "widths.jsonl"  # of the first half: a line an epoch
 class Training:
     """How long, from which seed and in which precision a student is trained, and where its files go.
 
-    Half of the epochs find the widths, the others train the network that has them.
+    A part of the epochs finds the widths, the others train the network that has them.
 
     Args:
-        epochs: Passes over the training images, 2 or more, both halves together.
+        epochs: Passes over the training images, 2 or more, both parts together.
         seed: Decides everything that is random.
         precision: A name of ``PRECISIONS``.
         folder: Where checkpoints and metrics go, to be resumed; None: nothing is written.
         identity: What else decides the result; see ``Recipe``.
+        recipe: Optimizer, batch and schedule.
+        learning: The share of the epochs that finds the widths.
     """
 
     epochs: int
@@ -38,15 +41,18 @@ class Training:
     precision: str = "auto"
     folder: Path | None = None
     identity: Mapping[str, object] = field(default_factory=dict, hash=False)
+    recipe: Recipe = field(default_factory=Recipe)
+    learning: float = 0.5
 
     def __post_init__(self) -> None:
         if self.epochs < 2:
-            raise SecateurError(f"epochs={self.epochs}: half of them find the widths; pass 2 or more")
+            raise SecateurError(f"epochs={self.epochs}: some find the widths and the rest train them; pass 2 or more")
 
     def recipes(self, net: Supernet) -> tuple[Recipe, Recipe]:
         """The recipes of finding widths and of training with them."""
-        recipe = Recipe(seed=self.seed, bfloat16=in_bfloat16(self.precision, net), identity=self.identity)
-        first = self.epochs // 2
+        how: dict[str, Any] = {"seed": self.seed, "identity": self.identity}
+        recipe = replace(self.recipe, bfloat16=in_bfloat16(self.precision, net), **how)
+        first = max(int(self.epochs * self.learning), 1)
         return replace(recipe, epochs=first), replace(recipe, epochs=self.epochs - first)
 
     @property
@@ -61,14 +67,14 @@ class Training:
 
 
 def learn_widths(
-    learner: Learner, split: Split, recipe: Recipe, *, folder: Path | None = None
+    learner: Learner, split: Split, recipe: Recipe, *, folder: Path | None = None, holdout: Split | None = None
 ) -> Generator[Update, None, None]:
     """The first half, step by step; the widths after each epoch go to a file in ``folder``."""
-    model, objective = learner.model, learner.objective
-    for step in train(model, split, objective, recipe, folder=folder, hooks=learner.hooks):
+    model, objective, what = learner.model, learner.objective, f"learning widths: {learner.description}"
+    for step in train(model, split, objective, recipe, folder=folder, hooks=learner.hooks, holdout=holdout):
         if folder and step.step % split.steps(recipe.batch) == 0:
             _append_widths(folder, step.epoch + 1, learner)
-        yield Update(f"learning widths: {learner.description}", step.step, step.steps)
+        yield Update(what, step.step, step.steps, step.ended and replace(step.ended, training=what))
     if folder and recipe.epochs not in _widths(folder):  # a kill fell between the last checkpoint and its line
         _append_widths(folder, recipe.epochs, learner)
 

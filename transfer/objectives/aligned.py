@@ -10,9 +10,10 @@ from torch import Tensor
 from ...models.module_outputs import FeatureMap, feature_maps, kept_channels, outputs_of, stage_ends
 from ...models.subnetwork import Subnetwork
 from ...models.supernet import Supernet
-from ...models.surgery.slim import kept_places
+from ...models.surgery.places import kept_places
+from ..bank.bank import MemoryBank
 from ..losses import feature_loss
-from .base import LABEL_WEIGHT, TEACHER_WEIGHT, Objective, OnlineTeacher, StudentBatch, label_loss
+from .base import LABEL_WEIGHT, TEACHER_WEIGHT, Objective, OnlineTeacher, StudentBatch, bank_teacher, label_loss
 
 MapChoice: TypeAlias = Callable[[Mapping[str, FeatureMap]], Sequence[FeatureMap]]
 
@@ -66,21 +67,38 @@ class AlignedTransfer(Objective):
 
     L = ``label_weight`` · CE + ``teacher_weight`` · T² KL + ``embedding_weight`` · d(embeddings) + ``map_weight`` · Σ_b
     d(S_b, T_b[K_b]) with d the ``feature_loss`` and b the feature maps of ``kept``. The dense network runs on the
-    student's own views.
+    student's own views. With a ``bank`` that fills itself it does so in the first epochs alone, until training has
+    shown all fixed views once; its logits are stored, and read from then on, without the features.
     """
 
-    def __init__(self, dense: OnlineTeacher, kept: KeptFeatures, config: AlignedConfig = ALIGNED) -> None:
+    def __init__(
+        self,
+        dense: OnlineTeacher,
+        kept: KeptFeatures,
+        config: AlignedConfig = ALIGNED,
+        bank: MemoryBank | None = None,
+    ) -> None:
         super().__init__()
-        self.dense, self.kept, self.config = dense, kept, config
+        self.dense, self.kept, self.config, self.bank = dense, kept, config, bank
         self.features = tuple(kept.maps) if config.map_weight else ()
 
     def __call__(self, batch: StudentBatch) -> Tensor:
         """The weighted sum of the terms."""
-        config = self.config
+        if self.bank is not None and batch.epoch >= len(self.bank.fixed):
+            return self._distillation(bank_teacher(self.bank)(batch), batch)
         with outputs_of(self.dense.model, self.features) as maps:
             logits, embeddings = self.dense(batch)
-        loss = config.label_weight * label_loss(batch)
-        loss = loss + config.teacher_weight * batch.divergence(logits, batch.logits).mean()
+        if self.bank is not None and self.bank.source:
+            for view, rows in zip(batch.fixed, logits, strict=True):
+                self.bank.source.store(view, rows, batch.indices)
+        return self._distillation(logits, batch) + self._difference(batch, embeddings, maps)
+
+    def _distillation(self, logits: Tensor, batch: StudentBatch) -> Tensor:
+        labels, teacher = label_loss(batch), batch.divergence(logits, batch.logits).mean()
+        return self.config.label_weight * labels + self.config.teacher_weight * teacher
+
+    def _difference(self, batch: StudentBatch, embeddings: Tensor, maps: Mapping[str, Tensor]) -> Tensor:
+        config, loss = self.config, embeddings.new_zeros(())
         if config.embedding_weight and self.kept.embedding is not None:
             student, teacher = batch.embeddings.flatten(0, 1), embeddings.flatten(0, 1)
             loss = loss + config.embedding_weight * _distance(student, teacher, self.kept.embedding)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...errors import SecateurError
 from ...models.evaluate import embed
-from ...models.inputs import Inputs, flattened, repeated
+from ...models.inputs import Inputs, each_tensor, flattened, repeated
 from ...models.outputs import OutputForm
 from ...models.tasks.classification import Classification
 from ...models.tasks.task import Divergence, Task
@@ -24,7 +24,8 @@ LABEL_WEIGHT, TEACHER_WEIGHT = 0.1, 0.9  # of cross-entropy and T² KL in KD: Re
 class StudentBatch(NamedTuple):
     """A batch with the student's outputs for it: ``V`` views of each of ``B`` images.
 
-    ``fixed``: the numbers of the fixed views that these are; empty where they are new. ``bfloat16``: the student ran in
+    ``fixed``: the numbers of the fixed views that these are; empty where they are new. ``epoch``: the number of the
+    epoch, from 0. ``bfloat16``: the student ran in
     autocast; its outputs here are float32. Of other tasks than classification, ``logits`` holds the numbers of each
     output in one row, and ``form`` says how they make the network's output again; ``targets`` are those of each view,
     where augmentation changes them. ``features``: the outputs of the student's modules that the objective asks for.
@@ -43,6 +44,7 @@ class StudentBatch(NamedTuple):
     form: OutputForm | None = None
     targets: Any = None
     features: Mapping[str, Tensor] = MappingProxyType({})
+    epoch: int = 0
 
     @property
     def output(self) -> Any:
@@ -192,14 +194,22 @@ def online_teacher(model: nn.Module) -> TeacherLogits:
 
 def bank_logits(bank: MemoryBank, batch: StudentBatch) -> Tensor:
     """The logits of all teachers of a bank, for the views that the student sees if those are fixed, else for the
-    images without augmentation.
+    images without augmentation. A bank that fills itself is filled first.
 
     Shape: → (V, B, K, C)
     """
     if not batch.fixed:
         return bank.full_logits(batch.indices, batch.logits)
+    if bank.source:
+        for number, view in enumerate(batch.fixed):
+            bank.source.fill(view, _view(batch.images, number), batch.indices)
     views = zip(batch.fixed, batch.logits, strict=True)
     return torch.stack([bank.fixed[view].full_logits(batch.indices, student) for view, student in views])
+
+
+def _view(images: Inputs, number: int) -> Inputs:
+    """One of the views. Shape: (V, B, ...) → (B, ...)"""
+    return each_tensor(lambda x: x[number], images)
 
 
 def bank_teacher(bank: MemoryBank) -> TeacherLogits:

@@ -23,6 +23,10 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
         tensors |= {f"optimizer.{number}.{name}": _plain(tensor) for name, tensor in state.items()}
     recipe = json.dumps(trainer.recipe.stored())
     metadata = {"done": str(trainer.done), "seconds": str(trainer.seconds), "recipe": recipe}
+    if trainer.scale != 1:
+        metadata["scale"] = str(trainer.scale)
+    if trainer.epoch_loss:  # within an epoch
+        metadata["epoch_loss"] = str(trainer.epoch_loss)
     write_tensors(tensors, ensure_folder(folder) / CHECKPOINT, metadata)
 
 
@@ -50,6 +54,9 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
         ) from error
     trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": _optimizer_state(tensors)})
     trainer.done, trainer.seconds = int(metadata["done"]), float(metadata["seconds"])
+    trainer.scale = float(metadata.get("scale", 1))
+    unknown = "nan" if trainer.done % trainer.steps_per_epoch else "0"  # an earlier version did not keep it
+    trainer.epoch_loss = float(metadata.get("epoch_loss", unknown))
 
 
 def _optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:

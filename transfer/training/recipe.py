@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import cos, pi
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,6 +11,10 @@ from torch import nn
 from ...errors import SecateurError
 
 MOMENTUM = 0.9
+BATCH = 128
+LEARNING_RATES = {"sgd": 0.05, "adamw": 0.001}  # at a batch of 128; in proportion to other batches
+WEIGHT_DECAYS = {"sgd": 5e-4, "adamw": 0.05}
+SMALL, STEPS, LEAST_BATCH = 1000, 20, 8  # images of a small training set; steps that its epoch should have
 STORED_NAMES = {  # fields under other names in checkpoints
     "checkpoint_every": "keep_every",
     "micro_batches": "parts",
@@ -45,9 +50,9 @@ class Recipe:
     """
 
     epochs: int = 10
-    batch: int = 128
-    learning_rate: float = 0.05
-    weight_decay: float = 5e-4
+    batch: int = BATCH
+    learning_rate: float = LEARNING_RATES["sgd"]
+    weight_decay: float = WEIGHT_DECAYS["sgd"]
     warmup: float = 0.2
     seed: int = 0
     checkpoint_every: int = 50
@@ -67,10 +72,43 @@ class Recipe:
                 f"checkpoint_every={self.checkpoint_every}, learning_rate={self.learning_rate}: pass at least 1 epoch, "
                 "1 step between checkpoints, 2 images for each micro-batch and a positive learning rate"
             )
-        if self.optimizer not in ("sgd", "adamw") or not 0 <= self.ema_decay < 1:
+        if self.optimizer not in LEARNING_RATES or not 0 <= self.ema_decay < 1:
             raise SecateurError(
                 f"optimizer={self.optimizer!r}, ema_decay={self.ema_decay}: pass sgd or adamw, and a share in [0, 1)"
             )
+
+    @classmethod
+    def fitted(
+        cls,
+        images: int,
+        *,
+        optimizer: str = "sgd",
+        batch: int | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float | None = None,
+        **others: Any,
+    ) -> "Recipe":
+        """The usual recipe for a training set of this size; what is None follows from it.
+
+        Args:
+            images: In the training set.
+            optimizer: ``sgd`` or ``adamw``.
+            batch: By default 128; of fewer than 1,000 images, a power of two of which an epoch has 20, 8 at least.
+            learning_rate: By default 0.05 for SGD and 0.001 for AdamW at a batch of 128, in proportion to the batch
+                (Goyal et al. 2017, https://arxiv.org/abs/1706.02677).
+            weight_decay: By default 5e-4 for SGD and 0.05 for AdamW.
+            **others: Any other field.
+
+        >>> Recipe.fitted(50_000).batch, Recipe.fitted(432).batch
+        (128, 16)
+        >>> Recipe.fitted(432, epochs=40).learning_rate
+        0.00625
+        """
+        batch = fitting_batch(images) if batch is None else batch
+        rate = LEARNING_RATES.get(optimizer, 1.0) * batch / BATCH if learning_rate is None else learning_rate
+        decay = WEIGHT_DECAYS.get(optimizer, 0.0) if weight_decay is None else weight_decay
+        how: dict[str, Any] = {"optimizer": optimizer, "batch": batch, "learning_rate": rate, "weight_decay": decay}
+        return cls(**how, **others)
 
     @property
     def precision(self) -> str:
@@ -82,6 +120,13 @@ class Recipe:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         values["identity"] = " ".join(map(str, self.identity.values()))
         return {STORED_NAMES.get(name, name): value for name, value in values.items()}
+
+
+def fitting_batch(images: int) -> int:
+    """128; of a small training set the largest power of two that leaves 20 steps an epoch, 8 at least."""
+    if images >= SMALL:
+        return BATCH
+    return min(BATCH, max(LEAST_BATCH, 1 << max(0, (images // STEPS).bit_length() - 1)))
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int, per_epoch: int) -> float:

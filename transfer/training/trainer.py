@@ -43,7 +43,8 @@ NO_HOOKS = Hooks()
 class Trainer:
     """A model, the objective that trains it, and their optimizer, with how far training is.
 
-    ``done`` of ``steps`` steps took ``seconds``. ``state`` is what a checkpoint holds, beside the optimizer's state.
+    ``done`` of ``steps`` steps took ``seconds``; ``epoch_loss`` adds up the losses of this epoch. ``state`` is what a
+    checkpoint holds, beside the optimizer's state.
     Processes of torchrun share each batch and add up their gradients: their step is that of one process with as many
     micro-batches. Buffers (statistics of batch norm, gate counts, memories) are each process's own; those of rank 0
     are kept.
@@ -74,7 +75,8 @@ class Trainer:
         self.optimizer = make_optimizer(self.parameters, recipe)
         self.steps_per_epoch = split.steps(recipe.batch)
         self.steps = recipe.epochs * self.steps_per_epoch
-        self.done, self.seconds = 0, 0.0
+        self.done, self.seconds, self.epoch_loss = 0, 0.0, 0.0
+        self.scale = 1.0  # of the learning rate: less after a loss that was not finite
 
     @property
     def epoch(self) -> int:
@@ -84,7 +86,7 @@ class Trainer:
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
-        return learning_rate(self.recipe, self.done, self.steps, self.steps_per_epoch)
+        return self.scale * learning_rate(self.recipe, self.done, self.steps, self.steps_per_epoch)
 
     @property
     def fixed_views(self) -> tuple[int, ...]:
@@ -120,6 +122,11 @@ class Trainer:
         self.done += 1
         return loss
 
+    @property
+    def result(self) -> nn.Module:
+        """The network as it would be if training ended here: the moving average, where there is one."""
+        return self.ema.module if self.ema else self.model
+
     def finish(self) -> None:
         """Put the moving average of the weights into the model, where there is one."""
         if self.ema:
@@ -150,7 +157,9 @@ class Trainer:
         rows = output if form is None else form.pack(output)
         logits, embeddings = (each.float().reshape(-1, count, each[0].numel()) for each in (rows, embeddings))
         how = self.fixed_views, self.recipe.bfloat16, self.split.task
-        return StudentBatch(logits, embeddings, labels, batch.indices, images, *how, form, targets, features)
+        return StudentBatch(
+            logits, embeddings, labels, batch.indices, images, *how, form, targets, features, self.epoch
+        )
 
 
 def _at(places: Tensor, batch: Views, per_view: bool) -> Views:

@@ -1,0 +1,66 @@
+"""The options of a run in a file, read by ``--config`` and written by ``--print-config``."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cyclopts.config import ConfigFromFile, Json, Toml, Yaml
+
+from ..errors import SecateurError
+from .command_options import RunOutputOptions
+from .config import RunConfig
+
+FORMATS: dict[str, type[ConfigFromFile]] = {".yaml": Yaml, ".yml": Yaml, ".toml": Toml, ".json": Json}
+OPTION = "--config"
+
+
+def options_from_file(words: Sequence[str]) -> tuple[ConfigFromFile, ...]:
+    """What the file behind ``--config`` says, for options that are not on the command line; nothing without one.
+
+    Raises SecateurError for a file that is not there, or of another format.
+    """
+    path = _named(words)
+    if path is None:
+        return ()
+    if path.suffix not in FORMATS:
+        raise SecateurError(f"{OPTION} {path} is of no known format; pass a file that ends in {', '.join(FORMATS)}")
+    if not path.is_file():
+        raise SecateurError(f"there is no file {path}; --print-config > {path} writes one")
+    return (FORMATS[path.suffix](path, use_commands_as_keys=False),)
+
+
+def print_options(config: RunConfig, output: RunOutputOptions) -> None:
+    """Print every option that is set or has a default, a line each, as YAML."""
+    print("\n".join(option_lines(config, output)))
+
+
+def option_lines(config: RunConfig, output: RunOutputOptions) -> list[str]:
+    """The lines of such a file.
+
+    >>> from secateur.rundir.config import ask
+    >>> option_lines(ask("resnet56", lr=0.01), RunOutputOptions())[:2]
+    ['model: "resnet56"', 'precision: "auto"']
+    """
+    given = {name: value for name, value in asdict(output).items() if value and name not in ("config", "print_config")}
+    options = {"model": config.model, "precision": config.precision, **config.to_dict(), **given}
+    return [f"{name.replace('_', '-')}: {_plain(value)}" for name, value in options.items() if _is_set(value)]
+
+
+def _named(words: Sequence[str]) -> Path | None:
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word.startswith(f"{OPTION}="):
+            return Path(word.partition("=")[2])
+        if word == OPTION:
+            return Path(following)
+    return None
+
+
+def _is_set(value: Any) -> bool:
+    return value is not None and value != ()
+
+
+def _plain(value: Any) -> str:
+    """As JSON has it, which YAML reads too."""
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
