@@ -108,7 +108,7 @@ class RunConfig:
         words, defaults = [self.model], ask().to_dict()
         for option, value in self.to_dict().items():
             if option != "model" and value not in (None, defaults[option]):
-                words += [f"--{_flag(option)} {typed}" for typed in _typed(value)]
+                words += [f"--{flag(option)} {typed}" for typed in _typed(value)]
         return " ".join(words)
 
     def to_dict(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class RunConfig:
         for option, value in _options(self):
             methods = option.metadata.get("methods", (kind,))
             if not {kind, self.transfer.method} & {*methods} and value != option.default:
-                name, readers = _flag(option.name), " and ".join(methods)
+                name, readers = flag(option.name), " and ".join(methods)
                 raise SecateurError(
                     f"--{name} is for {readers} and not for --method {self.transfer.method}; leave it out"
                 )
@@ -170,7 +170,7 @@ def _options(config: RunConfig) -> Iterator[tuple[Field[Any], Any]]:
             yield from ((each, getattr(values, each.name)) for each in fields(values))
 
 
-def _flag(option: str) -> str:
+def flag(option: str) -> str:
     """An option as it is typed; ``from_`` has the name of a Python keyword."""
     return option.strip("_").replace("_", "-")
 

@@ -10,7 +10,7 @@ from cyclopts.config import ConfigFromFile, Json, Toml, Yaml
 
 from ..errors import SecateurError
 from .command_options import RunOutputOptions
-from .config import RunConfig
+from .config import RunConfig, flag
 
 FORMATS: dict[str, type[ConfigFromFile]] = {".yaml": Yaml, ".yml": Yaml, ".toml": Toml, ".json": Json}
 OPTION = "--config"
@@ -45,7 +45,7 @@ def option_lines(config: RunConfig, output: RunOutputOptions) -> list[str]:
     """
     given = {name: value for name, value in asdict(output).items() if value and name not in ("config", "print_config")}
     options = {"model": config.model, "precision": config.precision, **config.to_dict(), **given}
-    return [f"{name.replace('_', '-')}: {_plain(value)}" for name, value in options.items() if _is_set(value)]
+    return [f"{flag(name)}: {_plain(value)}" for name, value in options.items() if _is_set(value)]
 
 
 def _named(words: Sequence[str]) -> Path | None:

@@ -13,7 +13,7 @@ from .manifest import LEFTOVERS, differences, require_run_or_empty, transfer_lin
 
 RUNS = Path("runs")
 LEFT = {  # by a run, of any kind
-    *("run.json", "study.db", "latency.json", "front.json", "front.csv", "evaluation.json"),
+    *("run.json", "study.db", "latency.json", "steps.json", "front.json", "front.csv", "evaluation.json"),
     *("report.html", "pareto.png", "pareto.svg", "metrics.csv"),
     *("bank", "transfer", "dense", "teacher", "learn", "best", "points", "tensorboard"),
     *LEFTOVERS,

@@ -24,6 +24,7 @@ FORMAT = "secateur/run/1"
 KINDS = {name: kind for each in (RunConfig, *GROUPS) for name, kind in get_type_hints(each).items()}  # of each option
 LARGEST = 1 << 64  # of a whole number among the options: seeds are smaller, and so is all else
 FORMER_DEFAULTS = {"batch": 128, "augment": "crop-flip"}  # of options that once did not exist: what every run then did
+CHANGED_DEFAULTS = {"divisor": (1, "auto")}  # before there was --runtime, and since
 TUNING = {"method", "epochs", "batch", "lr", "optimizer", "weight_decay"}  # what may be another for a point
 FREE = {"workers"}  # options that change no result
 LEFTOVERS = {"run.partial", LOCK, HOLDER}  # what a run leaves that was killed at once
@@ -165,7 +166,8 @@ def differences(folder: Path, config: RunConfig) -> dict[str, tuple[Any, Any]]:
     for name, value in _plain(config).items():
         before = asked.get(name, defaults[name])  # a version without the option worked at its default
         former = name not in asked and value == FORMER_DEFAULTS.get(name)
-        if before != value and not former and name not in FREE:
+        changed = name in CHANGED_DEFAULTS and "runtime" not in asked and {before, value} == {*CHANGED_DEFAULTS[name]}
+        if before != value and not former and not changed and name not in FREE:
             found[name] = (before, value)
     return found
 
@@ -202,6 +204,8 @@ def with_former_defaults(config: RunConfig, folder: Path) -> RunConfig:
         return config
     asked, now = read_manifest(folder).asked, config.to_dict()
     former = {name: value for name, value in FORMER_DEFAULTS.items() if name not in asked and now[name] is None}
+    if "runtime" not in asked:
+        former |= {name: asked[name] for name, (_, today) in CHANGED_DEFAULTS.items() if now[name] == today}
     return config.with_options(**former)
 
 

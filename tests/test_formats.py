@@ -15,6 +15,7 @@ from secateur.deploy.formats import TOLERANCE, export_as, onnx_session
 from secateur.models.costs.widths import fit_to_budget
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.surgery.slim import slim
+from secateur.models.timing import onnx_file
 from secateur.models.timing.onnx_file import OPSET
 from secateur.models.zoo.registry import NETS
 
@@ -101,6 +102,6 @@ def test_a_library_that_is_missing_is_named_with_its_extra(tmp_path: Path, monke
     def nothing(name: str) -> Mapping[str, str] | None:
         return None
 
-    monkeypatch.setattr(formats, "find_spec", nothing)
+    monkeypatch.setattr(onnx_file, "find_spec", nothing)
     with pytest.raises(sc.SecateurError, match=r"onnx is not installed; pip install 'secateur\[onnx\]'"):
         export_as(small(), (3, 8, 8), tmp_path / "model.onnx", {})

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import secateur as sc
+from secateur.digests import unsealed
 from secateur.models.timing import clock
 from secateur.rundir.manifest import config_of
 from secateur.rundir.results import Results
@@ -155,7 +156,7 @@ def test_a_search_goes_on_with_other_options_but_not_in_a_folder_of_the_command_
         sc.find(net, data, "60%", trials=trials, views=0, out=tmp_path / "mine")
         assert config_of(tmp_path / "mine").search.trials == trials
     path = tmp_path / "mine" / "run.json"
-    book = json.loads(path.read_text())
+    book = unsealed(json.loads(path.read_text()))
     path.write_text(json.dumps({**book, "asked": {**book["asked"], "model": "resnet20"}}))
     with pytest.raises(sc.SecateurError, match="holds a run of the command line; pass a different folder"):
         sc.find(net, data, "60%", trials=1, views=0, out=tmp_path / "mine")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from trainings import RECIPE, assert_same, coloured, toy
 
+from secateur.digests import unsealed
 from secateur.models.evaluate import evaluate
 from secateur.progress import Epoch
 from secateur.transfer.objectives.base import CrossEntropy
@@ -51,7 +52,7 @@ def test_scoring_changes_neither_the_weights_nor_the_random_streams() -> None:
 
 def test_the_table_has_the_lines_of_the_file(tmp_path: Path) -> None:
     found = epochs(toy(), folder=tmp_path)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    lines = [unsealed(json.loads(line)) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     with (tmp_path / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [{name: str(value) for name, value in line.items()} for line in lines] == rows

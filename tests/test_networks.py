@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import secateur as sc
+from secateur.digests import unsealed
 from secateur.models.files.networks import intake_of, network_called, require_network
 from secateur.models.files.place import home_of, is_kept
 from secateur.models.zoo.names import OURS
@@ -32,7 +33,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def rewrite(kept: Path, **values: object) -> None:
     path = kept / "best" / "architecture.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    path.write_text(json.dumps({**unsealed(json.loads(path.read_text())), **values}))
 
 
 def test_names_of_this_package_are_those_of_the_registry() -> None:

@@ -124,7 +124,7 @@ def test_the_ten_lines_of_the_readme_run_as_they_stand(
     assert said.err == ""
     images = images_of(data)
     assert torch.equal(loaded(images), student(images))
-    left = {"bank", "best", "dense", "front.json", "run.json", "run.lock", "study.db"}
+    left = {"bank", "best", "dense", "front.json", "run.json", "run.lock", "holder.lock", "study.db"}
     assert {path.name for path in Path("runs/tiny").iterdir()} == left
 
 
@@ -363,7 +363,7 @@ def test_a_folder_and_a_database_have_a_parameter_each(net: sc.Supernet, data: s
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     sc.find(net, data, "50%", trials=0, views=0, out=tmp_path / "run", storage=url)
     assert (tmp_path / "shared.db").exists()
-    left = {"bank", "best", "dense", "front.json", "run.json", "run.lock"}
+    left = {"bank", "best", "dense", "front.json", "run.json", "run.lock", "holder.lock"}
     assert {path.name for path in (tmp_path / "run").iterdir()} == left
     with pytest.raises(sc.SecateurError, match="storage='elsewhere' is no database URL"):
         sc.find(net, data, "50%", out=tmp_path / "run", storage="elsewhere")

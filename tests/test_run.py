@@ -260,6 +260,6 @@ def test_a_run_killed_in_every_stage_ends_as_if_it_had_not_been(run: Run, tmp_pa
 def test_a_run_killed_at_its_very_first_write_can_be_started_again(run: Run, tmp_path: Path) -> None:
     killed = process(["-c", KILLED, "os.rename", "run.json", "1", *run.line, "--out", "out"], tmp_path)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"run.partial", "run.lock"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"run.partial", "run.lock", "holder.lock"}
     outcome = sc.run(run.ask.with_options(trials=0, epochs=1), tmp_path / "out")
     assert list(outcome) == STAGES
