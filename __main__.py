@@ -337,6 +337,21 @@ def inspect(
         sys.exit(1)
 
 
+@app.command
+def doctor(*, json: bool = False) -> None:
+    """Show versions, device, threads, number formats, free disk and optional libraries, and what is missing.
+
+    Parameters
+    ----------
+    json
+        Print one JSON object.
+    """
+    from .deploy.doctor import examination, to_dict
+
+    findings = examination(__version__)
+    _print(json, to_dict(findings), lambda: print(*findings, sep="\n"))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line on stderr and exit status 2."""
     keep_freed()
