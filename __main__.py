@@ -253,6 +253,7 @@ def evaluate(
     *,
     data: str | None = None,
     model: str | None = None,
+    task: str | None = None,
     weights: str | None = None,
     batch: int = 32,
     threads: int | None = None,
@@ -270,6 +271,8 @@ def evaluate(
         Test images. Default for a run: the figures that it ended with, no image is read.
     model
         The dense network of a run, where it is a function of your own: a file alone runs no code.
+    task
+        As for run; of a run, where --data is passed and it has a task.
     weights
         Of a network.
     batch
@@ -288,8 +291,8 @@ def evaluate(
     from .reports.terminal import bars
 
     with bars(quiet or json) as progress:
-        options: dict[str, Any] = {"model": model, "weights": weights, "input": input, "threads": threads}
-        measured = measure(target, data, batch=batch, progress=progress, **options)
+        options: dict[str, Any] = {"model": model, "task": task, "weights": weights, "input": input}
+        measured = measure(target, data, batch=batch, threads=threads, progress=progress, **options)
     _print(json, measured.to_dict(), lambda: show_measured(measured))
 
 

@@ -22,6 +22,7 @@ from secateur.search.config import SearchConfig
 from secateur.search.importance.magnitude import l1
 from secateur.transfer.bank.bank import MemoryBank
 from secateur.transfer.bank.fill import BankConfig
+from secateur.transfer.bank.teachers import choose_teachers
 from secateur.transfer.objectives.base import CrossEntropy
 from secateur.transfer.training.recipe import Recipe
 from secateur.transfer.training.train import train
@@ -88,7 +89,9 @@ class Bench:
     def growing(self, views: int, own: Path) -> MemoryBank | None:
         """An empty bank of the dense network that training fills: each arm pays for its own."""
         config = BankConfig(views, bfloat16=self.session.bfloat16)
-        return replace(self.session, folder=own).growing_bank(self.searched, config)
+        dense, winner = self.session.net.dense, self.subnetwork("searched")
+        alone = choose_teachers(self.searched.interims, dense, winner)[:1]
+        return replace(self.session, folder=own).growing_bank(winner, config, lambda: alone)
 
     def bank(self, teachers: int, own: Path | None = None) -> MemoryBank | None:
         """A bank of the searched winner with so many teachers; one that is there costs nothing.

@@ -24,7 +24,7 @@ from workers import noise
 import secateur as sc
 from secateur.allocator import keep_freed
 from secateur.models.surgery.slim import slim
-from secateur.transfer.joint.methods import Blockwise, Kddp, Pdd
+from secateur.transfer.joint.methods import Assignment, Blockwise, Kddp, Pdd
 from secateur.transfer.losses import kd_loss
 from secateur.transfer.objectives.base import Distillation, Objective, online_teacher
 from secateur.transfer.training.recipe import Recipe
@@ -41,7 +41,8 @@ def made(name: str) -> dict[str, tuple[nn.Module, Objective, Hooks]]:
     torch.manual_seed(0)
     net = sc.Supernet.of(sc.constructor(name, 10)().eval(), torch.zeros(1, 3, 32, 32))
     split, recipe = noise(1000), Recipe()
-    learners = {method.name: method.learner(net, None, split, recipe) for method in (Pdd(), Kddp(), Blockwise())}
+    assigned = Assignment(net, net.model, split, recipe, holdout=split)
+    learners = {method.name: method.learner(assigned) for method in (Pdd(), Kddp(), Blockwise())}
     plain = slim(net, net.dense), Distillation(online_teacher(net.model), kd_loss), Hooks()
     return {"kd": plain, **{name: (each.model, each.objective, each.hooks) for name, each in learners.items()}}
 

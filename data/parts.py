@@ -1,5 +1,6 @@
 """The three parts of a data set, of what a user passes for them."""
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -11,7 +12,7 @@ from ..seeds import random_streams
 from .holdout import SHARE, draw_holdout, hold_out, require_share
 from .sources import labels_of
 
-Part: TypeAlias = Dataset[Any] | DataLoader[Any]
+Part: TypeAlias = Dataset[Any] | DataLoader[Any] | Sequence[Any]
 
 
 def three_parts(

@@ -43,16 +43,17 @@ def measure(
     model: str | None = None,
     weights: str | None = None,
     input: str | None = None,
+    task: str | None = None,
     **how: Any,
 ) -> Measured:
     """A run, a point of one, or any network: as ``measure_run`` and ``measure_model`` say."""
     if Kept.at(target).run:
         if weights or input:
             raise SecateurError(f"{target} is a run, with weights and an input of its own; leave yours out")
-        return measure_run(Path(target), data, model=model, **how)
+        return measure_run(Path(target), data, model=model, task=task, **how)
     if model:
         raise SecateurError(f"{target} is no run, and --model is for runs; leave it out")
-    return measure_model(ask(target, data=data or _usual_data(target), weights=weights, input=input), **how)
+    return measure_model(ask(target, data=data or _usual_data(target), weights=weights, input=input, task=task), **how)
 
 
 def _usual_data(target: str) -> str:
@@ -71,6 +72,7 @@ def measure_run(
     data: str | None = None,
     *,
     model: str | None = None,
+    task: str | None = None,
     batch: int = 32,
     threads: int | None = None,
     progress: Progress = silent,
@@ -79,12 +81,13 @@ def measure_run(
 
     ``run`` may be a point of one; what is measured of that is kept beside it. Test figures are those that the run ended
     with; with ``data``, those on other test images. ``model`` names the dense network where it is of the user's own
-    code, which no file may name.
+    code, and ``task`` the task that other images need, which no file may name.
     """
     _require_positive(batch=batch, threads=threads)
     kept = Kept.at(run)
     run = kept.run or run
-    config = with_typed(config_of(run), run, model=model).with_options(augment=None)  # nothing is trained here
+    read = {} if data is None else {"task": task}  # only other images are judged
+    config = with_typed(config_of(run), run, model=model, **read).with_options(augment=None)  # nothing is trained here
     slim = slim_of(kept.folder if kept.is_point else run, config.model)
     record = architecture_of(slim)
     dense = _dense(config, run, len(record["classes"]))

@@ -19,7 +19,7 @@ def fit(
     for _ in range(epochs):
         for inputs, targets, *_ in loader:
             optimizer.zero_grad()
-            loss(model(inputs), targets).mean().backward()
+            loss(model(inputs), targets).mean().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
     return model.eval()

@@ -39,7 +39,7 @@ class Pictures(Dataset[Any]):
 
 def network() -> nn.Module:
     """torchvision's MobileNetV3 with four input channels and ten logits."""
-    model = mobilenet_v3_small(num_classes=10)
+    model: nn.Module = mobilenet_v3_small(num_classes=10)
     model.features[0][0] = nn.Conv2d(4, 16, 3, 2, 1, bias=False)
     return model
 

@@ -7,7 +7,6 @@ import argparse
 import itertools
 
 import torch
-import torch.nn.functional as F
 from chain import Chain, halved
 from fit import fit
 from sklearn.datasets import load_digits
@@ -34,7 +33,7 @@ def main(quick: bool = False) -> Chain:
     parts = [TensorDataset(signals[a:b], labels[a:b]) for a, b in itertools.pairwise(cuts)]
     data = sc.Data.of(*parts, name="digits as signals")
     torch.manual_seed(0)
-    model = fit(network(width), parts[0], lambda *both: F.cross_entropy(*both, reduction="none"), epochs)
+    model = fit(network(width), parts[0], data.task.loss, epochs)
     chain = halved(model, data, epochs=max(1, epochs // 3), quick=quick)
     print(chain)
     return chain

@@ -14,7 +14,7 @@ import secateur as sc
 from secateur.deploy.reuse import reuse
 
 
-def main(quick: bool = False) -> float:
+def main(quick: bool = False) -> int:
     """Search ResNet-20 on digits; build its widths for 100 classes, and its shares of each block on ResNet-56."""
     data = sc.open_data("digits", (3, 16, 16))
     net = sc.Supernet.of(trained(data, 1 if quick else 10), data.example)
@@ -25,7 +25,7 @@ def main(quick: bool = False) -> float:
     deeper = reuse(Path("found"), "resnet56", Path("deeper"), classes=10, shape=(3, 32, 32))
     print(f"on 100 classes: {other.summary}", f"on ResNet-56: {deeper.summary}", sep="\n")
     fresh: nn.Module = sc.load("other-data", base=sc.constructor("resnet20", 100))  # train it as any network
-    return fresh(torch.zeros(1, 3, 32, 32)).shape[1]
+    return int(fresh(torch.zeros(1, 3, 32, 32)).shape[1])
 
 
 if __name__ == "__main__":

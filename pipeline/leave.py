@@ -1,5 +1,6 @@
 """A search in Python leaves a run: run.json, front.json, the dense network's weights and the pruned winner in best/."""
 
+from math import gcd
 from typing import Any
 
 from ..data.dataset import Data
@@ -91,12 +92,13 @@ def _typed(name: str, budget: Budget) -> str:
 
 
 def _wishes(net: Supernet) -> dict[str, Any]:
-    """The constraints of a network as they would be typed."""
+    """The constraints of a network as they would be typed; of steps by group the divisor that all of them share."""
     wanted = net.constraints
     least = () if wanted.least == LEAST_SHARE else tuple(f"{name}={_least(n)}" for name, n in wanted.shares.items())
     frozen = tuple(group.name for group in net.frozen if str(group.frozen) == "was frozen by you")
     tie = tuple(",".join(pair) for pair in wanted.tie)
-    return {"divisor": wanted.divisor, "least": least, "freeze": frozen, "tie": tie}
+    divisor = gcd(*net.space.steps.tolist())
+    return {"divisor": divisor, "least": least, "freeze": frozen, "tie": tie}
 
 
 def _least(amount: float) -> str:

@@ -1,7 +1,7 @@
 """What a search leaves in its folder beside evaluations and bank: the front, and its outcome for run.json."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ from ..models.files.library import FORMAT
 from ..models.files.schema import Record
 from ..models.supernet import Supernet
 from ..rundir.config import RunConfig
-from ..rundir.outcomes import BankStage, InterimRecord, SearchStage, TeacherRecord
+from ..rundir.outcomes import BankStage, CandidateRecord, InterimRecord, SearchStage, TeacherRecord
 from ..search.coarse_to_fine import Searched
 from ..search.records import Interim
 from ..transfer.bank.bank import MemoryBank
+from ..transfer.bank.manifest import Teacher
+from ..transfer.bank.worth import Worth
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +57,13 @@ def search_stage(found: Searched) -> SearchStage:
     return SearchStage(winner=winner, start=start, evaluations=count, stopped=stopped)
 
 
-def bank_stage(bank: MemoryBank | None, wanted: int) -> BankStage:
-    """The teachers of a bank, of so many that were wanted; none where the task can't compare outputs."""
+def bank_stage(bank: MemoryBank | None, wanted: int, judged: Sequence[tuple[Teacher, Worth]] = ()) -> BankStage:
+    """The teachers of a bank, of so many that were wanted; none where the task can't compare outputs.
+
+    ``judged``: the candidates of a bank that fills itself.
+    """
     if bank is None:
         return BankStage(teachers=(), missing=0)
     listed = tuple(TeacherRecord(macs=teacher.macs, loss=teacher.loss) for teacher in bank.teachers)
-    return BankStage(teachers=listed, missing=wanted - len(listed))
+    found = tuple(CandidateRecord(macs=teacher.macs, **asdict(worth)) for teacher, worth in judged)
+    return BankStage(teachers=listed, missing=max(0, wanted - len(listed)), candidates=found or None)

@@ -1,6 +1,6 @@
 """A session: one network on one data set, and what search, bank and training of it share."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,9 +26,10 @@ from ..search.evaluation import Evaluation, task_loss
 from ..search.records import Records
 from ..transfer.bank.bank import MemoryBank, damaged_files, open_bank
 from ..transfer.bank.fill import BankConfig, fill_bank
-from ..transfer.bank.growing import growing_bank
-from ..transfer.bank.manifest import BankLocation, Teacher, manifest_name
+from ..transfer.bank.growing import TeacherSetting, growing_bank
+from ..transfer.bank.manifest import BankLocation, BankManifest, Teacher, manifest_name, mix_name
 from ..transfer.bank.teachers import choose_teachers
+from ..transfer.bank.worth import Worth, answers, judge
 from ..transfer.methods import MethodContext, embedding_width
 from ..transfer.objectives.base import Objective
 from ..transfer.training.recipe import Recipe
@@ -101,19 +102,34 @@ class Session:
             self.progress(f"memory bank, {size / 1e6:.3g} MB{fewer}", done, total)
         return open_bank(location, len(data.train))
 
-    def growing_bank(self, searched: Searched, config: BankConfig) -> MemoryBank | None:
-        """A bank of the dense network in ``folder``/bank that training fills, as far as it is filled.
+    def growing_bank(
+        self, point: Subnetwork, config: BankConfig, choose: Callable[[], Sequence[Teacher]]
+    ) -> MemoryBank | None:
+        """A bank in ``folder``/bank that training fills, as far as it is filled, for a point of a search.
 
-        One serves all points of a search. None where the task does not say how outputs are compared.
+        ``choose`` returns its teachers, the dense network first; once chosen, they stay. None where the task does not
+        say how outputs are compared.
         """
-        net, data = self.net, self.data
+        data = self.data
         if data.task.divergence is None:
             return None
-        (dense,) = (each for each in searched.interims if each.subnetwork == net.dense)
-        location = BankLocation(self.folder / "bank", data.fingerprint)
+        location = BankLocation(self.folder / "bank", data.fingerprint, mix_name(point))
         self._drop_damaged(location.folder)
-        teacher = Teacher(dense.subnetwork, dense.loss, dense.macs)
-        return growing_bank(net, teacher, data.train, location, self._stored_as(config))
+        teachers = BankManifest.read(location).teachers if location.path.exists() else choose()
+        setting = TeacherSetting(self.net, data.train, self.grams, self._stored_as(config))
+        return growing_bank(teachers, location, setting)
+
+    def judged(self, searched: Searched, point: Subnetwork) -> list[tuple[Teacher, Worth]]:
+        """The candidates for teachers of a point, the dense network first, and what each is worth on the holdout.
+
+        They are judged on the images that score a trial, with batch norm as it was there.
+        """
+        net, split = self.net, self.data.holdout
+        teachers = choose_teachers(searched.interims, net.dense, point)
+        if split.labels is None:
+            return [(teachers[0], Worth(loss=teachers[0].loss, gain=0.0, error=0.0, taken=True))]
+        found = [answers(net, teacher.subnetwork, self.grams, split) for teacher in teachers]
+        return list(zip(teachers, judge([logits for logits, _ in found], found[0][1]).worths, strict=True))
 
     def _stored_as(self, config: BankConfig) -> BankConfig:
         """The same for what the task's outputs are."""

@@ -11,9 +11,10 @@ IS_CODE = {
     "model": names.is_code,
     "data": sources.is_code,
     "augment": augment.is_code,
+    "task": bool,  # always a function
     "teacher": names.is_code,
 }
-KEPT = ("model", "data", "augment")  # those that a run began with
+KEPT = ("model", "data", "augment", "task")  # those that a run began with
 
 
 def with_typed(config: RunConfig, folder: Path, **typed: str | None) -> RunConfig:

@@ -1,5 +1,6 @@
 """Results as tables in the terminal."""
 
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from rich.table import Table
 from ..models.costs.units import format_quantity
 from ..rundir.front import Front, FrontPoint, ReusedCosts
 from ..rundir.measured import DivisorTimes, LatencyRow, Measured, Seconds
-from ..rundir.outcomes import EvaluationStage, Figures, Stages
+from ..rundir.outcomes import CandidateRecord, EvaluationStage, Figures, Stages
 from ..rundir.results import untrained
 from .learned import learned_line
 from .titles import title_of
@@ -124,12 +125,22 @@ def _advice(engine: str, found: DivisorTimes) -> str:
     return f"{engine}, uniform widths with as many MACs, one image: {', '.join(times)}: {found.advice} here"
 
 
+def _show_worth(candidates: Sequence[CandidateRecord], console: Console) -> None:
+    """What interim subnetworks are worth as teachers, the best of them in figures."""
+    best = max(candidates, key=lambda each: each.gain)
+    taken = sum(each.taken for each in candidates)
+    gain = f"{best.gain:+.4f} ± {best.error:.4f} nats"
+    console.print(f"worth teaching beside the dense network: {taken} of {len(candidates)} candidates, at best {gain}")
+
+
 def _show_teachers(stages: Stages, console: Console) -> None:
     """What a bank lacks, and whether it was filled in vain."""
     if stages.bank and stages.bank.missing:
         count = len(stages.bank.teachers)
         has = f"{count} teacher{'s' * (count != 1)} of {count + stages.bank.missing}"
         console.print(f"the memory bank has {has}: the search met no other between the dense network and the winner")
+    if stages.bank and (interim := (stages.bank.candidates or ())[1:]):
+        _show_worth(interim, console)
     teachers = stages.transfer.teachers if stages.transfer else None
     smaller = sorted(teachers or (), key=lambda teacher: teacher.macs)[:-1]
     if smaller and not any(teacher.open for teacher in smaller):

@@ -89,6 +89,8 @@ class PointOptions:
         The data, where they are a function of your own.
     augment
         The augmentation, where it is a function of your own.
+    task
+        The task, where the run has one.
     """
 
     method: str | None = None
@@ -103,3 +105,4 @@ class PointOptions:
     model: str | None = None
     data: str | None = None
     augment: str | None = None
+    task: str | None = None

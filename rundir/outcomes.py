@@ -69,6 +69,16 @@ class TeacherRecord(Record, frozen=True, kw_only=True):
     open: float | None = None
 
 
+class CandidateRecord(Record, frozen=True, kw_only=True):
+    """A candidate for a teacher: its loss, what it adds to the mix, the error of that, and whether it was taken."""
+
+    macs: Count
+    loss: float
+    gain: float
+    error: float
+    taken: bool
+
+
 class StageOutcome(Record, frozen=True, kw_only=True):
     """What every stage has: the seconds it took."""
 
@@ -93,10 +103,14 @@ class SearchStage(StageOutcome, frozen=True, kw_only=True):
 
 
 class BankStage(StageOutcome, frozen=True, kw_only=True):
-    """The memory bank: its teachers, best first, and how many were wanted but not found."""
+    """The memory bank: its teachers, best first, and how many were wanted but not found.
+
+    ``candidates``: those that were judged for a bank that fills itself.
+    """
 
     teachers: tuple[TeacherRecord, ...]
     missing: Count
+    candidates: tuple[CandidateRecord, ...] | None = None
 
 
 class LearnStage(StageOutcome, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ from .search_run import SearchRun
 
 NAMED = ("method", "epochs", "seed")  # in the name of a point's folder, always
 STEERING = ("batch", "lr", "optimizer", "weight_decay", "teacher", "teacher_weights")  # there where they are changed
-CODE = ("model", "data", "augment")  # typed again, where it is a function of the user's
+CODE = ("model", "data", "augment", "task")  # typed again, where it is a function of the user's
 OPTIONS = (*CODE, *NAMED, *STEERING)  # of a run, what may be another for a point
 
 
@@ -44,8 +44,8 @@ def tune(
         budget: as for a run; None is the run's winner.
         device: ``"cpu"`` or ``"cuda"``; by default cuda where there is one.
         progress: called with (what, done, total).
-        **options: those of ``OPTIONS``, by default the run's; ``model``, ``data`` and ``augment``, where the run was
-            made with functions of the user's.
+        **options: those of ``OPTIONS``, by default the run's; ``model``, ``data``, ``augment`` and ``task``, where the
+            run was made with functions of the user's.
     """
     changed = {name: value for name, value in options.items() if value is not None}
     if unknown := changed.keys() - {*OPTIONS}:

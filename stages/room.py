@@ -15,7 +15,7 @@ REST = 4_000_000  # bytes of the study, the records and the report
 def needed_bytes(session: Session, bank: BankConfig | None) -> int:
     """About as much as a run leaves on the disk, and at most has there at once; ``bank`` where it fills one."""
     net, data = session.net, session.data
-    network = sum(tensor.numel() * tensor.element_size() for tensor in net.model.state_dict().values())
+    network: int = sum(tensor.numel() * tensor.element_size() for tensor in net.model.state_dict().values())
     if bank is None or data.task.divergence is None:
         return COPIES * network + REST
     width = embedding_width(net.model, net.head, session.outputs.channels)

@@ -1,7 +1,7 @@
 """The stages of a run that searches the widths: dense network, search, memory bank, fine-tuning, test."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from ..search.coarse_to_fine import Searched
 from ..search.config import SearchConfig
 from ..transfer.bank.bank import TEACHERS, MemoryBank
 from ..transfer.bank.fill import BankConfig
+from ..transfer.bank.manifest import Teacher
+from ..transfer.bank.worth import Worth
 from ..transfer.methods import METHODS
 from ..transfer.training.distributed import world
 from .common import dense_stage, evaluation_stage, restore_teacher, restore_weights, teacher_stage
@@ -98,7 +100,23 @@ class SearchRun:
 
         None where the task can't compare outputs.
         """
-        return bank_stage(self.winners_bank, self.bank_config.teachers)
+        bank, wanted = self.winners_bank, self.bank_config.teachers
+        return bank_stage(bank, wanted, self._judged if bank and self._grows else ())
+
+    @cached_property
+    def _judged(self) -> list[tuple[Teacher, Worth]]:
+        """The candidates for the winner's teachers, and their worth."""
+        return self.session.judged(self.searched, self.winner)
+
+    def _worthy(self, point: Subnetwork) -> list[Teacher]:
+        """The dense network, and those of a point's candidates that are worth being teachers beside it."""
+        judged = self._judged if point == self.winner else self.session.judged(self.searched, point)
+        return [teacher for teacher, worth in judged if worth.taken]
+
+    @property
+    def _grows(self) -> bool:
+        """Whether training fills the bank."""
+        return METHODS[self.config.transfer.method].grows and self.bank_config.views > 0
 
     @cached_property
     def winners_bank(self) -> MemoryBank | None:
@@ -115,12 +133,11 @@ class SearchRun:
     def filled(self, point: Subnetwork) -> MemoryBank | None:
         """The memory bank for a point of the front, with what it lacked; None where outputs can't be compared.
 
-        One of fixed views of the dense network alone is not filled here: training does so.
+        One that fills itself is opened as far as it is filled.
         """
-        config = self.bank_config
-        if METHODS[self.config.transfer.method].grows and config.views:
-            return self.session.growing_bank(self.searched, config)
-        return self.session.fill_bank(self.searched, point, config)
+        if self._grows:
+            return self.session.growing_bank(point, self.bank_config, partial(self._worthy, point))
+        return self.session.fill_bank(self.searched, point, self.bank_config)
 
     def transfer(self) -> TransferStage:
         """Fine-tune the winner from the bank; what was lost of it since its stage was done is filled again."""

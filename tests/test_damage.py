@@ -116,7 +116,9 @@ def test_another_option_names_both_sides_and_the_way_on(place: Path, change: dic
     line = [value if before == option else word for before, word in zip(["", *LINE], LINE, strict=False)]
     there = LINE[LINE.index(option) + 1]
     assert status(line) == 2
-    assert f"({option[2:]} {there} there, {value} here); pass a different --out" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"run holds another run ({option[2:]} {there} there, {value} here); " in said
+    assert said.endswith("pass a different --out\n")
 
 
 def test_other_weights_than_a_run_began_with_are_refused(place: Path, capsys: Capture) -> None:

@@ -49,7 +49,7 @@ def everywhere(place: Path, code: str) -> None:
     """Write the name of a function wherever a file of the run names a network, a teacher or data."""
     asked = {"model": code, "data": code, "teacher": code}
     rewrite(place / "run" / "best" / "architecture.json", "provenance", **asked)
-    rewrite(place / "run" / "run.json", "asked", model=code, data=code)
+    rewrite(place / "run" / "run.json", "asked", model=code, data=code, task=code)
     front = unsealed(json.loads((place / "run" / "front.json").read_text()))
     for point in [front["winner"], *front["points"]]:
         point["provenance"] |= asked

@@ -15,10 +15,11 @@ from secateur.models.surgery.slim import slim
 from secateur.transfer.bank import fill as fill_module
 from secateur.transfer.bank.bank import MemoryBank, open_bank
 from secateur.transfer.bank.fill import BankConfig
-from secateur.transfer.bank.growing import GrowingFiles, growing_bank
+from secateur.transfer.bank.growing import GrowingFiles, TeacherSetting, growing_bank
 from secateur.transfer.bank.manifest import BankLocation
 from secateur.transfer.methods import METHODS, MethodContext
 from secateur.transfer.objectives import base as base_module
+from secateur.transfer.objectives.base import StudentBatch, bank_teacher
 from secateur.transfer.training.recipe import Recipe
 from secateur.transfer.training.train import train
 
@@ -27,8 +28,8 @@ TWO_VIEWS = BankConfig(views=VIEWS)
 RECIPE = Recipe(epochs=4, batch=30, checkpoint_every=3, learning_rate=0.01, fixed_views=VIEWS)
 
 
-def growing(folder: Path, data: str = "abc", config: BankConfig = TWO_VIEWS) -> MemoryBank:
-    return growing_bank(toy(), TEACHERS[0], noise(), BankLocation(folder, data), config)
+def growing(folder: Path, data: str = "abc", config: BankConfig = TWO_VIEWS, teachers: int = 1) -> MemoryBank:
+    return growing_bank(TEACHERS[:teachers], BankLocation(folder, data), TeacherSetting(toy(), noise(), {}, config))
 
 
 def trained(bank: MemoryBank, method: str = "kdft", folder: Path | None = None, stop: int = 0) -> dict[str, Tensor]:
@@ -112,13 +113,38 @@ def test_of_many_classes_the_likely_ones_are_stored(tmp_path: Path) -> None:
 def test_a_new_view_is_added_and_those_that_are_there_stay(tmp_path: Path, passes: list[int]) -> None:
     trained(growing(tmp_path))
     passes.clear()
-    more = growing_bank(toy(), TEACHERS[0], noise(), BankLocation(tmp_path, "abc"), replace(TWO_VIEWS, views=VIEWS + 1))
+    more = growing(tmp_path, config=replace(TWO_VIEWS, views=VIEWS + 1))
     images, _, indices = next(noise().batches(90, view=VIEWS))
     assert more.source is not None
     for view in range(VIEWS + 1):
         more.source.fill(view, images, indices)
     assert passes == [2, 90]
     assert len(more.fixed) == VIEWS + 1
+
+
+@pytest.mark.parametrize("method", ["kdft", "aligned"])
+@pytest.mark.parametrize("config", [TWO_VIEWS, replace(TWO_VIEWS, many=3, top_classes=2)], ids=["whole", "likely"])
+def test_a_mix_is_stored_teacher_by_teacher_and_each_runs_once(
+    method: str, config: BankConfig, tmp_path: Path, passes: list[int]
+) -> None:
+    trained(growing(tmp_path / "grown", config=config, teachers=2), method)
+    assert passes[1:] == [30] * 3 * VIEWS * 2
+    grown = growing(tmp_path / "grown", config=config, teachers=2)
+    fill(tmp_path / "filled", config=config)
+    filled = open_bank(BankLocation(tmp_path / "filled", "abc"), 90)
+    for one, other in zip(grown.fixed, filled.fixed, strict=True):
+        for mine, theirs in zip(one.logits, other.logits[:2], strict=True):
+            torch.testing.assert_close(mine, theirs, atol=4e-3, rtol=4e-3)
+
+
+def test_the_target_of_a_mix_is_the_mean_of_its_logits(tmp_path: Path) -> None:
+    bank = growing(tmp_path, teachers=2)
+    images, labels, indices = next(noise().batches(90, view=1))
+    batch = StudentBatch(torch.zeros(1, 90, 4), torch.zeros(1, 90, 8), labels, indices, images[None], fixed=(1,))
+    target = bank_teacher(bank)(batch)[0]
+    expected = torch.stack([logits[indices].float() for logits in bank.fixed[1].logits]).mean(0)
+    torch.testing.assert_close(target, expected)
+    assert not target.isnan().any()
 
 
 def half_of_each_batch(rank: int, folder: Path) -> None:

@@ -165,3 +165,10 @@ def test_frozen_groups_are_wishes_of_the_run(tmp_path: Path) -> None:
     net, data = toy()
     sc.find(net, data, "90%", trials=0, views=0, out=tmp_path)
     assert config_of(tmp_path).constraints.freeze == ("2",)
+
+
+def test_of_steps_by_group_the_run_notes_the_divisor_that_they_share(tmp_path: Path) -> None:
+    net, data = toy()
+    net = sc.Supernet.of(net.model, data.example, divisor={"0": 4, "2": 2})
+    sc.find(net, data, "90%", trials=0, views=0, out=tmp_path)
+    assert config_of(tmp_path).constraints.divisor == 2

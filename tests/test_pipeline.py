@@ -363,6 +363,7 @@ def test_a_folder_and_a_database_have_a_parameter_each(net: sc.Supernet, data: s
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     sc.find(net, data, "50%", trials=0, views=0, out=tmp_path / "run", storage=url)
     assert (tmp_path / "shared.db").exists()
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"bank"}
+    left = {"bank", "best", "dense", "front.json", "run.json", "run.lock"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == left
     with pytest.raises(sc.SecateurError, match="storage='elsewhere' is no database URL"):
         sc.find(net, data, "50%", out=tmp_path / "run", storage="elsewhere")

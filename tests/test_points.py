@@ -101,10 +101,11 @@ def test_done_once_it_is_not_done_again_but_another_method_is(out: Path) -> None
     record = json.loads((other / "architecture.json").read_text())
     assert (record["training"]["method"], record["training"]["seed"]) == ("kdft", 5)
     assert [teacher["macs"] for teacher in record["training"]["teachers"]] == []  # no gates
-    dense = json.loads((out / "bank" / "bank.json").read_text())["teachers"][0]
-    mark = Subnetwork(tuple(map(tuple, dense["kept"]))).digest
-    shown = [path.name for path in (out / "bank").glob("*-view-*") if path.suffix in (".partial", ".safetensors")]
-    assert [name.partition(".")[0] for name in shown] == [f"teacher-{mark}-view-0"]  # of the dense network alone
+    (mix,) = (out / "bank").glob("mix-*.json")
+    mixed = [Subnetwork(tuple(map(tuple, each["kept"]))) for each in json.loads(mix.read_text())["teachers"]]
+    assert mixed[0].widths.tolist() == [8, 12]
+    shown = {path.name.partition(".")[0] for path in (out / "bank").glob("*-view-0.*")}
+    assert shown == {f"teacher-{each.digest}-view-0" for each in mixed}
 
 
 def test_a_point_is_taught_by_its_own_teachers_and_those_that_are_there_serve_again(out: Path) -> None:
@@ -261,3 +262,15 @@ def test_a_teacher_without_weights_or_for_a_method_that_takes_none_is_refused(ou
         tuned(out, "60%", method="kd", teacher="resnet20")
     with pytest.raises(sc.SecateurError, match="--teacher is for pdd and kddp and blockwise and kd and dkd and not"):
         tuned(out, "60%", method="ckt", teacher="resnet20")
+
+
+def test_a_run_whose_bank_fills_itself_says_what_other_teachers_are_worth(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    ask = sc.Ask(model=f"{tmp_path / 'net.py'}:make", input="3x16x16", trials=2, epochs=1, method="aligned", views=1)
+    bank = sc.run(ask, tmp_path / "out")["bank"]
+    dense, *others = bank["candidates"]
+    assert dense["taken"]
+    assert dense["gain"] >= 0
+    assert all(each["taken"] == (each["gain"] > 2 * each["error"]) for each in others)
+    assert len(bank["teachers"]) == 1 + sum(each["taken"] for each in others)
+    assert list((tmp_path / "out" / "bank").glob("teacher-*-view-0.*"))

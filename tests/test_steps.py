@@ -60,6 +60,8 @@ def test_each_group_gets_the_block_of_the_device_as_far_as_it_has_room(
     assert list(found.steps) == [group.name for group in net.groups]
     wide = [found.steps[group.name] for group in net.groups if group.width >= CHOICES * block]
     assert min(wide) >= block
+    assert found.steps[net.groups[0].name] == 4  # of 16 channels: four widths are left
+    assert min(found.steps[group.name] for group in net.groups if group.width >= 32) >= 8
     assert all(step * CHOICES <= group.width for step, group in zip(found.steps.values(), net.groups, strict=True))
     assert (max(found.saved.values()) > 0) == (block > 1)
 

@@ -9,6 +9,7 @@ from secateur.models.score import Score
 from secateur.reports.tables import show_result
 from secateur.rundir.outcomes import (
     BankStage,
+    CandidateRecord,
     EvaluationStage,
     Figures,
     LearnStage,
@@ -56,6 +57,17 @@ def test_a_bank_that_lacks_teachers_is_told(capsys: Capture, there: int, said: s
     bank = BankStage(teachers=(TeacherRecord(macs=1, loss=0.1),) * there, missing=3)
     show_result(stages(bank=bank), Path("runs/x"))
     assert said in capsys.readouterr().out
+
+
+def test_what_candidates_for_teachers_are_worth_is_said(capsys: Capture) -> None:
+    dense, one, two = (
+        CandidateRecord(macs=9 - i, loss=0.5, gain=gain, error=0.0021, taken=i == 0)
+        for i, gain in enumerate((0.3, -0.002, 0.0034))
+    )
+    bank = BankStage(teachers=(TeacherRecord(macs=9, loss=0.1),), missing=0, candidates=(dense, one, two))
+    show_result(stages(bank=bank), Path("runs/x"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "worth teaching beside the dense network: 0 of 2 candidates, at best +0.0034 ± 0.0021 nats" in said
 
 
 @pytest.mark.parametrize(("accuracy", "doubted"), [(0.11, True), (0.98, False)])

@@ -29,3 +29,10 @@ def test_both_options_are_said_where_neither_was_typed() -> None:
 def test_what_is_not_needed_is_not_asked_for() -> None:
     config = ask("resnet20", data="net.py:images", weights="w.pt")
     assert with_typed(config, RUN, model=None) == config
+
+
+def test_a_task_is_always_code() -> None:
+    config = ask("resnet20", data="digits", task="net.py:task")
+    with pytest.raises(SecateurError, match=r"names the code net\.py:task, .*: --task net\.py:task$"):
+        with_typed(config, RUN, model=None, task=None)
+    assert with_typed(config, RUN, task="other.py:task") == config.with_options(task="other.py:task")

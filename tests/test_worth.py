@@ -1,9 +1,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from banked import HALF, noise, toy
 from torch import Tensor
 
-from secateur.transfer.bank.worth import TEMPERATURES, judge
+from secateur.models.evaluate import batch_statistics
+from secateur.models.surgery.slim import slim
+from secateur.transfer.bank.worth import TEMPERATURES, answers, judge
 
 N, CLASSES = 2000, 5
 LABELS = torch.arange(N) % CLASSES
@@ -53,6 +56,18 @@ def test_an_overconfident_dense_network_is_cooled_and_a_copy_that_is_less_sure_a
 def test_several_are_taken_one_after_the_other_best_first() -> None:
     verdict = judge([network(0), network(1), network(2), 5 * network(3, 0.0)], LABELS)
     assert verdict.taken == [0, 1, 2]
+
+
+def test_candidates_answer_as_the_search_scored_them() -> None:
+    net, split = toy(), noise()
+    seen, labels = answers(net, HALF, {}, split, images=40)
+    batch = next(split.batches(40))
+    model = slim(net, HALF)
+    with batch_statistics(model), torch.no_grad():
+        torch.testing.assert_close(seen, model(batch.images))
+    assert torch.equal(labels, batch.labels)
+    dense, _ = answers(net, net.dense, {}, split, images=40)
+    torch.testing.assert_close(dense, net.model.eval()(batch.images).detach())
 
 
 def test_a_gain_within_the_error_of_few_images_is_none() -> None:

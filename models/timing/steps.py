@@ -22,12 +22,10 @@ from .layer_timers import conditions, layer_timer
 FORMAT = "secateur/steps/1"
 STEPS = (1, 4, 8, 16)
 WORTH = 0.05  # of the seconds a MAC: what a coarser step must save
+USUAL = 8  # channels in a block of most runtimes; a finer step here can lose in the one that a network is exported to
 CHOICES = 4  # widths of a group, at least, that a step must leave
-ROUNDS, WARM_UP, PATIENCE = (
-    10,
-    2,
-    5.0,
-)  # passes of each network, timed and not; seconds after which the rest is left out
+ROUNDS, WARM_UP = 10, 2  # passes of each network, timed and not
+PATIENCE = 5.0  # seconds after which the rest of the passes is left out
 PIXELS, MOST = 2**16, 32  # of the images in a pass: of small images several, as the larger ones of a batch compute
 
 
@@ -93,7 +91,8 @@ def measured_steps(
 
     For every step one network is timed, layer by layer and in turn with the others, whose groups keep about three
     quarters: a multiple of that step, and of none that is coarser. A group gets the smallest step at which the layers
-    that read or make it take at most ``WORTH`` longer a MAC than at the best; ``CHOICES`` widths or more are left it.
+    that read or make it take at most ``WORTH`` longer a MAC than at the best, but none below ``USUAL`` if it has room;
+    ``CHOICES`` widths or more are left it.
 
     Args:
         net: The network, on the device to measure.
@@ -109,7 +108,7 @@ def measured_steps(
     for group, touched in zip(net.groups, layers_of(products).T, strict=True):
         allowed = [step for step in widths if step * CHOICES <= group.width]
         rates = {step: seconds[step][touched].sum() / macs[step][touched].sum() for step in allowed}
-        steps[group.name] = step = smallest_that_pays(rates)
+        steps[group.name] = step = max(smallest_that_pays(rates), min(USUAL, max(allowed, default=1)))
         saved[group.name] = float(1 - rates[step] / rates[1]) if rates else 0.0
     return Steps(steps, saved, conditions(net, runtime))
 

@@ -96,7 +96,7 @@ def fill_bank(
         if not missing:
             yield done
             continue
-        run = TeacherRun(net, teacher.subnetwork, _ready(net, teacher.subnetwork, grams, split), config)
+        run = TeacherRun(net, teacher.subnetwork, ready_teacher(net, teacher.subnetwork, grams, split), config)
         for view, path in missing.items():
             first = location.folder / teacher_file(teachers[0], view)
             classes = None if teacher is teachers[0] else read_teacher(first, len(split)).get("classes")
@@ -105,7 +105,7 @@ def fill_bank(
             done += len(split)
 
 
-def _ready(net: Supernet, subnetwork: Subnetwork, grams: Mapping[str, Gram], split: Split) -> nn.Module:
+def ready_teacher(net: Supernet, subnetwork: Subnetwork, grams: Mapping[str, Gram], split: Split) -> nn.Module:
     """A teacher as it runs: the dense network as it is, another refit and recalibrated."""
     if subnetwork == net.dense:
         return net.model

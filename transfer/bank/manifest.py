@@ -84,3 +84,8 @@ class BankManifest:
 def manifest_name(student: Subnetwork, winner: Subnetwork) -> str:
     """The name of the file that lists a student's teachers."""
     return MANIFEST if student == winner else f"bank-{student.digest}.json"
+
+
+def mix_name(student: Subnetwork) -> str:
+    """The name of the file that lists the teachers that are worth being in a student's mix."""
+    return f"mix-{student.digest}.json"

@@ -1,12 +1,21 @@
 """What a teacher is worth: how much surer of the right answers a mix is with it than without."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...models.compensation.gram import Gram
+from ...models.compensation.ridge import refit
+from ...models.evaluate import batch_statistics, outputs
+from ...models.split import Split
+from ...models.subnetwork import Subnetwork
+from ...models.supernet import Supernet
+from ...models.tracing.modules import evaluating
+
+IMAGES = 1000  # labelled ones that candidates are judged on
 TEMPERATURES = tuple(round(0.5 + 0.1 * step, 1) for step in range(36))  # 0.5 to 4
 ERRORS = 2.0  # standard errors that a gain must exceed
 
@@ -74,6 +83,21 @@ def judge(logits: Sequence[Tensor], labels: Tensor) -> Verdict:
         taken.append(best)
         temperature, losses = mixes[best]
     return Verdict(tuple(found[k] for k in range(len(logits))), temperature)
+
+
+@torch.no_grad()
+def answers(
+    net: Supernet, subnetwork: Subnetwork, grams: Mapping[str, Gram], split: Split, images: int = IMAGES
+) -> tuple[Tensor, Tensor]:
+    """A candidate's logits for the first images of a split, refitted and with the batch's statistics, and their labels.
+
+    The dense network runs as it is. Shape: → (N, C), (N,)
+    """
+    dense = subnetwork == net.dense
+    model = net.model if dense else refit(net, subnetwork, grams)
+    with evaluating(model) if dense else batch_statistics(model):
+        logits, labels, _ = zip(*outputs(model, split, images), strict=True)
+    return torch.cat(logits).cpu(), torch.cat(labels).cpu()
 
 
 def _best(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:

@@ -91,6 +91,8 @@ class AlignedTransfer(Objective):
         if self.bank is not None and self.bank.source:
             for view, rows in zip(batch.fixed, logits, strict=True):
                 self.bank.source.store(view, rows, batch.indices)
+            if len(self.bank.teachers) > 1:
+                logits = bank_teacher(self.bank)(batch)
         return self._distillation(logits, batch) + self._difference(batch, embeddings, maps)
 
     def _distillation(self, logits: Tensor, batch: StudentBatch) -> Tensor:

@@ -213,6 +213,8 @@ def _view(images: Inputs, number: int) -> Inputs:
 
 
 def bank_teacher(bank: MemoryBank) -> TeacherLogits:
-    """The stored logits of the widest teacher of a bank, the dense network: no forward pass."""
+    """The stored logits of a bank's widest teacher, the dense network; of a bank that fills itself, the mean of all."""
+    if bank.source:
+        return lambda batch: bank_logits(bank, batch).mean(2)
     widest = max(range(len(bank.teachers)), key=lambda k: bank.teachers[k].macs)
     return lambda batch: bank_logits(bank, batch)[:, :, widest]
