@@ -99,9 +99,8 @@ def show_measured(measured: Measured) -> None:
         speedup = f"{each.speedup:.2f} x" if each.speedup else ""
         times.add_row(each.engine, str(each.batch), *map(_milliseconds, _passes(each)), speedup)
     console.print(times)
-    print(
-        f"medians and quartiles of alternating passes; {measured.threads} thread{'s' * (measured.threads != 1)}, {measured.device}"
-    )
+    threads = f"{measured.threads} thread{'s' * (measured.threads != 1)}"
+    print(f"medians and quartiles of alternating passes; {threads}, {measured.device}")
     if any(seconds.high > BUSY * seconds.low for row in measured.latency for seconds in _passes(row)):
         print("the quartiles are far apart: this machine is busy; measure again when it is not")
     if measured.macs_saved is not None:
