@@ -4,12 +4,14 @@ Costs are seconds of processor time on one thread, so that another process on th
 """
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from arm_bench import Bench, Job
 from arms import ARMS, CHAINS, VIEWS, Arm
+from grail import grail
 from links import chained
 from torch import nn
 from tuned import figures
@@ -25,12 +27,12 @@ from secateur.transfer.objectives.base import Objective
 from secateur.transfer.training.train import train
 
 
-def run(job: Job, bench: Bench) -> dict[str, Any]:
+def run(job: Job, bench: Bench, arms: Mapping[str, Arm] = ARMS) -> dict[str, Any]:
     """Train one arm, recalibrate, score; ``cost`` holds the seconds of its parts, and all of them in dense epochs.
 
     Holdout and test are read once, at the end; the weights are the last epoch's.
     """
-    return run_chain(job, bench) if job.arm in CHAINS else run_arm(job, bench)
+    return run_chain(job, bench) if job.arm in CHAINS else run_arm(job, bench, arms[job.arm])
 
 
 def run_chain(job: Job, bench: Bench) -> dict[str, Any]:
@@ -50,9 +52,9 @@ def scored(model: nn.Module, macs: int, parts: dict[str, float], bench: Bench, d
     return {"macs": macs, **scores, "cost": cost}
 
 
-def run_arm(job: Job, bench: Bench) -> dict[str, Any]:
+def run_arm(job: Job, bench: Bench, arm: Arm) -> dict[str, Any]:
     """The same for an arm that is no chain."""
-    arm, session = ARMS[job.arm], bench.session
+    session = bench.session
     subnetwork, dense_epoch = bench.subnetwork(arm.widths), bench.dense_epoch
     with TemporaryDirectory() as own:
         bank = bench.growing(arm.views, Path(own)) if arm.views else bench.bank(arm.teachers, Path(own))
@@ -63,8 +65,9 @@ def run_arm(job: Job, bench: Bench) -> dict[str, Any]:
         spend(job, arm, session, model, objective)
         recalibrate_as_trained(model, bench.data.train)
     parts = {"start": began - start, "training": time.process_time() - began}
-    if arm.widths == "searched":
-        parts["search"] = bench.seconds["search"]
+    chosen = "search" if arm.widths == "searched" else arm.widths
+    if chosen in bench.seconds:
+        parts["search"] = bench.seconds[chosen]
     if arm.teachers:
         parts["bank"] = bench.seconds[f"bank of {arm.teachers}"]
     macs = session.net.macs(subnetwork)
@@ -78,6 +81,8 @@ def student(arm: Arm, session: Session, subnetwork: Subnetwork) -> nn.Module:
         return copied(net.model, {})
     if arm.start == "inherited":
         return slim(net, subnetwork)
+    if arm.start == "grail":
+        return grail(net, subnetwork, session.grams)
     if arm.start == "compensated":
         return refit_sequentially(net, subnetwork, session.grams, session.data.train)
     model = session.initial_student(subnetwork)

@@ -24,7 +24,7 @@ class Arm:
     """How a network is trained.
 
     ``teachers``: of a bank that is filled before; 0: none. ``views``: of a bank that fills itself. ``start``:
-    "inherited", "half" or "compensated" weights, or "ridge": half, and the last layer refitted.
+    "inherited", "half", "compensated" or "grail" weights, or "ridge": half, and the last layer refitted.
     ``widths``: "searched" or "uniform" ones, or "dense": the dense network itself. ``recipe``: changes of the recipe.
     """
 

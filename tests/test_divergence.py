@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,7 +83,7 @@ def test_weights_that_are_no_numbers_are_said() -> None:
 
 def test_a_session_says_that_it_went_back(tmp_path: Path) -> None:
     told = list[str]()
-    samples = [(torch.zeros(3, 8, 8), number % 4) for number in range(8)]
+    samples: Any = [(torch.zeros(3, 8, 8), number % 4) for number in range(8)]
     data = Data.of(samples, samples, samples)
     model = toy()
     net = Supernet.of(toy().eval(), data.example)

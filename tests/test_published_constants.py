@@ -56,7 +56,7 @@ CONSTANTS = {
     "block-wise, strength": (blockwise.STRENGTH, 2.0),
     "block-wise, pressure": ((sparse_student.FIRST_PRESSURE, sparse_student.LAST_PRESSURE), (0.1, 1000.0)),
     "block-wise, share of all displacement over which it rises": (sparse_student.RISE, 0.8),
-    # benchmarks/compensation.py
+    # GRAIL, code: the same share of the mean diagonal
     "ridge of the compensation": (ridge.RIDGE, 1e-3),
     # the usual SGD of CIFAR ResNets
     "momentum": (recipe.MOMENTUM, 0.9),

@@ -1,6 +1,6 @@
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ class Usage(NamedTuple):
 
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
-    samples = [(torch.zeros(3, 8, 8), number % 4) for number in range(40)]
+    samples: Any = [(torch.zeros(3, 8, 8), number % 4) for number in range(40)]
     return Session(plain(), Data.of(samples, samples, samples), tmp_path, "float32", silent)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_weights_that_are_no_numbers_are_named_before_anything_is_done(value: fl
     net = plain((4, 6))
     with torch.no_grad():
         first_conv(net).weight[0, 0, 1, 1] = value
-    samples = [(torch.zeros(3, 8, 8, dtype=torch.uint8), number % 4) for number in range(12)]
+    samples: Any = [(torch.zeros(3, 8, 8, dtype=torch.uint8), number % 4) for number in range(12)]
     data = Data.of(samples, samples, samples)
     with pytest.raises(SecateurError, match=r"1 weights of the network hold NaN or infinity, 0\.weight first; load"):
         sc.find(net, data, "60%", trials=1, out=tmp_path / "out")
@@ -96,7 +97,7 @@ def test_a_batch_of_one_is_refused_with_the_least_that_is_needed() -> None:
 def test_a_class_without_images_is_searched_or_named(tmp_path: Path) -> None:
     split = images(12, classes=3)  # the network has four outputs
     assert math.isfinite(searched(plain((4, 6)), split, tmp_path).winner.loss)
-    samples = [(torch.zeros(3, 8, 8, dtype=torch.uint8), number % 3) for number in range(12)]
+    samples: Any = [(torch.zeros(3, 8, 8, dtype=torch.uint8), number % 3) for number in range(12)]
     data = Data.of(samples, samples, samples)
     with pytest.raises(SecateurError, match=r"network has 4 outputs and .* has 3 classes; pass matching ones"):
         sc.find(plain((4, 6)), data, "60%", trials=1, out=tmp_path / "out")
