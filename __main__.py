@@ -335,8 +335,7 @@ def inspect(
         shape, profile = inspection(config, classes)
     if picture:
         over_depth(profile, model).savefig(picture, dpi=150)
-    drawn = {"picture": str(picture)} if picture else {}
-    facts = profile.to_dict()
+    drawn, facts = {"picture": str(picture)} if picture else {}, profile.to_dict()
     text = f"{model} on an input of {'x'.join(map(str, shape))}\n\n{profile}"
     lines = [text, *(f"{name}: {path}" for name, path in drawn.items())]
     _print(json, {"model": model, "input": shape, **facts, **drawn}, lambda: print("\n".join(lines)))
@@ -347,17 +346,11 @@ def inspect(
 
 @app.command
 def doctor(*, json: bool = False) -> None:
-    """Show versions, device, threads, number formats, free disk and optional libraries, and what is missing.
-
-    Parameters
-    ----------
-    json
-        Print one JSON object.
-    """
+    """Show versions, device, threads, number formats, free disk and optional libraries; --json prints one object."""
     from .deploy.doctor import examination, to_dict
 
-    findings = examination(__version__)
-    _print(json, to_dict(findings), lambda: print(*findings, sep="\n"))
+    found = examination(__version__)
+    _print(json, to_dict(found), lambda: print(*found, sep="\n"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
