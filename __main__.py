@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 from . import __version__
 from .allocator import keep_freed
 from .errors import SecateurError
+from .reports.next_commands import after_search, after_transfer, next_commands
 from .rundir.command_options import OutputOptions, PointOptions, RunOutputOptions
 from .rundir.config import RunConfig, ask
 from .rundir.config_file import options_from_file, print_options
@@ -62,6 +63,7 @@ def run(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions())
         return print_options(config, output)
     stages, folder = _completed(config, output, "test")
     _print(output.json, {"out": str(folder), **_plain(stages)}, lambda: show_result(stages, folder))
+    _then(output, next_commands("learn" if config.learns_widths else "run", folder))
 
 
 @app.command
@@ -77,6 +79,7 @@ def search(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions
     rows = [{**point.costs.kept.to_dict(), **point.score.to_dict()} for point in front.points]
     value = {"out": str(folder), **_plain(stages), "front": rows}
     _print(output.json, value, lambda: show_front(front, stages, folder))
+    _then(output, after_search(config.command_line, folder))
 
 
 def _completed(config: RunConfig, output: RunOutputOptions, until: str) -> Any:
@@ -131,6 +134,7 @@ def transfer(
             figures, folder = tune_kept(run, flops, device=device, progress=progress, **asdict(point))
     if first:
         _print(output.json, {"out": str(folder), **figures.to_dict()}, lambda: show_point(figures, folder))
+        _then(output, after_transfer(folder))
 
 
 @app.command
@@ -331,13 +335,22 @@ def inspect(
         shape, profile = inspection(config, classes)
     if picture:
         over_depth(profile, model).savefig(picture, dpi=150)
-    drawn = {"picture": str(picture)} if picture else {}
-    facts = profile.to_dict()
+    drawn, facts = {"picture": str(picture)} if picture else {}, profile.to_dict()
     text = f"{model} on an input of {'x'.join(map(str, shape))}\n\n{profile}"
     lines = [text, *(f"{name}: {path}" for name, path in drawn.items())]
     _print(json, {"model": model, "input": shape, **facts, **drawn}, lambda: print("\n".join(lines)))
     if budget.spec.limits and not profile.satisfiable:
         sys.exit(1)
+    _then(OutputOptions(json=json), next_commands("inspect", model))
+
+
+@app.command
+def doctor(*, json: bool = False) -> None:
+    """Show versions, device, threads, number formats, free disk and optional libraries; --json prints one object."""
+    from .deploy.doctor import examination, to_dict
+
+    found = examination(__version__)
+    _print(json, to_dict(found), lambda: print(*found, sep="\n"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -366,6 +379,12 @@ def _print(as_json: bool, value: object, show: Callable[[], None]) -> None:
         print(json_format.dumps(value))
     else:
         show()
+
+
+def _then(output: OutputOptions, commands: str) -> None:
+    """What to type next, for a person who reads."""
+    if not (output.json or output.quiet):
+        print(commands)
 
 
 def _plain(stages: Any) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ..errors import SecateurError
 
 if TYPE_CHECKING:
+    import torch
+
     from .structure import Structure
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -19,7 +21,9 @@ def in_bfloat16(precision: str, net: Structure) -> bool:
     instructions autocast only converts, and takes several times as long as float32 (benchmarks/evaluation.py).
     """
     require_precision(precision)
-    return precision == "bfloat16" or (precision == "auto" and _computes(net) and _runs(net))
+    return precision == "bfloat16" or (
+        precision == "auto" and computes_in_bfloat16(net.examples[0].device) and _runs(net)
+    )
 
 
 def require_precision(precision: str) -> None:
@@ -28,10 +32,11 @@ def require_precision(precision: str) -> None:
         raise SecateurError(f"no precision is called {precision!r}; pass {', '.join(PRECISIONS)}")
 
 
-def _computes(net: Structure) -> bool:
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16, and does not only convert to and from it."""
     import torch  # here and below, since the command line's help needs none
 
-    kind = net.examples[0].device.type
+    kind = device.type
     if kind == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     can: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)() if kind == "cpu" else {}  # torch 2.8 has none

@@ -93,7 +93,7 @@ class Session:
         teachers = choose_teachers(searched.interims, net.dense, point)[: config.teachers]
         width = embedding_width(net.model, net.head, self.outputs.channels)
         size = config.bytes(len(data.train), self.outputs.numbers, width, len(teachers))
-        fewer = f", {len(teachers)} teachers" if len(teachers) < config.teachers else ""
+        fewer = f", {len(teachers)} teacher{'s' * (len(teachers) != 1)}" if len(teachers) < config.teachers else ""
         listed = manifest_name(point, searched.winner.subnetwork)
         total = len(teachers) * (1 + config.views) * len(data.train)
         location = BankLocation(self.folder / "bank", data.fingerprint, listed)

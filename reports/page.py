@@ -37,6 +37,10 @@ THEMED = {
 }
 
 
+WORDS = (
+    "The holdout is images that the search compares networks on; test images are read once, at the end. "
+    "Only pruned: the channels that stay, before any training. One MAC is two FLOPs."
+)
 CLOSED = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"  # browsers fetch nothing for it
 LEGIBLE = 4.9  # rem for an inch of a plot, at least
 LONG = 40  # letters of a cell, from which on it is broken into lines
@@ -129,7 +133,7 @@ def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
     for run in runs:
         yield f"<p class=answer>{escape(run.folder.name) + ': ' if many else ''}{_answer(run)}</p>"
     yield _table(_head(runs[0].dense.score.name, many), [cells for run in runs for cells in _rows(run, many)])
-    yield "<p class=note>One MAC is two FLOPs. Test images are read once, at the end.</p>"
+    yield f"<p class=note>{WORDS}</p>"
     searches = [run for run in runs if not run.config.learns_widths]
     yield "<h2>Front</h2>" + _figure(svgs["front"], FRONT + (SCORED if searches else ""))
     if searches:
@@ -160,7 +164,14 @@ def _answer(run: Results) -> str:
     tuned = "" if split == "test" else " before fine-tuning"
     metric = f" {after.name}" if after.is_share else ""  # others are shown with their name
     said = f"<strong>{after}</strong> {split}{metric}{tuned} with {costs.replace('macs', 'MACs')}"
-    return f"{said}; the {'teacher' if run.untrained else 'dense network'} has {before}"
+    return f"{said}; the {'teacher' if run.untrained else 'dense network'} has {before}{_speed(run.measured)}"
+
+
+def _speed(measured: Measured | None) -> str:
+    """How fast one image is in every engine, where that was measured."""
+    rows = [each for each in measured.latency if each.batch == 1 and each.speedup] if measured else []
+    times = (f"{each.speedup:.2f} times as fast in {escape(each.engine)}" for each in rows)
+    return f". One image is {', '.join(times)}" if rows else ""
 
 
 def _head(metric: str, many: bool) -> list[str]:
@@ -223,7 +234,8 @@ def _latency(measured: Measured) -> str:
         [each.engine, str(each.batch), _time(each.dense), _time(each.slim), f"{each.speedup or 1:.2f} x"]
         for each in measured.latency
     ]
-    said = f"MACs saved: {measured.macs_saved or 0:.1%}. {measured.device}, {measured.threads} threads."
+    threads = f"{measured.threads} thread{'s' * (measured.threads != 1)}"
+    said = f"MACs saved: {measured.macs_saved or 0:.1%}. {measured.device}, {threads}."
     pays = (f"{engine}: {found.advice}" for engine, found in (measured.divisors or {}).items())
     return _table(head, rows) + f"<p class=note>{escape(said)} For one image, {', '.join(pays)}.</p>"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PUBLISHED = "Dd<>ph8H"  # shapes, in turn
 MEASURES = {
-    "loss": "holdout loss before fine-tuning, nats",
+    "loss": "holdout loss before fine-tuning (lower is better)",
     "accuracy": "holdout accuracy before fine-tuning",
     "test": "test accuracy after fine-tuning",
 }
@@ -97,7 +97,10 @@ def _draw_front(plot: Plot, run: Results, measure: str, *, style: tuple[str, str
         )
         plot.dots(dots, s=28, marker=shape, color=colour, zorder=3, label=f"{name}front, before fine-tuning")
         value = winner.score.measured(measure)
-        best = [Dot(winner.costs.kept.macs, value, f"{name}winner, on the whole holdout")]
+        kept, score = winner.costs.kept, winner.score
+        figures = f"{format_quantity(kept.macs)} MACs, {format_quantity(kept.parameters)} parameters"
+        said = f"{name}winner, on the whole holdout: {figures}, loss {score.loss:.4f}, {score}"
+        best = [Dot(kept.macs, value, said)]
         looks = {"s": 150, "marker": "*", "color": colour, "edgecolor": INK, "zorder": 4, "label": f"{name}winner"}
         plot.dots([dot for dot in best if isfinite(dot.value)], **looks)
     if level is not None and isfinite(level):

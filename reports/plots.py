@@ -68,7 +68,7 @@ def history(runs: Sequence[Results]) -> Plot:
         plot.notes[name] = [f"evaluation {n}, {evaluation(t, 'loss').note}" for n, t in tried]
         x, y = [n for n, _ in tried], [t.loss for _, t in tried]
         axes.scatter(x, y, s=16, marker=shape, color=colour, gid=name, label=source, lw=0, alpha=0.8)
-    axes.set(xlabel="evaluations", ylabel="holdout loss, nats")
+    axes.set(xlabel="evaluations", ylabel="holdout loss (lower is better)")
     axes.set_ylim(bottom=0)
     return plot.legend(4)
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..models.costs.units import format_quantity
-from ..rundir.front import Front, ReusedCosts
+from ..rundir.front import Front, FrontPoint, ReusedCosts
 from ..rundir.measured import DivisorTimes, LatencyRow, Measured, Seconds
 from ..rundir.outcomes import CandidateRecord, EvaluationStage, Figures, Stages
 from ..rundir.results import untrained
@@ -34,11 +34,11 @@ def show_result(stages: Stages, folder: Path) -> None:
 
 def show_front(front: Front, stages: Stages, folder: Path) -> None:
     """The points of a searched front."""
-    table, dense = Table("MACs", "parameters", "holdout loss", "holdout"), front.points[0].costs.dense
+    table, dense = Table("MACs", "parameters", "holdout loss", "holdout", ""), front.points[0].costs.dense
     for point in front.points:
         kept, score = point.costs.kept, point.score
         costs = _costs(kept.macs, dense.macs), _costs(kept.parameters, dense.parameters)
-        table.add_row(*costs, f"{score.loss:.4f}", str(score))
+        table.add_row(*costs, f"{score.loss:.4f}", str(score), "winner" * is_winner(point, front))
     console = Console()
     console.print(table)
     _show_teachers(stages, console)
@@ -46,6 +46,11 @@ def show_front(front: Front, stages: Stages, folder: Path) -> None:
     console.print(f"n = {n} holdout images, before fine-tuning, batch norm with each batch's statistics")
     console.print(_seconds(stages))
     console.print(f"front: {folder / 'front.json'}   picture: {folder / 'pareto.png'}", soft_wrap=True)
+
+
+def is_winner(point: FrontPoint, front: Front) -> bool:
+    """Whether a point has the winner's widths; the winner itself was scored again, on the whole holdout."""
+    return point.groups == front.winner.groups
 
 
 def show_point(figures: EvaluationStage | Figures, folder: Path) -> None:
@@ -94,7 +99,8 @@ def show_measured(measured: Measured) -> None:
         speedup = f"{each.speedup:.2f} x" if each.speedup else ""
         times.add_row(each.engine, str(each.batch), *map(_milliseconds, _passes(each)), speedup)
     console.print(times)
-    print(f"medians and quartiles of alternating passes; {measured.threads} threads, {measured.device}")
+    threads = f"{measured.threads} thread{'s' * (measured.threads != 1)}"
+    print(f"medians and quartiles of alternating passes; {threads}, {measured.device}")
     if any(seconds.high > BUSY * seconds.low for row in measured.latency for seconds in _passes(row)):
         print("the quartiles are far apart: this machine is busy; measure again when it is not")
     if measured.macs_saved is not None:

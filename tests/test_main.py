@@ -173,7 +173,9 @@ def test_inspect_freezes_ties_and_widens_what_the_user_names(capsys: Capture) ->
 def test_inspect_draws_a_picture(name: str, here: Path, tmp_path: Path, capsys: Capture) -> None:
     picture = tmp_path / name
     assert status(["inspect", "nets.py:make", "--picture", str(picture)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"picture: {picture}"
+    drawn, following = capsys.readouterr().out.splitlines()[-2:]
+    assert drawn == f"picture: {picture}"
+    assert following.startswith("next: prune it  secateur run nets.py:make ")
     begins = {"groups.svg": b"<?xml", "groups.png": b"\x89PNG"}
     assert picture.read_bytes().startswith(begins[name])
 

@@ -11,6 +11,7 @@ from left import searched, tuned
 
 from secateur.__main__ import main
 from secateur.reports.page import report
+from secateur.rundir.results import Results
 
 # What a browser adds to the page: labels of one plot that lie over each other.
 OVERLAPS = """<script>
@@ -96,10 +97,19 @@ def test_what_evaluate_measured_stands_in_the_page(tmp_path: Path) -> None:
         "8 ms",
         "5 ms",
         "1.60 x",
-        "this machine, 1 threads",
+        "One image is 1.60 times as fast in torch",
+        "this machine, 1 thread.",
         "torch: --divisor 8 pays, other: no --divisor pays",
     ):
         assert shown in html
+
+
+def test_the_winner_says_what_it_costs_and_reaches(tmp_path: Path) -> None:
+    folder = tuned(tmp_path / "run")
+    winner = Results.of(folder).front.winner
+    said = f"loss {winner.score.loss:.4f}, {winner.score}"
+    assert said in report(folder).read_text()
+    assert "winner, on the whole holdout: " in report(folder).read_text()
 
 
 def test_a_browser_shows_it_without_complaint(tmp_path: Path) -> None:
@@ -114,5 +124,5 @@ def test_a_browser_shows_it_without_complaint(tmp_path: Path) -> None:
     assert [said for said in done.stderr.splitlines() if "CONSOLE" in said] == []  # errors, and what CSP had to stop
     assert dom.count("<svg") == 5  # front, search, two times widths, fine-tuning
     assert dom.count("aria-label=") == 2 * len(["two of the front", "two of the front", "winner", "dense"])
-    assert 'aria-label="one: winner, on the whole holdout"' in dom  # the script ran
+    assert 'aria-label="one: winner, on the whole holdout: ' in dom  # the script ran
     assert 'data-over="[]"' in dom

@@ -29,7 +29,7 @@ def places(axes: Axes, label: str) -> list[list[float]]:
 def test_the_axes_say_what_they_show_and_in_which_unit(tmp_path: Path) -> None:
     axes = axes_of(searched(tmp_path / "run"))
     assert axes.get_xlabel() == "MACs of one image, millions"
-    assert axes.get_ylabel() == "holdout loss before fine-tuning, nats"
+    assert axes.get_ylabel() == "holdout loss before fine-tuning (lower is better)"
 
 
 def test_points_winner_dense_and_budget_stand_where_they_belong(tmp_path: Path) -> None:
