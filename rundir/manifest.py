@@ -24,7 +24,7 @@ FORMAT = "secateur/run/1"
 KINDS = {name: kind for each in (RunConfig, *GROUPS) for name, kind in get_type_hints(each).items()}  # of each option
 LARGEST = 1 << 64  # of a whole number among the options: seeds are smaller, and so is all else
 FORMER_DEFAULTS = {"batch": 128, "augment": "crop-flip"}  # of options that once did not exist: what every run then did
-CHANGED_DEFAULTS = {"divisor": (1, "auto")}  # before there was --runtime, and since
+CHANGED_DEFAULTS = {"divisor": (1, "auto"), "neurons": ("hidden", "all")}  # before there was --runtime, and since
 TUNING = {"method", "epochs", "batch", "lr", "optimizer", "weight_decay"}  # what may be another for a point
 FREE = {"workers"}  # options that change no result
 LEFTOVERS = {"run.partial", LOCK, HOLDER}  # what a run leaves that was killed at once
@@ -190,6 +190,7 @@ def transfer_line(folder: Path, config: RunConfig) -> str | None:
 def config_of(folder: Path) -> RunConfig:
     """The configuration of the run in ``folder``."""
     found: dict[str, Any] = read_manifest(folder).asked
+    found = found if "runtime" in found else _read(found, found.get("method"))
     try:
         if endless := [name for name, value in found.items() if isinstance(value, int) and value > LARGEST]:
             raise OverflowError(f"{endless[0]} is {found[endless[0]]}")
@@ -204,9 +205,13 @@ def with_former_defaults(config: RunConfig, folder: Path) -> RunConfig:
         return config
     asked, now = read_manifest(folder).asked, config.to_dict()
     former = {name: value for name, value in FORMER_DEFAULTS.items() if name not in asked and now[name] is None}
-    if "runtime" not in asked:
-        former |= {name: asked[name] for name, (_, today) in CHANGED_DEFAULTS.items() if now[name] == today}
-    return config.with_options(**former)
+    changed = {name: asked[name] for name, (_, today) in CHANGED_DEFAULTS.items() if now[name] == today}
+    return config.with_options(**former, **(_read(changed, config.transfer.method) if "runtime" not in asked else {}))
+
+
+def _read(asked: dict[str, Any], method: object) -> dict[str, Any]:
+    """The options without the neurons that other methods than kddp do not read, and that all runs once wrote down."""
+    return {name: value for name, value in asked.items() if name != "neurons" or method == "kddp"}
 
 
 def sha256(path: Path | str) -> str:
