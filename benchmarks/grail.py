@@ -13,7 +13,8 @@ from torch import Tensor, nn
 import secateur as sc
 from secateur.models.compensation.gram import Gram
 from secateur.models.subnetwork import Subnetwork
-from secateur.models.surgery.slim import kept_places, slim
+from secateur.models.surgery.places import kept_places
+from secateur.models.surgery.slim import slim
 
 RIDGE = 1e-3
 

@@ -40,7 +40,8 @@ class Pictures(Dataset[Any]):
 def network() -> nn.Module:
     """torchvision's MobileNetV3 with four input channels and ten logits."""
     model: nn.Module = mobilenet_v3_small(num_classes=10)
-    model.features[0][0] = nn.Conv2d(4, 16, 3, 2, 1, bias=False)
+    stem = model.get_submodule("features.0")
+    stem.register_module("0", nn.Conv2d(4, 16, 3, 2, 1, bias=False))
     return model
 
 

@@ -58,8 +58,12 @@ def test_a_command_that_is_only_named_exists(page: str, words: list[str]) -> Non
 @pytest.mark.parametrize(("page", "code"), SNIPPETS)
 def test_a_snippet_of_a_page_names_only_what_exists(page: str, code: str) -> None:
     tree = ast.parse(code)
-    named = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
-    assert [node.attr for node in named if node.value.id == "sc" and not hasattr(sc, node.attr)] == []
+    names = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sc"
+    }
+    assert {name for name in names if not hasattr(sc, name)} == set()
 
 
 def test_public_names_in_the_prose_exist() -> None:
