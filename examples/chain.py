@@ -1,5 +1,6 @@
 """What most examples share: trace a trained network, search at half its MACs, fine-tune the winner, test both."""
 
+import argparse
 import sys
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
@@ -38,3 +39,10 @@ def halved(model: nn.Module, data: sc.Data, *, epochs: int, quick: bool = False)
 def say(what: str, done: int, total: int) -> None:
     """One line that is written over and over."""
     print(f"\r{what}: {done}/{total}\033[K", end="\n" if done == total else "", file=sys.stderr)
+
+
+def asked_for_quick(about: str | None) -> bool:
+    """Whether the script was called with ``--quick``; ``about`` is its docstring, for ``--help``."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few images and steps, to see that it runs")
+    return bool(parser.parse_args().quick)

@@ -3,9 +3,8 @@
 python examples/first_search.py [--quick]
 """
 
-import argparse
-
 import torch
+from chain import asked_for_quick
 from fit import fit
 from torch.utils.data import TensorDataset
 
@@ -31,6 +30,4 @@ def main(quick: bool = False) -> float:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few steps, to see that it runs")
-    main(parser.parse_args().quick)
+    main(quick=asked_for_quick(__doc__))

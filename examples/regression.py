@@ -3,10 +3,8 @@
 python examples/regression.py [--quick]
 """
 
-import argparse
-
 import torch
-from chain import Chain, halved
+from chain import Chain, asked_for_quick, halved
 from fit import fit
 from scenes import SIZE, scenes
 from torch import nn
@@ -43,6 +41,4 @@ def main(quick: bool = False) -> Chain:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few images, to see that it runs")
-    main(parser.parse_args().quick)
+    main(quick=asked_for_quick(__doc__))

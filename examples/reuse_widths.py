@@ -3,10 +3,10 @@
 python examples/reuse_widths.py [--quick]
 """
 
-import argparse
 from pathlib import Path
 
 import torch
+from chain import asked_for_quick
 from several_budgets import trained
 from torch import nn
 
@@ -29,6 +29,4 @@ def main(quick: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few steps, to see that it runs")
-    main(parser.parse_args().quick)
+    main(quick=asked_for_quick(__doc__))

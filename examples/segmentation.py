@@ -3,13 +3,12 @@
 python examples/segmentation.py [--quick]
 """
 
-import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 import torch.nn.functional as F
-from chain import Chain, halved
+from chain import Chain, asked_for_quick, halved
 from fit import fit
 from scenes import scenes
 from torch import Tensor, nn
@@ -73,6 +72,4 @@ def main(quick: bool = False) -> Chain:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few images, to see that it runs")
-    main(parser.parse_args().quick)
+    main(quick=asked_for_quick(__doc__))
