@@ -27,7 +27,7 @@ from .meta import empty_meta_like, meta_call
 from .modules import NamedTensors, evaluating, own_tensors, tensors_in, with_tensors
 from .op_call import Call, OpRule, counted_as
 from .rules import OP_RULES, computes, is_product, rule_of
-from .state import untouched
+from .state import Snapshot
 from .torch_layers import InitialStates, has_recurrent_layers, tie_attention
 from .tracer_ledger import TracerLedger
 from .unregistered import Unregistered
@@ -61,10 +61,11 @@ def trace(
     if any(map(is_lazy, model.parameters())):
         raise SecateurError("the network has layers whose size is not known yet (lazy ones); run it once before")
     own, known = own_tensors(model), _with_custom(rules or {})
+    subject = _Subject(model, own, layout, Snapshot(model))
     light = {name: empty_meta_like(tensor) for name, tensor in own.all().items()}
     try:
         light_examples = [example.to("meta") for example in examples]
-        follower = _Follower(_Subject(model, own, layout), light, known)
+        follower = _Follower(subject, light, known)
         found = follower.evaluate(light_examples)
         return follower.train(light_examples) if follower.idle else found
     except SecateurError:
@@ -72,7 +73,7 @@ def trace(
     except ERRORS:
         real = {name: tensor.detach().clone() for name, tensor in own.all().items()}  # forward may write to buffers
     try:
-        follower = _Follower(_Subject(model, own, layout), real, known)
+        follower = _Follower(subject, real, known)
         return _frozen_where_left_out(follower.evaluate(examples), follower.idle.values())
     except SecateurError:
         raise
@@ -94,7 +95,7 @@ def output_labels(model: nn.Module, *examples: Tensor, layout: Layout = POSITION
     """
     own = own_tensors(model)
     light = {name: empty_meta_like(tensor) for name, tensor in own.all().items()}
-    watcher = _Watcher(_Subject(model, own, layout), light, OP_RULES)
+    watcher = _Watcher(_Subject(model, own, layout, Snapshot(model)), light, OP_RULES)
     with suppress(*ERRORS):
         watcher.evaluate([example.to("meta") for example in examples])
         return {name: each[0] for name, each in watcher.returned.items() if len(each) == 1 and each[0].shape}
@@ -112,17 +113,18 @@ def _with_custom(rules: Mapping[Any, OpRule]) -> Mapping[Any, OpRule]:
 
 
 class _Subject(NamedTuple):
-    """A network, its own tensors, and how examples become the arguments of its forward."""
+    """A network, its own tensors, how examples become the arguments of its forward, and what it was before any pass."""
 
     model: nn.Module
     own: NamedTensors
     layout: Layout
+    before: Snapshot
 
     @contextmanager
     def replaced(self, others: Mapping[str, Tensor], training: bool = False) -> Iterator[nn.Module]:
         """The network on other tensors, in evaluation or in training; as it was afterwards."""
-        model, own, _ = self
-        with untouched(model), evaluating(model, training), with_tensors(model, own, others), uncompiled():
+        model, own = self.model, self.own
+        with self.before.kept(), evaluating(model, training), with_tensors(model, own, others), uncompiled():
             yield model
 
 
