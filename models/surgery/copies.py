@@ -111,6 +111,8 @@ class _Rebinder:
                 made[at] = self._led(value)
         elif isinstance(made, dict) or (hasattr(made, "__dict__") and not isinstance(made, (Tensor, type))):
             held = made if isinstance(made, dict) else vars(made)
+            if LEADS.keys().isdisjoint(map(type, dict.values(held))):
+                return
             for key, value in list(dict.items(held)):
                 if (new := self._led(value)) is not value:
                     dict.__setitem__(held, key, new)
