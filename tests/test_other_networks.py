@@ -74,7 +74,7 @@ def network(blocks: Sequence[str]) -> nn.Sequential:
 
 
 @given(st.lists(st.sampled_from([*BLOCKS]), min_size=1, max_size=4), st.integers(0, 99))
-@example(["parts by numbers", "chained parts"], 1)  # parts of three and of two channels, tied: not all lie equally often
+@example(["parts by numbers", "chained parts"], 1)  # parts of three and of two: not all equally often
 @settings(max_examples=12, deadline=None)
 def test_blocks_in_any_order_are_pruned_exactly_and_the_network_stays_as_it_was(blocks: list[str], seed: int) -> None:
     model, inputs = network(blocks), (torch.randn(3, 3, 8, 8),)

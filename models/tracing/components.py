@@ -64,7 +64,7 @@ class Places:
         return cls(tuple(map(tuple, lines.values())), number[here], line[here], place[here])
 
     def equivalence_classes(self, distinguishing: BoolArray, fate: IntArray) -> IntArray:
-        """The kind of each channel, a number: channels of a kind share their fate and lie equally often in the same lines
+        """The kind of each channel, a number: those of a kind share their fate, and lie equally often in the same lines
         among the ``distinguishing`` ones.
 
         Shape: distinguishing (lines,) bool, fate (C,) → (C,)
