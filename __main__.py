@@ -67,14 +67,25 @@ def run(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions())
 
 
 @app.command
-def search(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions()) -> None:  # noqa: B008  # frozen
-    """Search and fill the memory bank, and show the front; `run` with the same options continues from there."""
+def search(
+    config: Config = RunConfig(),  # noqa: B008  # frozen
+    *,
+    prefill: bool = False,
+    output: RunOutput = RunOutputOptions(),  # noqa: B008  # frozen
+) -> None:
+    """Search, and show the front; `run` with the same options continues from there.
+
+    Parameters
+    ----------
+    prefill
+        Fill the memory bank now, which else fills itself in fine-tuning; for several processes that share it.
+    """
     from .reports.tables import show_front
     from .rundir.results import Results
 
     if output.print_config:
         return print_options(config, output)
-    stages, folder = _completed(config, output, "bank")
+    stages, folder = _completed(config, output, "bank", prefill=prefill)
     front = Results.of(folder).front
     rows = [{**point.costs.kept.to_dict(), **point.score.to_dict()} for point in front.points]
     value = {"out": str(folder), **_plain(stages), "front": rows}
@@ -82,7 +93,7 @@ def search(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions
     _then(output, after_search(config.command_line, folder))
 
 
-def _completed(config: RunConfig, output: RunOutputOptions, until: str) -> Any:
+def _completed(config: RunConfig, output: RunOutputOptions, until: str, *, prefill: bool = False) -> Any:
     """The outcomes of the stages, and the run directory."""
     from .rundir.folder import folder_for
     from .stages.joint_run import headline
@@ -91,7 +102,7 @@ def _completed(config: RunConfig, output: RunOutputOptions, until: str) -> Any:
     folder = folder_for(config, output)
     how: dict[str, Any] = {"device": output.device, "anyway": output.anyway, "overwrite": output.overwrite}
     with _watched(output, folder, headline(config)) as progress:
-        return complete(config, folder, until=until, progress=progress, **how), folder
+        return complete(config, folder, until=until, prefill=prefill, progress=progress, **how), folder
 
 
 @contextmanager

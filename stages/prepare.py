@@ -32,7 +32,7 @@ from ..rundir.manifest import Manifest, differences, require_same, sha256, with_
 from ..rundir.options import JOINT_METHODS
 from ..search.config import SearchConfig, sampler_called
 from ..search.refine.database import require_database
-from ..transfer.methods import require_method
+from ..transfer.methods import METHODS, require_method
 from ..transfer.objectives.base import require_divergence
 from .joint_run import JointRun
 from .room import needed_bytes, require_room
@@ -148,7 +148,7 @@ def session_of(config: RunConfig, out: Path, device: str | None, progress: Progr
         least=wanted.min_keep,
     )
     require_fit(net, data)
-    if config.transfer.method != "ce":
+    if config.learns_widths or METHODS[config.transfer.method].compares:
         require_divergence(data.task)
     return Session(net, data, out, config.precision, progress)
 
