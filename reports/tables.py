@@ -1,6 +1,6 @@
 """Results as tables in the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import inf
 from pathlib import Path
 
@@ -9,8 +9,16 @@ from rich.table import Table
 
 from ..models.costs.units import format_quantity
 from ..rundir.front import Front, FrontPoint, ReusedCosts
-from ..rundir.measured import DivisorTimes, LatencyRow, Measured, Seconds
-from ..rundir.outcomes import CandidateRecord, EvaluationStage, Figures, Stages
+from ..rundir.measured import DivisorTimes, Measured
+from ..rundir.outcomes import (
+    CandidateRecord,
+    EvaluationStage,
+    Figures,
+    LatencyRow,
+    Seconds,
+    SpeedStage,
+    Stages,
+)
 from ..rundir.results import untrained
 from .learned import learned_line
 from .titles import title_of
@@ -28,6 +36,8 @@ def show_result(stages: Stages, folder: Path) -> None:
     if stages.learn and (line := learned_line(stages.learn)):
         console.print(line)
     _show_doubts(stages, console)
+    if stages.speed:
+        console.print(*speed_lines(stages.speed), sep="\n", highlight=False, soft_wrap=True)
     console.print(_seconds(stages))
     console.print(f"slim network: {folder / 'best'}   report: {folder / 'report.html'}", soft_wrap=True)
 
@@ -84,6 +94,24 @@ def show_figures(figures: EvaluationStage, console: Console, untrained: bool = F
     if figures.dense.holdout and figures.dense.test:
         n = figures.dense.holdout.n, figures.dense.test.n
         console.print(f"n = {n[0]} holdout and {n[1]} test images; one MAC is two FLOPs")
+
+
+def speed_lines(speed: SpeedStage) -> Iterator[str]:
+    """How fast the slim network is beside the dense one.
+
+    >>> dense, slim = (Seconds(median=ms / 1e3, low=ms / 1e3, high=ms / 1e3 + 1e-4, n=30) for ms in (5, 2))
+    >>> row = LatencyRow(engine="torch", batch=1, dense=dense, slim=slim, speedup=2.5)
+    >>> print(*speed_lines(SpeedStage(latency=(row,), device="cpu, x86_64", threads=2)), sep="\\n")
+    speed in torch, ms, medians and quartiles of passes in turn; 2 threads, cpu, x86_64
+      1 image: dense 5 (5-5.1), slim 2 (2-2.1), 2.50 times as fast
+    """
+    threads = f"{speed.threads} thread{'s' * (speed.threads != 1)}"
+    engine = speed.latency[0].engine
+    yield f"speed in {engine}, ms, medians and quartiles of passes in turn; {threads}, {speed.device}"
+    for row in speed.latency:
+        dense, slim = map(_milliseconds, _passes(row))
+        images = f"{row.batch} image{'s' * (row.batch != 1)}"
+        yield f"  {images}: dense {dense}, slim {slim}, {row.speedup or 1:.2f} times as fast"
 
 
 def show_measured(measured: Measured) -> None:

@@ -11,6 +11,7 @@ from ..errors import SecateurError
 from ..models.files.place import is_kept
 from ..models.precision import require_precision
 from ..models.zoo.names import is_pretrained
+from .choices import CHOICE, Precision
 from .options import (
     SEARCH,
     BudgetOptions,
@@ -21,11 +22,8 @@ from .options import (
     TransferOptions,
     require_at_least,
 )
-
-
-def _flat(title: str) -> Parameter:
-    """On the command line the options of a group bear their own names, under this title."""
-    return Parameter(name="*", group=title)
+from .titles import ASKED, DATA, OTHERS, TRAINING, WIDTHS, under
+from .titles import SEARCH as SEARCHING
 
 
 @dataclass(frozen=True)
@@ -51,17 +49,17 @@ class RunConfig:
         The same seed gives the same result on the same machine.
     """
 
-    model: str = "resnet20"
+    model: Annotated[str, Parameter(group=ASKED)] = "resnet20"
     _: KW_ONLY
-    weights: str | None = None
-    budget: Annotated[BudgetOptions, _flat("Budget")] = field(default_factory=BudgetOptions)
-    images: Annotated[DataOptions, _flat("Data")] = field(default_factory=DataOptions)
-    search: Annotated[SearchOptions, _flat("Search")] = field(default_factory=SearchOptions)
-    transfer: Annotated[TransferOptions, _flat("Training")] = field(default_factory=TransferOptions)
-    constraints: Annotated[ConstraintOptions, _flat("Allowed widths")] = field(default_factory=ConstraintOptions)
-    joint: Annotated[JointOptions, _flat("pdd, kddp, blockwise")] = field(default_factory=JointOptions)
-    precision: str = "auto"
-    seed: int = 0
+    weights: Annotated[str | None, Parameter(group=ASKED)] = None
+    budget: Annotated[BudgetOptions, under(ASKED)] = field(default_factory=BudgetOptions)
+    images: Annotated[DataOptions, under(DATA)] = field(default_factory=DataOptions)
+    search: Annotated[SearchOptions, under(SEARCHING)] = field(default_factory=SearchOptions)
+    transfer: Annotated[TransferOptions, under(TRAINING)] = field(default_factory=TransferOptions)
+    constraints: Annotated[ConstraintOptions, under(WIDTHS)] = field(default_factory=ConstraintOptions)
+    joint: Annotated[JointOptions, under(OTHERS)] = field(default_factory=JointOptions)
+    precision: Annotated[Precision, CHOICE, Parameter(group=TRAINING)] = "auto"
+    seed: Annotated[int, Parameter(group=ASKED)] = 0
 
     def __post_init__(self) -> None:
         require_precision(self.precision)

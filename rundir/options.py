@@ -3,16 +3,17 @@
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ..errors import SecateurError
 from ..models.costs.spec import BudgetSpec
 from ..models.zoo.normalisation import require_normalised
+from .choices import CHOICE, Cost, Method, Neurons, Optimizer, Sampler, Weights, words
 
 SEARCH = "search"
 JOINT_METHODS = ("pdd", "kddp", "blockwise")  # widths are learned in distillation, not searched
 TEACHER_METHODS = (*JOINT_METHODS, "kd", "dkd")  # those that another network than the dense one may teach
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = words(Optimizer)
 
 
 def _read_by(*methods: str) -> dict[str, tuple[str, ...]]:
@@ -171,7 +172,7 @@ class SearchOptions:
     """
 
     trials: int = field(default=100, metadata=SEARCHES)
-    sampler: str = field(default="tpe", metadata=SEARCHES)
+    sampler: Annotated[Sampler, CHOICE] = field(default="tpe", metadata=SEARCHES)
     start: str | None = field(default=None, metadata=SEARCHES)
     storage: str | None = field(default=None, metadata=SEARCHES)
 
@@ -207,11 +208,11 @@ class TransferOptions:
         training cycles through exactly these. With 0 each view is new, and the bank holds the plain images' outputs.
     """
 
-    method: str = "ckt"
+    method: Annotated[Method, CHOICE] = "ckt"
     epochs: int = 10
     batch: int | None = None
     lr: float | None = None
-    optimizer: str = "sgd"
+    optimizer: Annotated[Optimizer, CHOICE] = "sgd"
     weight_decay: float | None = None
     views: int = field(default=3, metadata=SEARCHES)
 
@@ -267,14 +268,16 @@ class JointOptions:
 
     teacher: str | None = field(default=None, metadata=_read_by(*TEACHER_METHODS))
     teacher_weights: str | None = field(default=None, metadata=_read_by(*TEACHER_METHODS))
-    from_: str = field(default="fresh", metadata=_read_by("pdd"))
+    from_: Annotated[Weights, CHOICE] = field(default="fresh", metadata=_read_by("pdd"))
     spread: float | None = field(default=None, metadata=_read_by("pdd"))
     strength: float | None = field(default=None, metadata=_read_by("kddp", "blockwise"))
     tolerance: str = field(default="1%", metadata=_read_by("kddp"))
     block_strength: tuple[str, ...] = field(default=(), metadata=_read_by("blockwise"))
-    blocks: str = field(default="together", metadata=_read_by("blockwise"))
-    constraint: str = field(default="flops", metadata=_read_by("blockwise"))
-    neurons: str = field(default="all", metadata=_read_by("kddp"))
+    blocks: Annotated[Literal["together", "in-turn"], CHOICE] = field(
+        default="together", metadata=_read_by("blockwise")
+    )
+    constraint: Annotated[Cost, CHOICE] = field(default="flops", metadata=_read_by("blockwise"))
+    neurons: Annotated[Neurons, CHOICE] = field(default="all", metadata=_read_by("kddp"))
 
     def __post_init__(self) -> None:
         _ = self.strengths, self.tolerated  # malformed ones are refused here

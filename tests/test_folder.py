@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 import secateur as sc
 from secateur.errors import SecateurError
-from secateur.rundir.command_options import RunOutputOptions
+from secateur.rundir.command_options import PlaceOptions
 from secateur.rundir.config import ask
 from secateur.rundir.folder import default_folder, folder_for, remove_run, require_place, require_replaceable
 from secateur.rundir.manifest import Manifest, config_of, differences, transfer_line
@@ -45,9 +45,9 @@ def test_a_run_that_needs_no_other_search_is_no_reason_for_another_folder() -> N
 def test_what_is_asked_for_comes_first() -> None:
     config = ask()
     Manifest(Path("runs", config.name), ask(seed=5))
-    assert folder_for(config, RunOutputOptions(out=Path("mine"))) == Path("mine")
-    assert folder_for(config, RunOutputOptions(overwrite=True)).name == "resnet20-digits-50pc"
-    assert folder_for(config, RunOutputOptions()).name == "resnet20-digits-50pc-2"
+    assert folder_for(config, PlaceOptions(out=Path("mine"))) == Path("mine")
+    assert folder_for(config, PlaceOptions(overwrite=True)).name == "resnet20-digits-50pc"
+    assert folder_for(config, PlaceOptions()).name == "resnet20-digits-50pc-2"
 
 
 def test_the_command_of_a_change_of_mind_is_that_of_transfer() -> None:

@@ -42,7 +42,7 @@ def images() -> list[TensorDataset]:
         parts.append(TensorDataset(pixels, labels))
     return parts
 """
-STAGES = ["dense", "teacher", "learn", "transfer", "test"]
+STAGES = ["dense", "teacher", "learn", "transfer", "test", "speed"]
 OPTIONS: list[dict[str, Any]] = [
     {"method": "pdd"},
     {"method": "kddp", "strength": 20.0},

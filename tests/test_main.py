@@ -24,7 +24,7 @@ def test_run_json_prints_one_object_and_nothing_else(
     answer = json.loads(said.out)
     assert said.out.count("\n") == 1
     assert said.err == ""
-    assert list(answer) == ["out", "dense", "search", "bank", "transfer", "test"]
+    assert list(answer) == ["out", "dense", "search", "bank", "transfer", "test", "speed"]
     assert answer["test"]["tuned"]["test"]["n"] == 12
     assert answer["test"]["tuned"]["macs"] <= answer["test"]["dense"]["macs"] / 2
 
