@@ -31,7 +31,7 @@ from .rundir.choices import CHOICE, shown_default
 from .rundir.command_options import MeasureOptions, OutputOptions, PlaceOptions, PointOptions, ReuseOptions
 from .rundir.config import RunConfig, ask
 from .rundir.config_file import options_from_file, print_options
-from .rundir.options import BudgetOptions, ConstraintOptions, parse_shape
+from .rundir.options import USUAL_FLOPS, BudgetOptions, ConstraintOptions, parse_shape
 from .rundir.synonyms import in_words
 from .rundir.titles import OUTPUT, under
 
@@ -317,7 +317,8 @@ def inspect(
     from .reports.group_picture import over_depth, require_place
     from .reports.inspection import inspection
 
-    config = ask(model, input=input, **asdict(budget), **asdict(constraints))
+    asked = budget if budget.spec.limits else BudgetOptions(flops=USUAL_FLOPS)
+    config = ask(model, input=input, **asdict(asked), **asdict(constraints))
     if picture:
         require_place(picture)
     with Console(stderr=True).status(f"finding the channel groups of {model}"):

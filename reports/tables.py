@@ -1,6 +1,6 @@
 """Results as tables in the terminal."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 
@@ -14,13 +14,11 @@ from ..rundir.outcomes import (
     CandidateRecord,
     EvaluationStage,
     Figures,
-    LatencyRow,
-    Seconds,
-    SpeedStage,
     Stages,
 )
 from ..rundir.results import untrained
 from .learned import learned_line
+from .story import milliseconds, passes, story
 from .titles import title_of
 
 BUSY = 2.0  # upper by lower quartile of a time, from which on it is not to be trusted
@@ -32,12 +30,11 @@ def show_result(stages: Stages, folder: Path) -> None:
     console = Console()
     if stages.test:
         show_figures(stages.test, console, untrained(stages))
+    console.print(*story(stages), sep="\n", highlight=False, soft_wrap=True)
     _show_teachers(stages, console)
     if stages.learn and (line := learned_line(stages.learn)):
         console.print(line)
     _show_doubts(stages, console)
-    if stages.speed:
-        console.print(*speed_lines(stages.speed), sep="\n", highlight=False, soft_wrap=True)
     console.print(_seconds(stages))
     console.print(f"slim network: {folder / 'best'}   report: {folder / 'report.html'}", soft_wrap=True)
 
@@ -96,24 +93,6 @@ def show_figures(figures: EvaluationStage, console: Console, untrained: bool = F
         console.print(f"n = {n[0]} holdout and {n[1]} test images; one MAC is two FLOPs")
 
 
-def speed_lines(speed: SpeedStage) -> Iterator[str]:
-    """How fast the slim network is beside the dense one.
-
-    >>> dense, slim = (Seconds(median=ms / 1e3, low=ms / 1e3, high=ms / 1e3 + 1e-4, n=30) for ms in (5, 2))
-    >>> row = LatencyRow(engine="torch", batch=1, dense=dense, slim=slim, speedup=2.5)
-    >>> print(*speed_lines(SpeedStage(latency=(row,), device="cpu, x86_64", threads=2)), sep="\\n")
-    speed in torch, ms, medians and quartiles of passes in turn; 2 threads, cpu, x86_64
-      1 image: dense 5 (5-5.1), slim 2 (2-2.1), 2.50 times as fast
-    """
-    threads = f"{speed.threads} thread{'s' * (speed.threads != 1)}"
-    engine = speed.latency[0].engine
-    yield f"speed in {engine}, ms, medians and quartiles of passes in turn; {threads}, {speed.device}"
-    for row in speed.latency:
-        dense, slim = map(_milliseconds, _passes(row))
-        images = f"{row.batch} image{'s' * (row.batch != 1)}"
-        yield f"  {images}: dense {dense}, slim {slim}, {row.speedup or 1:.2f} times as fast"
-
-
 def show_measured(measured: Measured) -> None:
     """Accuracy, costs and times."""
     console, dense = Console(), measured.networks["dense"]
@@ -125,25 +104,17 @@ def show_measured(measured: Measured) -> None:
     times = Table("engine", "batch", *(f"{name}, ms" for name in measured.networks), "speed-up")
     for each in measured.latency:
         speedup = f"{each.speedup:.2f} x" if each.speedup else ""
-        times.add_row(each.engine, str(each.batch), *map(_milliseconds, _passes(each)), speedup)
+        times.add_row(each.engine, str(each.batch), *map(milliseconds, passes(each)), speedup)
     console.print(times)
     threads = f"{measured.threads} thread{'s' * (measured.threads != 1)}"
     print(f"medians and quartiles of alternating passes; {threads}, {measured.device}")
-    if any(seconds.high > BUSY * seconds.low for row in measured.latency for seconds in _passes(row)):
+    if any(seconds.high > BUSY * seconds.low for row in measured.latency for seconds in passes(row)):
         print("the quartiles are far apart: this machine is busy; measure again when it is not")
     if measured.macs_saved is not None:
         saved = measured.macs_saved
         print(f"MACs saved: {saved:.1%}, {1 / (1 - saved):.2f} x if time followed them")
     for engine, found in (measured.divisors or {}).items():
         print(_advice(engine, found))
-
-
-def _passes(row: LatencyRow) -> list[Seconds]:
-    return [row.dense, *([row.slim] if row.slim else [])]
-
-
-def _milliseconds(seconds: Seconds) -> str:
-    return f"{1e3 * seconds.median:.4g} ({1e3 * seconds.low:.4g}-{1e3 * seconds.high:.4g})"
 
 
 def _advice(engine: str, found: DivisorTimes) -> str:

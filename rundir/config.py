@@ -14,6 +14,7 @@ from ..models.zoo.names import is_pretrained
 from .choices import CHOICE, Precision
 from .options import (
     SEARCH,
+    USUAL_FLOPS,
     BudgetOptions,
     ConstraintOptions,
     DataOptions,
@@ -24,6 +25,8 @@ from .options import (
 )
 from .titles import ASKED, DATA, OTHERS, TRAINING, WIDTHS, under
 from .titles import SEARCH as SEARCHING
+
+QUICKSTART, QUICKSTART_FLOPS = ("resnet20", DataOptions.data), "15%"  # benchmarks/quickstart_budgets.py
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class RunConfig:
         The same seed gives the same result on the same machine.
     """
 
-    model: Annotated[str, Parameter(group=ASKED)] = "resnet20"
+    model: Annotated[str, Parameter(group=ASKED)] = QUICKSTART[0]
     _: KW_ONLY
     weights: Annotated[str | None, Parameter(group=ASKED)] = None
     budget: Annotated[BudgetOptions, under(ASKED)] = field(default_factory=BudgetOptions)
@@ -68,12 +71,17 @@ class RunConfig:
         if self.weights and is_pretrained(self.model):
             raise SecateurError(f"{self.model} has weights of its own; leave out --weights {self.weights}, or the @")
         if not self.budget.spec.limits and not self.learns_widths:
-            object.__setattr__(self, "budget", BudgetOptions(flops="50%"))
+            object.__setattr__(self, "budget", BudgetOptions(flops=self._usual_flops))
 
     @property
     def learns_widths(self) -> bool:
         """Whether widths are learned in distillation, rather than searched."""
         return self.transfer.learns_widths
+
+    @property
+    def _usual_flops(self) -> str:
+        """The budget where none is asked for; at 50% of the quickstart's MACs a search has nothing to win."""
+        return QUICKSTART_FLOPS if (self.model, self.images.data) == QUICKSTART else USUAL_FLOPS
 
     @property
     def trained(self) -> str | None:
@@ -102,8 +110,8 @@ class RunConfig:
 
     @property
     def command_line(self) -> str:
-        """The model and every option that is not at its default, as typed."""
-        words, defaults = [self.model], ask().to_dict()
+        """The model, the budget and every option that is not at its default, as typed."""
+        words, defaults = [self.model], {**ask().to_dict(), "flops": None}
         for option, value in self.to_dict().items():
             if option != "model" and value not in (None, defaults[option]):
                 words += [f"--{flag(option)} {typed}" for typed in _typed(value)]

@@ -11,7 +11,6 @@ import secateur as sc
 from secateur.models.files.architecture import build, save
 from secateur.models.zoo.registry import constructor
 from secateur.pipeline.session import Session
-from secateur.reports.tables import speed_lines
 from secateur.rundir.outcomes import SpeedStage
 from secateur.stages import speed
 from secateur.stages.speed import BATCH, speed_stage
@@ -80,11 +79,3 @@ def test_the_dense_network_runs_as_dense_and_the_slim_one_as_slim(
 
 
 TIMING = {name: speed.Timing(median, median, median, 3) for name, median in (("dense", 0.004), ("slim", 0.001))}
-
-
-def test_the_lines_say_how_many_times_as_fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "time_interleaved", lambda *_, **__: TIMING)
-    head, one, many = speed_lines(stage(tmp_path))
-    assert head.startswith("speed in torch, ms, medians and quartiles")
-    assert one == "  1 image: dense 4 (4-4), slim 1 (1-1), 4.00 times as fast"
-    assert many.startswith(f"  {BATCH} images: ")
