@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,10 @@ from ..errors import SecateurError
 from ..files import ensure_folder
 from ..models.inputs import tensors
 from ..models.tasks.task import first_of
-from ..models.timing.onnx_file import OPSET, open_session, write_onnx
+from ..models.timing.onnx_file import OPSET, Answer, onnx_session, write_onnx
 
 TOLERANCE = 1e-4  # of the largest output
 BATCHES = (1, 3)  # that a file is checked on; it is written on 2
-Answer: TypeAlias = Callable[[Tensor], Tensor]  # images → logits
 
 
 @dataclass(frozen=True)
@@ -61,13 +60,6 @@ def export_as(model: nn.Module, shape: Sequence[int], path: Path, about: Mapping
         )
     opset = OPSET if path.suffix == ".onnx" else None
     return Exported(path, path.suffix[1:], opset, ("batch", *map(str, shape)), difference)
-
-
-def onnx_session(path: Path, threads: int = 0) -> Answer:
-    """What answers as the ONNX file does, on the CPU; 0 threads are as many as onnxruntime likes."""
-    session = open_session(path, threads)
-    name = session.get_inputs()[0].name
-    return lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0])
 
 
 def _write_pt2(model: nn.Module, example: Tensor, path: Path, about: Mapping[str, str]) -> None:

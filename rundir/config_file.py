@@ -9,7 +9,7 @@ from typing import Any
 from cyclopts.config import ConfigFromFile, Json, Toml, Yaml
 
 from ..errors import SecateurError
-from .command_options import RunOutputOptions
+from .command_options import OutputOptions, PlaceOptions
 from .config import RunConfig, flag
 
 FORMATS: dict[str, type[ConfigFromFile]] = {".yaml": Yaml, ".yml": Yaml, ".toml": Toml, ".json": Json}
@@ -31,19 +31,20 @@ def options_from_file(words: Sequence[str]) -> tuple[ConfigFromFile, ...]:
     return (FORMATS[path.suffix](path, use_commands_as_keys=False),)
 
 
-def print_options(config: RunConfig, output: RunOutputOptions) -> None:
+def print_options(config: RunConfig, *others: PlaceOptions | OutputOptions) -> None:
     """Print every option that is set or has a default, a line each, as YAML."""
-    print("\n".join(option_lines(config, output)))
+    print("\n".join(option_lines(config, *others)))
 
 
-def option_lines(config: RunConfig, output: RunOutputOptions) -> list[str]:
+def option_lines(config: RunConfig, *others: PlaceOptions | OutputOptions) -> list[str]:
     """The lines of such a file.
 
     >>> from secateur.rundir.config import ask
-    >>> option_lines(ask("resnet56", lr=0.01), RunOutputOptions())[:2]
+    >>> option_lines(ask("resnet56", lr=0.01), OutputOptions())[:2]
     ['model: "resnet56"', 'precision: "auto"']
     """
-    given = {name: value for name, value in asdict(output).items() if value and name not in ("config", "print_config")}
+    beside = {name: value for each in others for name, value in asdict(each).items()}
+    given = {name: value for name, value in beside.items() if value and name not in ("config", "print_config")}
     options = {"model": config.model, "precision": config.precision, **config.to_dict(), **given}
     return [f"{flag(name)}: {_plain(value)}" for name, value in options.items() if _is_set(value)]
 

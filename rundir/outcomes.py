@@ -79,6 +79,25 @@ class CandidateRecord(Record, frozen=True, kw_only=True):
     taken: bool
 
 
+class Seconds(Record, frozen=True, kw_only=True):
+    """The median of ``n`` passes, and the quartiles."""
+
+    median: float
+    low: float
+    high: float
+    n: int
+
+
+class LatencyRow(Record, frozen=True, kw_only=True):
+    """Passes of ``batch`` images in one engine, dense and slim in turn."""
+
+    engine: str
+    batch: int
+    dense: Seconds
+    slim: Seconds | None = None
+    speedup: float | None = None
+
+
 class StageOutcome(Record, frozen=True, kw_only=True):
     """What every stage has: the seconds it took."""
 
@@ -142,6 +161,14 @@ class EvaluationStage(StageOutcome, frozen=True, kw_only=True):
     teacher: Figures | None = None
 
 
+class SpeedStage(StageOutcome, frozen=True, kw_only=True):
+    """The dense and the slim network timed in turn, in the runtime that was asked for; one image, and several."""
+
+    latency: tuple[LatencyRow, ...]
+    device: str
+    threads: int
+
+
 class Stages(Record, frozen=True, kw_only=True):
     """The stages that a run has done."""
 
@@ -152,6 +179,7 @@ class Stages(Record, frozen=True, kw_only=True):
     learn: LearnStage | None = None
     transfer: TransferStage | None = None
     test: EvaluationStage | None = None
+    speed: SpeedStage | None = None
 
     def done(self) -> dict[str, StageOutcome]:
         """Those that are done, by name, in order."""

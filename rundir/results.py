@@ -13,7 +13,7 @@ from .config import RunConfig
 from .front import Front
 from .manifest import config_of, read_manifest
 from .measured import EVALUATION, Measured
-from .outcomes import Count, EvaluationStage, Figures, InterimRecord, Record, Stages, parse
+from .outcomes import Count, EvaluationStage, Figures, InterimRecord, Record, SpeedStage, Stages, parse
 
 TRAININGS = {"dense": "dense", "teacher": "teacher", "learning": "learn", "fine-tuning": "transfer"}
 Kind = TypeVar("Kind")
@@ -106,6 +106,11 @@ class Results:
     def untrained(self) -> bool:
         """Whether the dense network is a student that starts from scratch under another teacher."""
         return untrained(self.stages)
+
+    @property
+    def timed(self) -> Measured | SpeedStage | None:
+        """The times of the dense and the slim network: those of `evaluate`, else those that the run ended with."""
+        return self.measured or self.stages.speed
 
     @property
     def whole(self) -> list[InterimRecord]:

@@ -64,6 +64,12 @@ def figures(session: Session, model: nn.Module, net: Supernet, subnetwork: Subne
     return Figures(holdout=holdout, test=test, macs=net.macs(subnetwork), parameters=net.parameters(subnetwork))
 
 
+def kept_network(session: Session, config: RunConfig, best: Path) -> nn.Module:
+    """The fine-tuned network that was kept in ``best``, where the dense one is."""
+    slim = load(best, network_called(config.model, len(session.data.classes)))
+    return slim.to(device_of(session.net.model)).eval()
+
+
 def evaluation_stage(
     session: Session,
     config: RunConfig,
@@ -77,8 +83,7 @@ def evaluation_stage(
 
     They are written into the architecture in ``best``.
     """
-    net = session.net
-    tuned = load(best, network_called(config.model, len(session.data.classes))).to(device_of(net.model)).eval()
+    net, tuned = session.net, kept_network(session, config, best)
     found = EvaluationStage(
         dense=figures(session, net.model, net, net.dense),
         pruned=figures(session, pruned, net, subnetwork),

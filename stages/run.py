@@ -15,17 +15,19 @@ from .prepare import prepare_run
 from .search_run import SearchRun
 from .stage import do_stages, require_stage
 
+LAST = "speed"  # of the stages
+
 
 def run(
     config: RunConfig,
     out: Path | str,
     *,
-    until: str = "test",
+    until: str = LAST,
     device: str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> dict[str, dict[str, Any]]:
-    """Dense network, search, memory bank, fine-tuning, test: the stages that a run directory still lacks.
+    """Dense network, search, memory bank, fine-tuning, test, speed: the stages that a run directory still lacks.
 
     Whatever is wrong with the configuration is found before anything is trained or written.
 
@@ -46,7 +48,7 @@ def run(
     >>> config = sc.Ask(weights="weights.safetensors", input="3x8x8", trials=1, epochs=1, views=0)
     >>> outcome = sc.run(config, "run")
     >>> list(outcome)
-    ['dense', 'search', 'bank', 'transfer', 'test']
+    ['dense', 'search', 'bank', 'transfer', 'test', 'speed']
     """
     stages = complete(config, Path(out), until=until, device=device, overwrite=overwrite, progress=progress)
     return {name: outcome.to_dict() for name, outcome in stages.done().items()}
@@ -56,7 +58,7 @@ def complete(
     config: RunConfig,
     out: Path,
     *,
-    until: str = "test",
+    until: str = LAST,
     device: str | None = None,
     overwrite: bool = False,
     anyway: bool = True,

@@ -19,6 +19,7 @@ from ..rundir.outcomes import (
     EvaluationStage,
     NetworkStage,
     SearchStage,
+    SpeedStage,
     TeacherRecord,
     TransferStage,
 )
@@ -30,6 +31,7 @@ from ..transfer.bank.fill import BankConfig
 from ..transfer.methods import METHODS
 from ..transfer.training.distributed import world
 from .common import dense_stage, evaluation_stage, restore_teacher, restore_weights, teacher_stage
+from .speed import speed_stage
 from .stage import Stage
 
 
@@ -56,6 +58,7 @@ class SearchRun:
             Stage("bank", self.bank),
             Stage("transfer", self.transfer),
             Stage("test", self.test),
+            Stage("speed", self.speed),
         )
 
     def dense(self) -> NetworkStage:
@@ -131,6 +134,10 @@ class SearchRun:
     def test(self) -> EvaluationStage:
         """Holdout and test figures of the dense, the pruned and the fine-tuned network, each once, and costs."""
         return self.tested(self.winner, self.session.folder / "best")
+
+    def speed(self) -> SpeedStage:
+        """The dense network and the fine-tuned one, timed in turn."""
+        return speed_stage(self.session, self.config, self.session.folder / "best")
 
     def tested(self, subnetwork: Subnetwork, best: Path) -> EvaluationStage:
         """The same for any subnetwork that was kept in ``best``."""

@@ -48,7 +48,7 @@ sys.addaudithook(watch)
 sys.argv[1:] = sys.argv[4:]
 runpy.run_module("secateur", run_name="__main__", alter_sys=True)
 """
-STAGES = ["dense", "search", "bank", "transfer", "test"]
+STAGES = ["dense", "search", "bank", "transfer", "test", "speed"]
 TRIALS, EPOCHS = 6, 14  # 14 epochs are 112 steps: checkpoints after 50, 100 and 112
 
 
@@ -184,7 +184,7 @@ def test_every_long_piece_of_work_was_told(run: Run) -> None:
     files = [load_file(path) for path in (run.out / "bank").glob("teacher-*")]
     size = sum(tensor.nbytes for file in files for tensor in file.values())
     told = list(dict.fromkeys(run.told))
-    assert told[-2] == f"memory bank, {size / 1e6:.3g} MB{short}"
+    assert told[-3] == f"memory bank, {size / 1e6:.3g} MB{short}"
     assert [what.split(",")[0] for what in told] == [
         "reading images",
         "training the dense network",
@@ -193,6 +193,7 @@ def test_every_long_piece_of_work_was_told(run: Run) -> None:
         "final search",
         "memory bank",
         "fine-tuning (ckt)",
+        "timing dense and slim",
     ]
 
 
