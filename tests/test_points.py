@@ -73,7 +73,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_what_was_asked_comes_back(out: Path) -> None:
     ask = config_of(out)
     assert (ask.budget.flops, ask.constraints.least, ask.transfer.epochs) == ("30%..70%", ("20%",), 1)
-    assert Manifest(out, ask).stages.done().keys() == {"dense", "search", "bank", "transfer", "test"}
+    assert Manifest(out, ask).stages.done().keys() == {"dense", "search", "bank", "transfer", "test", "speed"}
 
 
 def test_a_point_under_a_budget_is_tuned_tested_and_kept(out: Path) -> None:
