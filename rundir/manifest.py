@@ -16,12 +16,17 @@ from ..errors import SecateurError
 from ..files import ensure_folder, read_json, write_json
 from ..models.zoo.names import is_python
 from ..progress import Progress, silent
+from .choices import CHOICE
 from .config import GROUPS, RunConfig, ask
 from .outcomes import Record, StageOutcome, Stages, parse
 from .turn import HOLDER, LOCK, Turn
 
 FORMAT = "secateur/run/1"
-KINDS = {name: kind for each in (RunConfig, *GROUPS) for name, kind in get_type_hints(each).items()}  # of each option
+KINDS = {  # of each option; what has choices is checked by whoever reads it
+    name: str if CHOICE in getattr(get_type_hints(each, include_extras=True)[name], "__metadata__", ()) else kind
+    for each in (RunConfig, *GROUPS)
+    for name, kind in get_type_hints(each).items()
+}
 LARGEST = 1 << 64  # of a whole number among the options: seeds are smaller, and so is all else
 FORMER_DEFAULTS = {"batch": 128, "augment": "crop-flip"}  # of options that once did not exist: what every run then did
 CHANGED_DEFAULTS = {  # before there was --runtime, and since
