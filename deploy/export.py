@@ -8,6 +8,7 @@ from ..errors import SecateurError
 from ..models.files.architecture import architecture_of
 from ..models.files.networks import Base, load
 from ..models.files.place import ARCHITECTURE, home_of
+from ..signatures import checked
 from .formats import Exported
 from .formats import export_as as write
 
@@ -24,7 +25,8 @@ def slim_of(folder: Path | str, base: Base = None) -> nn.Module:
     return load(folder, base)
 
 
-def export(folder: Path | str, form: str = "onnx", out: Path | None = None, *, base: Base = None) -> Exported:
+@checked
+def export(folder: Path | str, form: str = "onnx", out: Path | str | None = None, *, base: Base = None) -> Exported:
     """Write the network of a run for other programs, checked against torch.
 
     It reads normalised images and returns logits; the normalisation, classes, figures and costs are in the file.
@@ -47,6 +49,7 @@ def export(folder: Path | str, form: str = "onnx", out: Path | None = None, *, b
     >>> sc.export("slim", "pt2").format
     'pt2'
     """
+    out = out and Path(out)
     if out and out.suffix != f".{form}":
         raise SecateurError(f"{out} does not end in .{form}; pass --format {out.suffix[1:] or form}, or another file")
     model, home = slim_of(folder, base), home_of(folder)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..errors import SecateurError
 from ..files import ensure_folder
 from ..models.inputs import tensors
-from ..models.tasks.task import first_of
+from ..models.tasks.metric import first_of
 from ..models.timing.onnx_file import OPSET, open_session, write_onnx
 
 TOLERANCE = 1e-4  # of the largest output

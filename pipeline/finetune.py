@@ -13,14 +13,16 @@ from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..progress import Epoch, Observer, Progress, ignore, silent
 from ..rundir.options import TransferOptions
+from ..signatures import checked
 from ..transfer.bank.bank import MemoryBank
 from ..transfer.methods import METHODS, MethodContext, require_method, require_teachable
 from ..transfer.objectives.base import Objective
 from ..transfer.training.recipe import Recipe
-from .fit import require_data, require_fit
+from .fit import require_fit
 from .session import Session
 
 
+@checked
 def finetune(
     net: Supernet,
     subnetwork: Subnetwork,
@@ -33,7 +35,7 @@ def finetune(
     seed: int = 0,
     views: int = TransferOptions.views,
     recipe: Recipe | None = None,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     student: nn.Module | None = None,
     teacher: nn.Module | None = None,
     progress: Progress = silent,
@@ -73,8 +75,13 @@ def finetune(
     >>> type(student).__name__
     'ResNet'
     """
-    require_data(data)
     require_fit(net, data)
+    folder = None if folder is None else Path(folder)
+    if isinstance(objective, nn.Module):
+        kind = type(objective).__name__
+        raise SecateurError(
+            f"objective is a {kind}; pass a function that makes an Objective, or a loss as sc.Task(loss=)"
+        )
     if objective is None:
         require_method(method)
         if teacher is not None:

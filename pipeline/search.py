@@ -19,13 +19,15 @@ from ..search.config import SearchConfig, sampler_called
 from ..search.evaluation import Evaluation, task_loss
 from ..search.importance.scores import Importance
 from ..search.samplers.samplers import Sampler
+from ..signatures import checked
 from ..transfer.bank.fill import BankConfig
-from .fit import require_data, require_fit
+from .fit import require_fit
 from .found import Found
 from .leave import as_asked, leave_networks, leave_run
 from .session import Session
 
 
+@checked
 def find(
     net: Supernet,
     data: Data,
@@ -83,7 +85,6 @@ def find(
     >>> net.macs(found.best()) <= 0.4 * net.macs(net.dense)
     True
     """
-    require_data(data)
     require_fit(net, data)
     folder, database = _places(out, storage)
     require_of_python(folder)
@@ -100,8 +101,9 @@ def find(
         rules=rules,
     )
     session = Session(net, data, folder, precision, Observer(progress, on_evaluation=on_evaluation))
+    stored = BankConfig(views, bfloat16=session.bfloat16)
     searched = session.search(config, evaluation)
-    bank = session.fill_bank(searched, searched.winner.subnetwork, BankConfig(views, bfloat16=session.bfloat16))
+    bank = session.fill_bank(searched, searched.winner.subnetwork, stored)
     own = not isinstance(sampler, str) or evaluation is not task_loss
     asked = as_asked(net, data, budget, config, own=own, views=views, precision=precision)
     if out is not None or storage is not None:
@@ -122,13 +124,4 @@ def _places(out: Path | str | None, storage: Path | str | None) -> tuple[Path, s
 def _range(net: Supernet, budget: str | Budget | BudgetRange) -> BudgetRange:
     if isinstance(budget, str):
         return net.span(budget)
-    if not isinstance(budget, (Budget, BudgetRange)):
-        raise SecateurError(f"budget={budget!r} is no budget; {_meant(budget)}")
     return budget if isinstance(budget, BudgetRange) else BudgetRange(budget, budget)
-
-
-def _meant(budget: object) -> str:
-    """What a number that is no budget may stand for."""
-    if isinstance(budget, (int, float)) and 0 < budget <= 1:
-        return f'did you mean "{100 * budget:.4g}%" of the MACs?'
-    return f'did you mean "{budget / 1e6:.4g}M" MACs?' if isinstance(budget, (int, float)) else 'pass "50%" or "62M"'

@@ -9,12 +9,14 @@ from ..reports.page import write
 from ..rundir.config import RunConfig
 from ..rundir.outcomes import Stages
 from ..rundir.results import Results
+from ..signatures import checked
 from ..transfer.training.distributed import started_by_torchrun
 from .header import announce
 from .prepare import prepare_run
 from .stage import do_stages, require_stage
 
 
+@checked
 def run(
     config: RunConfig,
     out: Path | str,
