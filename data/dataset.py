@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from ..errors import SecateurError
 from ..models.evaluate import device_of
@@ -26,7 +26,7 @@ from .form import MEMORY, ReadForm, ReadProgress, shape_of
 from .holdout import SHARE
 from .images import Images
 from .parts import Part, dataset_of, three_parts
-from .picture_samples import picture_splits
+from .picture_samples import is_random, picture_splits
 from .reading import SampleReader
 from .samples import Samples
 from .sources import classes_of, datasets, labels_of
@@ -239,9 +239,10 @@ class Unread:
     @classmethod
     def of(cls, parts: Sequence[Any], task: Task, name: str, form: ReadForm, note: str = "") -> "Unread":
         """Of train, holdout and test."""
-        if _holds_pictures(parts[0]) and isinstance(task, Classification):
+        pictures, classes = _holds_pictures(parts[0]), isinstance(task, Classification)
+        if pictures and classes and not is_random(parts[0]):
             return cls._of_images(parts, name, form, note)
-        if _holds_pictures(parts[0]):
+        if pictures:
             splits = picture_splits(parts, task, form.sized(partial(common_shape, parts[0], square=False)))
         else:
             splits = _samples(parts, task, form)
@@ -272,10 +273,30 @@ def _samples(parts: Sequence[Part], task: Task, form: ReadForm) -> tuple[Samples
         read = read if form.workers is None else replace(read, workers=form.workers)
         most = part.batch_size if isinstance(part, DataLoader) else None
         with random_streams(0):
-            labels = labels_of(read.dataset) if isinstance(task, Classification) else None
+            labels = _labels(read) if isinstance(task, Classification) else None
         found.append(Samples(read, task, labels, most, form.memory_bytes // len(parts)))
     train, holdout, test = found
     return train, holdout, test
+
+
+def _labels(read: SampleReader) -> Tensor:
+    """The class of every sample, as a loader's own collate function makes it where the data set keeps no targets."""
+    if read.collate in (None, default_collate) or hasattr(read.dataset, "targets"):
+        return labels_of(read.dataset)
+    return labels_of(_Collated(read))
+
+
+@dataclass(frozen=True, eq=False)
+class _Collated:
+    """Items without their inputs, each as a batch of one has it."""
+
+    read: SampleReader
+
+    def __len__(self) -> int:
+        return len(self.read.dataset)
+
+    def __getitem__(self, position: int) -> tuple[None, Any]:
+        return None, self.read.one(position).targets[0]
 
 
 def _classes(parts: Sequence[Part], samples: Samples) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Pictures whose targets are no classes: decoded, sized and normalised, their maps with them, whatever the task."""
+"""Pictures that are decoded, sized and normalised as they are read, their maps with them, whatever the task."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,18 +8,25 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset, TensorDataset
 from torchvision import tv_tensors
+from torchvision.datasets import VisionDataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tf
 
 from ..errors import SecateurError, in_a_line
+from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
+from ..seeds import random_streams
 from .augment import CROP_FLIP, PAD
 from .decoding import pixels_of
 from .form import ReadForm, fitted
+from .generators import generators_in, seed_generators
 from .reading import SampleReader
 from .samples import Samples
+from .sources import labels_of
+
+ITEMS, SEEDS = 4, 4  # pictures that are drawn to see whether transforms are random, and how often each
 
 JointAugment = Callable[..., Any]  # of a picture, or of a picture and its map → the same, of the same size
 
@@ -81,10 +88,30 @@ def picture_splits(parts: Sequence[Any], task: Task, form: ReadForm) -> tuple[Sa
         return SampleReader(PictureSamples(part, form, augment), workers=form.processes)
 
     how: dict[str, Any] = {"memory_bytes": form.memory_bytes // len(parts), "normalisation": form.normalisation}
-    train, holdout, test = (
-        Samples(reader(part, None), task, views=reader(part, augment) if augment else None, **how) for part in parts
-    )
+
+    def split(part: Any) -> Samples:
+        labels = labels_of(part) if isinstance(task, Classification) else None
+        return Samples(reader(part, None), task, labels, views=reader(part, augment) if augment else None, **how)
+
+    train, holdout, test = map(split, parts)
     return train, holdout, test
+
+
+def is_random(dataset: Any) -> bool:
+    """Whether its pictures differ from one reading to the next, by transforms of its own."""
+    inner = dataset.dataset if isinstance(dataset, Subset) else dataset
+    if isinstance(inner, TensorDataset) or (isinstance(inner, VisionDataset) and inner.transforms is None):
+        return False
+    own, places = generators_in(dataset), range(min(ITEMS, len(dataset)))
+    return any(len({_drawn(dataset, place, own, seed) for seed in range(SEEDS)}) > 1 for place in places)
+
+
+def _drawn(dataset: Any, position: int, generators: list[Any], seed: int) -> bytes:
+    """The pixels of one picture, drawn with this seed."""
+    with random_streams(seed):
+        seed_generators(generators, seed)
+        pixels = pixels_of(dataset[position][0])
+    return bytes(str(tuple(pixels.shape)), "ascii") + pixels.numpy().tobytes()
 
 
 def map_of(target: Any, picture: Any) -> Any:

@@ -6,6 +6,7 @@ from torch import nn
 
 from ..errors import SecateurError
 from ..models.files.architecture import architecture_of
+from ..models.files.arguments import example_of
 from ..models.files.networks import Base, load
 from ..models.files.place import ARCHITECTURE, home_of
 from ..signatures import checked
@@ -55,4 +56,6 @@ def export(folder: Path | str, form: str = "onnx", out: Path | str | None = None
     model, home = slim_of(folder, base), home_of(folder)
     record = architecture_of(model)
     about = {key: record[key] for key in SHIPPED if key in record}
-    return write(model, record["inputs"][0], out or home / f"model.{form}", about)
+    example = example_of(record.get("arguments"), record["inputs"], record.get("dtypes"))
+    inputs = example[0] if isinstance(example, tuple) and len(example) == 1 else example
+    return write(model, inputs, out or home / f"model.{form}", about)

@@ -42,7 +42,19 @@ def test_found_widths_are_built_for_other_data(tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / "deeper" / "architecture.json").exists()
 
 
+def test_a_checkpoint_of_torchvisions_script_and_folders_of_images_go_to_onnx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run("torchvision_folder", tmp_path, monkeypatch)
+    assert found["test"]["dense"]["holdout"]["n"] == found["test"]["dense"]["test"]["n"] == 60  # val/ and test/
+    assert found["test"]["tuned"]["macs"] <= 0.5 * found["test"]["dense"]["macs"]
+    said = capsys.readouterr().out
+    assert "can be met" in said
+    assert "slim/best/model.onnx: ONNX" in said
+    assert (tmp_path / "slim" / "report.html").exists()
+
+
 def test_every_example_is_run_here() -> None:
     helpers = {"chain", "fit", "scenes"}
-    tested = {*CHAINS, "first_search", "several_budgets", "reuse_widths"}
+    tested = {*CHAINS, "first_search", "several_budgets", "reuse_widths", "torchvision_folder"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == helpers | tested

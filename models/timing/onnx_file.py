@@ -1,7 +1,8 @@
 """Networks as ONNX files, and the sessions that run them on the CPU."""
 
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,32 @@ PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 
 
-def write_onnx(model: nn.Module, example: Tensor, path: Path, about: Mapping[str, str] | None = None) -> None:
-    """Write a network for any number of images at once; ``about`` goes into the file as metadata."""
+def write_onnx(
+    model: nn.Module,
+    example: Tensor | Sequence[Tensor],
+    path: Path,
+    about: Mapping[str, str] | None = None,
+    *,
+    names: tuple[Sequence[str], Sequence[str]] = (("images",), ("logits",)),
+) -> None:
+    """Write a network for any number of images at once; ``about`` goes into the file as metadata.
+
+    ``names``: of its inputs, tensors that it takes by position, and of its outputs.
+    """
     for library in LIBRARIES:
         require_library(library)
-    program = torch.onnx.export(
-        model,
-        (example,),
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=({0: "batch"},),
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "# The axis name")  # of several inputs: they share the batch, as they should
+        program = torch.onnx.export(
+            model,
+            (example,) if isinstance(example, Tensor) else tuple(example),
+            input_names=list(names[0]),
+            output_names=list(names[1]),
+            dynamic_shapes=({0: "batch"},) if isinstance(example, Tensor) else (tuple({0: "batch"} for _ in example),),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
     program.model.metadata_props.update(about or {})
     program.save(path)
