@@ -4,7 +4,6 @@ from math import gcd
 from typing import Any
 
 from ..data.dataset import Data
-from ..data.images import Images
 from ..data.sources import SOURCES
 from ..files import ensure_folder, write_whole
 from ..models.costs.budget import Budget
@@ -44,8 +43,9 @@ def as_asked(
     """
     named = data.name.partition(":")[0] in SOURCES
     images: dict[str, Any] = {"data": data.name if named else f"{PYTHON}{data.name}"}
-    if isinstance(data.train, Images):
-        images |= {"input": "x".join(map(str, data.shape)), "mean": data.train.mean, "std": data.train.std}
+    if data.train.normalisation is not None:
+        mean, std = data.train.normalisation
+        images |= {"input": "x".join(map(str, data.shape)), "mean": mean, "std": std}
     own = own or bool(search.extensions or search.start_shares) or not isinstance(data.task, Classification)
     how = {"trials": search.trials, "seed": search.seed, "storage": search.storage}
     limits = {"flops": budget} if isinstance(budget, str) else _limits(search.span)

@@ -19,14 +19,16 @@ from ..search.config import SearchConfig, sampler_called
 from ..search.evaluation import Evaluation, task_loss
 from ..search.importance.scores import Importance
 from ..search.samplers.samplers import Sampler
+from ..signatures import checked
 from ..transfer.methods import METHODS, require_method
 from .banks import Banks
-from .fit import require_data, require_fit
+from .fit import require_fit
 from .found import Found
 from .leave import as_asked, leave_networks, leave_run
 from .session import Session
 
 
+@checked
 def find(
     net: Supernet,
     data: Data,
@@ -87,7 +89,6 @@ def find(
     >>> net.macs(found.best()) <= 0.4 * net.macs(net.dense)
     True
     """
-    require_data(data)
     require_fit(net, data)
     require_method(method)
     folder, database = _places(out, storage)
@@ -128,13 +129,4 @@ def _places(out: Path | str | None, storage: Path | str | None) -> tuple[Path, s
 def _range(net: Supernet, budget: str | Budget | BudgetRange) -> BudgetRange:
     if isinstance(budget, str):
         return net.span(budget)
-    if not isinstance(budget, (Budget, BudgetRange)):
-        raise SecateurError(f"budget={budget!r} is no budget; {_meant(budget)}")
     return budget if isinstance(budget, BudgetRange) else BudgetRange(budget, budget)
-
-
-def _meant(budget: object) -> str:
-    """What a number that is no budget may stand for."""
-    if isinstance(budget, (int, float)) and 0 < budget <= 1:
-        return f'did you mean "{100 * budget:.4g}%" of the MACs?'
-    return f'did you mean "{budget / 1e6:.4g}M" MACs?' if isinstance(budget, (int, float)) else 'pass "50%" or "62M"'

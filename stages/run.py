@@ -9,6 +9,7 @@ from ..reports.page import write
 from ..rundir.config import RunConfig
 from ..rundir.outcomes import Stages
 from ..rundir.results import Results
+from ..signatures import checked
 from ..transfer.training.distributed import started_by_torchrun
 from .header import announce
 from .prepare import prepare_run
@@ -18,6 +19,7 @@ from .stage import do_stages, require_stage
 LAST = "speed"  # of the stages
 
 
+@checked
 def run(
     config: RunConfig,
     out: Path | str,

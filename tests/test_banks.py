@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,10 +22,10 @@ def make() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     torch.manual_seed(0)
     data = sc.open_data("digits", (3, 8, 8))
-    yield Session(sc.Supernet.of(make(), data.example), data, tmp_path_factory.mktemp("session"), "float32")
+    return Session(sc.Supernet.of(make(), data.example), data, tmp_path_factory.mktemp("session"), "float32")
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,20 @@ def test_workers_on_one_database_end_with_the_same_network(tmp_path: Path, monke
     assert len(one) == 12
 
 
+def test_a_checkpoint_of_torchvisions_script_and_folders_of_images_go_to_onnx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run("torchvision_folder", tmp_path, monkeypatch)
+    assert found["test"]["dense"]["holdout"]["n"] == found["test"]["dense"]["test"]["n"] == 60  # val/ and test/
+    assert found["test"]["tuned"]["macs"] <= 0.5 * found["test"]["dense"]["macs"]
+    said = capsys.readouterr().out
+    assert "can be met" in said
+    assert "slim/best/model.onnx: ONNX" in said
+    assert (tmp_path / "slim" / "report.html").exists()
+
+
 def test_every_example_is_run_here() -> None:
     helpers = {"chain", "fit", "scenes"}
-    tested = {*CHAINS, "first_search", "several_budgets", "reuse_widths", "timm_folder", "several_workers"}
+    chosen = {"reuse_widths", "timm_folder", "torchvision_folder", "several_workers"}
+    tested = {*CHAINS, "first_search", "several_budgets", *chosen}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == helpers | tested
