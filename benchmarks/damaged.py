@@ -11,8 +11,13 @@ from kills import LINES, Outcome, Unit, left, moment, placed, run, whole
 
 Damage = Callable[[bytes], bytes | None]
 
-UNREAD = {".csv", ".html", ".png", ".svg", ".lock", ".partial"}  # written for people, or to be deleted
-STATES = (("search", "transfer"), ("search", "end"), ("pdd", "transfer"))  # the kind of run, the stage it was killed in
+UNREAD = {".csv", ".html", ".png", ".svg", ".lock"}  # written for people, or empty
+STATES = (
+    ("search", "bank"),
+    ("search", "transfer"),
+    ("search", "end"),
+    ("pdd", "transfer"),
+)  # the kind of run, the stage it was killed in
 
 
 def nothing(content: bytes) -> bytes:
