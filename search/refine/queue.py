@@ -64,7 +64,7 @@ def evaluations_done(records: Records, name: str, storage: str | None) -> int:
 
 def _queue(study: optuna.Study, given: Sequence[tuple[Subnetwork, str]]) -> int:
     """Queue what is not queued yet. Returns how many trials there will be."""
-    queued = {enqueued(trial)[NUMBER] for trial in study.get_trials(deepcopy=False)}
+    queued = {enqueued(trial).get(NUMBER) for trial in study.get_trials(deepcopy=False)}  # None: one too many was begun
     for number in sorted({*range(len(given))} - queued):
         study.enqueue_trial({NUMBER: number}, {"source": given[number][1]})
     return sum(trial.state is not TrialState.FAIL for trial in study.get_trials(deepcopy=False))

@@ -37,9 +37,10 @@ def run_trials(study: optuna.Study, records: Records, total: int, judge: Judge) 
     learned, unsigned = set[int | str](), Unsigned()
     release_lost(study, mine=True)  # of an earlier process of this number, or of before the database was away
     while True:
-        release_lost(study)
-        count = Counter(trial.state for trial in study.get_trials(deepcopy=False))
-        learn(study, records, learned)  # after the count: no trial that counts is unknown here
+        with quiet():  # of what a restarted server makes Optuna say
+            release_lost(study)
+            count = Counter(trial.state for trial in study.get_trials(deepcopy=False))
+            learn(study, records, learned)  # after the count: no trial that counts is unknown here
         if count[TrialState.COMPLETE] >= total:
             return
         if count[TrialState.WAITING] or count[TrialState.COMPLETE] + count[TrialState.RUNNING] < total:
