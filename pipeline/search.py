@@ -18,6 +18,7 @@ from ..search.allocation import ALLOCATION_RULES, AllocationRule
 from ..search.config import SearchConfig, sampler_called
 from ..search.evaluation import Evaluation, task_loss
 from ..search.importance.scores import Importance
+from ..search.refine.database import require_database
 from ..search.samplers.samplers import Sampler
 from ..signatures import checked
 from ..transfer.methods import METHODS, require_method
@@ -93,6 +94,8 @@ def find(
     require_method(method)
     folder, database = _places(out, storage)
     require_of_python(folder)
+    if database:
+        require_database(database)
     span = _range(net, budget)
     net.space.require(span.low)
     config = SearchConfig(

@@ -30,7 +30,7 @@ from ..transfer.bank.bank import MemoryBank
 from ..transfer.bank.fill import BankConfig
 from ..transfer.methods import METHODS
 from ..transfer.training.distributed import world
-from .common import dense_stage, evaluation_stage, restore_teacher, restore_weights, teacher_stage
+from .common import dense_stage, evaluation_stage, restore_best, restore_teacher, restore_weights, teacher_stage
 from .speed import speed_stage
 from .stage import Stage
 
@@ -57,7 +57,7 @@ class SearchRun:
             Stage("search", self.search, shared=True),
             Stage("bank", self.bank),
             Stage("transfer", self.transfer),
-            Stage("test", self.test),
+            Stage("test", self.test, self.restore_best),
             Stage("speed", self.speed),
         )
 
@@ -143,6 +143,10 @@ class SearchRun:
         """The same for any subnetwork that was kept in ``best``."""
         pruned = self.session.pruned(subnetwork)
         return evaluation_stage(self.session, self.config, subnetwork, pruned, best=best, teacher=self.teacher_net)
+
+    def restore_best(self) -> None:
+        """The network that came out, made again where it is damaged; its figures with it."""
+        restore_best(self.session, lambda: (self.transfer(), self.test()))
 
     @property
     def _identity(self) -> dict[str, object]:

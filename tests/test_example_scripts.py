@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import postgres
+from server import server
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 CHAINS = ("segmentation", "regression", "multi_label", "detector", "one_dimension", "four_channels")
@@ -53,8 +53,8 @@ def test_a_network_of_timm_is_pruned_on_a_folder_of_images(
 def test_workers_on_one_database_end_with_the_same_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.chdir(tmp_path)
-    with postgres() as storage:
-        one, other = importlib.import_module("several_workers").main(storage, quick=True)
+    with server() as running:
+        one, other = importlib.import_module("several_workers").main(running.url, quick=True)
     assert one == other
     assert len(one) == 12
 
