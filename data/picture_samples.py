@@ -146,7 +146,8 @@ def joint_augmentation(form: ReadForm, outside: int) -> JointAugment | None:
     if form.augment == CROP_FLIP:
         fill: dict[Any, int] = {tv_tensors.Image: 0, tv_tensors.Mask: outside}
         cropped = v2.RandomCrop(form.size[1:], PAD, fill=fill)
-        return v2.Compose([cropped, v2.RandomHorizontalFlip(0.5 if form.flip else 0.0)])
+        both: JointAugment = v2.Compose([cropped, v2.RandomHorizontalFlip(0.5 if form.flip else 0.0)])
+        return both
     return None if form.augment in (None, "none") else form.augmentation
 
 
