@@ -134,6 +134,8 @@ def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
     for run in runs:
         yield f"<p class=answer>{escape(run.folder.name) + ': ' if many else ''}{_answer(run)}</p>"
     yield _table(_head(runs[0].dense.score.name, many), [cells for run in runs for cells in _rows(run, many)])
+    for run in runs:
+        yield f"<p class=note>{escape(run.folder.name) + ': ' if many else ''}{escape(about(run))}</p>"
     yield f"<p class=note>{WORDS}</p>"
     searches = [run for run in runs if not run.config.learns_widths]
     yield "<h2>Front</h2>" + _figure(svgs["front"], FRONT + (SCORED if searches else ""))
@@ -166,6 +168,19 @@ def _answer(run: Results) -> str:
     metric = f" {after.name}" if after.is_share else ""  # others are shown with their name
     said = f"<strong>{after}</strong> {split}{metric}{tuned} with {costs.replace('macs', 'MACs')}"
     return f"{said}; the {'teacher' if run.untrained else 'dense network'} has {before}{_speed(run.timed)}"
+
+
+def about(run: Results) -> str:
+    """What was asked, on which images, when and where, as far as the run says it."""
+    test, dense = run.stages.test, run.stages.dense
+    counts = {
+        "to train on": dense.images if dense else None,
+        "in the holdout": test.dense.holdout.n if test and test.dense.holdout else None,
+        "to test": test.dense.test.n if test and test.dense.test else None,
+    }
+    images = ", ".join(f"{count:,} {purpose}" for purpose, count in counts.items() if count)
+    said = [f"Asked: {run.title}", f"Images: {images}" if images else "", f"Begun {run.began}" if run.began else ""]
+    return ". ".join(filter(None, said)) + "."
 
 
 def _speed(timed: Measured | SpeedStage | None) -> str:
