@@ -195,27 +195,28 @@ def _head(metric: str, many: bool) -> list[str]:
         *(["run"] if many else []),
         "network",
         f"test {metric}",
-        f"holdout {metric}",
         "MACs",
+        "one image",
         "parameters",
         "weights",
-        "one image",
+        f"holdout {metric}",
     ]
 
 
 def _rows(run: Results, many: bool) -> Iterator[list[Cell]]:
     dense = run.arms[0].figures
     for arm in run.arms:
-        scores = [_score(each) for each in (arm.figures.test, arm.figures.holdout)]
-        costs = [_cost(getattr(arm.figures, c), getattr(dense, c)) for c in COSTS]
+        macs, parameters = (_cost(getattr(arm.figures, c), getattr(dense, c)) for c in COSTS)
         size = f"{arm.weights.stat().st_size / 1e6:.3g} MB" if arm.weights else "-"
         yield [
             *([run.folder.name] if many else []),
             title_of(arm.name, run.untrained),
-            *scores,
-            *costs,
-            size,
+            _score(arm.figures.test),
+            macs,
             _image(run, arm),
+            parameters,
+            size,
+            _score(arm.figures.holdout),
         ]
 
 
