@@ -141,6 +141,8 @@ def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
     for run in runs:
         yield f"<p class=answer>{escape(run.folder.name) + ': ' if many else ''}{_answer(run)}</p>"
     yield _table(_head(runs[0].dense.score.name, many), [cells for run in runs for cells in _rows(run, many)])
+    for run in runs:
+        yield f"<p class=note>{escape(run.folder.name) + ': ' if many else ''}{escape(about(run))}</p>"
     yield f"<p class=note>{WORDS}</p>"
     searches = [run for run in runs if not run.config.learns_widths]
     yield "<h2>Front</h2>" + _figure(svgs["front"], FRONT + (SCORED if searches else ""))
@@ -175,6 +177,19 @@ def _answer(run: Results) -> str:
     return f"{said}; the {'teacher' if run.untrained else 'dense network'} has {before}{_speed(run.timed)}"
 
 
+def about(run: Results) -> str:
+    """What was asked, on which images, when and where, as far as the run says it."""
+    test, dense = run.stages.test, run.stages.dense
+    counts = {
+        "to train on": dense.images if dense else None,
+        "in the holdout": test.dense.holdout.n if test and test.dense.holdout else None,
+        "to test": test.dense.test.n if test and test.dense.test else None,
+    }
+    images = ", ".join(f"{count:,} {purpose}" for purpose, count in counts.items() if count)
+    said = [f"Asked: {run.title}", f"Images: {images}" if images else "", f"Begun {run.began}" if run.began else ""]
+    return ". ".join(filter(None, said)) + "."
+
+
 def _speed(timed: Measured | SpeedStage | None) -> str:
     """How fast one image is in every engine, where that was measured."""
     rows = [each for each in timed.latency if each.batch == 1 and each.speedup] if timed else []
@@ -187,27 +202,28 @@ def _head(metric: str, many: bool) -> list[str]:
         *(["run"] if many else []),
         "network",
         f"test {metric}",
-        f"holdout {metric}",
         "MACs",
+        "one image",
         "parameters",
         "weights",
-        "one image",
+        f"holdout {metric}",
     ]
 
 
 def _rows(run: Results, many: bool) -> Iterator[list[Cell]]:
     dense = run.arms[0].figures
     for arm in run.arms:
-        scores = [_score(each) for each in (arm.figures.test, arm.figures.holdout)]
-        costs = [_cost(getattr(arm.figures, c), getattr(dense, c)) for c in COSTS]
+        macs, parameters = (_cost(getattr(arm.figures, c), getattr(dense, c)) for c in COSTS)
         size = f"{arm.weights.stat().st_size / 1e6:.3g} MB" if arm.weights else "-"
         yield [
             *([run.folder.name] if many else []),
             title_of(arm.name, run.untrained),
-            *scores,
-            *costs,
-            size,
+            _score(arm.figures.test),
+            macs,
             _image(run, arm),
+            parameters,
+            size,
+            _score(arm.figures.holdout),
         ]
 
 

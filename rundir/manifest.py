@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -48,6 +50,7 @@ class Book(Record, frozen=True, kw_only=True):
     stages: Stages
     fingerprints: dict[str, str] = {}  # noqa: RUF012  # msgspec copies it
     spent: dict[str, float] | None = None  # seconds of starts that ended within a stage, by its name
+    began: str | None = None  # when, and on which machine; no earlier version wrote it
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it; an option that is not set is written as null."""
@@ -65,7 +68,7 @@ class Manifest:
         self._turn = Turn(folder, progress)
         with self._turn.taken():
             if not self.path.exists():
-                self._write(Book(format=FORMAT, asked=_plain(config), versions=_versions(), stages=Stages()))
+                self._write(_begun(config))
         self._book = read_manifest(folder)
         require_same(folder, config)
 
@@ -138,7 +141,7 @@ def require_of_python(folder: Path) -> None:
 def write_anew(folder: Path, config: RunConfig, stages: Stages, marks: dict[str, str]) -> None:
     """run.json of a search in Python, which may go on in its folder with other options."""
     require_of_python(folder)
-    book = Book(format=FORMAT, asked=_plain(config), versions=_versions(), stages=stages, fingerprints=marks)
+    book = msgspec.structs.replace(_begun(config), stages=stages, fingerprints=marks)
     with Turn(folder).taken():
         write_json(folder / "run.json", book.to_dict())
 
@@ -244,6 +247,15 @@ def require_run_or_empty(folder: Path) -> None:
         return
     if folder.exists() and (not folder.is_dir() or any(file.name not in LEFTOVERS for file in folder.iterdir())):
         raise SecateurError(f"{folder} exists and is not a run of secateur; pass a different --out or empty it")
+
+
+def _begun(config: RunConfig) -> Book:
+    """The book of a run that has done nothing yet."""
+    return Book(format=FORMAT, asked=_plain(config), versions=_versions(), stages=Stages(), began=_now())
+
+
+def _now() -> str:
+    return f"{date.today().isoformat()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
 
 
 def _versions() -> dict[str, str]:

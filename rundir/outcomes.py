@@ -105,11 +105,15 @@ class StageOutcome(Record, frozen=True, kw_only=True):
 
 
 class NetworkStage(StageOutcome, frozen=True, kw_only=True):
-    """The dense network or the teacher: where its ``weights`` are from, or the ``epochs`` it was trained for."""
+    """The dense network or the teacher: where its ``weights`` are from, or the ``epochs`` it was trained for.
+
+    ``images``: how many there are to train on.
+    """
 
     weights: str | None = None
     classes: Count | None = None
     epochs: Count | None = None
+    images: Count | None = None
 
 
 class SearchStage(StageOutcome, frozen=True, kw_only=True):

@@ -70,6 +70,7 @@ class Results:
     trials: Sequence[InterimRecord]
     steps: Mapping[str, Sequence[StepRecord]]
     measured: Measured | None
+    began: str | None = None
 
     @classmethod
     def of(cls, folder: Path | str) -> "Results":
@@ -83,7 +84,7 @@ class Results:
         steps = {name: lines for name, lines in found.items() if lines}
         front = _whole(folder / "front.json", Front)
         measured = _whole(folder / EVALUATION, Measured) if (folder / EVALUATION).exists() else None
-        return cls(folder, config, book.versions, book.stages, front, dense, trials, steps, measured)
+        return cls(folder, config, book.versions, book.stages, front, dense, trials, steps, measured, book.began)
 
     @property
     def title(self) -> str:

@@ -34,13 +34,14 @@ def train_from_scratch(session: Session, model: nn.Module, name: str, seed: int)
     steps = train(model, data.train, CrossEntropy(), recipe, folder=folder, holdout=data.holdout)
     session.follow(steps, f"training the {name} network")
     write_whole(folder / "weights.safetensors", lambda partial: write_network(model, partial))
-    return NetworkStage(epochs=DIGITS.epochs)
+    return NetworkStage(epochs=DIGITS.epochs, images=len(data.train))
 
 
 def dense_stage(session: Session, config: RunConfig) -> NetworkStage:
     """Digits needs no weights: there the dense network is trained first, and kept."""
     if config.trained:
-        return NetworkStage(weights=config.trained, classes=len(session.data.classes))
+        images = len(session.data.train)
+        return NetworkStage(weights=config.trained, classes=len(session.data.classes), images=images)
     return train_from_scratch(session, session.net.model, "dense", config.seed)
 
 
