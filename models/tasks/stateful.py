@@ -41,7 +41,7 @@ def summed(stateful: nn.Module) -> Metric:
     def value(total: Tensor, n: int) -> float:
         del n
         metric.reset()
-        parts = total.split([state.numel() for state in _states(metric).values()])
+        parts = torch.split(total, [state.numel() for state in _states(metric).values()])
         for (name, state), part in zip(_states(metric).items(), parts, strict=True):
             setattr(metric, name, part.reshape(state.shape).to(state))
         metric._update_count = 1  # else it warns that nothing was seen
