@@ -91,8 +91,8 @@ def fits(value: Any, hint: Any) -> bool:
         return any(fits(value, each) for each in arguments)
     if origin is Annotated:
         return fits(value, arguments[0])
-    if origin is Literal:
-        return value in arguments
+    if origin is Literal:  # whoever reads a word checks that it is one of them
+        return isinstance(value, tuple(map(type, arguments)))
     if hint is None or hint is Any:
         return value is None or hint is Any
     if origin is None:
