@@ -33,7 +33,7 @@ from .rundir.config import RunConfig, ask
 from .rundir.config_file import options_from_file, print_options
 from .rundir.options import USUAL_FLOPS, BudgetOptions, ConstraintOptions, parse_shape
 from .rundir.synonyms import in_words
-from .rundir.titles import OUTPUT, under
+from .rundir.titles import OUTPUT, SEARCH, under
 
 FLAT = Parameter(name="*")
 PRUNE = Group("Prune", sort_key=0)
@@ -85,14 +85,26 @@ def run(config: Config = RunConfig(), *, place: Place = PlaceOptions(), output: 
 
 
 @app.command(group=PRUNE, sort_key=1)
-def search(config: Config = RunConfig(), *, place: Place = PlaceOptions(), output: Output = OutputOptions()) -> None:  # noqa: B008  # frozen
-    """Search and fill the memory bank, and show the front; `run` with the same options continues from there."""
+def search(
+    config: Config = RunConfig(),  # noqa: B008  # frozen
+    *,
+    prefill: Annotated[bool, Parameter(group=SEARCH)] = False,
+    place: Place = PlaceOptions(),  # noqa: B008  # frozen
+    output: Output = OutputOptions(),  # noqa: B008  # frozen
+) -> None:
+    """Search, and show the front; `run` with the same options continues from there.
+
+    Parameters
+    ----------
+    prefill
+        Fill the memory bank now, which else fills itself in fine-tuning; for several processes that share it.
+    """
     from .reports.tables import show_front
     from .rundir.results import Results
 
     if place.print_config:
         return print_options(config, place, output)
-    stages, folder = _completed(config, place, output, "bank")
+    stages, folder = _completed(config, place, output, "bank", prefill=prefill)
     front = Results.of(folder).front
     rows = [{**point.costs.kept.to_dict(), **point.score.to_dict()} for point in front.points]
     value = {"out": str(folder), **_plain(stages), "front": rows}
@@ -100,7 +112,9 @@ def search(config: Config = RunConfig(), *, place: Place = PlaceOptions(), outpu
     _then(output, after_search(config.command_line, folder))
 
 
-def _completed(config: RunConfig, place: PlaceOptions, output: OutputOptions, until: str) -> Any:
+def _completed(
+    config: RunConfig, place: PlaceOptions, output: OutputOptions, until: str, *, prefill: bool = False
+) -> Any:
     """The outcomes of the stages, and the run directory."""
     from .rundir.folder import folder_for
     from .stages.joint_run import headline
@@ -109,7 +123,7 @@ def _completed(config: RunConfig, place: PlaceOptions, output: OutputOptions, un
     folder = folder_for(config, place)
     how: dict[str, Any] = {"device": output.device, "anyway": place.anyway, "overwrite": place.overwrite}
     with _watched(output, folder, headline(config)) as progress:
-        return complete(config, folder, until=until, progress=progress, **how), folder
+        return complete(config, folder, until=until, prefill=prefill, progress=progress, **how), folder
 
 
 @contextmanager

@@ -9,12 +9,14 @@ from io import StringIO
 from pathlib import Path
 from typing import TypeAlias
 
+from ..errors import SecateurError
 from ..files import ensure_folder, write_text
 from ..models.costs.units import format_quantity
 from ..models.score import Score
 from ..rundir.measured import Measured
 from ..rundir.outcomes import Seconds, SpeedStage
 from ..rundir.results import Arm, Results
+from ..signatures import checked
 from .pareto import compared, write_csv
 from .plots import GREY, INK, PALE, STYLES, Plot, history, training, widths
 from .titles import title_of
@@ -48,7 +50,10 @@ LONG = 40  # letters of a cell, from which on it is broken into lines
 Cell: TypeAlias = str | tuple[str, str]  # what it says, and beside it in small letters
 
 
-def report(*folders: Path | str, out: Path | None = None, measure: str = "loss", published: Path | None = None) -> Path:
+@checked
+def report(
+    *folders: Path | str, out: Path | str | None = None, measure: str = "loss", published: Path | str | None = None
+) -> Path:
     """The page about run directories, which opens offline; beside it pareto.png, pareto.svg and front.csv.
 
     Args:
@@ -67,12 +72,14 @@ def report(*folders: Path | str, out: Path | None = None, measure: str = "loss",
     >>> sc.report("run").name
     'report.html'
     """
+    if not folders:
+        raise SecateurError("no run to report on; pass its folder")
     runs = [Results.of(folder) for folder in folders]
     usual = runs[0].folder if len(runs) == 1 else runs[0].folder.parent / "report"
-    return write(runs, out or usual, measure, published)
+    return write(runs, Path(out or usual), measure, published)
 
 
-def write(runs: Sequence[Results], out: Path, measure: str = "loss", published: Path | None = None) -> Path:
+def write(runs: Sequence[Results], out: Path, measure: str = "loss", published: Path | str | None = None) -> Path:
     """report.html in the folder ``out``, and beside it pareto.png, pareto.svg and front.csv. Returns the page."""
     from matplotlib import rc_context
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from cyclopts import Parameter, Token
 
 Method: TypeAlias = Literal[
-    "search", "ckt", "ckt-kl", "ckt-queue", "aligned", "kdft", "kd", "dkd", "crd", "ce", "pdd", "kddp", "blockwise"
+    "search", "aligned", "kdft", "ckt", "ckt-kl", "ckt-queue", "kd", "dkd", "crd", "ce", "pdd", "kddp", "blockwise"
 ]
 Optimizer: TypeAlias = Literal["sgd", "adamw"]
 Sampler: TypeAlias = Literal["tpe", "cmaes", "gp", "nsga2", "random", "greedy"]

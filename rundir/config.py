@@ -11,6 +11,7 @@ from ..errors import SecateurError
 from ..models.files.place import is_kept
 from ..models.precision import require_precision
 from ..models.zoo.names import is_pretrained
+from ..signatures import require_values
 from .choices import CHOICE, Precision
 from .options import (
     SEARCH,
@@ -26,7 +27,7 @@ from .options import (
 from .titles import ASKED, DATA, OTHERS, TRAINING, WIDTHS, under
 from .titles import SEARCH as SEARCHING
 
-QUICKSTART, QUICKSTART_FLOPS = ("resnet20", DataOptions.data), "15%"  # benchmarks/quickstart_budgets.py
+QUICKSTART, QUICKSTART_FLOPS = ("resnet20", DataOptions.data), "10%"  # benchmarks/quickstart_budgets.py
 
 
 @dataclass(frozen=True)
@@ -160,12 +161,16 @@ def ask(model: str = RunConfig.model, **options: Any) -> RunConfig:
     for group in fields(RunConfig):
         if isinstance(group.default_factory, type):
             mine = {each.name for each in fields(group.default_factory)} & options.keys()
-            groups[group.name] = group.default_factory(**{name: options.pop(name) for name in mine})
+            values = {name: options.pop(name) for name in mine}
+            require_values(group.default_factory, values)
+            groups[group.name] = group.default_factory(**values)
         elif group.name in options:
             groups[group.name] = options.pop(group.name)
     if options:
         raise SecateurError(f"there is no option {next(iter(options))!r}; see secateur run --help")
-    return replace(RunConfig(), model=model, **groups)
+    own = {"model": model, **groups}
+    require_values(RunConfig, own)
+    return replace(RunConfig(), **own)
 
 
 def _options(config: RunConfig) -> Iterator[tuple[Field[Any], Any]]:

@@ -31,7 +31,11 @@ KINDS = {  # of each option; what has choices is checked by whoever reads it
 }
 LARGEST = 1 << 64  # of a whole number among the options: seeds are smaller, and so is all else
 FORMER_DEFAULTS = {"batch": 128, "augment": "crop-flip"}  # of options that once did not exist: what every run then did
-CHANGED_DEFAULTS = {"divisor": (1, "auto"), "neurons": ("hidden", "all")}  # before there was --runtime, and since
+CHANGED_DEFAULTS = {  # before there was --runtime, and since
+    "divisor": (1, "auto"),
+    "neurons": ("hidden", "all"),
+    "method": ("ckt", "aligned"),
+}
 TUNING = {"method", "epochs", "batch", "lr", "optimizer", "weight_decay"}  # what may be another for a point
 FREE = {"workers"}  # options that change no result
 LEFTOVERS = {"run.partial", LOCK, HOLDER}  # what a run leaves that was killed at once

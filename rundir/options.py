@@ -76,12 +76,12 @@ class DataOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetOptions:
-    """What the network may cost. Without any limit, ``flops`` is 50%; of the quickstart's network and images, 15%.
+    """What the network may cost. Without any limit, ``flops`` is 50%; of the quickstart's network and images, 10%.
 
     Parameters
     ----------
     flops
-        MACs to keep: 50% or 62M. Default, if no other limit is set: 50%; 15% for resnet20 on digits, the quickstart.
+        MACs to keep: 50% or 62M. Default, if no other limit is set: 50%; 10% for resnet20 on digits, the quickstart.
         Several limits all hold. For blockwise the default is 50% unless there is a --strength; pdd has none.
         A range, 25%..80%, is searched at once; the best network at its lower end is fine-tuned.
     params
@@ -188,11 +188,11 @@ class TransferOptions:
     Parameters
     ----------
     method
-        The fine-tuning method after a search: ckt (gated teachers and InfoNCE from the bank), ckt-kl (gated teachers),
-        kdft (the dense network's logits from the bank), aligned (the dense network runs online, and its feature maps
-        are matched on the channels that stay), kd, dkd, crd and ckt-queue (it runs online), ce (labels). Or, without a
-        search, a method that learns the widths in distillation: pdd (masks over channels), kddp
-        (idle neurons are removed), blockwise (a penalty on batch-norm scales). search: the default.
+        The fine-tuning method after a search: aligned (logits and feature maps of the dense network on the channels
+        that stay, the logits from a bank that fills itself), kdft (the logits alone), ckt (gated teachers and InfoNCE
+        from a bank that is filled first), ckt-kl (gated teachers), kd, dkd, crd and ckt-queue (the dense network runs
+        in every step), ce (labels). Or, without a search, a method that learns the widths in distillation: pdd (masks
+        over channels), kddp (idle neurons are removed), blockwise (a penalty on batch-norm scales). search: aligned.
     epochs
         Epochs of fine-tuning; kddp and blockwise learn the widths in half of them, pdd in a quarter.
     batch
@@ -205,11 +205,12 @@ class TransferOptions:
     weight_decay
         Weight decay. Default: 0.0005 for sgd, 0.05 for adamw.
     views
-        For ckt, ckt-kl and kdft: number of fixed augmentations per image whose teacher outputs the bank stores;
-        training cycles through exactly these. With 0 each view is new, and the bank holds the plain images' outputs.
+        For aligned, kdft, ckt and ckt-kl: number of fixed augmentations per image whose teacher outputs the bank
+        stores; training cycles through exactly these. With 0 each view is new; the bank then holds the plain images'
+        outputs, and aligned has none.
     """
 
-    method: Annotated[Method, CHOICE] = "ckt"
+    method: Annotated[Method, CHOICE] = "aligned"
     epochs: int = 10
     batch: int | None = None
     lr: float | None = None

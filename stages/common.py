@@ -1,15 +1,20 @@
 """What every kind of run does: train a network for digits, test what came out, write the front."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
+from ..errors import SecateurError
 from ..files import RESTORE, write_whole
 from ..models.evaluate import device_of, evaluate
 from ..models.files.architecture import architecture_of, save, with_architecture
 from ..models.files.networks import load, network_called
-from ..models.files.tensors import read_network, write_network
+from ..models.files.place import ARCHITECTURE, WEIGHTS
+from ..models.files.schema import read_architecture
+from ..models.files.tensors import is_damaged, read_network, write_network
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..pipeline.session import Session
@@ -57,6 +62,23 @@ def restore_weights(session: Session, model: nn.Module, name: str) -> None:
     """Load what ``train_from_scratch`` kept."""
     path = session.folder / name / "weights.safetensors"
     read_network(model, path, f"does not fit the {name} network", RESTORE)
+
+
+def restore_best(session: Session, again: Callable[[], object]) -> None:
+    """Have the network in best/ made ``again``, from the last checkpoint, where it is damaged or gone."""
+    best = session.folder / "best"
+    if _is_whole(best):
+        return
+    session.progress(f"{best} is damaged or gone: it is made again from the checkpoint", 0, 1)
+    again()
+
+
+def _is_whole(kept: Path) -> bool:
+    """Whether the files of a slim network are as they were written."""
+    with suppress(SecateurError):
+        read_architecture(kept / ARCHITECTURE)
+        return not is_damaged(kept / WEIGHTS)
+    return False
 
 
 def figures(session: Session, model: nn.Module, net: Supernet, subnetwork: Subnetwork) -> Figures:

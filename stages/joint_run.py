@@ -20,7 +20,7 @@ from ..transfer.joint.learner import Learner
 from ..transfer.joint.methods import Assignment, JointMethod
 from ..transfer.joint.train import Training, learn_widths, widths_by_epoch
 from ..transfer.training.recipe import Recipe
-from .common import dense_stage, evaluation_stage, restore_teacher, restore_weights, teacher_stage
+from .common import dense_stage, evaluation_stage, restore_best, restore_teacher, restore_weights, teacher_stage
 from .speed import speed_stage
 from .stage import Stage
 
@@ -51,7 +51,7 @@ class JointRun:
             Stage("teacher", self.teacher, self.restore_teacher),
             Stage("learn", self.learn),
             Stage("transfer", self.transfer),
-            Stage("test", self.test),
+            Stage("test", self.test, self.restore_best),
             Stage("speed", self.speed),
         )
 
@@ -145,3 +145,7 @@ class JointRun:
     def speed(self) -> SpeedStage:
         """The dense network and the fine-tuned one, timed in turn."""
         return speed_stage(self.session, self.config, self.session.folder / "best")
+
+    def restore_best(self) -> None:
+        """The network that came out, made again where it is damaged; its figures with it."""
+        restore_best(self.session, lambda: (self.transfer(), self.test()))

@@ -64,7 +64,7 @@ class Run:
         """The same ask, as a command line without --out."""
         ask = self.ask
         given = ask.to_dict()
-        options = {name: given[name] for name in ("input", "trials", "epochs", "seed", "divisor")}
+        options = {name: given[name] for name in ("input", "trials", "epochs", "seed", "divisor", "method")}
         return ["run", ask.model, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
 
 
@@ -75,7 +75,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     torch.set_num_threads(1)
     folder, told = tmp_path_factory.mktemp("run"), list[str]()
     (folder / "net.py").write_text(NET)
-    ask = sc.Ask(model=f"{folder / 'net.py'}:make", input="3x16x16", trials=TRIALS, epochs=EPOCHS, seed=3, divisor=1)
+    network = f"{folder / 'net.py'}:make"
+    how: dict[str, Any] = {"trials": TRIALS, "epochs": EPOCHS, "seed": 3, "divisor": 1, "method": "ckt"}
+    ask = sc.Ask(model=network, input="3x16x16", **how)
     outcome = sc.run(ask, folder / "out", progress=lambda what, *_: told.append(what))
     yield Run(ask, folder / "out", outcome, told)
     torch.set_num_threads(threads)

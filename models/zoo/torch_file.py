@@ -1,9 +1,11 @@
 """A file of ``torch.save``, read without running or importing anything that it names."""
 
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, simplefilter
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
@@ -34,6 +36,7 @@ def read_torch_file(path: Path) -> object:
 
     Raises SecateurError where the file cannot be read so.
     """
+    _require_bounded(path)
     try:
         with safe_globals([(_stand_in(name), name) for name in _foreign(path)]), catch_warnings():
             simplefilter("ignore")  # torch's advice on a TorchScript program: the error below has it
@@ -41,6 +44,14 @@ def read_torch_file(path: Path) -> object:
     except Exception as error:
         raise SecateurError(_refusal(path, error)) from error
     return stored
+
+
+def _require_bounded(path: Path) -> None:
+    """Raise SecateurError where a file claims more bytes than it has; torch never compresses what it stores."""
+    with suppress(BadZipFile, OSError), ZipFile(path) as archive:
+        claimed, there = sum(entry.file_size for entry in archive.infolist()), path.stat().st_size
+        if claimed > there:
+            raise SecateurError(f"weights {path} claim {claimed:,} bytes and the file has {there:,}; pass another file")
 
 
 def class_of(value: object) -> str | None:
