@@ -104,7 +104,7 @@ def search(
 
     if place.print_config:
         return print_options(config, place, output)
-    stages, folder = _completed(config, place, output, "bank", prefill=prefill)
+    stages, folder = _completed(config, place, output, "bank", prefill)
     front = Results.of(folder).front
     rows = [{**point.costs.kept.to_dict(), **point.score.to_dict()} for point in front.points]
     value = {"out": str(folder), **_plain(stages), "front": rows}
@@ -112,9 +112,7 @@ def search(
     _then(output, after_search(config.command_line, folder))
 
 
-def _completed(
-    config: RunConfig, place: PlaceOptions, output: OutputOptions, until: str, *, prefill: bool = False
-) -> Any:
+def _completed(config: RunConfig, place: PlaceOptions, output: OutputOptions, until: str, prefill: bool = False) -> Any:
     """The outcomes of the stages, and the run directory."""
     from .rundir.folder import folder_for
     from .stages.joint_run import headline

@@ -3,7 +3,8 @@
 ResNet-20 halved uniformly, scikit-learn's digits at 32 pixels, batches of 128, one thread. Two processes, one for each
 checkout, take the steps of ``sc.finetune`` in turns, only one at a time, so that whatever else the machine does slows
 both alike. Seconds are processor time of a whole step: reading, augmenting, forward, backward, optimizer. The ratio is
-the median over pairs of steps, now / before; its error is the standard error of that median. The last step of an
+the median over pairs of steps, now / before; its error is the standard error of that median. Both start from the same
+inherited weights: ``same_weights`` says whether they end in the same, bit for bit. The last step of an
 epoch, which scores the holdout now and did not before, is counted apart.
 
     python benchmarks/speed.py CHECKOUT [--steps 64]
@@ -11,10 +12,13 @@ epoch, which scores the holdout now and did not before, is counted apart.
 
 import argparse
 import hashlib
+import inspect
 import json
 import subprocess
 import sys
 import time
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -47,9 +51,17 @@ def serve(method: str, steps: int) -> None:
             start = time.process_time()
 
     start = time.process_time()
-    student = sc.finetune(net, halves, None, data, epochs=steps // PER_EPOCH, method=method, progress=wait)
+    named = "student" if "student" in inspect.signature(sc.finetune).parameters else "start"  # as it was called before
+    how: dict[str, Any] = {"epochs": steps // PER_EPOCH, "method": method, "progress": wait}
+    student = sc.finetune(net, halves, None, data, **how, **{named: inherited(net, halves)})
     weights = b"".join(x.numpy().tobytes() for x in student.state_dict().values())
     print(hashlib.sha256(weights).hexdigest()[:16], flush=True)
+
+
+def inherited(net: Any, subnetwork: Any) -> Any:
+    """The subnetwork with the dense network's weights, a start that every checkout has."""
+    home = "models.surgery.slim" if find_spec("secateur.models.surgery") else "models.slim"
+    return import_module(f"secateur.{home}").slim(net, subnetwork)
 
 
 def started(checkout: Path, folder: Path, method: str, steps: int) -> "subprocess.Popen[str]":

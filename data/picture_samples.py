@@ -103,7 +103,10 @@ def is_random(dataset: Any) -> bool:
     if isinstance(inner, TensorDataset) or (isinstance(inner, VisionDataset) and inner.transforms is None):
         return False
     own, places = generators_in(dataset), range(min(ITEMS, len(dataset)))
-    return any(len({_drawn(dataset, place, own, seed) for seed in range(SEEDS)}) > 1 for place in places)
+    try:
+        return any(len({_drawn(dataset, place, own, seed) for seed in range(SEEDS)}) > 1 for place in places)
+    except Exception:  # it is said where images are read
+        return False
 
 
 def _drawn(dataset: Any, position: int, generators: list[Any], seed: int) -> bytes:
@@ -146,8 +149,8 @@ def joint_augmentation(form: ReadForm, outside: int) -> JointAugment | None:
     if form.augment == CROP_FLIP:
         fill: dict[Any, int] = {tv_tensors.Image: 0, tv_tensors.Mask: outside}
         cropped = v2.RandomCrop(form.size[1:], PAD, fill=fill)
-        both: JointAugment = v2.Compose([cropped, v2.RandomHorizontalFlip(0.5 if form.flip else 0.0)])
-        return both
+        composed: JointAugment = v2.Compose([cropped, v2.RandomHorizontalFlip(0.5 if form.flip else 0.0)])
+        return composed
     return None if form.augment in (None, "none") else form.augmentation
 
 

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cyclopts import App, ArgumentCollection, CycloptsError
 from cyclopts.config import ConfigFromFile, Json, Toml, Yaml
 
-from ..errors import SecateurError
+from ..errors import SecateurError, in_a_line
 from .command_options import OutputOptions, PlaceOptions
 from .config import RunConfig, flag
 
@@ -16,7 +17,7 @@ FORMATS: dict[str, type[ConfigFromFile]] = {".yaml": Yaml, ".yml": Yaml, ".toml"
 OPTION = "--config"
 
 
-def options_from_file(words: Sequence[str]) -> tuple[ConfigFromFile, ...]:
+def options_from_file(words: Sequence[str]) -> tuple["_Options", ...]:
     """What the file behind ``--config`` says, for options that are not on the command line; nothing without one.
 
     Raises SecateurError for a file that is not there, or of another format.
@@ -28,7 +29,25 @@ def options_from_file(words: Sequence[str]) -> tuple[ConfigFromFile, ...]:
         raise SecateurError(f"{OPTION} {path} is of no known format; pass a file that ends in {', '.join(FORMATS)}")
     if not path.is_file():
         raise SecateurError(f"there is no file {path}; --print-config > {path} writes one")
-    return (FORMATS[path.suffix](path, use_commands_as_keys=False),)
+    return (_Options(path, FORMATS[path.suffix](path, use_commands_as_keys=False)),)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """A file of options, of which whatever is wrong is an error of one line."""
+
+    path: Path
+    read: ConfigFromFile
+
+    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        """Set the options that are not on the command line."""
+        try:
+            self.read(app, commands, arguments)
+        except CycloptsError:
+            raise
+        except Exception as error:  # by format the libraries raise YAMLError, TOMLDecodeError, TypeError, ...
+            what = in_a_line(error)[:200]
+            raise SecateurError(f"{self.path} is no file of options ({what}); --print-config shows one") from error
 
 
 def print_options(config: RunConfig, *others: PlaceOptions | OutputOptions) -> None:

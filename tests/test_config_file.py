@@ -88,3 +88,14 @@ def test_any_name_of_a_group_survives(name: str) -> None:
 
     lines = option_lines(sc.Ask(freeze=(name,)), PlaceOptions())
     assert yaml.safe_load("\n".join(lines))["freeze"] == [name]
+
+
+@pytest.mark.parametrize(
+    "content", [b"trials\n", b"\x00", b"\xff\xfe", b"[" * 5_000, b"- 3\n", b"3\n", b"flops:\n  50%: 3\n", b"null: 3\n"]
+)
+def test_a_damaged_file_is_one_line(content: bytes, tmp_path: Path, capsys: Capture) -> None:
+    for name in ("a.yaml", "a.toml", "a.json"):
+        (tmp_path / name).write_bytes(content)
+        assert status(["run", "--config", str(tmp_path / name), "--print-config"]) == 2
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith("secateur: ")

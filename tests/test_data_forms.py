@@ -142,7 +142,7 @@ def test_numbers_of_sixteen_bits_are_refused_as_bytes_are() -> None:
 class Mirrored(Words):
     """Pictures with a random transform of their own."""
 
-    def __getitem__(self, number: int) -> Any:  # type: ignore[override]
+    def __getitem__(self, number: int) -> Any:
         item = super().__getitem__(number)
         image = item["image"]
         image.putpixel((0, 0), (255, 255, 255))
@@ -153,7 +153,7 @@ def test_random_transforms_of_pictures_are_the_augmentation_and_not_drawn_once()
     part = Mirrored("image", "label", picture=True)
     data = sc.Data.of(part, part, part)
     views = torch.stack([next(data.train.batches(6, view=number)).images for number in range(8)])
-    assert all(len(views[:, number].unique(dim=0)) == 2 for number in range(6))
+    assert all(len({str(view.tolist()) for view in views[:, number]}) == 2 for number in range(6))
     again = next(data.train.batches(6, view=3)).images
     assert torch.equal(again, views[3])
     assert data.classes == ("0", "1")

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-import secateur as sc
+import secateur
 
+sc: Any = secateur  # what is wrong on purpose is no matter for types
 CLASSES = torch.arange(8) % 4
 PIXELS = torch.zeros(8, 3, 8, 8, dtype=torch.uint8)
 SET = TensorDataset(PIXELS, CLASSES)
@@ -60,8 +61,16 @@ MISTAKES: list[tuple[str, Callable[[], object], str]] = [
     ("start", lambda: found(start=NET.dense), "start is of type Subnetwork; pass a list, each item a subnetwork"),
     ("progress", lambda: found(progress=True), "progress=True is of type bool; pass a function of 3 arguments"),
     ("out", lambda: found(out=3), "out=3 is of type int; pass a path or a str"),
-    ("order of finetune", lambda: sc.finetune(NET, DATA, NET.dense, None), "subnetwork is of type Data; pass a subnet"),
-    ("budget to tune", lambda: sc.finetune(NET, "50%", None, DATA), "subnetwork='50%' is of type str; pass a subnetwo"),
+    (
+        "order of finetune",
+        lambda: sc.finetune(NET, DATA, NET.dense, None),
+        "subnetwork is of type Data; pass a subnet",
+    ),
+    (
+        "budget to tune",
+        lambda: sc.finetune(NET, "50%", None, DATA),
+        "subnetwork='50%' is of type str; pass a subnetwo",
+    ),
     (
         "bank",
         lambda: sc.finetune(NET, NET.dense, DATA, DATA),
@@ -76,9 +85,17 @@ MISTAKES: list[tuple[str, Callable[[], object], str]] = [
         lambda: tuned(objective=nn.CrossEntropyLoss()),
         "objective is a CrossEntropyLoss; pass a function",
     ),
-    ("Recipe", lambda: sc.Recipe(learning_rate="0.1"), "learning_rate='0.1' is of type str; pass a float"),  # type: ignore[arg-type]
-    ("example", lambda: sc.Supernet.of(MODEL, (1, 3, 8, 8)), "the example holds no tensor; pass one: torch.zeros(1, 3"),
-    ("one image", lambda: sc.Supernet.of(MODEL, torch.zeros(3, 8, 8)), "or an example of (1, channels, height, width)"),
+    ("Recipe", lambda: sc.Recipe(learning_rate="0.1"), "learning_rate='0.1' is of type str; pass a float"),
+    (
+        "example",
+        lambda: sc.Supernet.of(MODEL, (1, 3, 8, 8)),
+        "the example holds no tensor; pass one: torch.zeros(1, 3",
+    ),
+    (
+        "one image",
+        lambda: sc.Supernet.of(MODEL, torch.zeros(3, 8, 8)),
+        "or an example of (1, channels, height, width)",
+    ),
     ("swapped", lambda: sc.Supernet.of(DATA.example, MODEL), "model is of type Tensor; pass an nn.Module"),
     (
         "a class",
@@ -93,13 +110,25 @@ MISTAKES: list[tuple[str, Callable[[], object], str]] = [
     ("profile", lambda: NET.profile(0.5), 'budget=0.5 is of type float; did you mean "50%"?'),
     ("limits", lambda: NET.budget(0.5), 'flops=0.5 is of type float; did you mean "50%"?'),
     ("cost", lambda: NET.macs((4, 8)), "subnetwork=(4, 8) is of type tuple; pass a subnetwork, such as found.best()"),
-    ("widths", lambda: sc.Subnetwork((4, 8)), "kept=(4, 8): pass the channels of each group"),  # type: ignore[arg-type]
+    ("widths", lambda: sc.Subnetwork((4, 8)), "kept=(4, 8): pass the channels of each group"),
     ("float classes", lambda: sc.Data.of(*[part(CLASSES + 0.5)] * 3), "(ValueError: a target is 0.5); let each item"),
-    ("one class", lambda: sc.find(NET, sc.Data.of(*[part(0 * CLASSES)] * 3), "50%"), "4 outputs and data has 1 class"),
+    (
+        "one class",
+        lambda: sc.find(NET, sc.Data.of(*[part(0 * CLASSES)] * 3), "50%"),
+        "4 outputs and data has 1 class",
+    ),
     ("one data set", lambda: sc.Data.of(SET), "one data set is no train and test; pass sc.Data.of(train, test)"),
     ("no data set", lambda: sc.Data.of(None, None), "train is None; pass a Dataset or a DataLoader or a list"),
-    ("task class", lambda: sc.Data.of(SET, SET, task=sc.Classification), "task is the class Classification, not what"),
-    ("task loss", lambda: sc.Data.of(SET, SET, task=nn.MSELoss()), "task is of type MSELoss; pass sc.Classification()"),
+    (
+        "task class",
+        lambda: sc.Data.of(SET, SET, task=sc.Classification),
+        "task is the class Classification, not what",
+    ),
+    (
+        "task loss",
+        lambda: sc.Data.of(SET, SET, task=nn.MSELoss()),
+        "task is of type MSELoss; pass sc.Classification()",
+    ),
     ("shape", lambda: sc.Data.of(SET, SET, shape=(8, 8)), "images of shape (8, 8); pass (3, height, width)"),
     ("mean", lambda: sc.Data.of(SET, SET, mean=0.5), "mean=0.5 is of type float; pass (float, float, float)"),
     ("workers", lambda: sc.Data.of(SET, SET, workers=-1), "workers=-1; pass 0 or more"),
@@ -119,7 +148,7 @@ MISTAKES: list[tuple[str, Callable[[], object], str]] = [
     ("save", lambda: sc.save("slim", MODEL), "model='slim' is of type str; pass an nn.Module"),
     ("export", lambda: sc.export(MODEL, "onnx"), "folder is of type Sequential; pass a path or a str"),
     ("report", lambda: sc.report(), "no run to report on; pass its folder"),
-    ("constructor", lambda: sc.constructor("resnet20", "10"), "classes='10' is of type str; pass an int"),  # type: ignore[arg-type]
+    ("constructor", lambda: sc.constructor("resnet20", "10"), "classes='10' is of type str; pass an int"),
     (
         "weights",
         lambda: sc.load_weights(MODEL, MODEL.state_dict()),
@@ -132,8 +161,12 @@ MISTAKES: list[tuple[str, Callable[[], object], str]] = [
     ("Ask model", lambda: sc.Ask(MODEL), "model is of type Sequential; pass a str"),
     ("Ask epochs", lambda: sc.Ask(epochs="2"), "epochs='2' is of type str; pass an int"),
     ("run", lambda: sc.run("resnet20", "out"), "config='resnet20' is of type str; pass sc.Ask("),
-    ("Task", lambda: sc.Task(loss="ce", metric="accuracy"), "loss='ce' is of type str; pass a function of 2 arguments"),  # type: ignore[arg-type]
-    ("Segmentation", lambda: sc.Segmentation("21"), "classes='21' is of type str; pass an int"),  # type: ignore[arg-type]
+    (
+        "Task",
+        lambda: sc.Task(loss="ce", metric="accuracy"),
+        "loss='ce' is of type str; pass a function of 2 arguments",
+    ),
+    ("Segmentation", lambda: sc.Segmentation("21"), "classes='21' is of type str; pass an int"),
     ("NumPy", lambda: sc.Data.of(*[np.zeros((4, 3, 8, 8))] * 3), "the data set has no class numbers"),
 ]
 
