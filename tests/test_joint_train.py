@@ -242,7 +242,7 @@ def test_search_is_the_usual_way() -> None:
     assert [sc.Ask(method="pdd", flops="40%").goal, sc.Ask(method="kddp").goal, sc.Ask().goal] == [
         "pdd 40%",
         "kddp",
-        "15%",
+        "10%",
     ]
 
 
