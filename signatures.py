@@ -91,8 +91,8 @@ def fits(value: Any, hint: Any) -> bool:
         return any(fits(value, each) for each in arguments)
     if origin is Annotated:
         return fits(value, arguments[0])
-    if origin is Literal:
-        return value in arguments
+    if origin is Literal:  # whoever reads a word checks that it is one of them
+        return isinstance(value, tuple(map(type, arguments)))
     if hint is None or hint is Any:
         return value is None or hint is Any
     if origin is None:
@@ -167,6 +167,8 @@ def _name(hint: Any) -> str:
         return " or ".join(dict.fromkeys(_name(each) for each in get_args(hint) if each is not type(None)))
     if get_origin(hint) is Annotated:
         return _name(get_args(hint)[0])
+    if get_origin(hint) is Literal:
+        return " or ".join(map(repr, get_args(hint)))
     if get_origin(hint) is tuple:
         return f"({', '.join('...' if each is ... else each.__name__ for each in get_args(hint))})"
     if get_origin(hint) is Callable and isinstance(get_args(hint)[0], list):

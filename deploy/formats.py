@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from ..errors import SecateurError
 from ..files import ensure_folder
 from ..models.inputs import Inputs, tensors
-from ..models.timing.onnx_file import OPSET, open_session, write_onnx
+from ..models.timing.onnx_file import OPSET, Answer, onnx_session, write_onnx
 from .positional import Positional
 
 TOLERANCE = 1e-4  # of the largest output
 BATCHES = (1, 3)  # that a file is checked on; it is written on 2
-Answer: TypeAlias = Callable[..., Any]  # inputs, in order → the output, or a tuple of several
 
 
 @dataclass(frozen=True)
@@ -64,19 +63,6 @@ def export_as(model: nn.Module, inputs: Inputs, path: Path, about: Mapping[str, 
         )
     opset, (first, *others) = OPSET if path.suffix == ".onnx" else None, plain.example
     return Exported(path, path.suffix[1:], opset, ("batch", *map(str, first.shape[1:])), difference, len(others))
-
-
-def onnx_session(path: Path, threads: int = 0) -> Answer:
-    """What answers as the ONNX file does, on the CPU; 0 threads are as many as onnxruntime likes."""
-    session = open_session(path, threads)
-    names = [each.name for each in session.get_inputs()]
-
-    def answer(*inputs: Tensor) -> Any:
-        found = session.run(None, {name: x.numpy() for name, x in zip(names, inputs, strict=True)})
-        outputs = tuple(map(torch.from_numpy, found))
-        return outputs[0] if len(outputs) == 1 else outputs
-
-    return answer
 
 
 def _write_onnx(plain: Positional, path: Path, about: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ from ..errors import SecateurError
 from ..models.costs.budget import Budget
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
+from ..reports.inline import front_and_widths
 from ..reports.pareto import pareto
 from ..search.records import Interim
 from ..signatures import checked
@@ -44,6 +45,10 @@ class Found:
     def __repr__(self) -> str:
         kept = self.winner.macs / self.net.macs(self.net.dense)
         return f"Found(macs={self.winner.macs}, keep={kept:.1%}, loss={self.winner.loss:.4f}, front={len(self.front)})"
+
+    def _repr_html_(self) -> str:
+        """The front and the winner's widths, in a notebook."""
+        return front_and_widths(self.folder)
 
     @checked
     def best(self, budget: str | Budget | None = None) -> Subnetwork:

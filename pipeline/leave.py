@@ -20,11 +20,10 @@ from ..models.tasks.classification import Classification
 from ..models.zoo.names import PYTHON
 from ..rundir.config import RunConfig, ask
 from ..rundir.manifest import write_anew
-from ..rundir.outcomes import NetworkStage, Stages
+from ..rundir.outcomes import BankStage, NetworkStage, Stages
 from ..search.coarse_to_fine import Searched
 from ..search.config import SearchConfig
-from ..transfer.bank.bank import TEACHERS, MemoryBank
-from .outcomes import FrontFile, bank_stage, budget_mark, search_stage
+from .outcomes import FrontFile, budget_mark, search_stage
 from .session import Session
 
 
@@ -65,16 +64,14 @@ def leave_networks(session: Session, config: RunConfig, winner: Subnetwork) -> R
     return config.with_options(weights=str(dense))
 
 
-def leave_run(
-    session: Session, config: RunConfig, span: BudgetRange, searched: Searched, bank: MemoryBank | None
-) -> None:
+def leave_run(session: Session, config: RunConfig, span: BudgetRange, searched: Searched, bank: BankStage) -> None:
     """front.json and run.json."""
     front = FrontFile(ensure_folder(session.folder), session.net, config)
     front.write(searched.winner, searched.front, budget_mark(session.net, span))
     stages = Stages(
         dense=NetworkStage(weights=config.weights, classes=len(session.data.classes)),
         search=search_stage(searched),
-        bank=bank_stage(bank, TEACHERS),
+        bank=bank,
     )
     marks = {"data": session.data.fingerprint, "network": fingerprint(session.net)}
     write_anew(session.folder, config, stages, marks)

@@ -2,21 +2,22 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cyclopts import App, ArgumentCollection, CycloptsError
 from cyclopts.config import ConfigFromFile, Json, Toml, Yaml
 
-from ..errors import SecateurError
-from .command_options import RunOutputOptions
+from ..errors import SecateurError, in_a_line
+from .command_options import OutputOptions, PlaceOptions
 from .config import RunConfig, flag
 
 FORMATS: dict[str, type[ConfigFromFile]] = {".yaml": Yaml, ".yml": Yaml, ".toml": Toml, ".json": Json}
 OPTION = "--config"
 
 
-def options_from_file(words: Sequence[str]) -> tuple[ConfigFromFile, ...]:
+def options_from_file(words: Sequence[str]) -> tuple["_Options", ...]:
     """What the file behind ``--config`` says, for options that are not on the command line; nothing without one.
 
     Raises SecateurError for a file that is not there, or of another format.
@@ -28,22 +29,41 @@ def options_from_file(words: Sequence[str]) -> tuple[ConfigFromFile, ...]:
         raise SecateurError(f"{OPTION} {path} is of no known format; pass a file that ends in {', '.join(FORMATS)}")
     if not path.is_file():
         raise SecateurError(f"there is no file {path}; --print-config > {path} writes one")
-    return (FORMATS[path.suffix](path, use_commands_as_keys=False),)
+    return (_Options(path, FORMATS[path.suffix](path, use_commands_as_keys=False)),)
 
 
-def print_options(config: RunConfig, output: RunOutputOptions) -> None:
+@dataclass(frozen=True)
+class _Options:
+    """A file of options, of which whatever is wrong is an error of one line."""
+
+    path: Path
+    read: ConfigFromFile
+
+    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        """Set the options that are not on the command line."""
+        try:
+            self.read(app, commands, arguments)
+        except CycloptsError:
+            raise
+        except Exception as error:  # by format the libraries raise YAMLError, TOMLDecodeError, TypeError, ...
+            what = in_a_line(error)[:200]
+            raise SecateurError(f"{self.path} is no file of options ({what}); --print-config shows one") from error
+
+
+def print_options(config: RunConfig, *others: PlaceOptions | OutputOptions) -> None:
     """Print every option that is set or has a default, a line each, as YAML."""
-    print("\n".join(option_lines(config, output)))
+    print("\n".join(option_lines(config, *others)))
 
 
-def option_lines(config: RunConfig, output: RunOutputOptions) -> list[str]:
+def option_lines(config: RunConfig, *others: PlaceOptions | OutputOptions) -> list[str]:
     """The lines of such a file.
 
     >>> from secateur.rundir.config import ask
-    >>> option_lines(ask("resnet56", lr=0.01), RunOutputOptions())[:2]
+    >>> option_lines(ask("resnet56", lr=0.01), OutputOptions())[:2]
     ['model: "resnet56"', 'precision: "auto"']
     """
-    given = {name: value for name, value in asdict(output).items() if value and name not in ("config", "print_config")}
+    beside = {name: value for each in others for name, value in asdict(each).items()}
+    given = {name: value for name, value in beside.items() if value and name not in ("config", "print_config")}
     options = {"model": config.model, "precision": config.precision, **config.to_dict(), **given}
     return [f"{flag(name)}: {_plain(value)}" for name, value in options.items() if _is_set(value)]
 

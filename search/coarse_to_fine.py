@@ -18,7 +18,7 @@ from .pareto import pareto_front
 from .records import Interim, Records
 from .refine.database import delete_database, is_damaged
 from .refine.fine_search import refine, trials_done
-from .refine.queue import evaluate_jointly, evaluations_done
+from .refine.queue import agreed, evaluate_jointly, evaluations_done
 
 FINALISTS = 5  # of the sample, and of those that all images have scored already
 
@@ -105,19 +105,24 @@ def _final(records: Records, start: Interim, config: SearchConfig) -> Generator[
     given = list({each.subnetwork: (each.subnetwork, each.source) for each in finalists}.values())
     of = f"{config.span}, {config.sampler_name}, {config.trials} trials, seed {config.seed}{config.extensions}"
     found = yield from _evaluated(records, given, "final", replace(config, images=whole), of=of)
-    return min(found, key=lambda i: i.rank)
+    return agreed(min(found, key=lambda i: i.rank), records, _name("final", of), config.storage)
 
 
 def _evaluated(
     records: Records, given: Sequence[tuple[Subnetwork, str]], stage: str, config: SearchConfig, *, of: str
 ) -> Generator[Update, None, list[Interim]]:
     """Score each of these subnetworks, here or in another process; ``of`` tells the studies of a stage apart."""
-    name = f"{stage}, {of}"
+    name = _name(stage, of)
     already = evaluations_done(records, name, config.storage)
     done = evaluate_jointly(records, given, name, images=config.images, storage=config.storage)
     for count, found in enumerate(done, 1 + already):  # other processes do the rest
         yield _update(stage, count, len(given), records, config, found)
     return [records.evaluate(*each, config.images) for each in given]
+
+
+def _name(stage: str, of: str) -> str:
+    """That of a study of given subnetworks."""
+    return f"{stage}, {of}"
 
 
 def _update(stage: str, count: int, total: int, records: Records, config: SearchConfig, found: Interim) -> Update:

@@ -1,15 +1,20 @@
 """What every kind of run does: train a network for digits, test what came out, write the front."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
+from ..errors import SecateurError
 from ..files import RESTORE, write_whole
 from ..models.evaluate import device_of, evaluate
 from ..models.files.architecture import architecture_of, save, with_architecture
 from ..models.files.networks import load, network_called
-from ..models.files.tensors import read_network, write_network
+from ..models.files.place import ARCHITECTURE, WEIGHTS
+from ..models.files.schema import read_architecture
+from ..models.files.tensors import is_damaged, read_network, write_network
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..pipeline.session import Session
@@ -29,13 +34,14 @@ def train_from_scratch(session: Session, model: nn.Module, name: str, seed: int)
     steps = train(model, data.train, CrossEntropy(), recipe, folder=folder, holdout=data.holdout)
     session.follow(steps, f"training the {name} network")
     write_whole(folder / "weights.safetensors", lambda partial: write_network(model, partial))
-    return NetworkStage(epochs=DIGITS.epochs)
+    return NetworkStage(epochs=DIGITS.epochs, images=len(data.train))
 
 
 def dense_stage(session: Session, config: RunConfig) -> NetworkStage:
     """Digits needs no weights: there the dense network is trained first, and kept."""
     if config.trained:
-        return NetworkStage(weights=config.trained, classes=len(session.data.classes))
+        images = len(session.data.train)
+        return NetworkStage(weights=config.trained, classes=len(session.data.classes), images=images)
     return train_from_scratch(session, session.net.model, "dense", config.seed)
 
 
@@ -58,10 +64,33 @@ def restore_weights(session: Session, model: nn.Module, name: str) -> None:
     read_network(model, path, f"does not fit the {name} network", RESTORE)
 
 
+def restore_best(session: Session, again: Callable[[], object]) -> None:
+    """Have the network in best/ made ``again``, from the last checkpoint, where it is damaged or gone."""
+    best = session.folder / "best"
+    if _is_whole(best):
+        return
+    session.progress(f"{best} is damaged or gone: it is made again from the checkpoint", 0, 1)
+    again()
+
+
+def _is_whole(kept: Path) -> bool:
+    """Whether the files of a slim network are as they were written."""
+    with suppress(SecateurError):
+        read_architecture(kept / ARCHITECTURE)
+        return not is_damaged(kept / WEIGHTS)
+    return False
+
+
 def figures(session: Session, model: nn.Module, net: Supernet, subnetwork: Subnetwork) -> Figures:
     """Holdout and test score of a network, and what it costs."""
     holdout, test = (evaluate(model, split) for split in (session.data.holdout, session.data.test))
     return Figures(holdout=holdout, test=test, macs=net.macs(subnetwork), parameters=net.parameters(subnetwork))
+
+
+def kept_network(session: Session, config: RunConfig, best: Path) -> nn.Module:
+    """The fine-tuned network that was kept in ``best``, where the dense one is."""
+    slim = load(best, network_called(config.model, len(session.data.classes)))
+    return slim.to(device_of(session.net.model)).eval()
 
 
 def evaluation_stage(
@@ -77,8 +106,7 @@ def evaluation_stage(
 
     They are written into the architecture in ``best``.
     """
-    net = session.net
-    tuned = load(best, network_called(config.model, len(session.data.classes))).to(device_of(net.model)).eval()
+    net, tuned = session.net, kept_network(session, config, best)
     found = EvaluationStage(
         dense=figures(session, net.model, net, net.dense),
         pruned=figures(session, pruned, net, subnetwork),

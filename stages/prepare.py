@@ -33,7 +33,7 @@ from ..rundir.manifest import Manifest, differences, require_same, sha256, with_
 from ..rundir.options import JOINT_METHODS
 from ..search.config import SearchConfig, sampler_called
 from ..search.refine.database import require_database
-from ..transfer.methods import require_method
+from ..transfer.methods import METHODS, require_method
 from ..transfer.objectives.base import require_divergence
 from .joint_run import JointRun
 from .room import needed_bytes, require_room
@@ -155,7 +155,7 @@ class Prepared:
         """The network and its images, read now; what does not fit is found here."""
         data = self.images.read()
         require_fit(self.net, data)
-        if self.config.transfer.method != "ce":
+        if self.config.learns_widths or METHODS[self.config.transfer.method].compares:
             require_divergence(data.task)
         return Session(self.net, data, out, self.config.precision, self.progress)
 

@@ -91,6 +91,19 @@ def test_damaged_weights_are_not_shipped(place: Path, line: list[str], how: Dama
     assert not (place / "finished" / "best" / "model.pt2").exists()
 
 
+@pytest.mark.parametrize("how", [flipped, cut, None], ids=lambda how: how.__name__ if how else "gone")
+@pytest.mark.parametrize("name", ["weights.safetensors", "architecture.json"])
+def test_the_same_line_on_a_finished_run_makes_a_damaged_result_again(
+    place: Path, name: str, how: Damage | None
+) -> None:
+    path, told = place / "finished" / "best" / name, list[str]()
+    expected = {each.name: each.read_bytes() for each in path.parent.iterdir()}
+    damage(path, how) if how else path.unlink()
+    sc.run(config_of(Path("finished")), "finished", progress=lambda what, *_: told.append(what))
+    assert "finished/best is damaged or gone: it is made again from the checkpoint" in told
+    assert {each.name: each.read_bytes() for each in path.parent.iterdir()} == expected
+
+
 @pytest.mark.parametrize("how", [zeros, flipped, cut], ids=lambda how: how.__name__)
 def test_a_damaged_checkpoint_is_named_with_the_way_on(place: Path, how: Damage, capsys: Capture) -> None:
     shutil.copytree(place / "finished" / "transfer", place / "run" / "transfer")

@@ -61,6 +61,7 @@ FLOORS: dict[str, list[set[str]]] = {
 # Modules whose tests stand in a file of another name: those of what they make together.
 TESTED_TOGETHER = {
     "test_config.py": {"rundir/options.py", "rundir/command_options.py"},
+    "test_choices.py": {"rundir/titles.py"},
     "test_dataset.py": {"data/decoding.py", "data/images.py", "data/order.py"},
     "test_evaluate.py": {"models/score.py"},
     "test_alone.py": {"deploy/origin.py"},

@@ -51,3 +51,12 @@ def test_one_that_was_interrupted_is_evaluated_by_the_next(tmp_path: Path) -> No
     (study,) = optuna.get_all_study_summaries(f"sqlite:///{tmp_path / 'study.db'}")
     trials = optuna.load_study(study_name=study.study_name, storage=f"sqlite:///{tmp_path / 'study.db'}").trials
     assert [trial.state for trial in trials].count(TrialState.COMPLETE) == len(GIVEN)
+
+
+def test_a_trial_that_was_one_too_many_and_was_killed_is_left_out(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    queued(Slow(), GIVEN, tmp_path / "study.db")
+    (name,) = optuna.get_all_study_names(url)
+    study = optuna.load_study(study_name=name, storage=url)
+    study.tell(study.ask(), state=TrialState.FAIL)
+    assert queued(Slow(), GIVEN, tmp_path / "study.db") == []

@@ -19,7 +19,7 @@ def test_a_finished_run_has_three_arms_with_their_figures_and_files(tmp_path: Pa
     assert [arm.name for arm in run.arms] == ["dense", "pruned", "tuned"]
     assert run.arms[-1].figures.test == Score(0.1, 0.9712, 359)
     assert run.arms[-1].weights == tmp_path / "run" / "best" / "weights.safetensors"
-    assert (run.command.split()[1], run.title) == ("run", "resnet20 on digits at 50%")
+    assert (run.command.split()[1], run.title) == ("run", "resnet20 on digits at 15%")
 
 
 def test_a_run_that_is_only_searched_has_two_and_no_test_figures(tmp_path: Path) -> None:

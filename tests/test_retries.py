@@ -1,8 +1,13 @@
 """The states of a lost trial, one by one; tests of the study lose real processes."""
 
 import os
+import sqlite3
 import subprocess
 import sys
+import time
+import warnings
+from contextlib import closing
+from pathlib import Path
 
 import optuna
 import pytest
@@ -12,8 +17,20 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial
 
 from secateur.search.refine import retries
+from secateur.search.refine.database import open_study
 from secateur.search.refine.quiet import quiet
-from secateur.search.refine.retries import WORKER, enqueued, heartbeat, is_alive, release_lost, repeated, requeue, sign
+from secateur.search.refine.retries import (
+    WORKER,
+    Unsigned,
+    beating,
+    enqueued,
+    heartbeat,
+    is_alive,
+    release_lost,
+    repeated,
+    requeue,
+    sign,
+)
 from secateur.search.samplers.samplers import BudgetSampler
 
 WIDTHS = {"a": IntDistribution(1, 20), "b": IntDistribution(1, 20)}
@@ -66,6 +83,47 @@ def test_a_trial_whose_process_may_be_alive_is_left_alone(study: optuna.Study, w
     assert states(study) == ["RUNNING"]
 
 
+def test_what_this_process_signed_before_is_released_while_it_runs_nothing(study: optuna.Study) -> None:
+    lost = running(study, retries.worker())
+    release_lost(study, mine=True)
+    assert states(study) == ["FAIL", "WAITING"]
+    assert repeated(study.trials[1]) == lost.number
+
+
+def test_a_trial_is_queued_again_once_and_belongs_to_nobody_until_it_is_signed(study: optuna.Study) -> None:
+    lost = running(study, "elsewhere:1")
+    requeue(study, lost)
+    requeue(study, lost)
+    assert states(study) == ["RUNNING", "WAITING"]
+    assert WORKER not in study.trials[1].user_attrs
+
+
+def test_a_trial_that_nobody_signs_is_lost_after_the_grace_and_no_clock_is_asked(
+    study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter([0.0, 60.0, 61.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    study.ask()
+    signed = study.ask()
+    sign(study, signed)
+    unsigned = Unsigned()
+    assert [[trial.number for trial in unsigned.lost(study)] for _ in range(3)] == [[], [], [0]]
+
+
+def test_a_trial_beats_while_its_widths_are_chosen_and_a_storage_in_memory_need_not(tmp_path: Path) -> None:
+    with open_study(f"sqlite:///{tmp_path / 'study.db'}", "name", ["loss"]) as stored:
+        with warnings.catch_warnings(action="ignore"):
+            trial = stored.ask()
+        with beating(stored, stored.trials[trial.number]):
+            pass
+    with closing(sqlite3.connect(tmp_path / "study.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM trial_heartbeats").fetchone() == (1,)
+    with open_study(None, "name", ["loss"]) as held:
+        held.ask()
+        with beating(held, held.trials[0]):
+            pass
+
+
 def test_a_trial_without_all_of_its_widths_is_not_queued_again(study: optuna.Study, ended: int) -> None:
     running(study, f"{retries.HOST}:{ended}", widths=0)
     release_lost(study)
@@ -93,7 +151,7 @@ def test_a_trial_that_is_lost_twice_repeats_the_first(study: optuna.Study, ended
 
 def test_a_trial_names_the_process_that_runs_it(study: optuna.Study) -> None:
     trial = study.ask()
-    sign(trial)
+    sign(study, trial)
     assert study.trials[0].user_attrs[WORKER] == f"{retries.HOST}:{os.getpid()}"
     assert is_alive(os.getpid())
 

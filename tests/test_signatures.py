@@ -31,6 +31,7 @@ FITTING = [
     ("a", Path | str),
     (None, int | None),
     ("kd", Literal["kd", "ce"]),
+    ("KD", Literal["kd", "ce"]),  # who reads it says which words there are
     (0.5, Annotated[float, "a share"]),
     ((3, 8, 8), tuple[int, int, int]),
     ([3, 8, 8], tuple[int, int, int]),
@@ -52,7 +53,7 @@ OTHERS = [
     ("0.1", float),
     (3, Path | str),
     (None, int),
-    ("KD", Literal["kd", "ce"]),
+    (3, Literal["kd", "ce"]),
     ((224, 224), tuple[int, int, int]),
     (["a", 1], Sequence[str]),
     (3, Sequence[str]),

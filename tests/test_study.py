@@ -1,54 +1,35 @@
 """Several processes on one study, one of them killed, on SQLite and on a real PostgreSQL."""
 
 import gc
-import getpass
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 
 import optuna
 import pytest
+import working
 from optuna.trial import FrozenTrial, TrialState
-from working import work
+from server import server
+from working import NET, Slow, work
 
-from secateur.search.refine import retries
+from secateur.models.subnetwork import Subnetwork, top_channels
+from secateur.search.importance.magnitude import l1
+from secateur.search.records import Interim
+from secateur.search.refine import database, retries
 from secateur.search.refine.database import driver, open_study
+from secateur.search.refine.queue import agreed
 from secateur.search.refine.study import _require_room, _SurplusTrial
 
 # Optuna's heartbeat threads leave their connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
+SCORES = l1(NET, Slow().split)
 WORKER = Path(__file__).with_name("working.py")
-POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
-
-
-@contextmanager
-def postgres() -> Iterator[str]:
-    """A database server of its own, and its URL; it refuses to run as root."""
-    if POSTGRES is None or (os.geteuid() == 0 and shutil.which("su") is None):
-        pytest.skip("no PostgreSQL here: apt-get install postgresql")
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    user = "postgres" if os.geteuid() == 0 else getpass.getuser()
-    folder = subprocess.run(["mktemp", "-d"], user=user, capture_output=True, text=True, check=True).stdout.strip()
-
-    def serve(*command: str) -> None:
-        subprocess.run([f"{POSTGRES}/{command[0]}", *command[1:]], user=user, check=True, stdout=subprocess.DEVNULL)
-
-    serve("initdb", "-D", f"{folder}/data", "-U", "secateur", "-A", "trust", "--no-sync")
-    serve("pg_ctl", "-D", f"{folder}/data", "-w", "-l", f"{folder}/log", "-o", f"-p {port} -k {folder}", "start")
-    try:
-        yield f"postgresql://secateur@127.0.0.1:{port}/postgres"
-    finally:
-        serve("pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop")
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -56,8 +37,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'study.db'}"
     else:
-        with postgres() as server:
-            yield server
+        with server() as running:
+            yield running.url
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +101,46 @@ def test_workers_share_the_trials_and_each_knows_all(url: str) -> None:
     assert len(done) == 10
     widths = {tuple(interim.subnetwork.widths) for interim in mine.all}
     assert {tuple(trial.params.values()) for trial in done} <= widths
+
+
+def test_a_server_that_is_restarted_under_load_loses_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "PAUSE", 0.1)
+    evaluated: list[tuple[int, ...]] = []
+    with server() as running:
+
+        class Restarting(Slow):
+            def evaluate(self, subnetwork: Subnetwork, source: str, *rest: object) -> Interim:  # type: ignore[override]
+                known = {interim.subnetwork for interim in self.all}
+                if source == "refine" and subnetwork not in known:
+                    evaluated.append(tuple(subnetwork.widths))
+                    if len(evaluated) in (2, 4):
+                        running.stop()
+                        Thread(target=lambda: (time.sleep(0.5), running.start())).start()
+                return super().evaluate(subnetwork, source, *rest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(working, "Slow", Restarting)
+        work(running.url, 6, 0.0)
+        trials = trials_of(running.url)
+    done = [tuple(trial.params.values()) for trial in trials if trial.state is TrialState.COMPLETE]
+    assert len(done) == 6
+    assert {*evaluated} <= {*done}
+    assert TrialState.RUNNING not in {trial.state for trial in trials}
+
+
+def test_processes_that_share_a_search_end_with_one_winner(url: str) -> None:
+    one, other = Slow(), Slow()
+    first, second = (one.evaluate(top_channels(SCORES, NET.space.dense - n), "a", 16) for n in (1, 2))
+    assert agreed(first, one, "final", url) == first
+    assert agreed(second, other, "final", url) == first
+
+
+def test_starts_that_two_processes_enter_at_once_are_there_once(url: str) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        for each in [pool.submit(work, url, 0, 0.0) for _ in range(2)]:
+            each.result()
+    (name,) = optuna.get_all_study_names(driver(url))
+    with open_study(url, name, ["loss"]) as study:
+        assert len(study.trials) == len({tuple(trial.params.values()) for trial in study.trials})
 
 
 def test_of_two_processes_that_begin_the_last_trial_the_second_gives_way() -> None:

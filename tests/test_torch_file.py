@@ -99,3 +99,17 @@ def test_what_is_no_file_of_torch_is_refused_in_one_line(tmp_path: pathlib.Path,
     with pytest.raises(SecateurError, match="are no PyTorch file") as caught:
         read_torch_file(tmp_path / "net.pt")
     assert "\n" not in str(caught.value)
+
+
+def test_an_archive_of_damaged_names_is_refused_in_one_line(tmp_path: pathlib.Path) -> None:
+    torch.save({"weight": torch.ones(2)}, tmp_path / "net.pt")
+    whole = (tmp_path / "net.pt").read_bytes()
+    place = whole.rindex(b"PK\x01\x02")  # the last entry of the directory: its name is said to be UTF-8, and is not
+    flags, name = place + 8, place + 46
+    content = bytearray(whole)
+    content[flags + 1] |= 8
+    content[name] = 0xE9
+    (tmp_path / "net.pt").write_bytes(content)
+    with pytest.raises(SecateurError) as caught:
+        read_torch_file(tmp_path / "net.pt")
+    assert "\n" not in str(caught.value)

@@ -17,6 +17,7 @@ from .arguments import DTYPES, plain_arguments, plain_dtypes, shapes_in
 
 FORMAT = "secateur/architecture/1"
 WIDEST = 1 << 20  # channels of a group, and places along a dimension of an input: far above any network's
+MOST_CLASSES = 1 << 17  # six times those of all of ImageNet; each is an output of the network that is built
 LARGEST_INPUT = 1 << 28  # numbers: a gigabyte of float32 is made to trace it
 
 Width: TypeAlias = Annotated[int, Meta(ge=1, le=WIDEST)]
@@ -75,7 +76,7 @@ class Architecture(
     provenance: dict[str, Any] | None = None
     normalisation: dict[str, Any] | None = None
     training: dict[str, Any] | None = None
-    classes: list[Any] | None = None
+    classes: Annotated[list[Any], Meta(max_length=MOST_CLASSES)] | None = None
     arguments: dict[str, Any] | None = None
     dtypes: list[str] | None = None
 

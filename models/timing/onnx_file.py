@@ -2,10 +2,10 @@
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from ...errors import SecateurError
 OPSET = 18  # of ONNX; what its exporter is written for, others it converts to
 PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
+Answer: TypeAlias = Callable[..., Any]  # inputs, in order → the output, or a tuple of several
 
 
 def write_onnx(
@@ -63,6 +64,19 @@ def open_session(path: Path, threads: int = 0, *, profile: Path | None = None) -
     if profile:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def onnx_session(path: Path, threads: int = 0) -> Answer:
+    """What answers as the ONNX file does, on the CPU; 0 threads are as many as onnxruntime likes."""
+    session = open_session(path, threads)
+    names = [each.name for each in session.get_inputs()]
+
+    def answer(*inputs: Tensor) -> Any:
+        found = session.run(None, {name: x.numpy() for name, x in zip(names, inputs, strict=True)})
+        outputs = tuple(map(torch.from_numpy, found))
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    return answer
 
 
 def profiled_seconds(session: Any) -> list[list[float]]:

@@ -7,17 +7,24 @@ import types
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+R = TypeVar("R")
 
 ATOMIC = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size, types.ModuleType)
 FOREIGN = {*sys.stdlib_module_names, "torch", "numpy"} - {"__main__"}  # what these define holds no state of a network
 PLAIN = (nn.Module, types.SimpleNamespace, argparse.Namespace)  # but these do
 HOLLOW = (dict, OrderedDict, set)
 CACHE = type(functools.lru_cache(len))
+
+
+def by_kind(function: Callable[[type], R]) -> Callable[[type], R]:
+    """The function of a type, which keeps its answers."""
+    return functools.lru_cache(maxsize=4096)(function)
 
 
 def reachable(root: object) -> Iterator[object]:
@@ -46,13 +53,13 @@ def contents(x: Any) -> list[Any]:
     return [each for parts in _holds(type(x)) for each in parts(x)]
 
 
-@functools.lru_cache(maxsize=4096)
+@by_kind
 def is_atomic(kind: type) -> bool:
     """Whether objects of this kind are plain values."""
     return issubclass(kind, ATOMIC)
 
 
-@functools.lru_cache(maxsize=4096)
+@by_kind
 def _holds(kind: type) -> tuple[Callable[[Any], Iterable[Any]], ...]:
     """What lists the contents of an object of this kind."""
     if issubclass(kind, (Tensor, np.ndarray, type, types.FunctionType)):
@@ -86,7 +93,7 @@ def named_by(x: Any) -> list[Any]:
     return _own_classes(type(x))
 
 
-@functools.lru_cache(maxsize=4096)
+@by_kind
 def _own_classes(kind: type) -> list[Any]:
     """The classes that an object of this kind is of, but for those that hold no state of a network."""
     return [] if is_foreign(kind) else [each for each in kind.__mro__ if not is_foreign(each)]
@@ -133,7 +140,7 @@ def slots_of(x: object) -> list[tuple[str, Any]]:
     return [(name, getattr(x, name)) for name in slots_in(type(x)) if hasattr(x, name)]
 
 
-@functools.lru_cache(maxsize=4096)
+@by_kind
 def slots_in(kind: type) -> tuple[str, ...]:
     """The names of the slots that objects of this kind have."""
     names = [name for each in kind.__mro__ for name in _listed(vars(each).get("__slots__", ()))]

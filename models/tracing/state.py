@@ -4,7 +4,6 @@ Modules keep more than parameters and buffers: cached grids, membrane potentials
 objects with tensors of their own. ``untouched`` puts all of it back.
 """
 
-import functools
 import random
 import types
 from collections import OrderedDict, deque
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...seeds import random_streams
-from .reach import CACHE, globals_of, is_filled, is_foreign, is_hollow, reachable, slots_in, slots_of
+from .reach import CACHE, by_kind, globals_of, is_filled, is_foreign, is_hollow, reachable, slots_in, slots_of
 
 Restore: TypeAlias = Callable[[], None]
 
@@ -66,7 +65,7 @@ def _remembered(x: Any) -> Restore | None:
     return remember(x) if remember else None
 
 
-@functools.lru_cache(maxsize=4096)
+@by_kind
 def _remembering(kind: type) -> Callable[[Any], Restore | None] | None:
     """What remembers the contents of objects of this kind, if they may have some."""
     known = next((remember for kinds, remember in REMEMBER.items() if issubclass(kind, kinds)), None)

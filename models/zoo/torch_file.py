@@ -4,6 +4,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, simplefilter
+from zipfile import ZipFile
 
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
@@ -34,6 +35,7 @@ def read_torch_file(path: Path) -> object:
 
     Raises SecateurError where the file cannot be read so.
     """
+    _require_bounded(path)
     try:
         with safe_globals([(_stand_in(name), name) for name in _foreign(path)]), catch_warnings():
             simplefilter("ignore")  # torch's advice on a TorchScript program: the error below has it
@@ -41,6 +43,22 @@ def read_torch_file(path: Path) -> object:
     except Exception as error:
         raise SecateurError(_refusal(path, error)) from error
     return stored
+
+
+def _require_bounded(path: Path) -> None:
+    """Raise SecateurError where a file claims more bytes than it has; torch never compresses what it stores."""
+    claimed, there = _claimed(path), path.stat().st_size
+    if claimed > there:
+        raise SecateurError(f"weights {path} claim {claimed:,} bytes and the file has {there:,}; pass another file")
+
+
+def _claimed(path: Path) -> int:
+    """How many bytes a file unfolds to; 0 where it is of torch's older form, or damaged: torch.load says it better."""
+    try:
+        with ZipFile(path) as archive:
+            return sum(entry.file_size for entry in archive.infolist())
+    except Exception:
+        return 0
 
 
 def class_of(value: object) -> str | None:

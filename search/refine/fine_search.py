@@ -21,9 +21,9 @@ from ..greedy import Greedy
 from ..importance.scores import Scores
 from ..records import Interim, Records
 from ..samplers.samplers import BudgetSampler, Fit, Sampler, study_name
-from .database import open_study
+from .database import exclusive, open_study, persistently
 from .incumbent import Incumbent, find_incumbent
-from .retries import repeated
+from .retries import beating, repeated, sign
 from .study import DIGEST, attributes, distributions, publish, run_trials, trial_digest
 
 GOLDEN = 0.6180339887498949  # the fractional parts of its multiples fill a span evenly, however many there are
@@ -50,16 +50,25 @@ def refine(records: Records, scores: Scores, starts: Sequence[IntArray], config:
     sampler = config.sampler
     assert not isinstance(sampler, Greedy)
     trials = _Trials(records, scores, config, sampler)
-    with _opened(records, config) as study:
-        study.sampler = BudgetSampler(distributions(records.net), trials.prepare)
-        entered = trials.enter_starts(study, starts)
-        yield from run_trials(study, records, entered + config.trials, trials.judge)
+
+    def work() -> Iterator[Interim]:
+        with _opened(records, config) as study:
+            study.sampler = BudgetSampler(distributions(records.net), trials.prepare)
+            entered = trials.enter_starts(study, starts)
+            yield from run_trials(study, records, entered + config.trials, trials.judge)
+
+    return persistently(config.storage, work)
 
 
 def trials_done(records: Records, config: SearchConfig) -> int:
     """How many trials of this search are complete, by whichever process; starts do not count."""
-    with _opened(records, config) as study:
-        return sum(not _is_start(each) for each in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+    def work() -> Iterator[int]:
+        with _opened(records, config) as study:
+            done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            yield sum(not _is_start(each) for each in done)
+
+    return next(persistently(config.storage, work))
 
 
 def _opened(records: Records, config: SearchConfig) -> AbstractContextManager[optuna.Study]:
@@ -82,6 +91,11 @@ class _Trials:
 
     def prepare(self, study: optuna.Study, trial: FrozenTrial) -> tuple[BaseSampler, Fit]:
         """The sampler of this trial, and the fit of its proposal."""
+        sign(study, trial)
+        with beating(study, trial):
+            return self._prepared(study, trial)
+
+    def _prepared(self, study: optuna.Study, trial: FrozenTrial) -> tuple[BaseSampler, Fit]:
         turn = _trial_index(study, trial)
         budget, seed = self.config.span.at((turn * GOLDEN + 0.5) % 1), derive_seed(self.config.seed, turn)
         found = find_incumbent(self.records, budget, self.config.images, partial(publish, study))
@@ -102,17 +116,19 @@ class _Trials:
 
     def enter_starts(self, study: optuna.Study, starts: Sequence[IntArray]) -> int:
         """Enter the starts as finished trials, once. Returns how many there are."""
-        widths = distributions(self.records.net)
-        known = [trial.params for trial in study.get_trials(deepcopy=False) if _is_start(trial)]
+        widths, found = distributions(self.records.net), list[tuple[dict[str, int], FrozenTrial]]()
         for start in starts:
             interim = self.records.evaluate(top_channels(self.scores, start), "start", self.config.images)
-            params = dict(zip(widths, start.tolist(), strict=True))
-            if params not in known:
-                known.append(params)
-                values = _objectives(interim, self.config.span)
-                about = {START: True, **attributes(interim, self.records), DIGEST: trial_digest(params, values)}
-                trial = create_trial(params=params, distributions=dict(widths), values=values, user_attrs=about)
-                study.add_trial(trial)
+            params, values = dict(zip(widths, start.tolist(), strict=True)), _objectives(interim, self.config.span)
+            about = {START: True, **attributes(interim, self.records), DIGEST: trial_digest(params, values)}
+            trial = create_trial(params=params, distributions=dict(widths), values=values, user_attrs=about)
+            found.append((params, trial))
+        with exclusive(self.config.storage):  # or two processes that begin at once would enter them twice
+            known = [trial.params for trial in study.get_trials(deepcopy=False) if _is_start(trial)]
+            for params, trial in found:
+                if params not in known:
+                    known.append(params)
+                    study.add_trial(trial)
         return len(known)
 
 

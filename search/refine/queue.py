@@ -8,10 +8,11 @@ from optuna.trial import TrialState
 
 from ...models.subnetwork import Subnetwork
 from ..records import Interim, Records
-from .database import open_study
+from .database import exclusive, open_study, persistently
 from .retries import enqueued
 from .study import run_trials
 
+AGREED = "agreed"  # the study's attribute that holds what its processes agree on
 NUMBER = "number"  # the one parameter: the subnetwork's place in the sequence
 
 
@@ -28,18 +29,45 @@ def evaluate_jointly(
         interim = records.evaluate(subnetwork, source, images)
         return interim, [interim.macs, interim.sort_loss]
 
-    with _opened(records, name, storage) as study:
-        queued = {enqueued(trial)[NUMBER] for trial in study.get_trials(deepcopy=False)}
-        for number in sorted({*range(len(given))} - queued):
-            study.enqueue_trial({NUMBER: number}, {"source": given[number][1]})
-        total = sum(trial.state is not TrialState.FAIL for trial in study.get_trials(deepcopy=False))
-        yield from run_trials(study, records, total, judge)
+    def work() -> Iterator[Interim]:
+        with _opened(records, name, storage) as study:
+            with exclusive(storage):  # or two processes that begin at once would queue them twice
+                total = _queue(study, given)
+            yield from run_trials(study, records, total, judge)
+
+    return persistently(storage, work)
+
+
+def agreed(mine: Interim, records: Records, name: str, storage: str | None) -> Interim:
+    """What the first process passed under this name, so that all that share a search end with the same."""
+
+    def work() -> Iterator[Interim]:
+        with _opened(records, name, storage) as study, exclusive(storage):
+            if AGREED not in study.user_attrs:
+                study.set_user_attr(AGREED, mine.to_json())
+            yield Interim.from_json(study.user_attrs[AGREED])
+
+    found = next(persistently(storage, work))
+    records.net.check(found.subnetwork)
+    return found
 
 
 def evaluations_done(records: Records, name: str, storage: str | None) -> int:
     """How many of the subnetworks under this name are evaluated, by whichever process."""
-    with _opened(records, name, storage) as study:
-        return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+    def work() -> Iterator[int]:
+        with _opened(records, name, storage) as study:
+            yield len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+    return next(persistently(storage, work))
+
+
+def _queue(study: optuna.Study, given: Sequence[tuple[Subnetwork, str]]) -> int:
+    """Queue what is not queued yet. Returns how many trials there will be."""
+    queued = {enqueued(trial).get(NUMBER) for trial in study.get_trials(deepcopy=False)}  # None: one too many was begun
+    for number in sorted({*range(len(given))} - queued):
+        study.enqueue_trial({NUMBER: number}, {"source": given[number][1]})
+    return sum(trial.state is not TrialState.FAIL for trial in study.get_trials(deepcopy=False))
 
 
 def _opened(records: Records, name: str, storage: str | None) -> AbstractContextManager[optuna.Study]:

@@ -19,7 +19,7 @@ from ...models.supernet import Supernet
 from ..pareto import hypervolume
 from ..records import Interim, Records
 from .quiet import quiet
-from .retries import fail_stale, release_lost, requeue, sign
+from .retries import Unsigned, fail_stale, release_lost, requeue, sign
 
 DIGEST = "blake2b"  # the attribute of a trial that holds its digest; an earlier version's has none
 REBUILD = "delete the run's study.db, and it is rebuilt from the records"
@@ -34,17 +34,19 @@ class _SurplusTrial(Exception):  # noqa: N818  (not an error)
 
 def run_trials(study: optuna.Study, records: Records, total: int, judge: Judge) -> Iterator[Interim]:
     """Trials until exactly ``total`` are complete, whoever runs them; yields what this process evaluated."""
-    learned: set[int | str] = set()
+    learned, unsigned = set[int | str](), Unsigned()
+    release_lost(study, mine=True)  # of an earlier process of this number, or of before the database was away
     while True:
-        release_lost(study)
-        learn(study, records, learned)
-        count = Counter(trial.state for trial in study.get_trials(deepcopy=False))
+        with quiet():  # of what a restarted server makes Optuna say
+            release_lost(study)
+            count = Counter(trial.state for trial in study.get_trials(deepcopy=False))
+            learn(study, records, learned)  # after the count: no trial that counts is unknown here
         if count[TrialState.COMPLETE] >= total:
             return
         if count[TrialState.WAITING] or count[TrialState.COMPLETE] + count[TrialState.RUNNING] < total:
             yield from _run_one(study, records, total, judge)
         else:
-            fail_stale(study)  # others run the last ones
+            fail_stale(study, unsigned)  # others run the last ones
 
 
 def publish(study: optuna.Study, interim: Interim) -> None:
@@ -102,7 +104,7 @@ def _run_one(study: optuna.Study, records: Records, total: int, judge: Judge) ->
     found: list[Interim] = []
 
     def objective(trial: optuna.Trial) -> list[float]:
-        sign(trial)
+        sign(study, trial)
         _require_room(study, trial, total)
         try:
             interim, values = judge(trial)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from torch.optim import Optimizer
 
 from ...errors import SecateurError
 from ...files import RESTORE, append_json, ensure_folder, read_json_lines
@@ -15,6 +16,7 @@ from ...models.supernet import Supernet
 from ...progress import Update
 from ..training.recipe import Recipe
 from ..training.train import train
+from ..training.trainer import Hooks
 from .learner import Learner
 
 WIDTHS = "widths.jsonl"  # of the first half: a line an epoch
@@ -70,22 +72,57 @@ def learn_widths(
     learner: Learner, split: Split, recipe: Recipe, *, folder: Path | None = None, holdout: Split | None = None
 ) -> Generator[Update, None, None]:
     """The first half, step by step; the widths after each epoch go to a file in ``folder``."""
-    model, objective, what = learner.model, learner.objective, f"learning widths: {learner.description}"
-    for step in train(model, split, objective, recipe, folder=folder, hooks=learner.hooks, holdout=holdout):
-        if folder and step.step % split.steps(recipe.batch) == 0:
-            _append_widths(folder, step.epoch + 1, learner)
+    objective, what = learner.objective, f"learning widths: {learner.description}"
+    hooks = _Notes(learner, folder, split.steps(recipe.batch)).hooks if folder else learner.hooks
+    for step in train(learner.model, split, objective, recipe, folder=folder, hooks=hooks, holdout=holdout):
         yield Update(what, step.step, step.steps, step.ended and replace(step.ended, training=what))
-    if folder and recipe.epochs not in _widths(folder):  # a kill fell between the last checkpoint and its line
-        _append_widths(folder, recipe.epochs, learner)
+    if folder:
+        _require_all(folder, recipe.epochs)
+
+
+class _Notes:
+    """The hooks of a method, which note the widths after each epoch.
+
+    That is before the checkpoint, so that a kill leaves a line too many and never one too few.
+    """
+
+    def __init__(self, learner: Learner, folder: Path, steps: int) -> None:
+        self._learner, self._folder, self._steps, self._done = learner, folder, steps, 0
+
+    @property
+    def hooks(self) -> Hooks:
+        """Those of the method, and this."""
+        after_epoch = self._on_epoch_end if self._learner.hooks.on_epoch_end else None
+        return replace(self._learner.hooks, on_step_end=self._on_step_end, on_epoch_end=after_epoch)
+
+    def _on_step_end(self, done: int) -> None:
+        self._done = done
+        if self._learner.hooks.on_step_end:
+            self._learner.hooks.on_step_end(done)
+        if not self._learner.hooks.on_epoch_end and done % self._steps == 0:
+            self._note()
+
+    def _on_epoch_end(self, optimizer: Optimizer) -> None:
+        assert self._learner.hooks.on_epoch_end
+        self._learner.hooks.on_epoch_end(optimizer)
+        self._note()
+
+    def _note(self) -> None:
+        widths = self._learner.subnetwork().widths.tolist()
+        append_json(ensure_folder(self._folder) / WIDTHS, {"epoch": self._done // self._steps, "widths": widths})
+
+
+def _require_all(folder: Path, epochs: int) -> None:
+    """Raise SecateurError where the widths after some epoch are lost."""
+    if lost := {*range(1, epochs + 1)} - _widths(folder).keys():
+        raise SecateurError(
+            f"{folder / WIDTHS} is damaged (epoch {min(lost)} is missing); delete {folder} to learn the widths again"
+        )
 
 
 def widths_by_epoch(folder: Path) -> list[list[int]]:
     """The widths after each epoch, once each, even if a kill made an epoch run twice."""
     return list(_widths(folder).values())
-
-
-def _append_widths(folder: Path, epoch: int, learner: Learner) -> None:
-    append_json(ensure_folder(folder) / WIDTHS, {"epoch": epoch, "widths": learner.subnetwork().widths.tolist()})
 
 
 def _widths(folder: Path) -> dict[int, list[int]]:

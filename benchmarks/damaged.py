@@ -1,0 +1,124 @@
+"""Every file of a run, damaged in eight ways, and the same command again: in the middle of a run and after its end."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+
+from kills import LINES, Outcome, Unit, left, moment, placed, run, whole
+
+Damage = Callable[[bytes], bytes | None]
+
+UNREAD = {".csv", ".html", ".png", ".svg", ".lock"}  # written for people, or empty
+STATES = (
+    ("search", "bank"),
+    ("search", "transfer"),
+    ("search", "end"),
+    ("pdd", "transfer"),
+)  # the kind of run, the stage it was killed in
+
+
+def nothing(content: bytes) -> bytes:
+    """Empty."""
+    return b""
+
+
+def half(content: bytes) -> bytes:
+    """The first half."""
+    return content[: len(content) // 2]
+
+
+def less_a_byte(content: bytes) -> bytes:
+    """All but the last byte."""
+    return content[:-1]
+
+
+def flipped(content: bytes) -> bytes:
+    """A bit in the middle."""
+    place = len(content) // 2
+    return content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :]
+
+
+def zeroed(content: bytes) -> bytes:
+    """The middle third is zeros."""
+    third = len(content) // 3
+    return content[:third] + bytes(third) + content[2 * third :]
+
+
+def inserted(content: bytes) -> bytes:
+    """A byte more in the middle."""
+    place = len(content) // 2
+    return content[:place] + b"x" + content[place:]
+
+
+def garbage(content: bytes) -> bytes:
+    """Other bytes, as many."""
+    return bytes((31 * place + 7) % 251 for place in range(len(content)))
+
+
+def gone(content: bytes) -> None:
+    """Deleted."""
+
+
+DAMAGES: tuple[Damage, ...] = (nothing, half, less_a_byte, flipped, zeroed, inserted, garbage, gone)
+
+
+def units(folder: Path) -> Iterator[Unit]:
+    """Each file of each state of a run, by its kind: one teacher stands for all."""
+    for kind, stage in STATES:
+        for name in kinds(prepared(kind, stage, folder)):
+            yield f"{kind}, {stage}: {name}", partial(damaged, kind, stage, name, folder)
+
+
+@cache
+def prepared(kind: str, stage: str, folder: Path) -> Path:
+    """The folder of a run that was killed half-way through a stage, or of one that has ended."""
+    seconds, _ = whole(kind, folder)
+    place = placed(folder / f"{kind} {stage}")
+    run(LINES[kind], place, (lambda _: False) if stage == "end" else moment(stage, 0.5, seconds, place))
+    return place
+
+
+def kinds(place: Path) -> dict[str, Path]:
+    """The files of a run that are read again, by name; of the bank's teachers the first of each kind."""
+    found: dict[str, Path] = {}
+    for path in sorted((place / "run").rglob("*")):
+        if path.is_file() and path.suffix not in UNREAD:
+            name = str(path.relative_to(place / "run"))
+            if "teacher-" in name:
+                name = "bank/teacher-*-view-0" if "view" in name else "bank/teacher-*"
+            found.setdefault(name, path.relative_to(place))
+    return found
+
+
+def damaged(kind: str, stage: str, name: str, folder: Path) -> Outcome:
+    """What comes of the eight damages of one file."""
+    source, found, notes = prepared(kind, stage, folder), Counter[str](), list[str]()
+    for damage in DAMAGES:
+        place = folder / "damaged"
+        shutil.copytree(source, place)
+        path = place / kinds(source)[name]
+        content = damage(path.read_bytes())
+        path.unlink() if content is None else path.write_bytes(content)
+        outcome, note = outcome_of(kind, place, folder)
+        found[outcome] += 1
+        notes += [f"{damage.__name__}: {note}"] if note else []
+        shutil.rmtree(place)
+    return {"fault": f"damaged {name}", "outcomes": dict(found), "notes": notes}
+
+
+def outcome_of(kind: str, place: Path, folder: Path) -> tuple[str, str]:
+    """What the same command makes of a damaged run, and more about it where it is not as it should be."""
+    status = run(LINES[kind], place)
+    said = (place / "said").read_text(errors="replace")
+    if "Traceback" in said or (status and status != 2):
+        return "traceback", said[-300:]
+    if status:
+        named = said.strip().splitlines()[-1].replace(os.fspath(folder), "")
+        return "refused", "" if named.startswith("secateur: ") else named
+    expected, found = whole(kind, folder)[1], left(place / "run")
+    if differ := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
+        return "another", ", ".join(differ)
+    return ("rebuilt" if "damaged" in said else "identical"), ""
