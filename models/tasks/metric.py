@@ -30,6 +30,7 @@ class Metric:
         value: A function of the sum of the tallies and the number of samples.
         higher_is_better: The direction.
 
+    >>> import torch
     >>> error = Metric("MAE", lambda output, target: (output - target).abs().mean(1), higher_is_better=False)
     >>> rows = error.tally(torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.zeros(2, 2))
     >>> error.value(rows.sum(0), len(rows))
@@ -48,6 +49,7 @@ class Metric:
 def first_of(output: Any) -> Tensor:
     """The tensor of an output, or the first in a dictionary or sequence: torchvision's ``{"out": ..., "aux": ...}``.
 
+    >>> import torch
     >>> first_of({"out": torch.zeros(1, 5), "aux": torch.zeros(1, 2)}).shape
     torch.Size([1, 5])
     """
