@@ -89,9 +89,9 @@ def main() -> None:
             parts = {name: round(each, 4) for name, each in checks.items()}
             found.setdefault(kind, []).append({"seconds": round(seconds, 2), "share": round(share, 5), "checks": parts})
             print(kind, number, found[kind][-1], flush=True)
-    shares = {kind: median(each["share"] for each in runs) for kind, runs in found.items()}
-    result = {**conditions(), "runs": found, "share": shares, "target": SHARE}
-    (out / "checks.json").write_text(json.dumps(result, indent=1) + "\n")
+            shares = {kind: median(each["share"] for each in runs) for kind, runs in found.items()}
+            result = {**conditions(), "runs": found, "share": shares, "target": SHARE}
+            (out / "checks.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
