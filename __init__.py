@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from .models.subnetwork import Subnetwork as Subnetwork
     from .models.supernet import Supernet as Supernet
     from .models.tasks.classification import Classification as Classification
+    from .models.tasks.metric import Metric as Metric
     from .models.tasks.multi_label import MultiLabel as MultiLabel
     from .models.tasks.regression import Regression as Regression
     from .models.tasks.segmentation import Segmentation as Segmentation
-    from .models.tasks.task import Metric as Metric
     from .models.tasks.task import Task as Task
     from .models.zoo.registry import constructor as constructor
     from .models.zoo.weights import load_weights as load_weights
@@ -47,7 +47,7 @@ _HOMES = {
     "Classification": "models.tasks.classification",
     "Data": "data.dataset",
     "Found": "pipeline.found",
-    "Metric": "models.tasks.task",
+    "Metric": "models.tasks.metric",
     "MultiLabel": "models.tasks.multi_label",
     "Recipe": "transfer.training.recipe",
     "Regression": "models.tasks.regression",

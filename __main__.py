@@ -11,70 +11,100 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from . import __version__
 from .allocator import keep_freed
 from .errors import SecateurError
-from .reports.next_commands import after_search, after_transfer, next_commands
-from .rundir.command_options import OutputOptions, PointOptions, RunOutputOptions
+from .reports.next_commands import (
+    after_evaluate,
+    after_export,
+    after_report,
+    after_reuse,
+    after_search,
+    after_transfer,
+    next_commands,
+)
+from .rundir.choices import CHOICE, shown_default
+from .rundir.command_options import MeasureOptions, OutputOptions, PlaceOptions, PointOptions, ReuseOptions
 from .rundir.config import RunConfig, ask
 from .rundir.config_file import options_from_file, print_options
-from .rundir.options import BudgetOptions, ConstraintOptions, parse_shape
+from .rundir.options import USUAL_FLOPS, BudgetOptions, ConstraintOptions, parse_shape
 from .rundir.synonyms import in_words
+from .rundir.titles import OUTPUT, SEARCH, under
+
+FLAT = Parameter(name="*")
+PRUNE = Group("Prune", sort_key=0)
+USE = Group("Use what was found", sort_key=1)
+LOOK = Group("Look first", sort_key=2)
+ELSE = Group("Beside", sort_key=3)
 
 app = App(
     name="secateur",
     help="""Give it a trained CNN and a FLOPs budget; it gives back a smaller CNN.
 
 Try it with no data and no weights, in two to four minutes: `secateur run`. Then with your own:
-`secateur run resnet56 --weights w.safetensors --data imagefolder:DIR --flops 50% --out runs/r56`.
-The same command resumes a run that was interrupted.
+
+`secateur run MODEL --weights FILE --data imagefolder:DIR --flops 50%`
 
 MODEL: resnet20 resnet56 vgg16_bn mobilenetv2 ... (32 px), torchvision:NAME, timm:NAME (trained:
 torchvision:NAME@DEFAULT, timm:NAME@pretrained), path/to/file.py:function or package.module:function.
+
 DATA: digits, cifar10:ROOT, cifar100:ROOT, imagefolder:ROOT, path/to/file.py:function.
+
 BUDGET: a share of the MACs to keep (50%), a number (62M) or a range (25%..80%); other limits: see run --help.""",
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative=(), show_default=shown_default),
     version=__version__,
+    group_commands=ELSE,
     exit_on_error=False,  # main says it, in one line
     print_error=False,
     suppress_keyboard_interrupt=False,
 )
+app.register_install_completion_command(group=ELSE, help="Let this shell complete commands, options and their choices.")
 
-
-FLAT = Parameter(name="*")
 Config = Annotated[RunConfig, FLAT]
-Output = Annotated[OutputOptions, FLAT]
-RunOutput = Annotated[RunOutputOptions, FLAT]
+Place = Annotated[PlaceOptions, under(OUTPUT)]
+Output = Annotated[OutputOptions, under(OUTPUT)]
 
 
-@app.command
-def run(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions()) -> None:  # noqa: B008  # frozen
+@app.command(group=PRUNE, sort_key=0)
+def run(config: Config = RunConfig(), *, place: Place = PlaceOptions(), output: Output = OutputOptions()) -> None:  # noqa: B008  # frozen
     """Search, fill the memory bank, fine-tune, test; or learn the widths in distillation, see --method.
 
     The same command resumes where it ended.
     """
     from .reports.tables import show_result
 
-    if output.print_config:
-        return print_options(config, output)
-    stages, folder = _completed(config, output, "test")
+    if place.print_config:
+        return print_options(config, place, output)
+    stages, folder = _completed(config, place, output, "speed")
     _print(output.json, {"out": str(folder), **_plain(stages)}, lambda: show_result(stages, folder))
     _then(output, next_commands("learn" if config.learns_widths else "run", folder))
 
 
-@app.command
-def search(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions()) -> None:  # noqa: B008  # frozen
-    """Search and fill the memory bank, and show the front; `run` with the same options continues from there."""
+@app.command(group=PRUNE, sort_key=1)
+def search(
+    config: Config = RunConfig(),  # noqa: B008  # frozen
+    *,
+    prefill: Annotated[bool, Parameter(group=SEARCH)] = False,
+    place: Place = PlaceOptions(),  # noqa: B008  # frozen
+    output: Output = OutputOptions(),  # noqa: B008  # frozen
+) -> None:
+    """Search, and show the front; `run` with the same options continues from there.
+
+    Parameters
+    ----------
+    prefill
+        Fill the memory bank now, which else fills itself in fine-tuning; for several processes that share it.
+    """
     from .reports.tables import show_front
     from .rundir.results import Results
 
-    if output.print_config:
-        return print_options(config, output)
-    stages, folder = _completed(config, output, "bank")
+    if place.print_config:
+        return print_options(config, place, output)
+    stages, folder = _completed(config, place, output, "bank", prefill)
     front = Results.of(folder).front
     rows = [{**point.costs.kept.to_dict(), **point.score.to_dict()} for point in front.points]
     value = {"out": str(folder), **_plain(stages), "front": rows}
@@ -82,16 +112,16 @@ def search(config: Config = RunConfig(), *, output: RunOutput = RunOutputOptions
     _then(output, after_search(config.command_line, folder))
 
 
-def _completed(config: RunConfig, output: RunOutputOptions, until: str) -> Any:
+def _completed(config: RunConfig, place: PlaceOptions, output: OutputOptions, until: str, prefill: bool = False) -> Any:
     """The outcomes of the stages, and the run directory."""
     from .rundir.folder import folder_for
     from .stages.joint_run import headline
     from .stages.run import complete
 
-    folder = folder_for(config, output)
-    how: dict[str, Any] = {"device": output.device, "anyway": output.anyway, "overwrite": output.overwrite}
+    folder = folder_for(config, place)
+    how: dict[str, Any] = {"device": output.device, "anyway": place.anyway, "overwrite": place.overwrite}
     with _watched(output, folder, headline(config)) as progress:
-        return complete(config, folder, until=until, progress=progress, **how), folder
+        return complete(config, folder, until=until, prefill=prefill, progress=progress, **how), folder
 
 
 @contextmanager
@@ -105,7 +135,7 @@ def _watched(output: OutputOptions, folder: Path, heading: str = "") -> Iterator
         yield observer
 
 
-@app.command
+@app.command(group=PRUNE, sort_key=2)
 def transfer(
     run: Path,
     /,
@@ -137,11 +167,11 @@ def transfer(
         _then(output, after_transfer(folder))
 
 
-@app.command
+@app.command(group=USE, sort_key=0)
 def report(
     *runs: Path,
     out: Path | None = None,
-    measure: str = "loss",
+    measure: Annotated[Literal["loss", "accuracy", "test"], CHOICE] = "loss",
     published: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -169,20 +199,17 @@ def report(
     page = report(*runs, out=out, measure=measure, published=published)
     files = {name: str(page.with_name(name)) for name in ("report.html", "pareto.png", "pareto.svg", "front.csv")}
     _print(json, files, lambda: print(f"report: {page}"))
+    _then(OutputOptions(json=json), after_report(runs))
 
 
-@app.command
+@app.command(group=USE, sort_key=3)
 def reuse(
     source: Path,
     model: str | None = None,
     /,
     *,
     out: Path,
-    flops: str | None = None,
-    weights: Path | None = None,
-    classes: int | None = None,
-    input: str | None = None,
-    seed: int = 0,
+    how: Annotated[ReuseOptions, FLAT] = ReuseOptions(),  # noqa: B008  # frozen
     json: bool = False,
 ) -> None:
     """Build an architecture that was found before, with inherited weights or fresh ones; `run --start` searches on.
@@ -195,35 +222,28 @@ def reuse(
         The network to build it on; one of another depth takes the widths over its depth. Default: its own.
     out
         The folder for architecture.json and weights.safetensors.
-    flops
-        The budget: 50% or 62M of the MACs. Default: what the architecture keeps.
-    weights
-        Weights of the network, to be inherited. Default: fresh ones, for training from scratch on any data.
-    classes
-        Outputs of the network. Default, here and below: the source's.
-    input
-        Channels, height and width of the input.
-    seed
-        For fresh weights.
     json
         Print one JSON object.
     """
     from .deploy.reuse import reuse
     from .reports.tables import show_reused
 
-    options: dict[str, Any] = {
-        "weights": weights,
-        "classes": classes,
-        "shape": input and parse_shape(input),
-        "seed": seed,
-    }
-    costs = reuse(source, model, out, budget=flops, **options).summary
+    shape = how.input and parse_shape(how.input)
+    options: dict[str, Any] = {"weights": how.weights, "classes": how.classes, "shape": shape, "seed": how.seed}
+    costs = reuse(source, model, out, budget=how.flops, **options).summary
     _print(json, {"out": str(out), **costs.to_dict()}, lambda: show_reused(costs, out))
+    _then(OutputOptions(json=json), after_reuse(out, fresh=how.weights is None))
 
 
-@app.command
+@app.command(group=USE, sort_key=2)
 def export(
-    run: Path, /, *, format: str = "onnx", out: Path | None = None, model: str | None = None, json: bool = False
+    run: Path,
+    /,
+    *,
+    format: Annotated[Literal["onnx", "pt2"], CHOICE] = "onnx",
+    out: Path | None = None,
+    model: str | None = None,
+    json: bool = False,
 ) -> None:
     """Write the slim network of a run for other programs, for any batch, checked against torch before it is kept.
 
@@ -244,20 +264,15 @@ def export(
 
     exported = export(run, format, out, base=model)
     _print(json, {**asdict(exported), "path": str(exported.path)}, lambda: print(exported))
+    _then(OutputOptions(json=json), after_export(run))
 
 
-@app.command
+@app.command(group=USE, sort_key=1)
 def evaluate(
     target: str,
     /,
     *,
-    data: str | None = None,
-    model: str | None = None,
-    task: str | None = None,
-    weights: str | None = None,
-    batch: int = 32,
-    threads: int | None = None,
-    input: str | None = None,
+    how: Annotated[MeasureOptions, FLAT] = MeasureOptions(),  # noqa: B008  # frozen
     quiet: bool = False,
     json: bool = False,
 ) -> None:
@@ -267,20 +282,6 @@ def evaluate(
     ----------
     target
         A finished run or one of its points; or a network as for run, or what `reuse` built.
-    data
-        Test images. Default for a run: the figures that it ended with, no image is read.
-    model
-        The dense network of a run, where it is a function of your own: a file alone runs no code.
-    task
-        As for run; of a run, where --data is passed and it has a task.
-    weights
-        Of a network.
-    batch
-        Batch size, beside single images.
-    threads
-        CPU threads. Default: PyTorch's setting.
-    input
-        As for run, for a network.
     quiet
         Print nothing but the result.
     json
@@ -291,12 +292,12 @@ def evaluate(
     from .reports.terminal import bars
 
     with bars(quiet or json) as progress:
-        options: dict[str, Any] = {"model": model, "task": task, "weights": weights, "input": input}
-        measured = measure(target, data, batch=batch, threads=threads, progress=progress, **options)
+        measured = measure(target, progress=progress, **asdict(how))
     _print(json, measured.to_dict(), lambda: show_measured(measured))
+    _then(OutputOptions(json=json, quiet=quiet), after_evaluate(target))
 
 
-@app.command
+@app.command(group=LOOK, sort_key=0)
 def inspect(
     model: str,
     /,
@@ -328,7 +329,8 @@ def inspect(
     from .reports.group_picture import over_depth, require_place
     from .reports.inspection import inspection
 
-    config = ask(model, input=input, **asdict(budget), **asdict(constraints))
+    asked = budget if budget.spec.limits else BudgetOptions(flops=USUAL_FLOPS)
+    config = ask(model, input=input, **asdict(asked), **asdict(constraints))
     if picture:
         require_place(picture)
     with Console(stderr=True).status(f"finding the channel groups of {model}"):
@@ -344,13 +346,14 @@ def inspect(
     _then(OutputOptions(json=json), next_commands("inspect", model))
 
 
-@app.command
+@app.command(group=LOOK, sort_key=1)
 def doctor(*, json: bool = False) -> None:
     """Show versions, device, threads, number formats, free disk and optional libraries; --json prints one object."""
     from .deploy.doctor import examination, to_dict
 
     found = examination(__version__)
     _print(json, to_dict(found), lambda: print(*found, sep="\n"))
+    _then(OutputOptions(json=json), next_commands("doctor"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -383,7 +386,7 @@ def _print(as_json: bool, value: object, show: Callable[[], None]) -> None:
 
 def _then(output: OutputOptions, commands: str) -> None:
     """What to type next, for a person who reads."""
-    if not (output.json or output.quiet):
+    if commands and not (output.json or output.quiet):
         print(commands)
 
 

@@ -29,8 +29,9 @@ from zoo import HERE
 
 import secateur as sc
 from secateur.deploy.divisors import DIVISORS, by_divisor, suggested
-from secateur.deploy.formats import Answer, export_as, onnx_session
+from secateur.deploy.formats import export_as
 from secateur.models.timing.clock import Timing, time_interleaved
+from secateur.models.timing.onnx_file import Answer, onnx_session
 
 NETS = {  # pixels
     "resnet20": 32,

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from ..errors import SecateurError
 from ..models.evaluate import device_of
@@ -17,17 +17,19 @@ from ..models.inputs import Inputs, tensors
 from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
 from ..models.tracing.modules import evaluating
-from ..models.zoo.normalisation import MEAN, STD, Channels
+from ..models.zoo.normalisation import Channels
 from ..seeds import random_streams
-from .augment import Augment, Shape, augmentation, name_of
-from .decoding import ReadProgress, common_shape, is_picture, open_readers
+from ..signatures import checked
+from .augment import name_of
+from .decoding import common_shape, is_picture, open_readers
+from .form import MEMORY, ReadForm, ReadProgress, shape_of
 from .holdout import SHARE
 from .images import Images
 from .parts import Part, dataset_of, three_parts
+from .picture_samples import is_random, picture_splits
 from .reading import SampleReader
 from .samples import Samples
 from .sources import classes_of, datasets, labels_of
-from .streaming import WORKERS
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,6 +69,7 @@ class Data:
         return f"Data({self.name!r}, {counts}, {about}, shape={self.shape})"
 
     @classmethod
+    @checked
     def of(
         cls,
         train: Part,
@@ -75,19 +78,19 @@ class Data:
         *,
         task: Task | None = None,
         name: str = "data",
-        shape: Shape | None = None,
-        mean: Channels = MEAN,
-        std: Channels = STD,
+        shape: tuple[int, ...] | None = None,
+        mean: Channels | None = None,
+        std: Channels | None = None,
         flip: bool = True,
-        augment: str | Augment | None = None,
+        augment: str | Callable[..., Any] | None = None,
         workers: int | None = None,
-        memory_bytes: int = 2_000_000_000,
+        memory_bytes: int = MEMORY,
         progress: ReadProgress | None = None,
     ) -> "Data":
         """Three map-style data sets of (input, target), or loaders of them, as one; or two, train and test.
 
-        Images of classes, PIL or uint8 (3, H, W), without random transforms, are resized, normalised and augmented
-        here. All else is read as the data set has it: float tensors or NumPy arrays of any shape, tuples or
+        Images, PIL or uint8 (3, H, W), are resized, normalised and augmented here, and maps, as of segmentation, with
+        them. All else is read as the data set has it: float tensors or NumPy arrays of any shape, tuples or
         dictionaries of them for networks of several inputs; its transforms are the augmentation. A loader's collate_fn
         and batch size are those of reading. What items hold beyond (input, target) is left out.
 
@@ -99,12 +102,13 @@ class Data:
             task: what outputs are judged by; by default ``sc.Classification()``, targets are class numbers.
             name: of the data set.
             shape: (3, height, width) that images are resized and cropped to; by default their own, if they agree.
-            mean: of the channels, in 0..1.
-            std: of the channels.
+            mean: of the channels, in 0..1; by default ImageNet's.
+            std: of the channels; by default ImageNet's.
             flip: whether a mirrored image keeps its class.
             augment: what training shows of an image: ``"crop-flip"``, ``"imagenet"``, ``"trivial"``, ``"none"``, or a
                 transform of torchvision.transforms.v2 from uint8 (3, H, W) to the same size, as uint8 or float in 0..1,
-                not normalised. By default ``"crop-flip"``, from 96 pixels on ``"imagenet"``.
+                not normalised; where targets are maps it gets both. By default ``"crop-flip"``, from 96 pixels on
+                ``"imagenet"``; for other tasks than classification ``"none"``.
             workers: at most so many processes that read; by default 4, or a loader's own number.
             memory_bytes: held in memory is what takes at most this, images as uint8; the rest is streamed.
             progress: called with (images read, images in all).
@@ -115,24 +119,10 @@ class Data:
         >>> sc.Data.of(depth, depth, depth, task=sc.Regression())
         Data('data', train=8, holdout=8, test=8, task=Regression, shape=(1, 16, 16))
         """
-        task = _checked_task(Classification() if task is None else task)
-        parts: Any = three_parts(train, holdout, test, task=task, name=name)
-        if not _holds_pictures(parts[0]):
-            splits = _samples(parts, task, memory_bytes, workers)
-            _require_own_form(splits[0], shape, mean, std, augment)
-            return cls(name, *splits, _classes(parts, splits[0]))
-        _require_images_of_classes(task)
-        labels = [labels_of(part) for part in parts]
-        names = classes_of(parts) or _numbered(labels[0])
-        shape = shape or common_shape(parts[0])
-        if len(shape) != 3 or shape[0] != 3 or min(shape) < 1:
-            raise SecateurError(f"images of shape {shape}; pass (3, height, width); grey images become colour")
-        how: dict[str, Any] = {"flip": flip, "augment": augmentation(augment, shape, flip)}
-        reading: dict[str, Any] = {"memory_bytes": memory_bytes, "progress": progress, "augment": how["augment"]}
-        count = WORKERS if workers is None else workers
-        read = open_readers(parts, labels, shape, workers=count, **reading)
-        one, two, three = (Images(*x, shape, mean, std, **how) for x in zip(read, labels, strict=True))
-        return cls(name, one, two, three, names)
+        task = Classification() if task is None else task
+        how: dict[str, Any] = {"flip": flip, "augment": augment, "workers": workers, "memory_bytes": memory_bytes}
+        form = ReadForm(shape_of(shape), mean, std, progress=progress, **how)
+        return Unread.of(three_parts(train, holdout, test, task=task, name=name), task, name, form).read()
 
     def in_memory_format_of(self, model: nn.Module) -> "Data":
         """The same images, laid out in memory as ``model`` takes them fastest: channels last, where it runs on that.
@@ -187,17 +177,18 @@ class Data:
         return {"train": self.train, "holdout": self.holdout, "test": self.test}
 
 
+@checked
 def open_data(
     spec: str,
-    shape: Shape | None = None,
-    mean: Channels = MEAN,
-    std: Channels = STD,
+    shape: tuple[int, ...] | None = None,
+    mean: Channels | None = None,
+    std: Channels | None = None,
     *,
     task: Task | None = None,
     holdout: str | None = None,
-    augment: str | Augment | None = None,
+    augment: str | Callable[..., Any] | None = None,
     workers: int | None = None,
-    memory_bytes: int = 2_000_000_000,
+    memory_bytes: int = MEMORY,
     progress: ReadProgress | None = None,
 ) -> Data:
     """The data set that a text names.
@@ -221,43 +212,91 @@ def open_data(
     >>> open_data("digits", (3, 16, 16)).shape
     (3, 16, 16)
     """
-    source = datasets(spec, holdout)
-    data = Data.of(
-        *source.parts,
-        task=task,
-        name=spec,
-        shape=shape or source.shape,
-        mean=mean,
-        std=std,
-        flip=source.flip,
-        augment=augment,
-        workers=workers,
-        memory_bytes=memory_bytes,
-        progress=progress,
-    )
-    return replace(data, note=source.note)
+    how: dict[str, Any] = {"augment": augment, "workers": workers, "memory_bytes": memory_bytes}
+    form = ReadForm(shape_of(shape), mean, std, progress=progress, **how)
+    return unread_data(spec, form, task=task, holdout=holdout).read()
 
 
-def _require_images_of_classes(task: Task) -> None:
-    if not isinstance(task, Classification):
-        fix = "let the data set's transforms make float tensors of images, with their targets"
-        raise SecateurError(f"images are not decoded for the task {type(task).__name__}; {fix}")
+def unread_data(spec: str, form: ReadForm, *, task: Task | None = None, holdout: str | None = None) -> "Unread":
+    """The same as ``open_data``, before any image is read."""
+    source, task = datasets(spec, holdout), Classification() if task is None else task
+    parts = three_parts(*source.parts, task=task, name=spec)
+    form = replace(form, shape=form.shape or source.shape, flip=source.flip)
+    return Unread.of(parts, task, spec, form, source.note)
 
 
-def _samples(
-    parts: Sequence[Part], task: Task, memory_bytes: int, workers: int | None
-) -> tuple[Samples, Samples, Samples]:
+@dataclass(frozen=True, eq=False)
+class Unread:
+    """A data set whose classes and sizes are known, before its images are read.
+
+    ``example``: zeros as the network takes them.
+    """
+
+    example: Inputs
+    classes: tuple[str, ...]
+    read: Callable[[], Data]
+
+    @classmethod
+    def of(cls, parts: Sequence[Any], task: Task, name: str, form: ReadForm, note: str = "") -> "Unread":
+        """Of train, holdout and test."""
+        pictures, classes = _holds_pictures(parts[0]), isinstance(task, Classification)
+        if pictures and classes and not is_random(parts[0]):
+            return cls._of_images(parts, name, form, note)
+        if pictures:
+            splits = picture_splits(parts, task, form.sized(partial(common_shape, parts[0], square=False)))
+        else:
+            splits = _samples(parts, task, form)
+            _require_own_form(splits[0], form)
+        data = Data(name, *splits, _classes(parts, splits[0]), note)
+        return cls(data.example, data.classes, lambda: data)
+
+    @classmethod
+    def _of_images(cls, parts: Sequence[Any], name: str, form: ReadForm, note: str) -> "Unread":
+        """Of images of classes."""
+        labels = [labels_of(part) for part in parts]
+        names, form = classes_of(parts) or _numbered(labels[0]), form.sized(partial(common_shape, parts[0]))
+        how: dict[str, Any] = {"flip": form.flip, "augment": form.augmentation}
+
+        def read() -> Data:
+            pairs = zip(open_readers(parts, labels, form), labels, strict=True)
+            train, holdout, test = (Images(*each, form.size, *form.normalisation, **how) for each in pairs)
+            return Data(name, train, holdout, test, names, note)
+
+        return cls(torch.zeros(1, *form.size), names, read)
+
+
+def _samples(parts: Sequence[Part], task: Task, form: ReadForm) -> tuple[Samples, Samples, Samples]:
     """A split of each part, read as it is; each may hold a third of the memory."""
     found = []
     for part in parts:
         read = SampleReader.of(part) if isinstance(part, DataLoader) else SampleReader(part)
-        read = read if workers is None else replace(read, workers=workers)
+        read = read if form.workers is None else replace(read, workers=form.workers)
         most = part.batch_size if isinstance(part, DataLoader) else None
         with random_streams(0):
-            labels = labels_of(read.dataset) if isinstance(task, Classification) else None
-        found.append(Samples(read, task, labels, most, memory_bytes // len(parts)))
+            labels = _labels(read) if isinstance(task, Classification) else None
+        found.append(Samples(read, task, labels, most, form.memory_bytes // len(parts)))
     train, holdout, test = found
     return train, holdout, test
+
+
+def _labels(read: SampleReader) -> Tensor:
+    """The class of every sample, as a loader's own collate function makes it where the data set keeps no targets."""
+    if read.collate in (None, default_collate) or hasattr(read.dataset, "targets"):
+        return labels_of(read.dataset)
+    return labels_of(_Collated(read))
+
+
+@dataclass(frozen=True, eq=False)
+class _Collated:
+    """Items without their inputs, each as a batch of one has it."""
+
+    read: SampleReader
+
+    def __len__(self) -> int:
+        return len(self.read.dataset)
+
+    def __getitem__(self, position: int) -> tuple[None, Any]:
+        return None, self.read.one(position).targets[0]
 
 
 def _classes(parts: Sequence[Part], samples: Samples) -> tuple[str, ...]:
@@ -286,21 +325,11 @@ def _holds_pictures(part: Part) -> bool:
         return True
 
 
-def _require_own_form(
-    samples: Samples, shape: Shape | None, mean: Channels, std: Channels, augment: str | Augment | None
-) -> None:
+def _require_own_form(samples: Samples, form: ReadForm) -> None:
     """Raise SecateurError where samples that are read as they are were to be resized, normalised or augmented."""
-    if augment is not None:
-        fact = f"augment={augment!r} is for images that are decoded here"
+    if form.augment is not None:
+        fact = f"augment={form.augment!r} is for images that are decoded here"
         raise SecateurError(f"{fact}; leave it out: the data set's own transforms are the augmentation")
-    if shape not in (None, samples.shape) or mean != MEAN or std != STD:
-        fix = "leave them out: the data set's transforms size and normalise"
-        raise SecateurError(f"shape={shape}, mean={mean}, std={std} are for images that are decoded here; {fix}")
-
-
-def _checked_task(task: object) -> Task:
-    if not isinstance(task, Task):
-        raise SecateurError(
-            f"task={task!r} is no task; pass sc.Classification(), sc.Segmentation(classes) or sc.Task(...)"
-        )
-    return task
+    if form.shape not in (None, samples.shape) or form.mean or form.std:
+        fact = f"shape={form.shape}, mean={form.mean}, std={form.std} are for images that are decoded here"
+        raise SecateurError(f"{fact}; leave them out: the data set's transforms size and normalise")

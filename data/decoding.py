@@ -1,10 +1,10 @@
 """Decoded images of any data set: held in memory when they fit, streamed when not, the same figures either way."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,42 +14,31 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as tf
 
 from ..errors import SecateurError
-from .augment import Augment, Shape
+from .augment import Shape
+from .form import ReadForm, fitted
 from .images import Reader
 from .order import split_into
 from .pictures import in_colour
-from .streaming import WORKERS, ImageStream
-
-ReadProgress: TypeAlias = Callable[[int, int], None]  # images read, images in all
+from .streaming import ImageStream
 
 
-def common_shape(dataset: Any) -> Shape:
-    """The size of the images where eight of them agree on one square size, else 3x224x224."""
+def common_shape(dataset: Any, *, square: bool = True) -> Shape:
+    """The size of the images where eight of them agree on one, a ``square`` one, else 3x224x224."""
     some = {round(i) for i in np.linspace(0, len(dataset) - 1, 8)} if len(dataset) else set()
-    sizes = {tuple(_pixels(dataset[i][0]).shape) for i in some}
+    sizes = {tuple(pixels_of(dataset[i][0]).shape) for i in some}
     _, height, width = sizes.pop() if len(sizes) == 1 else (3, 224, 224)
-    return (3, height, width) if height == width else (3, 224, 224)
+    return (3, height, width) if height == width or not square else (3, 224, 224)
 
 
-def open_readers(
-    datasets: Sequence[Dataset[Any]],
-    labels: Sequence[Tensor],
-    shape: Shape,
-    *,
-    memory_bytes: int,
-    progress: ReadProgress | None,
-    augment: Augment | None = None,
-    workers: int = WORKERS,
-) -> list[Reader]:
-    """One for each data set; they hold the images where all of them take at most ``memory_bytes`` as uint8.
+def open_readers(datasets: Sequence[Dataset[Any]], labels: Sequence[Tensor], form: ReadForm) -> list[Reader]:
+    """One for each data set; they hold the images where all of them take at most the form's memory as uint8.
 
-    Others stream them, read and augmented by at most so many ``workers``. Labels (N,) each must agree with those of
-    the items.
+    Others stream them, read and augmented by workers. Labels (N,) each must agree with those of the items.
     """
-    parts = [_Frames(dataset, known, shape) for dataset, known in zip(datasets, labels, strict=True)]
-    if sum(map(len, labels)) * math.prod(shape) > memory_bytes:
-        return [ImageStream(frames, augment, workers) for frames in parts]
-    return _in_memory(parts, progress, workers)
+    parts = [_Frames(dataset, known, form) for dataset, known in zip(datasets, labels, strict=True)]
+    if sum(map(len, labels)) * math.prod(form.size) > form.memory_bytes:
+        return [ImageStream(frames, form.augmentation, form.processes) for frames in parts]
+    return _in_memory(parts, form)
 
 
 def is_picture(image: Any) -> bool:
@@ -61,7 +50,7 @@ def is_picture(image: Any) -> bool:
     return isinstance(image, Image.Image)
 
 
-def _pixels(image: Any) -> Tensor:
+def pixels_of(image: Any) -> Tensor:
     """An image as uint8 (3, H, W)."""
     if isinstance(image, Image.Image):
         return tf.pil_to_tensor(in_colour(image))  # type: ignore[no-any-return]
@@ -74,44 +63,35 @@ def _pixels(image: Any) -> Tensor:
     raise SecateurError(f"an image is of type {kind}; {fix}")
 
 
-def _fitted(pixels: Tensor, height: int, width: int) -> Tensor:
-    """Scaled until it covers (height, width), then cropped about the centre."""
-    scale = max(height / pixels.shape[1], width / pixels.shape[2])
-    size = [round(side * scale) for side in pixels.shape[1:]]
-    if size != list(pixels.shape[1:]):
-        pixels = tf.resize(pixels, size, antialias=True)
-    return tf.center_crop(pixels, [height, width])  # type: ignore[no-any-return]
-
-
 @dataclass(frozen=True, eq=False)
 class _Frames(Dataset[Tensor | str]):
     """Images as uint8 (3, H, W), or what is wrong with one: errors raised in workers grow a traceback."""
 
     dataset: Any
     labels: Tensor
-    shape: Shape
+    form: ReadForm
 
     def __getitem__(self, position: int) -> Tensor | str:
         try:
             image, label, *_ = self.dataset[position]
             if int(label) == self.labels[position]:
-                return _fitted(_pixels(image), *self.shape[1:])
+                return fitted(pixels_of(image), self.form.size, self.form.crop)
             return f"image {position} has label {label}, not {self.labels[position]} as in targets; fix one of them"
         except SecateurError as error:
             return str(error)
 
 
-def _in_memory(parts: Sequence[_Frames], progress: ReadProgress | None, workers: int) -> list[Reader]:
+def _in_memory(parts: Sequence[_Frames], form: ReadForm) -> list[Reader]:
     """Readers that give what streaming gives, without decoding again."""
     done, total, held = 0, sum(len(frames.labels) for frames in parts), list[Reader]()
     for frames in parts:
-        pixels = torch.empty(len(frames.labels), *frames.shape, dtype=torch.uint8)
+        pixels = torch.empty(len(frames.labels), *form.size, dtype=torch.uint8)
         asked = split_into(torch.arange(len(pixels)), 256)
-        for positions, part in zip(asked, ImageStream(frames, None, workers)(asked), strict=True):
+        for positions, part in zip(asked, ImageStream(frames, None, form.processes)(asked), strict=True):
             pixels[positions] = part
             done += len(positions)
-            if progress:
-                progress(done, total)
+            if form.progress:
+                form.progress(done, total)
         held.append(partial(_lookup, pixels))
     return held
 

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as tf
 from ..models.split import Batch, Views
 from ..models.tasks.classification import Classification
 from ..models.tasks.task import Task
-from ..models.zoo.normalisation import MEAN, STD, Channels, require_normalised
+from ..models.zoo.normalisation import MEAN, STD, Channels, Normalisation, require_normalised
 from ..seeds import derive_generator
 from .augment import PAD, Augment, Shape, augmented
 from .order import shuffled, split_into, take_part, whole_batches
@@ -51,6 +51,11 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Mean and standard deviation of the channels."""
+        return Normalisation(self.mean, self.std)
 
     @property
     def example(self) -> Tensor:

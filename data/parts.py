@@ -1,6 +1,7 @@
 """The three parts of a data set, of what a user passes for them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -11,6 +12,9 @@ from ..models.tasks.task import Task
 from ..seeds import random_streams
 from .holdout import SHARE, draw_holdout, hold_out, require_share
 from .sources import labels_of
+
+INPUTS = ("image", "img", "pixel_values", "input", "inputs")  # usual names in items that are dictionaries
+TARGETS = ("label", "labels", "target", "targets", "mask", "annotation")
 
 Part: TypeAlias = Dataset[Any] | DataLoader[Any] | Sequence[Any]
 
@@ -30,9 +34,49 @@ def three_parts(
         if isinstance(dataset_of(part), IterableDataset):
             fix = "pass map-style data sets: a memory bank and a resumed training know images by their position"
             raise SecateurError(f"{name} is a stream; {fix}")
+    train, test = as_pairs(train), as_pairs(test)
     if isinstance(holdout, (int, float)):
         train, holdout = _split(train, holdout, task)
-    return train, holdout, test
+    return train, as_pairs(holdout), test
+
+
+@dataclass(frozen=True, eq=False)
+class NamedItems(Dataset[Any]):
+    """A data set whose items are dictionaries, as pairs of what two names stand for."""
+
+    items: Any
+    input: str
+    target: str
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, position: int) -> tuple[Any, Any]:
+        item = self.items[position]
+        return item[self.input], item[self.target]
+
+
+def as_pairs(part: Part) -> Part:
+    """The part, of items (input, target); those of dictionaries with usual names are taken apart.
+
+    Raises SecateurError for dictionaries of other names.
+
+    >>> as_pairs([{"image": 1, "label": 0, "id": 7}])[0]
+    (1, 0)
+    """
+    if isinstance(part, (DataLoader, NamedItems)) or not len(part):  # type: ignore[arg-type]
+        return part
+    try:
+        with random_streams(0):
+            item: Any = part[0]
+    except Exception:  # it is said where items are read
+        return part
+    if not isinstance(item, Mapping):
+        return part
+    found = [[name for name in usual if name in item] for usual in (INPUTS, TARGETS)]
+    if any(len(names) != 1 for names in found):
+        raise SecateurError(f"items are dictionaries of {', '.join(map(str, item))}; let each be (input, target)")
+    return NamedItems(part, found[0][0], found[1][0])
 
 
 def dataset_of(part: Any) -> Any:

@@ -12,10 +12,14 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import SecateurError, in_a_line
 from ..seeds import random_streams
+from .generators import generators_in, seed_generators
 from .streaming import WORKERS, BatchLoader
 
 Collate: TypeAlias = Callable[[list[Any]], Any]
 Asked: TypeAlias = tuple[int, int]  # a position, and the seed of its transforms
+
+
+PIXELS = (torch.uint8, torch.uint16)  # as files store them, not as networks take them
 
 
 class Pair(NamedTuple):
@@ -69,12 +73,18 @@ class _Fetch(Dataset[Any]):
         position, seed = asked
         try:
             with random_streams(seed):
+                seed_generators(self._own, seed)
                 item = self.dataset[position]
             return item if self.collate else _pair(item, f"item {position}")
         except SecateurError as error:
             return str(error)
         except Exception as error:
             return f"item {position} of the data set failed ({in_a_line(error)}); fix or leave it out"
+
+    @cached_property
+    def _own(self) -> list[Any]:
+        """The generators of the data set's own, beside the global ones."""
+        return generators_in(self.dataset)
 
     def batch(self, items: list[Any]) -> Pair | str:
         """The items as one batch."""
@@ -122,8 +132,12 @@ def _pair(item: Any, what: str) -> Pair:
 def _require_numbers(inputs: Any) -> None:
     parts = inputs.values() if isinstance(inputs, dict) else inputs if isinstance(inputs, (tuple, list)) else [inputs]
     for part in parts:
-        if not isinstance(part, Tensor) or part.dtype == torch.uint8:
-            kind = f"uint8 {tuple(part.shape[1:])}" if isinstance(part, Tensor) else type(part).__name__
+        if not isinstance(part, Tensor) or part.dtype in PIXELS:
+            kind = (
+                f"{str(part.dtype).removeprefix('torch.')} {tuple(part.shape[1:])}"
+                if isinstance(part, Tensor)
+                else type(part).__name__
+            )
             fix = "let the data set's transforms make float tensors"
             raise SecateurError(f"an input is of type {kind}; {fix}")
 

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map
 from ..models.inputs import Inputs, each_tensor, tensors
 from ..models.split import Batch, Views
 from ..models.tasks.task import Task
+from ..models.zoo.normalisation import Normalisation
 from ..seeds import derive_seed
 from .order import shuffled, split_into, take_part, whole_batches
 from .reading import Asked, Pair, SampleReader
@@ -34,6 +35,8 @@ class Samples:
         labels: The class of every sample; None where targets are no classes. Shape: (N,) int64
         most: At most so many samples a batch that is read; None: as many as ``NUMBERS`` allow.
         memory_bytes: Batches that are read as they are stay in memory, up to this size.
+        views: Reads what training shows, and fixed views; None: as ``read``, whose transforms are the augmentation.
+        normalisation: Of the channels, where pictures are decoded here.
     """
 
     read: SampleReader
@@ -41,6 +44,8 @@ class Samples:
     labels: Tensor | None = None
     most: int | None = None
     memory_bytes: int = 0
+    views: SampleReader | None = None
+    normalisation: Normalisation | None = None
     _held: dict[tuple[int, int], Batch] = field(default_factory=dict, init=False)  # by first place, count
 
     def __len__(self) -> int:
@@ -103,7 +108,7 @@ class Samples:
         ]
         new = [(NEW, seed, view) for view in range(views)]
         streams: Sequence[tuple[int, ...]] = [(FIXED, view) for view in fixed] or new
-        read = self.read([_asked(batch, stream) for batch in mine for stream in streams])
+        read = (self.views or self.read)([_asked(batch, stream) for batch in mine for stream in streams])
         for indices in mine:
             shown = list(islice(read, len(streams)))
             images, targets = (tree_map(_stacked, *(getattr(pair, name) for pair in shown)) for name in Pair._fields)
@@ -111,7 +116,8 @@ class Samples:
 
     def _read(self, asked: Sequence[Tensor], view: int | None) -> Iterator[Batch]:
         stream = (PLAIN,) if view is None else (FIXED, view)
-        pairs = self.read([_asked(indices, stream) for indices in asked])
+        read = self.read if view is None else self.views or self.read
+        pairs = read([_asked(indices, stream) for indices in asked])
         for indices, (inputs, targets) in zip(asked, pairs, strict=True):
             yield Batch(inputs, targets if self.labels is None else self.labels[indices], indices)
 

@@ -6,8 +6,10 @@ from torch import nn
 
 from ..errors import SecateurError
 from ..models.files.architecture import architecture_of
+from ..models.files.arguments import example_of
 from ..models.files.networks import Base, load
 from ..models.files.place import ARCHITECTURE, home_of
+from ..signatures import checked
 from .formats import Exported
 from .formats import export_as as write
 
@@ -24,7 +26,8 @@ def slim_of(folder: Path | str, base: Base = None) -> nn.Module:
     return load(folder, base)
 
 
-def export(folder: Path | str, form: str = "onnx", out: Path | None = None, *, base: Base = None) -> Exported:
+@checked
+def export(folder: Path | str, form: str = "onnx", out: Path | str | None = None, *, base: Base = None) -> Exported:
     """Write the network of a run for other programs, checked against torch.
 
     It reads normalised images and returns logits; the normalisation, classes, figures and costs are in the file.
@@ -47,9 +50,12 @@ def export(folder: Path | str, form: str = "onnx", out: Path | None = None, *, b
     >>> sc.export("slim", "pt2").format
     'pt2'
     """
+    out = out and Path(out)
     if out and out.suffix != f".{form}":
         raise SecateurError(f"{out} does not end in .{form}; pass --format {out.suffix[1:] or form}, or another file")
     model, home = slim_of(folder, base), home_of(folder)
     record = architecture_of(model)
     about = {key: record[key] for key in SHIPPED if key in record}
-    return write(model, record["inputs"][0], out or home / f"model.{form}", about)
+    example = example_of(record.get("arguments"), record["inputs"], record.get("dtypes"))
+    inputs = example[0] if isinstance(example, tuple) and len(example) == 1 else example
+    return write(model, inputs, out or home / f"model.{form}", about)

@@ -21,6 +21,7 @@ from ..models.files.place import ARCHITECTURE, home_of, is_kept
 from ..models.files.schema import read_architecture
 from ..models.supernet import Supernet
 from ..models.timing.clock import Timing, time_interleaved
+from ..models.timing.onnx_file import LIBRARIES, Answer, onnx_session
 from ..models.zoo.weights import load_weights
 from ..pipeline.images import open_run_data
 from ..pipeline.typed import with_typed
@@ -28,12 +29,12 @@ from ..progress import Progress, silent
 from ..rundir.config import RunConfig, ask
 from ..rundir.kept import Kept
 from ..rundir.manifest import config_of, read_manifest
-from ..rundir.measured import EVALUATION, DivisorTimes, LatencyRow, Measured, NetworkScore, Seconds
+from ..rundir.measured import EVALUATION, DivisorTimes, Measured, NetworkScore
 from ..rundir.options import DataOptions
-from ..rundir.outcomes import EvaluationStage, parse
+from ..rundir.outcomes import EvaluationStage, LatencyRow, Seconds, parse
 from .divisors import by_divisor, suggested
 from .export import slim_of
-from .formats import Answer, export_as, onnx_session
+from .formats import export_as
 
 
 def measure(
@@ -171,7 +172,7 @@ def _latency(networks: Mapping[str, nn.Module], shape: Any, batch: int, progress
 def _engines(networks: Mapping[str, nn.Module], shape: Any) -> dict[str, Mapping[str, Answer]]:
     """torch, and onnxruntime where it is installed."""
     engines: dict[str, Mapping[str, Answer]] = {"torch": networks}
-    if all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
+    if all(map(find_spec, LIBRARIES)):
         with TemporaryDirectory() as folder:
             files = {name: export_as(each, shape, Path(folder, f"{name}.onnx"), {}) for name, each in networks.items()}
             threads = torch.get_num_threads()

@@ -12,15 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..signatures import checked
 from .inputs import Inputs, call, flattened, moved
 from .outputs import in_float32
 from .score import Score
 from .split import Split
-from .tasks.task import first_of
+from .tasks.metric import first_of
 from .tracing.modules import evaluating
 
 BATCH = 500
 CALIBRATION = 4000  # images for running statistics
+TRIED = 2  # images on which it is seen whether the task can judge the network
 
 
 @contextmanager
@@ -105,6 +107,7 @@ def evaluate_as_is(model: nn.Module, split: Split, limit: int | None = None) -> 
     return Score.of(metric.name, metric.value(total, n), loss=loss / n, n=n)
 
 
+@checked
 def evaluate(model: nn.Module, split: Split, limit: int | None = None) -> Score:
     """The loss and the metric of the split's task, with the running statistics, as the network is used.
 
@@ -123,6 +126,8 @@ def evaluate(model: nn.Module, split: Split, limit: int | None = None) -> Score:
     (359, True)
     """
     with evaluating(model):
+        output, target, indices = next(outputs(model, split, TRIED))
+        split.task.check(in_float32(output), target, len(indices))
         return evaluate_as_is(model, split, limit)
 
 

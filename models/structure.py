@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ..errors import SecateurError
+from ..signatures import checked
 from . import patterns
 from .costs.cost import Costs
 from .costs.widths import Space
@@ -134,10 +135,12 @@ class Structure:
         """What a network of this structure returns for these tensors, laid out as the examples are; or for those."""
         return self.layout.run(model, self.examples if tensors is None else tensors)
 
+    @checked
     def macs(self, subnetwork: Subnetwork) -> int:
         """Multiply-accumulates of one image."""
         return int(self.space.costs.macs(subnetwork.widths))
 
+    @checked
     def parameters(self, subnetwork: Subnetwork) -> int:
         """Trainable numbers."""
         return int(self.space.costs.parameters(subnetwork.widths))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import SecateurError
+from ..signatures import fits
 from .tracing.atoms import FloatArray, IntArray
 
 
@@ -29,6 +30,8 @@ class Subnetwork:
     kept: tuple[tuple[int, ...], ...]
 
     def __post_init__(self) -> None:
+        if not fits(self.kept, tuple[tuple[int, ...], ...]):
+            raise SecateurError(f"kept={self.kept!r}: pass the channels of each group, such as ((0, 2, 5), (1,))")
         for group, channels in enumerate(self.kept):
             if not channels:
                 raise SecateurError(f"channel group {group} keeps no channel; keep at least one")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from ..errors import SecateurError
+from ..signatures import checked
 from .bottlenecks import explain_floor
 from .costs.budget import Budget, Timed
 from .costs.budget_range import BudgetRange
@@ -39,6 +40,7 @@ class Supernet(Structure):
     """
 
     @classmethod
+    @checked
     def of(
         cls,
         model: nn.Module,
@@ -100,12 +102,14 @@ class Supernet(Structure):
                 return cls.from_trace(model, tensors, found, constraints, layout=reading.layout)
         raise errors[0]
 
+    @checked
     def limits(
         self, flops: str | BudgetSpec | None = None, *, timed: Timed | None = None, **others: Unpack[OtherLimits]
     ) -> Budget:
         """Limits as a budget, whether or not this network can meet it; arguments as of ``budget``."""
         return _single(self._ends(flops, timed, others))
 
+    @checked
     def budget(
         self, flops: str | BudgetSpec | None = None, *, timed: Timed | None = None, **others: Unpack[OtherLimits]
     ) -> Budget:
@@ -127,6 +131,7 @@ class Supernet(Structure):
         """
         return _single(self.span(flops, timed=timed, **others))
 
+    @checked
     def span(
         self, flops: str | BudgetSpec | None = None, *, timed: Timed | None = None, **others: Unpack[OtherLimits]
     ) -> BudgetRange:
@@ -139,6 +144,7 @@ class Supernet(Structure):
             self.space.require(budget, partial(explain_floor, self, budget))
         return ends
 
+    @checked
     def profile(self, budget: str | BudgetSpec | Budget = "50%") -> Profile:
         """The channel groups, the frozen layers and why, the costs, and whether a budget can be met.
 

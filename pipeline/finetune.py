@@ -13,14 +13,16 @@ from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..progress import Epoch, Observer, Progress, ignore, silent
 from ..rundir.options import TransferOptions
+from ..signatures import checked
 from ..transfer.bank.bank import MemoryBank
 from ..transfer.methods import METHODS, MethodContext, require_method, require_teachable
 from ..transfer.objectives.base import Objective
 from ..transfer.training.recipe import Recipe
-from .fit import require_data, require_fit
+from .fit import require_fit
 from .session import Session
 
 
+@checked
 def finetune(
     net: Supernet,
     subnetwork: Subnetwork,
@@ -31,9 +33,9 @@ def finetune(
     method: str = TransferOptions.method,
     objective: Callable[[MethodContext], Objective] | None = None,
     seed: int = 0,
-    views: int = TransferOptions.views,
+    views: int | None = None,
     recipe: Recipe | None = None,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     student: nn.Module | None = None,
     teacher: nn.Module | None = None,
     progress: Progress = silent,
@@ -52,7 +54,7 @@ def finetune(
         objective: your own method in its place: a function from a ``MethodContext`` to an ``Objective``.
         seed: the same seed gives the same weights on the same machine.
         views: fixed augmentations per image that training cycles through, for methods that use the bank; each is new
-            with 0, with other methods, and without a bank.
+            with 0, with other methods, and without a bank. By default those that the bank holds, at most three.
         recipe: everything else about training, such as ``sc.Recipe(batch=32, learning_rate=0.01)``; by default the
             usual one for so many images, ``sc.Recipe.fitted``, in bfloat16 where the device computes in it.
         folder: keeps checkpoints and metrics.jsonl, and is resumed.
@@ -73,16 +75,23 @@ def finetune(
     >>> type(student).__name__
     'ResNet'
     """
-    require_data(data)
     require_fit(net, data)
+    folder = None if folder is None else Path(folder)
+    if isinstance(objective, nn.Module):
+        kind = type(objective).__name__
+        raise SecateurError(
+            f"objective is a {kind}; pass a function that makes an Objective, or a loss as sc.Task(loss=)"
+        )
     if objective is None:
         require_method(method)
         if teacher is not None:
             require_teachable(method)
     name = method if objective is None else getattr(objective, "__name__", type(objective).__name__)
-    views = views if bank and objective is None and METHODS[method].bank_teachers else 0
-    if bank and views > len(bank.fixed):
-        raise SecateurError(f"views={views}, and the bank holds {len(bank.fixed)} of each image; pass at most as many")
+    reads = bank is not None and objective is None and METHODS[method].bank_teachers > 0
+    held = len(bank.fixed) if bank else 0
+    views = (min(TransferOptions.views, held) if views is None else views) if reads else 0
+    if views > held:
+        raise SecateurError(f"views={views}, and the bank holds {held} of each image; pass at most as many")
     session = Session(net, data, folder or Path(), progress=Observer(progress, on_epoch))
     recipe = replace(recipe or session.recipe(), epochs=epochs, seed=seed, fixed_views=views, identity={"method": name})
     model = session.initial_student(subnetwork) if student is None else student

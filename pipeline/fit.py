@@ -12,7 +12,8 @@ from ..models.outputs import OutputForm, in_float32
 from ..models.split import Split
 from ..models.supernet import Supernet
 from ..models.tasks.classification import Classification
-from ..models.tasks.task import Task, first_of
+from ..models.tasks.metric import first_of
+from ..models.tasks.task import Task
 from ..models.tracing.modules import evaluating
 
 SAMPLES = 2  # that a task is tried on; batch norm needs two
@@ -36,18 +37,9 @@ def output_size(net: Supernet, data: Data) -> OutputSize:
     return OutputSize(OutputForm.of(output, len(first)).numbers, first.shape[1] if first.ndim > 1 else 1)
 
 
-def require_data(data: object) -> None:
-    """Raise SecateurError where a data set of torch stands in the place of three."""
-    if not isinstance(data, Data):
-        kind = type(data).__name__
-        raise SecateurError(f"data is of type {kind}; pass sc.Data.of(train, holdout, test), each a map-style data set")
-
-
 @torch.no_grad()
 def require_fit(net: Supernet, data: Data) -> None:
     """Raise SecateurError unless the network, of finite weights, runs on the data, and the task judges its output."""
-    if not isinstance(net, Supernet):
-        raise SecateurError(f"net is of type {type(net).__name__}; pass sc.Supernet.of(model, data.example)")
     _require_finite(net)
     batch = next(data.holdout.batches(SAMPLES, SAMPLES))
     images, targets, indices = moved(batch, device_of(net.model))
@@ -59,9 +51,9 @@ def require_fit(net: Supernet, data: Data) -> None:
             f"the network does not run on the samples of {data.name} ({in_a_line(error)}); pass data of its inputs, "
             f"or trace it with data.example"
         ) from error
-    data.task.check(output, targets, len(indices))
-    if isinstance(data.task, Classification):
+    if isinstance(data.task, Classification) and isinstance(output, torch.Tensor) and output.ndim == 2:
         _require_classes(output.shape[1], data)
+    data.task.check(output, targets, len(indices))
 
 
 def class_numbers(split: Split) -> torch.Tensor | None:

@@ -9,8 +9,10 @@ from ..errors import SecateurError
 from ..models.costs.budget import Budget
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
+from ..reports.inline import front_and_widths
 from ..reports.pareto import pareto
 from ..search.records import Interim
+from ..signatures import checked
 from ..transfer.bank.bank import MemoryBank
 
 if TYPE_CHECKING:
@@ -44,10 +46,16 @@ class Found:
         kept = self.winner.macs / self.net.macs(self.net.dense)
         return f"Found(macs={self.winner.macs}, keep={kept:.1%}, loss={self.winner.loss:.4f}, front={len(self.front)})"
 
+    def _repr_html_(self) -> str:
+        """The front and the winner's widths, in a notebook."""
+        return front_and_widths(self.folder)
+
+    @checked
     def best(self, budget: str | Budget | None = None) -> Subnetwork:
         """The winner; or the point of the front with the lowest holdout loss that meets ``budget``."""
         return (self.winner if budget is None else best_under(self.net, self.front, budget)).subnetwork
 
+    @checked
     def pareto(self, measure: str = "loss") -> "Figure":
         """The front and all evaluations as a picture, to be shown or saved; ``measure`` as of ``sc.pareto``."""
         return pareto(self.folder, measure=measure)

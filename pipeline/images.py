@@ -1,10 +1,10 @@
 """The images that a run is configured with."""
 
 from functools import partial
-from typing import Any
 
 from ..data.augment import Augment, is_code, require_augmentation
-from ..data.dataset import Data, open_data
+from ..data.dataset import Data, Unread, unread_data
+from ..data.form import ReadForm, shape_of
 from ..errors import SecateurError, in_a_line
 from ..models.files.networks import intake_of
 from ..models.tasks.task import Task
@@ -15,14 +15,24 @@ from ..rundir.config import RunConfig
 
 def open_run_data(config: RunConfig, progress: Progress, shape: tuple[int, int, int] | None = None) -> Data:
     """The images of a run, normalised and sized as configured (or of another ``shape``)."""
-    images = config.images
-    reading, task = partial(progress, "reading images"), task_called(images.task) if images.task else None
-    intake = intake_of(config.model)
-    mean, std = intake.normalisation
-    how = shape or images.shape or intake.shape, images.mean or mean, images.std or std
-    augment = augment_called(images.augment) if images.augment else None
-    options: dict[str, Any] = {"task": task, "holdout": images.holdout, "augment": augment, "workers": images.workers}
-    return open_data(images.data, *how, progress=reading, **options)
+    return unread_run_data(config, progress, shape).read()
+
+
+def unread_run_data(config: RunConfig, progress: Progress, shape: tuple[int, int, int] | None = None) -> Unread:
+    """The same, before any image is read."""
+    images, intake = config.images, intake_of(config.model)
+    form = ReadForm(
+        shape_of(shape or images.shape or intake.shape),
+        images.mean,
+        images.std,
+        intake.normalisation,
+        intake.crop,
+        augment=augment_called(images.augment) if images.augment else None,
+        workers=images.workers,
+        progress=partial(progress, "reading images"),
+    )
+    task = task_called(images.task) if images.task else None
+    return unread_data(images.data, form, task=task, holdout=images.holdout)
 
 
 def augment_called(spec: str) -> str | Augment:

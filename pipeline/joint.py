@@ -11,15 +11,17 @@ from ..models.supernet import Supernet
 from ..progress import Epoch, Observer, Progress, follow, ignore, silent
 from ..rundir.config import RunConfig
 from ..rundir.options import JointOptions, TransferOptions
+from ..signatures import checked
 from ..transfer.joint.learner import Learner
 from ..transfer.joint.methods import Assignment, Blockwise, JointMethod, Kddp, Pdd
 from ..transfer.joint.train import Training, learn_widths
 from ..transfer.objectives.base import require_divergence
 from ..transfer.training.recipe import Recipe
-from .fit import require_data, require_fit
+from .fit import require_fit
 from .session import Session
 
 
+@checked
 def pdd(
     net: Supernet,
     data: Data,
@@ -33,7 +35,7 @@ def pdd(
     seed: int = 0,
     precision: str = "auto",
     recipe: Recipe | None = None,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     progress: Progress = silent,
     on_epoch: Callable[[Epoch], None] = ignore,
 ) -> nn.Module:
@@ -65,12 +67,12 @@ def pdd(
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> student = sc.pdd(net, data, budget="50%", epochs=2)
     """
-    require_data(data)
     method = Pdd(budget, params, start, spread)
     training = _training(method, data, recipe, epochs=epochs, seed=seed, precision=precision, folder=folder)
     return _prune_and_train(_session(net, data, training, Observer(progress, on_epoch)), method, training, teacher)
 
 
+@checked
 def kddp(
     net: Supernet,
     data: Data,
@@ -83,7 +85,7 @@ def kddp(
     seed: int = 0,
     precision: str = "auto",
     recipe: Recipe | None = None,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     progress: Progress = silent,
     on_epoch: Callable[[Epoch], None] = ignore,
 ) -> nn.Module:
@@ -112,12 +114,12 @@ def kddp(
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> student = sc.kddp(net, data, epochs=2)
     """
-    require_data(data)
     method = Kddp(strength, neurons, tolerance)
     training = _training(method, data, recipe, epochs=epochs, seed=seed, precision=precision, folder=folder)
     return _prune_and_train(_session(net, data, training, Observer(progress, on_epoch)), method, training, teacher)
 
 
+@checked
 def blockwise(
     net: Supernet,
     data: Data,
@@ -133,7 +135,7 @@ def blockwise(
     seed: int = 0,
     precision: str = "auto",
     recipe: Recipe | None = None,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     progress: Progress = silent,
     on_epoch: Callable[[Epoch], None] = ignore,
 ) -> nn.Module:
@@ -165,7 +167,6 @@ def blockwise(
     >>> net = sc.Supernet.of(sc.constructor("resnet20", 10)().eval(), data.example)
     >>> student = sc.blockwise(net, data, epochs=2)
     """
-    require_data(data)
     method = Blockwise(strength, strengths, constraint, blocks, budget, params)
     training = _training(method, data, recipe, epochs=epochs, seed=seed, precision=precision, folder=folder)
     return _prune_and_train(_session(net, data, training, Observer(progress, on_epoch)), method, training, teacher)
@@ -186,9 +187,12 @@ def method_of(config: RunConfig) -> JointMethod:
     return Blockwise(joint.strength, joint.strengths, joint.constraint, joint.blocks, limits.flops, limits.params)
 
 
-def _training(method: JointMethod, data: Data, recipe: Recipe | None, **how: Any) -> Training:
+def _training(
+    method: JointMethod, data: Data, recipe: Recipe | None, *, folder: Path | str | None, **how: Any
+) -> Training:
     """Both parts, in the method's proportions."""
     fitted = recipe or Recipe.fitted(len(data.train))
+    how["folder"] = None if folder is None else Path(folder)
     return Training(**how, identity=method.identity, recipe=fitted, learning=method.learning)
 
 

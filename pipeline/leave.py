@@ -4,7 +4,6 @@ from math import gcd
 from typing import Any
 
 from ..data.dataset import Data
-from ..data.images import Images
 from ..data.sources import SOURCES
 from ..files import ensure_folder, write_whole
 from ..models.costs.budget import Budget
@@ -21,11 +20,10 @@ from ..models.tasks.classification import Classification
 from ..models.zoo.names import PYTHON
 from ..rundir.config import RunConfig, ask
 from ..rundir.manifest import write_anew
-from ..rundir.outcomes import NetworkStage, Stages
+from ..rundir.outcomes import BankStage, NetworkStage, Stages
 from ..search.coarse_to_fine import Searched
 from ..search.config import SearchConfig
-from ..transfer.bank.bank import TEACHERS, MemoryBank
-from .outcomes import FrontFile, bank_stage, budget_mark, search_stage
+from .outcomes import FrontFile, budget_mark, search_stage
 from .session import Session
 
 
@@ -45,8 +43,9 @@ def as_asked(
     """
     named = data.name.partition(":")[0] in SOURCES
     images: dict[str, Any] = {"data": data.name if named else f"{PYTHON}{data.name}"}
-    if isinstance(data.train, Images):
-        images |= {"input": "x".join(map(str, data.shape)), "mean": data.train.mean, "std": data.train.std}
+    if data.train.normalisation is not None:
+        mean, std = data.train.normalisation
+        images |= {"input": "x".join(map(str, data.shape)), "mean": mean, "std": std}
     own = own or bool(search.extensions or search.start_shares) or not isinstance(data.task, Classification)
     how = {"trials": search.trials, "seed": search.seed, "storage": search.storage}
     limits = {"flops": budget} if isinstance(budget, str) else _limits(search.span)
@@ -65,16 +64,14 @@ def leave_networks(session: Session, config: RunConfig, winner: Subnetwork) -> R
     return config.with_options(weights=str(dense))
 
 
-def leave_run(
-    session: Session, config: RunConfig, span: BudgetRange, searched: Searched, bank: MemoryBank | None
-) -> None:
+def leave_run(session: Session, config: RunConfig, span: BudgetRange, searched: Searched, bank: BankStage) -> None:
     """front.json and run.json."""
     front = FrontFile(ensure_folder(session.folder), session.net, config)
     front.write(searched.winner, searched.front, budget_mark(session.net, span))
     stages = Stages(
         dense=NetworkStage(weights=config.weights, classes=len(session.data.classes)),
         search=search_stage(searched),
-        bank=bank_stage(bank, TEACHERS),
+        bank=bank,
     )
     marks = {"data": session.data.fingerprint, "network": fingerprint(session.net)}
     write_anew(session.folder, config, stages, marks)

@@ -20,13 +20,16 @@ from ..search.evaluation import Evaluation, task_loss
 from ..search.importance.scores import Importance
 from ..search.refine.database import require_database
 from ..search.samplers.samplers import Sampler
-from ..transfer.bank.fill import BankConfig
-from .fit import require_data, require_fit
+from ..signatures import checked
+from ..transfer.methods import METHODS, require_method
+from .banks import Banks
+from .fit import require_fit
 from .found import Found
 from .leave import as_asked, leave_networks, leave_run
 from .session import Session
 
 
+@checked
 def find(
     net: Supernet,
     data: Data,
@@ -41,12 +44,13 @@ def find(
     seed: int = 0,
     out: Path | str | None = None,
     storage: Path | str | None = None,
+    method: str = TransferOptions.method,
     views: int = TransferOptions.views,
     precision: str = "auto",
     progress: Progress = silent,
     on_evaluation: Callable[[SubnetworkEvaluation], None] = ignore,
 ) -> Found:
-    """Search the widths under a budget and fill the memory bank.
+    """Search the widths under a budget, and open the memory bank, which training fills.
 
     Test data is not read, and the network is not changed. A range of budgets is searched at once: the front answers for
     all of it, and the winner is that of its lower end.
@@ -67,14 +71,16 @@ def find(
         out: the run directory, resumed where it was left; a temporary one by default.
         storage: the URL of a database that several processes share; study.db in the folder by default. A path, as
             before there was ``out``, is the folder.
+        method: of fine-tuning, that the bank is for. Those of ckt and ckt-kl have several teachers and are filled here,
+            others have the dense network, and fill themselves in training.
         views: number of fixed augmentations per image whose teacher outputs the bank stores.
         precision: of evaluations and teachers: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
         progress: called with (what, done, total).
         on_evaluation: called after every evaluation, with costs, loss and the best loss so far.
 
     Returns:
-        The winner, the front and the bank, None where the task can't compare outputs. Raises SecateurError where the
-        budget cannot be met.
+        The winner, the front and the bank, None where the task can't compare outputs or the method reads none. Raises
+        SecateurError where the budget cannot be met.
 
     >>> import secateur as sc
     >>> data = sc.open_data("digits", (3, 8, 8))
@@ -84,8 +90,8 @@ def find(
     >>> net.macs(found.best()) <= 0.4 * net.macs(net.dense)
     True
     """
-    require_data(data)
     require_fit(net, data)
+    require_method(method)
     folder, database = _places(out, storage)
     require_of_python(folder)
     if database:
@@ -104,12 +110,13 @@ def find(
     )
     session = Session(net, data, folder, precision, Observer(progress, on_evaluation=on_evaluation))
     searched = session.search(config, evaluation)
-    bank = session.fill_bank(searched, searched.winner.subnetwork, BankConfig(views, bfloat16=session.bfloat16))
+    banks = Banks(session, searched, METHODS[method], views)
+    bank = banks.winners
     own = not isinstance(sampler, str) or evaluation is not task_loss
-    asked = as_asked(net, data, budget, config, own=own, views=views, precision=precision)
+    asked = as_asked(net, data, budget, config, own=own, method=method, views=views, precision=precision)
     if out is not None or storage is not None:
         asked = leave_networks(session, asked, searched.winner.subnetwork)
-    leave_run(session, asked, config.span, searched, bank)
+    leave_run(session, asked, config.span, searched, banks.stage())
     return Found(net, searched.winner, searched.coarse_best, tuple(searched.front), bank, folder)
 
 
@@ -125,13 +132,4 @@ def _places(out: Path | str | None, storage: Path | str | None) -> tuple[Path, s
 def _range(net: Supernet, budget: str | Budget | BudgetRange) -> BudgetRange:
     if isinstance(budget, str):
         return net.span(budget)
-    if not isinstance(budget, (Budget, BudgetRange)):
-        raise SecateurError(f"budget={budget!r} is no budget; {_meant(budget)}")
     return budget if isinstance(budget, BudgetRange) else BudgetRange(budget, budget)
-
-
-def _meant(budget: object) -> str:
-    """What a number that is no budget may stand for."""
-    if isinstance(budget, (int, float)) and 0 < budget <= 1:
-        return f'did you mean "{100 * budget:.4g}%" of the MACs?'
-    return f'did you mean "{budget / 1e6:.4g}M" MACs?' if isinstance(budget, (int, float)) else 'pass "50%" or "62M"'

@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 
 from ..data.dataset import Data
-from ..data.images import Images
 from ..models.compensation.gram import Gram, grams
 from ..models.compensation.initial import initial_student
 from ..models.compensation.sequential import refit_sequentially
@@ -195,9 +194,10 @@ class Session:
     def about(self) -> dict[str, Any]:
         """What an architecture says about the data: how they are normalised, and their classes."""
         train, classes = self.data.train, {"classes": list(self.data.classes)}
-        if not isinstance(train, Images):
+        if train.normalisation is None:
             return classes
-        return {"normalisation": {"mean": list(train.mean), "std": list(train.std)}, **classes}
+        mean, std = map(list, train.normalisation)
+        return {"normalisation": {"mean": mean, "std": std}, **classes}
 
     def recipe(self, **changes: Any) -> Recipe:
         """The usual recipe for these training images, in this session's precision."""

@@ -1,7 +1,10 @@
 """What to type after a command."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+
+from ..rundir.kept import Kept
 
 EXPORT = "secateur export {target} --format onnx"
 FINISHED = (("is it faster here?", "secateur evaluate {target}"), ("for other programs", EXPORT))
@@ -9,10 +12,14 @@ AFTER = {
     "run": (*FINISHED, ("a larger one, same bank", "secateur transfer {target} --flops 75%")),
     "learn": FINISHED,
     "inspect": (("prune it", "secateur run {target} --weights FILE --data imagefolder:DIR --flops 50%"),),
+    "doctor": (
+        ("try it", "secateur run"),
+        ("a network of yours", "secateur inspect torchvision:resnet18 --flops 50%"),
+    ),
 }
 
 
-def next_commands(command: str, target: Path | str) -> str:
+def next_commands(command: str, target: Path | str = "") -> str:
     """The commands that usually follow one, a line each, behind what they are for.
 
     Args:
@@ -53,6 +60,44 @@ def after_transfer(folder: Path) -> str:
     if folder.parent.name != "points":
         return in_lines(export)
     return in_lines(export, ("on its run's page", f"secateur report {shlex.quote(str(folder.parent.parent))}"))
+
+
+def after_reuse(folder: Path, *, fresh: bool) -> str:
+    """The same after an architecture was built: one with ``fresh`` weights is to be trained.
+
+    >>> print(after_reuse(Path("slim"), fresh=True))
+    next: train it            secateur transfer slim --data imagefolder:DIR --epochs 100
+          for other programs  secateur export slim --format onnx
+    """
+    out, purpose = shlex.quote(str(folder)), "train it" if fresh else "fine-tune it"
+    train = f"secateur transfer {out} --data imagefolder:DIR --epochs {100 if fresh else 10}"
+    return in_lines((purpose, train), ("for other programs", EXPORT.format(target=out)))
+
+
+def after_report(runs: Sequence[Path]) -> str:
+    """The same after runs were drawn; nothing, where the first of them has no slim network yet."""
+    if not (runs[0] / "best").exists():
+        return ""
+    return in_lines(*((what, typed.format(target=shlex.quote(str(runs[0])))) for what, typed in FINISHED))
+
+
+def after_export(place: Path) -> str:
+    """The same after a network was written as a file; one that is of no run is tested on the user's data."""
+    typed, data = shlex.quote(str(place)), "" if Kept.at(place).run else " --data imagefolder:DIR"
+    return in_lines(("is it faster there?", f"secateur evaluate {typed}{data}"))
+
+
+def after_evaluate(target: str) -> str:
+    """The same after a network was measured: a slim one is of use, a dense one to be pruned.
+
+    >>> print(after_evaluate("resnet56"))
+    next: prune it  secateur run resnet56 --weights FILE --data imagefolder:DIR --flops 50%
+    """
+    kept = Kept.at(target)
+    if kept.run is None:
+        return next_commands("inspect", target)
+    export = ("for other programs", EXPORT.format(target=shlex.quote(target)))
+    return in_lines(export, ("on its run's page", f"secateur report {shlex.quote(str(kept.run))}"))
 
 
 def in_lines(*commands: tuple[str, str]) -> str:

@@ -9,11 +9,14 @@ from io import StringIO
 from pathlib import Path
 from typing import TypeAlias
 
+from ..errors import SecateurError
 from ..files import ensure_folder, write_text
 from ..models.costs.units import format_quantity
 from ..models.score import Score
-from ..rundir.measured import Measured, Seconds
+from ..rundir.measured import Measured
+from ..rundir.outcomes import Seconds, SpeedStage
 from ..rundir.results import Arm, Results
+from ..signatures import checked
 from .pareto import compared, write_csv
 from .plots import GREY, INK, PALE, STYLES, Plot, history, training, widths
 from .titles import title_of
@@ -47,7 +50,10 @@ LONG = 40  # letters of a cell, from which on it is broken into lines
 Cell: TypeAlias = str | tuple[str, str]  # what it says, and beside it in small letters
 
 
-def report(*folders: Path | str, out: Path | None = None, measure: str = "loss", published: Path | None = None) -> Path:
+@checked
+def report(
+    *folders: Path | str, out: Path | str | None = None, measure: str = "loss", published: Path | str | None = None
+) -> Path:
     """The page about run directories, which opens offline; beside it pareto.png, pareto.svg and front.csv.
 
     Args:
@@ -66,12 +72,14 @@ def report(*folders: Path | str, out: Path | None = None, measure: str = "loss",
     >>> sc.report("run").name
     'report.html'
     """
+    if not folders:
+        raise SecateurError("no run to report on; pass its folder")
     runs = [Results.of(folder) for folder in folders]
     usual = runs[0].folder if len(runs) == 1 else runs[0].folder.parent / "report"
-    return write(runs, out or usual, measure, published)
+    return write(runs, Path(out or usual), measure, published)
 
 
-def write(runs: Sequence[Results], out: Path, measure: str = "loss", published: Path | None = None) -> Path:
+def write(runs: Sequence[Results], out: Path, measure: str = "loss", published: Path | str | None = None) -> Path:
     """report.html in the folder ``out``, and beside it pareto.png, pareto.svg and front.csv. Returns the page."""
     from matplotlib import rc_context
 
@@ -133,6 +141,8 @@ def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
     for run in runs:
         yield f"<p class=answer>{escape(run.folder.name) + ': ' if many else ''}{_answer(run)}</p>"
     yield _table(_head(runs[0].dense.score.name, many), [cells for run in runs for cells in _rows(run, many)])
+    for run in runs:
+        yield f"<p class=note>{escape(run.folder.name) + ': ' if many else ''}{escape(about(run))}</p>"
     yield f"<p class=note>{WORDS}</p>"
     searches = [run for run in runs if not run.config.learns_widths]
     yield "<h2>Front</h2>" + _figure(svgs["front"], FRONT + (SCORED if searches else ""))
@@ -147,8 +157,8 @@ def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
             yield f"<h2>{what}</h2>" + _figure(svgs[name], EPOCHS)
     for run in runs:
         name = f" of {escape(run.folder.name)}" if many else ""
-        if run.measured:
-            yield f"<h2>Latency{name}</h2>" + _latency(run.measured)
+        if run.timed:
+            yield f"<h2>Latency{name}</h2>" + _latency(run.timed, run.measured)
         yield f"<h2>Cost{name}</h2>" + _table(["stage", "seconds"], _seconds(run))
         yield f"<h2>Again{name}</h2><pre>{escape(run.command)}</pre>"
         yield f"<p class=note>{escape(', '.join(f'{name} {version}' for name, version in run.versions.items()))}</p>"
@@ -164,12 +174,25 @@ def _answer(run: Results) -> str:
     tuned = "" if split == "test" else " before fine-tuning"
     metric = f" {after.name}" if after.is_share else ""  # others are shown with their name
     said = f"<strong>{after}</strong> {split}{metric}{tuned} with {costs.replace('macs', 'MACs')}"
-    return f"{said}; the {'teacher' if run.untrained else 'dense network'} has {before}{_speed(run.measured)}"
+    return f"{said}; the {'teacher' if run.untrained else 'dense network'} has {before}{_speed(run.timed)}"
 
 
-def _speed(measured: Measured | None) -> str:
+def about(run: Results) -> str:
+    """What was asked, on which images, when and where, as far as the run says it."""
+    test, dense = run.stages.test, run.stages.dense
+    counts = {
+        "to train on": dense.images if dense else None,
+        "in the holdout": test.dense.holdout.n if test and test.dense.holdout else None,
+        "to test": test.dense.test.n if test and test.dense.test else None,
+    }
+    images = ", ".join(f"{count:,} {purpose}" for purpose, count in counts.items() if count)
+    said = [f"Asked: {run.title}", f"Images: {images}" if images else "", f"Begun {run.began}" if run.began else ""]
+    return ". ".join(filter(None, said)) + "."
+
+
+def _speed(timed: Measured | SpeedStage | None) -> str:
     """How fast one image is in every engine, where that was measured."""
-    rows = [each for each in measured.latency if each.batch == 1 and each.speedup] if measured else []
+    rows = [each for each in timed.latency if each.batch == 1 and each.speedup] if timed else []
     times = (f"{each.speedup:.2f} times as fast in {escape(each.engine)}" for each in rows)
     return f". One image is {', '.join(times)}" if rows else ""
 
@@ -179,35 +202,36 @@ def _head(metric: str, many: bool) -> list[str]:
         *(["run"] if many else []),
         "network",
         f"test {metric}",
-        f"holdout {metric}",
         "MACs",
+        "one image",
         "parameters",
         "weights",
-        "one image",
+        f"holdout {metric}",
     ]
 
 
 def _rows(run: Results, many: bool) -> Iterator[list[Cell]]:
     dense = run.arms[0].figures
     for arm in run.arms:
-        scores = [_score(each) for each in (arm.figures.test, arm.figures.holdout)]
-        costs = [_cost(getattr(arm.figures, c), getattr(dense, c)) for c in COSTS]
+        macs, parameters = (_cost(getattr(arm.figures, c), getattr(dense, c)) for c in COSTS)
         size = f"{arm.weights.stat().st_size / 1e6:.3g} MB" if arm.weights else "-"
         yield [
             *([run.folder.name] if many else []),
             title_of(arm.name, run.untrained),
-            *scores,
-            *costs,
-            size,
+            _score(arm.figures.test),
+            macs,
             _image(run, arm),
+            parameters,
+            size,
+            _score(arm.figures.holdout),
         ]
 
 
 def _image(run: Results, arm: Arm) -> str:
     """How long it takes for one image, in torch, where that was measured."""
-    if run.measured is None or arm.name not in ("dense", "tuned"):
+    if run.timed is None or arm.name not in ("dense", "tuned"):
         return "-"
-    row = run.measured.latency[0]
+    row = run.timed.latency[0]
     seconds = row.dense if arm.name == "dense" else row.slim
     return f"{1e3 * seconds.median:.3g} ms" if seconds else "-"
 
@@ -227,17 +251,18 @@ def _trials(run: Results, many: bool) -> str:
     return (f"{escape(run.folder.name)}: " if many else "") + said + lost
 
 
-def _latency(measured: Measured) -> str:
-    """Medians with the middle half of the passes, dense and slim in turn."""
+def _latency(timed: Measured | SpeedStage, measured: Measured | None) -> str:
+    """Medians with the middle half of the passes, dense and slim in turn; and what `evaluate` says beside."""
     head = ["engine", "images at once", "dense", "slim", "speed-up"]
     rows = [
         [each.engine, str(each.batch), _time(each.dense), _time(each.slim), f"{each.speedup or 1:.2f} x"]
-        for each in measured.latency
+        for each in timed.latency
     ]
-    threads = f"{measured.threads} thread{'s' * (measured.threads != 1)}"
-    said = f"MACs saved: {measured.macs_saved or 0:.1%}. {measured.device}, {threads}."
-    pays = (f"{engine}: {found.advice}" for engine, found in (measured.divisors or {}).items())
-    return _table(head, rows) + f"<p class=note>{escape(said)} For one image, {', '.join(pays)}.</p>"
+    said = [f"{timed.device}, {timed.threads} thread{'s' * (timed.threads != 1)}."]
+    if measured:
+        pays = (f"{engine}: {found.advice}" for engine, found in (measured.divisors or {}).items())
+        said += [f"MACs saved: {measured.macs_saved or 0:.1%}.", f"For one image, {', '.join(pays)}."]
+    return _table(head, rows) + f"<p class=note>{escape(' '.join(said))}</p>"
 
 
 def _time(seconds: Seconds | None) -> Cell:

@@ -10,6 +10,7 @@ from ..errors import SecateurError, in_a_line
 from ..files import writing
 from ..models.costs.units import COST_UNITS, format_quantity
 from ..rundir.results import Dot, Results
+from ..signatures import checked
 from .plots import GREY, INK, Plot, cycled, evaluation
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ MEASURES = {
 FIELDS = ("run", "macs", "parameters", "macs_kept", "holdout_loss", "holdout_accuracy", "n", "source")
 
 
+@checked
 def pareto(*folders: Path | str, measure: str = "loss", published: Path | str | None = None) -> "Figure":
     """The Pareto plot of run directories, to be shown or saved.
 

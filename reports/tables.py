@@ -9,10 +9,16 @@ from rich.table import Table
 
 from ..models.costs.units import format_quantity
 from ..rundir.front import Front, FrontPoint, ReusedCosts
-from ..rundir.measured import DivisorTimes, LatencyRow, Measured, Seconds
-from ..rundir.outcomes import CandidateRecord, EvaluationStage, Figures, Stages
+from ..rundir.measured import DivisorTimes, Measured
+from ..rundir.outcomes import (
+    CandidateRecord,
+    EvaluationStage,
+    Figures,
+    Stages,
+)
 from ..rundir.results import untrained
 from .learned import learned_line
+from .story import milliseconds, passes, story
 from .titles import title_of
 
 BUSY = 2.0  # upper by lower quartile of a time, from which on it is not to be trusted
@@ -24,6 +30,7 @@ def show_result(stages: Stages, folder: Path) -> None:
     console = Console()
     if stages.test:
         show_figures(stages.test, console, untrained(stages))
+    console.print(*story(stages), sep="\n", highlight=False, soft_wrap=True)
     _show_teachers(stages, console)
     if stages.learn and (line := learned_line(stages.learn)):
         console.print(line)
@@ -97,25 +104,17 @@ def show_measured(measured: Measured) -> None:
     times = Table("engine", "batch", *(f"{name}, ms" for name in measured.networks), "speed-up")
     for each in measured.latency:
         speedup = f"{each.speedup:.2f} x" if each.speedup else ""
-        times.add_row(each.engine, str(each.batch), *map(_milliseconds, _passes(each)), speedup)
+        times.add_row(each.engine, str(each.batch), *map(milliseconds, passes(each)), speedup)
     console.print(times)
     threads = f"{measured.threads} thread{'s' * (measured.threads != 1)}"
     print(f"medians and quartiles of alternating passes; {threads}, {measured.device}")
-    if any(seconds.high > BUSY * seconds.low for row in measured.latency for seconds in _passes(row)):
+    if any(seconds.high > BUSY * seconds.low for row in measured.latency for seconds in passes(row)):
         print("the quartiles are far apart: this machine is busy; measure again when it is not")
     if measured.macs_saved is not None:
         saved = measured.macs_saved
         print(f"MACs saved: {saved:.1%}, {1 / (1 - saved):.2f} x if time followed them")
     for engine, found in (measured.divisors or {}).items():
         print(_advice(engine, found))
-
-
-def _passes(row: LatencyRow) -> list[Seconds]:
-    return [row.dense, *([row.slim] if row.slim else [])]
-
-
-def _milliseconds(seconds: Seconds) -> str:
-    return f"{1e3 * seconds.median:.4g} ({1e3 * seconds.low:.4g}-{1e3 * seconds.high:.4g})"
 
 
 def _advice(engine: str, found: DivisorTimes) -> str:

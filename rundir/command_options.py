@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from .choices import CHOICE, Device, Method, Optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,15 +23,15 @@ class OutputOptions:
         Write the curves of all training into the folder tensorboard of the run; needs the extra of this name.
     """
 
-    device: str | None = None
+    device: Annotated[Device | None, CHOICE] = None
     quiet: bool = False
     json: bool = False
     tensorboard: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOutputOptions(OutputOptions):
-    """The same of a run.
+class PlaceOptions:
+    """The directory of a run, and what may be in it.
 
     Parameters
     ----------
@@ -42,14 +45,6 @@ class RunOutputOptions(OutputOptions):
         Print what a run with these options would use, as YAML that --config reads, and end.
     anyway
         Go on where the dense network does no better than chance on the holdout.
-    device
-        cpu or cuda. Default: cuda where there is one.
-    quiet
-        Print nothing but the result.
-    json
-        Print one JSON object instead.
-    tensorboard
-        Write the curves of all training into the folder tensorboard of the run; needs the extra of this name.
     """
 
     out: Path | None = None
@@ -93,12 +88,12 @@ class PointOptions:
         The task, where the run has one.
     """
 
-    method: str | None = None
+    method: Annotated[Method | None, CHOICE] = None
     epochs: int | None = None
     seed: int | None = None
     batch: int | None = None
     lr: float | None = None
-    optimizer: str | None = None
+    optimizer: Annotated[Optimizer | None, CHOICE] = None
     weight_decay: float | None = None
     teacher: str | None = None
     teacher_weights: str | None = None
@@ -106,3 +101,59 @@ class PointOptions:
     data: str | None = None
     augment: str | None = None
     task: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReuseOptions:
+    """What an architecture is built on.
+
+    Parameters
+    ----------
+    flops
+        The budget: 50% or 62M of the MACs. Default: what the architecture keeps.
+    weights
+        Weights of the network, to be inherited. Default: fresh ones, for training from scratch on any data.
+    classes
+        Outputs of the network. Default, here and below: the source's.
+    input
+        Channels, height and width of the input.
+    seed
+        For fresh weights.
+    """
+
+    flops: str | None = None
+    weights: Path | None = None
+    classes: int | None = None
+    input: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions:
+    """What a network is tested on, and how it is timed.
+
+    Parameters
+    ----------
+    data
+        Test images. Default for a run: the figures that it ended with, no image is read.
+    model
+        The dense network of a run, where it is a function of your own: a file alone runs no code.
+    task
+        As for run; of a run, where --data is passed and it has a task.
+    weights
+        Of a network.
+    batch
+        Batch size, beside single images.
+    threads
+        CPU threads. Default: PyTorch's setting.
+    input
+        As for run, for a network.
+    """
+
+    data: str | None = None
+    model: str | None = None
+    task: str | None = None
+    weights: str | None = None
+    batch: int = 32
+    threads: int | None = None
+    input: str | None = None

@@ -11,8 +11,11 @@ from ..errors import SecateurError
 from ..models.files.place import is_kept
 from ..models.precision import require_precision
 from ..models.zoo.names import is_pretrained
+from ..signatures import require_values
+from .choices import CHOICE, Precision
 from .options import (
     SEARCH,
+    USUAL_FLOPS,
     BudgetOptions,
     ConstraintOptions,
     DataOptions,
@@ -21,11 +24,10 @@ from .options import (
     TransferOptions,
     require_at_least,
 )
+from .titles import ASKED, DATA, OTHERS, TRAINING, WIDTHS, under
+from .titles import SEARCH as SEARCHING
 
-
-def _flat(title: str) -> Parameter:
-    """On the command line the options of a group bear their own names, under this title."""
-    return Parameter(name="*", group=title)
+QUICKSTART, QUICKSTART_FLOPS = ("resnet20", DataOptions.data), "10%"  # benchmarks/quickstart_budgets.py
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,17 @@ class RunConfig:
         The same seed gives the same result on the same machine.
     """
 
-    model: str = "resnet20"
+    model: Annotated[str, Parameter(group=ASKED)] = QUICKSTART[0]
     _: KW_ONLY
-    weights: str | None = None
-    budget: Annotated[BudgetOptions, _flat("Budget")] = field(default_factory=BudgetOptions)
-    images: Annotated[DataOptions, _flat("Data")] = field(default_factory=DataOptions)
-    search: Annotated[SearchOptions, _flat("Search")] = field(default_factory=SearchOptions)
-    transfer: Annotated[TransferOptions, _flat("Training")] = field(default_factory=TransferOptions)
-    constraints: Annotated[ConstraintOptions, _flat("Allowed widths")] = field(default_factory=ConstraintOptions)
-    joint: Annotated[JointOptions, _flat("pdd, kddp, blockwise")] = field(default_factory=JointOptions)
-    precision: str = "auto"
-    seed: int = 0
+    weights: Annotated[str | None, Parameter(group=ASKED)] = None
+    budget: Annotated[BudgetOptions, under(ASKED)] = field(default_factory=BudgetOptions)
+    images: Annotated[DataOptions, under(DATA)] = field(default_factory=DataOptions)
+    search: Annotated[SearchOptions, under(SEARCHING)] = field(default_factory=SearchOptions)
+    transfer: Annotated[TransferOptions, under(TRAINING)] = field(default_factory=TransferOptions)
+    constraints: Annotated[ConstraintOptions, under(WIDTHS)] = field(default_factory=ConstraintOptions)
+    joint: Annotated[JointOptions, under(OTHERS)] = field(default_factory=JointOptions)
+    precision: Annotated[Precision, CHOICE, Parameter(group=TRAINING)] = "auto"
+    seed: Annotated[int, Parameter(group=ASKED)] = 0
 
     def __post_init__(self) -> None:
         require_precision(self.precision)
@@ -70,12 +72,17 @@ class RunConfig:
         if self.weights and is_pretrained(self.model):
             raise SecateurError(f"{self.model} has weights of its own; leave out --weights {self.weights}, or the @")
         if not self.budget.spec.limits and not self.learns_widths:
-            object.__setattr__(self, "budget", BudgetOptions(flops="50%"))
+            object.__setattr__(self, "budget", BudgetOptions(flops=self._usual_flops))
 
     @property
     def learns_widths(self) -> bool:
         """Whether widths are learned in distillation, rather than searched."""
         return self.transfer.learns_widths
+
+    @property
+    def _usual_flops(self) -> str:
+        """The budget where none is asked for; at 50% of the quickstart's MACs a search has nothing to win."""
+        return QUICKSTART_FLOPS if (self.model, self.images.data) == QUICKSTART else USUAL_FLOPS
 
     @property
     def trained(self) -> str | None:
@@ -104,8 +111,8 @@ class RunConfig:
 
     @property
     def command_line(self) -> str:
-        """The model and every option that is not at its default, as typed."""
-        words, defaults = [self.model], ask().to_dict()
+        """The model, the budget and every option that is not at its default, as typed."""
+        words, defaults = [self.model], {**ask().to_dict(), "flops": None}
         for option, value in self.to_dict().items():
             if option != "model" and value not in (None, defaults[option]):
                 words += [f"--{flag(option)} {typed}" for typed in _typed(value)]
@@ -154,12 +161,16 @@ def ask(model: str = RunConfig.model, **options: Any) -> RunConfig:
     for group in fields(RunConfig):
         if isinstance(group.default_factory, type):
             mine = {each.name for each in fields(group.default_factory)} & options.keys()
-            groups[group.name] = group.default_factory(**{name: options.pop(name) for name in mine})
+            values = {name: options.pop(name) for name in mine}
+            require_values(group.default_factory, values)
+            groups[group.name] = group.default_factory(**values)
         elif group.name in options:
             groups[group.name] = options.pop(group.name)
     if options:
         raise SecateurError(f"there is no option {next(iter(options))!r}; see secateur run --help")
-    return replace(RunConfig(), model=model, **groups)
+    own = {"model": model, **groups}
+    require_values(RunConfig, own)
+    return replace(RunConfig(), **own)
 
 
 def _options(config: RunConfig) -> Iterator[tuple[Field[Any], Any]]:

@@ -10,7 +10,7 @@ from cyclopts import App, ArgumentCollection, CycloptsError
 from cyclopts.config import ConfigFromFile, Json, Toml, Yaml
 
 from ..errors import SecateurError, in_a_line
-from .command_options import RunOutputOptions
+from .command_options import OutputOptions, PlaceOptions
 from .config import RunConfig, flag
 
 FORMATS: dict[str, type[ConfigFromFile]] = {".yaml": Yaml, ".yml": Yaml, ".toml": Toml, ".json": Json}
@@ -50,19 +50,20 @@ class _Options:
             raise SecateurError(f"{self.path} is no file of options ({what}); --print-config shows one") from error
 
 
-def print_options(config: RunConfig, output: RunOutputOptions) -> None:
+def print_options(config: RunConfig, *others: PlaceOptions | OutputOptions) -> None:
     """Print every option that is set or has a default, a line each, as YAML."""
-    print("\n".join(option_lines(config, output)))
+    print("\n".join(option_lines(config, *others)))
 
 
-def option_lines(config: RunConfig, output: RunOutputOptions) -> list[str]:
+def option_lines(config: RunConfig, *others: PlaceOptions | OutputOptions) -> list[str]:
     """The lines of such a file.
 
     >>> from secateur.rundir.config import ask
-    >>> option_lines(ask("resnet56", lr=0.01), RunOutputOptions())[:2]
+    >>> option_lines(ask("resnet56", lr=0.01), OutputOptions())[:2]
     ['model: "resnet56"', 'precision: "auto"']
     """
-    given = {name: value for name, value in asdict(output).items() if value and name not in ("config", "print_config")}
+    beside = {name: value for each in others for name, value in asdict(each).items()}
+    given = {name: value for name, value in beside.items() if value and name not in ("config", "print_config")}
     options = {"model": config.model, "precision": config.precision, **config.to_dict(), **given}
     return [f"{flag(name)}: {_plain(value)}" for name, value in options.items() if _is_set(value)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import SecateurError
 from ..files import writing
-from .command_options import RunOutputOptions
+from .command_options import PlaceOptions
 from .config import RunConfig
 from .manifest import LEFTOVERS, differences, require_run_or_empty, transfer_line
 
@@ -20,7 +20,7 @@ LEFT = {  # by a run, of any kind
 }
 
 
-def folder_for(config: RunConfig, asked: RunOutputOptions) -> Path:
+def folder_for(config: RunConfig, asked: PlaceOptions) -> Path:
     """The folder that is asked for, or else ``default_folder``; to be written over, the first of the default ones."""
     return asked.out or (RUNS / config.name if asked.overwrite else default_folder(config))
 

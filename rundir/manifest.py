@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -16,15 +18,24 @@ from ..errors import SecateurError
 from ..files import ensure_folder, read_json, write_json
 from ..models.zoo.names import is_python
 from ..progress import Progress, silent
+from .choices import CHOICE
 from .config import GROUPS, RunConfig, ask
 from .outcomes import Record, StageOutcome, Stages, parse
 from .turn import HOLDER, LOCK, Turn
 
 FORMAT = "secateur/run/1"
-KINDS = {name: kind for each in (RunConfig, *GROUPS) for name, kind in get_type_hints(each).items()}  # of each option
+KINDS = {  # of each option; what has choices is checked by whoever reads it
+    name: str if CHOICE in getattr(get_type_hints(each, include_extras=True)[name], "__metadata__", ()) else kind
+    for each in (RunConfig, *GROUPS)
+    for name, kind in get_type_hints(each).items()
+}
 LARGEST = 1 << 64  # of a whole number among the options: seeds are smaller, and so is all else
 FORMER_DEFAULTS = {"batch": 128, "augment": "crop-flip"}  # of options that once did not exist: what every run then did
-CHANGED_DEFAULTS = {"divisor": (1, "auto"), "neurons": ("hidden", "all")}  # before there was --runtime, and since
+CHANGED_DEFAULTS = {  # before there was --runtime, and since
+    "divisor": (1, "auto"),
+    "neurons": ("hidden", "all"),
+    "method": ("ckt", "aligned"),
+}
 TUNING = {"method", "epochs", "batch", "lr", "optimizer", "weight_decay"}  # what may be another for a point
 FREE = {"workers"}  # options that change no result
 LEFTOVERS = {"run.partial", LOCK, HOLDER}  # what a run leaves that was killed at once
@@ -39,6 +50,7 @@ class Book(Record, frozen=True, kw_only=True):
     stages: Stages
     fingerprints: dict[str, str] = {}  # noqa: RUF012  # msgspec copies it
     spent: dict[str, float] | None = None  # seconds of starts that ended within a stage, by its name
+    began: str | None = None  # when, and on which machine; no earlier version wrote it
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it; an option that is not set is written as null."""
@@ -56,7 +68,7 @@ class Manifest:
         self._turn = Turn(folder, progress)
         with self._turn.taken():
             if not self.path.exists():
-                self._write(Book(format=FORMAT, asked=_plain(config), versions=_versions(), stages=Stages()))
+                self._write(_begun(config))
         self._book = read_manifest(folder)
         require_same(folder, config)
 
@@ -129,7 +141,7 @@ def require_of_python(folder: Path) -> None:
 def write_anew(folder: Path, config: RunConfig, stages: Stages, marks: dict[str, str]) -> None:
     """run.json of a search in Python, which may go on in its folder with other options."""
     require_of_python(folder)
-    book = Book(format=FORMAT, asked=_plain(config), versions=_versions(), stages=stages, fingerprints=marks)
+    book = msgspec.structs.replace(_begun(config), stages=stages, fingerprints=marks)
     with Turn(folder).taken():
         write_json(folder / "run.json", book.to_dict())
 
@@ -235,6 +247,15 @@ def require_run_or_empty(folder: Path) -> None:
         return
     if folder.exists() and (not folder.is_dir() or any(file.name not in LEFTOVERS for file in folder.iterdir())):
         raise SecateurError(f"{folder} exists and is not a run of secateur; pass a different --out or empty it")
+
+
+def _begun(config: RunConfig) -> Book:
+    """The book of a run that has done nothing yet."""
+    return Book(format=FORMAT, asked=_plain(config), versions=_versions(), stages=Stages(), began=_now())
+
+
+def _now() -> str:
+    return f"{date.today().isoformat()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
 
 
 def _versions() -> dict[str, str]:

@@ -1,34 +1,15 @@
 """What ``secateur evaluate`` measured, kept in evaluation.json."""
 
 from ..models.score import Score
-from .outcomes import Costs, Record
+from .outcomes import Costs, LatencyRow, Record, Seconds
 
 EVALUATION = "evaluation.json"
-
-
-class Seconds(Record, frozen=True, kw_only=True):
-    """The median of ``n`` passes, and the quartiles."""
-
-    median: float
-    low: float
-    high: float
-    n: int
 
 
 class NetworkScore(Costs, frozen=True, kw_only=True):
     """What a network costs for one image, and its score on the test images."""
 
     test: Score
-
-
-class LatencyRow(Record, frozen=True, kw_only=True):
-    """Passes of ``batch`` images in one engine, dense and slim in turn."""
-
-    engine: str
-    batch: int
-    dense: Seconds
-    slim: Seconds | None = None
-    speedup: float | None = None
 
 
 class DivisorTimes(Record, frozen=True, kw_only=True):

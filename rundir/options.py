@@ -3,16 +3,18 @@
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ..errors import SecateurError
 from ..models.costs.spec import BudgetSpec
 from ..models.zoo.normalisation import require_normalised
+from .choices import CHOICE, Cost, Method, Neurons, Optimizer, Sampler, Weights, words
 
 SEARCH = "search"
 JOINT_METHODS = ("pdd", "kddp", "blockwise")  # widths are learned in distillation, not searched
 TEACHER_METHODS = (*JOINT_METHODS, "kd", "dkd")  # those that another network than the dense one may teach
-OPTIMIZERS = ("sgd", "adamw")
+USUAL_FLOPS = "50%"  # kept, where nothing else is asked for
+OPTIMIZERS = words(Optimizer)
 
 
 def _read_by(*methods: str) -> dict[str, tuple[str, ...]]:
@@ -74,13 +76,13 @@ class DataOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetOptions:
-    """What the network may cost. Without any limit, ``flops`` is 50%.
+    """What the network may cost. Without any limit, ``flops`` is 50%; of the quickstart's network and images, 10%.
 
     Parameters
     ----------
     flops
-        MACs to keep: 50% or 62M. Default: 50% if no other limit is set. Several limits all hold. For blockwise the
-        default holds unless there is a --strength; pdd has none.
+        MACs to keep: 50% or 62M. Default, if no other limit is set: 50%; 10% for resnet20 on digits, the quickstart.
+        Several limits all hold. For blockwise the default is 50% unless there is a --strength; pdd has none.
         A range, 25%..80%, is searched at once; the best network at its lower end is fine-tuned.
     params
         Parameters to keep: 50% or 0.13M.
@@ -171,7 +173,7 @@ class SearchOptions:
     """
 
     trials: int = field(default=100, metadata=SEARCHES)
-    sampler: str = field(default="tpe", metadata=SEARCHES)
+    sampler: Annotated[Sampler, CHOICE] = field(default="tpe", metadata=SEARCHES)
     start: str | None = field(default=None, metadata=SEARCHES)
     storage: str | None = field(default=None, metadata=SEARCHES)
 
@@ -186,11 +188,11 @@ class TransferOptions:
     Parameters
     ----------
     method
-        The fine-tuning method after a search: ckt (gated teachers and InfoNCE from the bank), ckt-kl (gated teachers),
-        kdft (the dense network's logits from the bank), aligned (the dense network runs online, and its feature maps
-        are matched on the channels that stay), kd, dkd, crd and ckt-queue (it runs online), ce (labels). Or, without a
-        search, a method that learns the widths in distillation: pdd (masks over channels), kddp
-        (idle neurons are removed), blockwise (a penalty on batch-norm scales). search: the default.
+        The fine-tuning method after a search: aligned (logits and feature maps of the dense network on the channels
+        that stay, the logits from a bank that fills itself), kdft (the logits alone), ckt (gated teachers and InfoNCE
+        from a bank that is filled first), ckt-kl (gated teachers), kd, dkd, crd and ckt-queue (the dense network runs
+        in every step), ce (labels). Or, without a search, a method that learns the widths in distillation: pdd (masks
+        over channels), kddp (idle neurons are removed), blockwise (a penalty on batch-norm scales). search: aligned.
     epochs
         Epochs of fine-tuning; kddp and blockwise learn the widths in half of them, pdd in a quarter.
     batch
@@ -203,15 +205,16 @@ class TransferOptions:
     weight_decay
         Weight decay. Default: 0.0005 for sgd, 0.05 for adamw.
     views
-        For ckt, ckt-kl and kdft: number of fixed augmentations per image whose teacher outputs the bank stores;
-        training cycles through exactly these. With 0 each view is new, and the bank holds the plain images' outputs.
+        For aligned, kdft, ckt and ckt-kl: number of fixed augmentations per image whose teacher outputs the bank
+        stores; training cycles through exactly these. With 0 each view is new; the bank then holds the plain images'
+        outputs, and aligned has none.
     """
 
-    method: str = "ckt"
+    method: Annotated[Method, CHOICE] = "aligned"
     epochs: int = 10
     batch: int | None = None
     lr: float | None = None
-    optimizer: str = "sgd"
+    optimizer: Annotated[Optimizer, CHOICE] = "sgd"
     weight_decay: float | None = None
     views: int = field(default=3, metadata=SEARCHES)
 
@@ -267,14 +270,16 @@ class JointOptions:
 
     teacher: str | None = field(default=None, metadata=_read_by(*TEACHER_METHODS))
     teacher_weights: str | None = field(default=None, metadata=_read_by(*TEACHER_METHODS))
-    from_: str = field(default="fresh", metadata=_read_by("pdd"))
+    from_: Annotated[Weights, CHOICE] = field(default="fresh", metadata=_read_by("pdd"))
     spread: float | None = field(default=None, metadata=_read_by("pdd"))
     strength: float | None = field(default=None, metadata=_read_by("kddp", "blockwise"))
     tolerance: str = field(default="1%", metadata=_read_by("kddp"))
     block_strength: tuple[str, ...] = field(default=(), metadata=_read_by("blockwise"))
-    blocks: str = field(default="together", metadata=_read_by("blockwise"))
-    constraint: str = field(default="flops", metadata=_read_by("blockwise"))
-    neurons: str = field(default="all", metadata=_read_by("kddp"))
+    blocks: Annotated[Literal["together", "in-turn"], CHOICE] = field(
+        default="together", metadata=_read_by("blockwise")
+    )
+    constraint: Annotated[Cost, CHOICE] = field(default="flops", metadata=_read_by("blockwise"))
+    neurons: Annotated[Neurons, CHOICE] = field(default="all", metadata=_read_by("kddp"))
 
     def __post_init__(self) -> None:
         _ = self.strengths, self.tolerated  # malformed ones are refused here

@@ -79,6 +79,25 @@ class CandidateRecord(Record, frozen=True, kw_only=True):
     taken: bool
 
 
+class Seconds(Record, frozen=True, kw_only=True):
+    """The median of ``n`` passes, and the quartiles."""
+
+    median: float
+    low: float
+    high: float
+    n: int
+
+
+class LatencyRow(Record, frozen=True, kw_only=True):
+    """Passes of ``batch`` images in one engine, dense and slim in turn."""
+
+    engine: str
+    batch: int
+    dense: Seconds
+    slim: Seconds | None = None
+    speedup: float | None = None
+
+
 class StageOutcome(Record, frozen=True, kw_only=True):
     """What every stage has: the seconds it took."""
 
@@ -86,11 +105,15 @@ class StageOutcome(Record, frozen=True, kw_only=True):
 
 
 class NetworkStage(StageOutcome, frozen=True, kw_only=True):
-    """The dense network or the teacher: where its ``weights`` are from, or the ``epochs`` it was trained for."""
+    """The dense network or the teacher: where its ``weights`` are from, or the ``epochs`` it was trained for.
+
+    ``images``: how many there are to train on.
+    """
 
     weights: str | None = None
     classes: Count | None = None
     epochs: Count | None = None
+    images: Count | None = None
 
 
 class SearchStage(StageOutcome, frozen=True, kw_only=True):
@@ -142,6 +165,14 @@ class EvaluationStage(StageOutcome, frozen=True, kw_only=True):
     teacher: Figures | None = None
 
 
+class SpeedStage(StageOutcome, frozen=True, kw_only=True):
+    """The dense and the slim network timed in turn, in the runtime that was asked for; one image, and several."""
+
+    latency: tuple[LatencyRow, ...]
+    device: str
+    threads: int
+
+
 class Stages(Record, frozen=True, kw_only=True):
     """The stages that a run has done."""
 
@@ -152,6 +183,7 @@ class Stages(Record, frozen=True, kw_only=True):
     learn: LearnStage | None = None
     transfer: TransferStage | None = None
     test: EvaluationStage | None = None
+    speed: SpeedStage | None = None
 
     def done(self) -> dict[str, StageOutcome]:
         """Those that are done, by name, in order."""

@@ -13,7 +13,7 @@ from .config import RunConfig
 from .front import Front
 from .manifest import config_of, read_manifest
 from .measured import EVALUATION, Measured
-from .outcomes import Count, EvaluationStage, Figures, InterimRecord, Record, Stages, parse
+from .outcomes import Count, EvaluationStage, Figures, InterimRecord, Record, SpeedStage, Stages, parse
 
 TRAININGS = {"dense": "dense", "teacher": "teacher", "learning": "learn", "fine-tuning": "transfer"}
 Kind = TypeVar("Kind")
@@ -70,6 +70,7 @@ class Results:
     trials: Sequence[InterimRecord]
     steps: Mapping[str, Sequence[StepRecord]]
     measured: Measured | None
+    began: str | None = None
 
     @classmethod
     def of(cls, folder: Path | str) -> "Results":
@@ -83,7 +84,7 @@ class Results:
         steps = {name: lines for name, lines in found.items() if lines}
         front = _whole(folder / "front.json", Front)
         measured = _whole(folder / EVALUATION, Measured) if (folder / EVALUATION).exists() else None
-        return cls(folder, config, book.versions, book.stages, front, dense, trials, steps, measured)
+        return cls(folder, config, book.versions, book.stages, front, dense, trials, steps, measured, book.began)
 
     @property
     def title(self) -> str:
@@ -106,6 +107,11 @@ class Results:
     def untrained(self) -> bool:
         """Whether the dense network is a student that starts from scratch under another teacher."""
         return untrained(self.stages)
+
+    @property
+    def timed(self) -> Measured | SpeedStage | None:
+        """The times of the dense and the slim network: those of `evaluate`, else those that the run ended with."""
+        return self.measured or self.stages.speed
 
     @property
     def whole(self) -> list[InterimRecord]:

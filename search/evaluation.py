@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..models.evaluate import image_losses
 from ..models.split import Split
-from ..models.tasks.task import mean
+from ..models.tasks.metric import mean
 from ..models.tracing.atoms import FloatArray
 from .early_stopping import LOOK, significantly_worse
 

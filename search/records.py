@@ -26,7 +26,7 @@ from ..models.score import Score
 from ..models.split import Split
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
-from ..models.tasks.task import mean
+from ..models.tasks.metric import mean
 from ..models.tracing.atoms import FloatArray
 from .evaluation import Evaluation, name_of, score, task_loss
 

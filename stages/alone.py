@@ -15,7 +15,7 @@ from ..transfer.methods import METHODS
 from ..transfer.training.distributed import world
 from .common import figures
 from .points import point_name, tune
-from .prepare import session_of
+from .prepare import Prepared
 
 LABELS = "ce"  # the one method that needs neither teachers nor a bank
 
@@ -58,7 +58,7 @@ def _trained(home: Path, config: RunConfig, device: str | None, progress: Progre
     folder = home / "points" / point_name(macs, config)
     path, team = folder / ARCHITECTURE, world()
     if not path.exists():
-        session = session_of(config, home, device, progress)
+        session = Prepared.of(config, device, progress).session(home)
         how: dict[str, Any] = {"identity": {"method": LABELS}, **wanted.recipe_options}
         recipe = session.recipe(epochs=wanted.epochs, seed=config.seed, **how)
         tuning = Tuning(session.net.dense, session.net.model, None, recipe, folder / "transfer")

@@ -34,13 +34,14 @@ def train_from_scratch(session: Session, model: nn.Module, name: str, seed: int)
     steps = train(model, data.train, CrossEntropy(), recipe, folder=folder, holdout=data.holdout)
     session.follow(steps, f"training the {name} network")
     write_whole(folder / "weights.safetensors", lambda partial: write_network(model, partial))
-    return NetworkStage(epochs=DIGITS.epochs)
+    return NetworkStage(epochs=DIGITS.epochs, images=len(data.train))
 
 
 def dense_stage(session: Session, config: RunConfig) -> NetworkStage:
     """Digits needs no weights: there the dense network is trained first, and kept."""
     if config.trained:
-        return NetworkStage(weights=config.trained, classes=len(session.data.classes))
+        images = len(session.data.train)
+        return NetworkStage(weights=config.trained, classes=len(session.data.classes), images=images)
     return train_from_scratch(session, session.net.model, "dense", config.seed)
 
 
@@ -86,6 +87,12 @@ def figures(session: Session, model: nn.Module, net: Supernet, subnetwork: Subne
     return Figures(holdout=holdout, test=test, macs=net.macs(subnetwork), parameters=net.parameters(subnetwork))
 
 
+def kept_network(session: Session, config: RunConfig, best: Path) -> nn.Module:
+    """The fine-tuned network that was kept in ``best``, where the dense one is."""
+    slim = load(best, network_called(config.model, len(session.data.classes)))
+    return slim.to(device_of(session.net.model)).eval()
+
+
 def evaluation_stage(
     session: Session,
     config: RunConfig,
@@ -99,8 +106,7 @@ def evaluation_stage(
 
     They are written into the architecture in ``best``.
     """
-    net = session.net
-    tuned = load(best, network_called(config.model, len(session.data.classes))).to(device_of(net.model)).eval()
+    net, tuned = session.net, kept_network(session, config, best)
     found = EvaluationStage(
         dense=figures(session, net.model, net, net.dense),
         pruned=figures(session, pruned, net, subnetwork),

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import torch
 
-from ..data.images import Images
 from ..errors import SecateurError
 from ..models.costs.units import format_quantity
 from ..models.evaluate import device_of, evaluate
@@ -72,10 +71,10 @@ def _outputs(session: Session) -> str:
 
 
 def _normalisation(session: Session) -> str:
-    train = session.data.train
-    if not isinstance(train, Images):
+    normalisation = session.data.train.normalisation
+    if normalisation is None:
         return "as the data set has it"
-    mean, std = (" ".join(f"{each:.4g}" for each in channels) for channels in (train.mean, train.std))
+    mean, std = (" ".join(f"{each:.4g}" for each in channels) for channels in normalisation)
     return f"mean {mean}, std {std}"
 
 

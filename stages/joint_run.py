@@ -14,13 +14,14 @@ from ..pipeline.outcomes import FrontFile
 from ..pipeline.session import Session
 from ..progress import follow
 from ..rundir.config import RunConfig
-from ..rundir.outcomes import EvaluationStage, LearnStage, NetworkStage, TransferStage
+from ..rundir.outcomes import EvaluationStage, LearnStage, NetworkStage, SpeedStage, TransferStage
 from ..search.records import Interim, Records
 from ..transfer.joint.learner import Learner
 from ..transfer.joint.methods import Assignment, JointMethod
 from ..transfer.joint.train import Training, learn_widths, widths_by_epoch
 from ..transfer.training.recipe import Recipe
 from .common import dense_stage, evaluation_stage, restore_best, restore_teacher, restore_weights, teacher_stage
+from .speed import speed_stage
 from .stage import Stage
 
 
@@ -51,6 +52,7 @@ class JointRun:
             Stage("learn", self.learn),
             Stage("transfer", self.transfer),
             Stage("test", self.test, self.restore_best),
+            Stage("speed", self.speed),
         )
 
     def dense(self) -> NetworkStage:
@@ -139,6 +141,10 @@ class JointRun:
         session = self.session
         kept, best = self.learner.subnetwork(), session.folder / "best"
         return evaluation_stage(session, self.config, kept, self.pruned(), best=best, teacher=self.teacher_net)
+
+    def speed(self) -> SpeedStage:
+        """The dense network and the fine-tuned one, timed in turn."""
+        return speed_stage(self.session, self.config, self.session.folder / "best")
 
     def restore_best(self) -> None:
         """The network that came out, made again where it is damaged; its figures with it."""

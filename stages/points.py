@@ -18,7 +18,7 @@ from ..rundir.kept import Kept
 from ..rundir.manifest import config_of
 from ..rundir.outcomes import EvaluationStage, parse
 from ..transfer.bank.bank import MemoryBank
-from ..transfer.methods import METHODS, require_method
+from ..transfer.methods import require_method
 from ..transfer.training.distributed import world
 from .prepare import prepare_run, teacher_of
 from .search_run import SearchRun
@@ -97,7 +97,7 @@ def _prepared(
         raise SecateurError(f"no weights for the teacher {changed['teacher']}; pass --teacher-weights FILE")
     work.restore_teacher()
     point = _point(work, meant)
-    return work, point, work.filled(point) if METHODS[wanted.transfer.method].bank_teachers else None
+    return work, point, work.banks.of(point)
 
 
 def _point(work: SearchRun, meant: Architecture | str | None) -> Subnetwork:

@@ -1,7 +1,7 @@
 """Everything that the stages of a run share, and what is wrong with it, before anything is trained or written."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.augment import is_code, require_augmentation
+from ..data.dataset import Unread
 from ..errors import SecateurError
 from ..files import write_text
 from ..models.costs.budget_range import BudgetRange
@@ -23,7 +24,7 @@ from ..models.timing.steps import Steps, measured_steps
 from ..models.tracing.atoms import FloatArray
 from ..models.zoo.weights import load_weights, require_readable, weights_file
 from ..pipeline.fit import require_fit
-from ..pipeline.images import open_run_data
+from ..pipeline.images import unread_run_data
 from ..pipeline.session import Session
 from ..progress import Progress
 from ..rundir.config import RunConfig
@@ -32,7 +33,7 @@ from ..rundir.manifest import Manifest, differences, require_same, sha256, with_
 from ..rundir.options import JOINT_METHODS
 from ..search.config import SearchConfig, sampler_called
 from ..search.refine.database import require_database
-from ..transfer.methods import require_method
+from ..transfer.methods import METHODS, require_method
 from ..transfer.objectives.base import require_divergence
 from .joint_run import JointRun
 from .room import needed_bytes, require_room
@@ -61,11 +62,14 @@ def prepare_run(
     both have to be the same. ``overwrite``: another run that is there is removed, once nothing is wrong with this one.
     """
     began = began or config
-    replaced = overwrite and bool(differences(out, began))
+    other = bool(differences(out, began))
+    replaced = overwrite and other
     _require_consistent(config, device)
-    _require_room(out, began, replaced)
-    config = config if replaced else with_former_defaults(config, out)
-    session, runtime = session_of(config, out, device, progress), config.constraints.runtime
+    require_place(out)
+    config = config if other else with_former_defaults(config, out)
+    prepared = Prepared.of(config, device, progress)
+    require_replaceable(out) if replaced else require_same(out, began)
+    session, runtime = prepared.session(out), config.constraints.runtime
     before = None if replaced else out  # whose measurements are used again
     if steps := _steps(config, session.net, before, progress):
         session = replace(session, net=session.net.in_steps(steps.steps))
@@ -114,15 +118,6 @@ def _require_consistent(config: RunConfig, device: str | None) -> None:
         require_database(search.storage)
 
 
-def _require_room(out: Path, began: RunConfig, replaced: bool) -> None:
-    """Raise SecateurError where the folder holds something else, or cannot be made."""
-    require_place(out)
-    if replaced:
-        require_replaceable(out)
-    else:
-        require_same(out, began)
-
-
 def _require_trained(kept: str) -> None:
     """Raise SecateurError where a kept network has the fresh weights that ``reuse`` gave it."""
     if (read_architecture(home_of(kept) / ARCHITECTURE).provenance or {}).get("weights") == "fresh":
@@ -131,26 +126,38 @@ def _require_trained(kept: str) -> None:
         )
 
 
-def session_of(config: RunConfig, out: Path, device: str | None, progress: Progress) -> Session:
-    """The network and the images of a configuration; what does not fit is found here."""
-    data = open_run_data(config, progress)
-    torch.manual_seed(config.seed)
-    model = network_called(config.model, len(data.classes))()
-    if config.weights:
-        load_weights(model, config.weights)
-    wanted = config.constraints
-    net = Supernet.of(
-        _on(model, device),
-        data.example,
-        divisor=wanted.fixed_divisor,
-        freeze=wanted.freeze,
-        tie=wanted.ties,
-        least=wanted.min_keep,
-    )
-    require_fit(net, data)
-    if config.transfer.method != "ce":
-        require_divergence(data.task)
-    return Session(net, data, out, config.precision, progress)
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """The traced network of a configuration and its images, which are not read yet; ``progress`` is told of reading."""
+
+    config: RunConfig
+    net: Supernet
+    images: Unread
+    progress: Progress
+
+    @classmethod
+    def of(cls, config: RunConfig, device: str | None, progress: Progress) -> "Prepared":
+        """Raises SecateurError for weights, groups and budgets that the network does not have, or cannot meet."""
+        images = unread_run_data(config, progress)
+        torch.manual_seed(config.seed)
+        model = network_called(config.model, len(images.classes))()
+        if config.weights:
+            load_weights(model, config.weights)
+        wanted = config.constraints
+        how: dict[str, Any] = {"freeze": wanted.freeze, "tie": wanted.ties, "least": wanted.min_keep}
+        net = Supernet.of(_on(model, device), images.example, divisor=wanted.fixed_divisor, **how)
+        budget = replace(config.budget.spec, latency=None)  # which is measured later
+        if budget.limits and not config.learns_widths:
+            net.span(budget)
+        return cls(config, net, images, progress)
+
+    def session(self, out: Path) -> Session:
+        """The network and its images, read now; what does not fit is found here."""
+        data = self.images.read()
+        require_fit(self.net, data)
+        if self.config.learns_widths or METHODS[self.config.transfer.method].compares:
+            require_divergence(data.task)
+        return Session(self.net, data, out, self.config.precision, self.progress)
 
 
 def _search_config(config: RunConfig, net: Supernet, timed: Latency | None) -> SearchConfig:

@@ -1,15 +1,16 @@
 """The stages of a run that searches the widths: dense network, search, memory bank, fine-tuning, test."""
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..models.files.architecture import architecture_of, save
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
+from ..pipeline.banks import Banks, bank_config
 from ..pipeline.finetune import Tuning, tuned
-from ..pipeline.outcomes import FrontFile, bank_stage, budget_mark, search_stage
+from ..pipeline.outcomes import FrontFile, budget_mark, search_stage
 from ..pipeline.session import Session
 from ..reports.page import write
 from ..rundir.config import RunConfig
@@ -18,19 +19,19 @@ from ..rundir.outcomes import (
     EvaluationStage,
     NetworkStage,
     SearchStage,
+    SpeedStage,
     TeacherRecord,
     TransferStage,
 )
 from ..rundir.results import Results
 from ..search.coarse_to_fine import Searched
 from ..search.config import SearchConfig
-from ..transfer.bank.bank import TEACHERS, MemoryBank
+from ..transfer.bank.bank import MemoryBank
 from ..transfer.bank.fill import BankConfig
-from ..transfer.bank.manifest import Teacher
-from ..transfer.bank.worth import Worth
 from ..transfer.methods import METHODS
 from ..transfer.training.distributed import world
 from .common import dense_stage, evaluation_stage, restore_best, restore_teacher, restore_weights, teacher_stage
+from .speed import speed_stage
 from .stage import Stage
 
 
@@ -57,6 +58,7 @@ class SearchRun:
             Stage("bank", self.bank),
             Stage("transfer", self.transfer),
             Stage("test", self.test, self.restore_best),
+            Stage("speed", self.speed),
         )
 
     def dense(self) -> NetworkStage:
@@ -95,54 +97,25 @@ class SearchRun:
         write([Results.of(self.session.folder)], self.session.folder)
         return search_stage(found)
 
+    @cached_property
+    def banks(self) -> Banks:
+        """The memory banks for points of the search, as the method reads them."""
+        return Banks(self.session, self.searched, METHODS[self.config.transfer.method], self.config.transfer.views)
+
     def bank(self) -> BankStage:
-        """What its teachers output for every training image: five, or as many as lie between dense and winner.
-
-        None where the task can't compare outputs.
-        """
-        bank, wanted = self.winners_bank, self.bank_config.teachers
-        return bank_stage(bank, wanted, self._judged if bank and self._grows else ())
-
-    @cached_property
-    def _judged(self) -> list[tuple[Teacher, Worth]]:
-        """The candidates for the winner's teachers, and their worth."""
-        return self.session.judged(self.searched, self.winner)
-
-    def _worthy(self, point: Subnetwork) -> list[Teacher]:
-        """The dense network, and those of a point's candidates that are worth being teachers beside it."""
-        judged = self._judged if point == self.winner else self.session.judged(self.searched, point)
-        return [teacher for teacher, worth in judged if worth.taken]
+        """What its teachers output for every training image: of those methods that need it filled before they train."""
+        return self.banks.stage()
 
     @property
-    def _grows(self) -> bool:
-        """Whether training fills the bank."""
-        return METHODS[self.config.transfer.method].grows and self.bank_config.views > 0
-
-    @cached_property
-    def winners_bank(self) -> MemoryBank | None:
-        """The memory bank for the winner, with what it lacked."""
-        return self.filled(self.winner)
-
-    @property
-    def bank_config(self) -> BankConfig:
-        """What the method uses; the plain images alone, where it has teachers of its own."""
-        teachers = METHODS[self.config.transfer.method].bank_teachers
-        views = self.config.transfer.views if teachers else 0
-        return BankConfig(views, bfloat16=self.session.bfloat16, teachers=teachers or TEACHERS)
-
-    def filled(self, point: Subnetwork) -> MemoryBank | None:
-        """The memory bank for a point of the front, with what it lacked; None where outputs can't be compared.
-
-        One that fills itself is opened as far as it is filled.
-        """
-        if self._grows:
-            return self.session.growing_bank(point, self.bank_config, partial(self._worthy, point))
-        return self.session.fill_bank(self.searched, point, self.bank_config)
+    def bank_config(self) -> BankConfig | None:
+        """What the bank will hold."""
+        wanted = self.config.transfer
+        return bank_config(METHODS[wanted.method], wanted.views, bfloat16=self.session.bfloat16)
 
     def transfer(self) -> TransferStage:
         """Fine-tune the winner from the bank; what was lost of it since its stage was done is filled again."""
         folder = self.session.folder
-        return self.tuned(self.winner, self.winners_bank, folder / "transfer", folder / "best")
+        return self.tuned(self.winner, self.banks.winners, folder / "transfer", folder / "best")
 
     def tuned(self, subnetwork: Subnetwork, bank: MemoryBank | None, folder: Path, best: Path) -> TransferStage:
         """Fine-tune any subnetwork as configured, with checkpoints in ``folder``, and keep it in ``best``."""
@@ -161,6 +134,10 @@ class SearchRun:
     def test(self) -> EvaluationStage:
         """Holdout and test figures of the dense, the pruned and the fine-tuned network, each once, and costs."""
         return self.tested(self.winner, self.session.folder / "best")
+
+    def speed(self) -> SpeedStage:
+        """The dense network and the fine-tuned one, timed in turn."""
+        return speed_stage(self.session, self.config, self.session.folder / "best")
 
     def tested(self, subnetwork: Subnetwork, best: Path) -> EvaluationStage:
         """The same for any subnetwork that was kept in ``best``."""

@@ -48,6 +48,12 @@ def test_channels_are_of_a_kind_where_they_lie_in_the_same_lines_and_share_their
     assert table().equivalence_classes(none, zeros).tolist() == [0, 0, 0]
 
 
+def test_channels_that_lie_more_often_in_a_line_are_of_another_kind() -> None:
+    channel = np.array([0, 1, 2, 1])
+    found = Places.of({"a": [np.array([1, 2, 3])]}, channel, np.array([1, 2]))
+    assert found.equivalence_classes(np.array([True]), np.zeros(2, int)).tolist() == [0, 1]
+
+
 def test_parts_are_the_channels_of_a_kind_in_a_line_in_order() -> None:
     found = table()
     parts = [(kind, found.number[part].tolist()) for kind, part in found.parts(np.array([0, 0, 1]))]

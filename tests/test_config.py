@@ -35,7 +35,8 @@ def test_a_standard_deviation_of_zero_is_refused() -> None:
 
 
 def test_half_of_the_macs_is_the_limit_where_none_is_given() -> None:
-    assert sc.Ask().budget.spec.texts == sc.Ask(flops="50%").budget.spec.texts == {"flops": "50%"}
+    assert sc.Ask("resnet56").budget.spec.texts == sc.Ask(flops="50%").budget.spec.texts == {"flops": "50%"}
+    assert sc.Ask(data="imagefolder:photos").budget.spec.texts == {"flops": "50%"}
     assert sc.Ask(params="0.1M").budget.spec.texts == {"params": "0.1M"}
     assert sc.Ask(flops="60%", latency="5ms").budget.spec.texts == {"flops": "60%", "latency": "5ms"}
     assert str(sc.Ask(flops="60%", latency="5ms").budget.spec) == "60% 5ms latency"
@@ -75,12 +76,18 @@ def test_what_is_no_least_is_refused_with_what_to_write(text: str) -> None:
     assert repr(text) in str(caught.value)
 
 
+def test_the_quickstart_keeps_less_so_that_there_is_something_to_win() -> None:
+    assert sc.Ask().budget == sc.Ask(seed=1, trials=3).budget == sc.Ask(flops="10%").budget
+    assert sc.Ask(params="50%").budget.flops is None
+
+
 def test_the_words_of_an_ask_are_what_to_type() -> None:
-    assert sc.Ask().command_line == "resnet20"
+    assert sc.Ask().command_line == "resnet20 --flops 10%"
+    assert sc.Ask("resnet56", flops="15%", params="40%").command_line == "resnet56 --flops 15% --params 40%"
     ask = sc.Ask(model="resnet56", flops="40%", weights="a b.safetensors", mean=(0.1, 0.2, 0.3))
     assert ask.command_line == "resnet56 --weights 'a b.safetensors' --flops 40% --mean 0.1 0.2 0.3"
     ask = sc.Ask(freeze=("layer1.*", "conv1"), tie=("a,b",), least=("20%",))
-    assert ask.command_line == "resnet20 --freeze 'layer1.*' --freeze conv1 --tie a,b --least 20%"
+    assert ask.command_line == "resnet20 --flops 10% --freeze 'layer1.*' --freeze conv1 --tie a,b --least 20%"
     assert sc.Ask(params="40%", latency="5ms").command_line == "resnet20 --params 40% --latency 5ms"
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import secateur as sc
-from secateur.rundir.command_options import RunOutputOptions
+from secateur.rundir.command_options import PlaceOptions
 from secateur.rundir.config_file import option_lines, options_from_file
 
 OPTIONS: list[dict[str, Any]] = [
@@ -31,7 +31,7 @@ OPTIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_what_is_printed_is_read_as_the_same(options: dict[str, Any], tmp_path: Path, capsys: Capture) -> None:
     config = sc.Ask("resnet56", **options)
-    lines = option_lines(config, RunOutputOptions(out=Path("runs/mine")))
+    lines = option_lines(config, PlaceOptions(out=Path("runs/mine")))
     (tmp_path / "run.yaml").write_text("\n".join(lines))
     assert status(["run", "--config", str(tmp_path / "run.yaml"), "--print-config"]) == 0
     assert capsys.readouterr().out.splitlines() == lines
@@ -86,7 +86,7 @@ def test_without_a_file_the_command_line_stands_alone(capsys: Capture) -> None:
 def test_any_name_of_a_group_survives(name: str) -> None:
     import yaml
 
-    lines = option_lines(sc.Ask(freeze=(name,)), RunOutputOptions())
+    lines = option_lines(sc.Ask(freeze=(name,)), PlaceOptions())
     assert yaml.safe_load("\n".join(lines))["freeze"] == [name]
 
 

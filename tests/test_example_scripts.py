@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from server import server
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 CHAINS = ("segmentation", "regression", "multi_label", "detector", "one_dimension", "four_channels")
@@ -42,7 +43,36 @@ def test_found_widths_are_built_for_other_data(tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / "deeper" / "architecture.json").exists()
 
 
+def test_a_network_of_timm_is_pruned_on_a_folder_of_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 0.3 < run("timm_folder", tmp_path, monkeypatch) <= 0.5
+    assert "test accuracy: " in capsys.readouterr().out
+
+
+def test_workers_on_one_database_end_with_the_same_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.chdir(tmp_path)
+    with server() as running:
+        one, other = importlib.import_module("several_workers").main(running.url, quick=True)
+    assert one == other
+    assert len(one) == 12
+
+
+def test_a_checkpoint_of_torchvisions_script_and_folders_of_images_go_to_onnx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run("torchvision_folder", tmp_path, monkeypatch)
+    assert found["test"]["dense"]["holdout"]["n"] == found["test"]["dense"]["test"]["n"] == 60  # val/ and test/
+    assert found["test"]["tuned"]["macs"] <= 0.5 * found["test"]["dense"]["macs"]
+    said = capsys.readouterr().out
+    assert "can be met" in said
+    assert "slim/best/model.onnx: ONNX" in said
+    assert (tmp_path / "slim" / "report.html").exists()
+
+
 def test_every_example_is_run_here() -> None:
     helpers = {"chain", "fit", "scenes"}
-    tested = {*CHAINS, "first_search", "several_budgets", "reuse_widths"}
+    chosen = {"reuse_widths", "timm_folder", "torchvision_folder", "several_workers"}
+    tested = {*CHAINS, "first_search", "several_budgets", *chosen}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == helpers | tested

@@ -11,12 +11,12 @@ from torchvision.models import get_model
 
 import secateur as sc
 from secateur.deploy import formats
-from secateur.deploy.formats import TOLERANCE, export_as, onnx_session
+from secateur.deploy.formats import TOLERANCE, export_as
 from secateur.models.costs.widths import fit_to_budget
 from secateur.models.subnetwork import Subnetwork
 from secateur.models.surgery.slim import slim
 from secateur.models.timing import onnx_file
-from secateur.models.timing.onnx_file import OPSET
+from secateur.models.timing.onnx_file import OPSET, onnx_session
 from secateur.models.zoo.registry import NETS
 
 LIBRARY = {"resnet18": 64, "mobilenet_v2": 64, "mobilenet_v3_small": 64, "shufflenet_v2_x0_5": 64}

@@ -17,7 +17,7 @@ import secateur
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("data", "deploy", "models", "pipeline", "reports", "rundir", "search", "stages", "transfer")
-LEAVES = {"allocator", "digests", "errors", "files", "progress", "seeds", "signals"}
+LEAVES = {"allocator", "digests", "errors", "files", "progress", "seeds", "signals", "signatures"}
 ROOT_MODULES = {"__init__", "__main__", *LEAVES}
 PARTS = {*FOLDERS, *ROOT_MODULES} - {"__init__"}
 # A row a room: what it may import, beside the leaves, which import each other alone.
@@ -61,6 +61,7 @@ FLOORS: dict[str, list[set[str]]] = {
 # Modules whose tests stand in a file of another name: those of what they make together.
 TESTED_TOGETHER = {
     "test_config.py": {"rundir/options.py", "rundir/command_options.py"},
+    "test_choices.py": {"rundir/titles.py"},
     "test_dataset.py": {"data/decoding.py", "data/images.py", "data/order.py"},
     "test_evaluate.py": {"models/score.py"},
     "test_alone.py": {"deploy/origin.py"},
@@ -71,6 +72,7 @@ TESTED_TOGETHER = {
     "test_results.py": {"rundir/front.py"},
     "test_run.py": {f"stages/{name}.py" for name in ("common", "prepare", "search_run")},
     "test_tables.py": {"reports/titles.py"},
+    "test_task.py": {"models/tasks/metric.py"},
 }
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "torch.load", "torch.save"}
 HEAVY = {"torch", "torchvision", "numpy", "optuna", "faiss", "matplotlib", "sklearn", "safetensors", "timm"}

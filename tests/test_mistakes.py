@@ -9,6 +9,7 @@ from commands import Capture, line, status, told
 import secateur as sc
 from secateur.data import dataset
 from secateur.models.zoo.registry import constructor
+from secateur.stages import prepare
 
 MISTAKES = [
     (line(flops="0"), "budget 0 is 0 MACs", "pass more than 0 and at most 100%"),
@@ -106,6 +107,28 @@ def test_what_needs_no_image_is_said_before_any_is_read(
     argv: list[str], fact: str, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataset, "datasets", lambda *_: pytest.fail("images are read"))
+    assert fact in told(argv, capsys)
+
+
+STRUCTURE = [  # what needs the network, and not the images
+    (line(freeze="stem"), "no channel group is called 'stem'"),
+    (line(tie="0,stem"), "no channel group is called 'stem'"),
+    (line(least="stem=50%"), "no channel group is called 'stem'"),
+    (line(flops="1%"), "cannot be met"),
+    (line(flops="50"), "did you mean 50%?"),
+    (line(flops="0.5"), "did you mean 50%?"),
+    (line(params="0.1%"), "cannot be met"),
+    (line(weights="ten.safetensors"), "are for 10 classes, the network has 2"),
+    (line(weights="lost.safetensors"), "not finite in 1 tensors"),
+]
+
+
+@pytest.mark.parametrize(("argv", "fact"), STRUCTURE, ids=[each[1] for each in STRUCTURE])
+def test_what_the_network_cannot_be_is_said_before_an_image_is_read_and_before_a_folder_collides(
+    argv: list[str], fact: str, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "open_readers", lambda *_: pytest.fail("images are read"))
+    monkeypatch.setattr(prepare, "require_same", lambda *_: pytest.fail("the folder is compared"))
     assert fact in told(argv, capsys)
 
 

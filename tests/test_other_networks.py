@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from equality import assert_costs, doubled, gaps, images, in_double, random_subnetwork, run
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_held_widths import Chained, Holding, Mixed, Partial
 from test_pointers import WAYS, Ordered
@@ -74,12 +74,12 @@ def network(blocks: Sequence[str]) -> nn.Sequential:
 
 
 @given(st.lists(st.sampled_from([*BLOCKS]), min_size=1, max_size=4), st.integers(0, 99))
+@example(["parts by numbers", "chained parts"], 1)  # parts of three and of two: not all equally often
 @settings(max_examples=12, deadline=None)
 def test_blocks_in_any_order_are_pruned_exactly_and_the_network_stays_as_it_was(blocks: list[str], seed: int) -> None:
-    model, example = network(blocks), torch.zeros(1, 3, 8, 8)
-    inputs = (torch.randn(3, 3, 8, 8),)
+    model, inputs = network(blocks), (torch.randn(3, 3, 8, 8),)
     expected = run(network(blocks), inputs)
-    net = Supernet.of(model, example)
+    net = Supernet.of(model, torch.zeros(1, 3, 8, 8))
     assert all(torch.equal(one, other) for one, other in zip(run(model, inputs), expected, strict=True))
     subnetwork = random_subnetwork(net, seed)
     assert_costs(net, subnetwork)

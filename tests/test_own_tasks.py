@@ -99,7 +99,7 @@ def first_view(targets: Any) -> Any:
 def search(net: sc.Supernet, data: sc.Data) -> sc.Found:
     """A search of a few subnetworks, by scores that read gradients of the task's loss."""
     scores = {name: sc.SCORES[name] for name in ("obs", "taylor")}
-    return sc.find(net, data, "50%", trials=1, views=1, scores=scores, rules={"uniform": uniform})
+    return sc.find(net, data, "50%", trials=1, views=1, scores=scores, rules={"uniform": uniform}, method="ckt")
 
 
 def found_and_tuned(net: sc.Supernet, data: sc.Data, methods: Sequence[str]) -> dict[str, float]:
@@ -122,7 +122,7 @@ def test_a_segmentation_network_is_searched_and_tuned_by_every_method_that_compa
     parts = [Flipped(*squares(count, seed)) for seed, count in enumerate(COUNTS)]
     data = sc.Data.of(*parts, task=sc.Segmentation(3))
     net = trained(TinyUnet(3), data)
-    losses = found_and_tuned(net, data, ["ce", "kd", "kdft", "ckt", "ckt-queue"])
+    losses = found_and_tuned(net, data, ["ce", "kd", "kdft", "aligned", "ckt", "ckt-queue"])
     assert all(loss < 0.7 for loss in losses.values())  # log 3 is 1.1
     score = evaluate(net.model, data.test)
     assert (score.name, score.accuracy) == ("mIoU", None)
@@ -194,7 +194,7 @@ def test_a_detector_is_searched_and_tuned_by_its_own_loss(compares: bool) -> Non
     task = sc.Task(loss=detection_loss, metric=right_class, divergence=map_distance if compares else None)
     data = sc.Data.of(*(Boxes(count, seed) for seed, count in enumerate(COUNTS)), task=task)
     net = trained(Detector(), data, 6)
-    losses = found_and_tuned(net, data, ["ce", "kd", "kdft", "ckt"] if compares else ["ce"])
+    losses = found_and_tuned(net, data, ["ce", "kd", "kdft", "ckt"] if compares else ["ce", "aligned"])
     assert all(loss < 0.8 for loss in losses.values())
     assert evaluate(net.model, data.test).name == "right_class"
 

@@ -1,6 +1,7 @@
 """The page about runs, as text and in a browser."""
 
 import json
+import re
 import shutil
 import subprocess
 from math import nan
@@ -10,7 +11,7 @@ import pytest
 from left import searched, tuned
 
 from secateur.__main__ import main
-from secateur.reports.page import report
+from secateur.reports.page import about, report
 from secateur.rundir.results import Results
 
 # What a browser adds to the page: labels of one plot that lie over each other.
@@ -126,3 +127,23 @@ def test_a_browser_shows_it_without_complaint(tmp_path: Path) -> None:
     assert dom.count("aria-label=") == 2 * len(["two of the front", "two of the front", "winner", "dense"])
     assert 'aria-label="one: winner, on the whole holdout: ' in dom  # the script ran
     assert 'data-over="[]"' in dom
+
+
+def test_the_page_says_what_was_asked_on_which_images_when_and_where(tmp_path: Path) -> None:
+    run = Results.of(tuned(tmp_path / "run"))
+    said = about(run)
+    assert said.startswith("Asked: resnet20 on digits at 10%. Images: ")
+    assert "359 to test" in said
+    assert re.search(r"Begun 20\d\d-\d\d-\d\d on \w+ \w+, \d+ cores\.$", said)
+    assert said in page(report(tmp_path / "run"))
+
+
+def test_a_run_of_an_earlier_version_says_less(tmp_path: Path) -> None:
+    book = json.loads((tuned(tmp_path / "run") / "run.json").read_text())
+    del book["began"], book["blake2b"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(book))
+    assert about(Results.of(tmp_path / "run")).endswith("359 to test.")
+
+
+def page(path: Path) -> str:
+    return path.read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 """README and docs: every command parses, every Python snippet compiles and names what exists."""
 
 import ast
+import configparser
 import re
 import shlex
 from collections.abc import Iterator
@@ -87,3 +88,11 @@ def test_the_checks_find_commands_and_snippets() -> None:
 
 def test_the_readme_is_of_one_and_a_half_screens() -> None:
     assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 90
+
+
+def test_the_description_of_the_package_has_no_link_to_a_file() -> None:
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    described = ROOT / settings["metadata"]["long_description"].removeprefix("file: ")
+    links = re.findall(r"\]\(([^)]*)\)", described.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link] == []

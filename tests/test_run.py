@@ -48,7 +48,7 @@ sys.addaudithook(watch)
 sys.argv[1:] = sys.argv[4:]
 runpy.run_module("secateur", run_name="__main__", alter_sys=True)
 """
-STAGES = ["dense", "search", "bank", "transfer", "test"]
+STAGES = ["dense", "search", "bank", "transfer", "test", "speed"]
 TRIALS, EPOCHS = 6, 14  # 14 epochs are 112 steps: checkpoints after 50, 100 and 112
 
 
@@ -64,7 +64,7 @@ class Run:
         """The same ask, as a command line without --out."""
         ask = self.ask
         given = ask.to_dict()
-        options = {name: given[name] for name in ("input", "trials", "epochs", "seed", "divisor")}
+        options = {name: given[name] for name in ("input", "trials", "epochs", "seed", "divisor", "method")}
         return ["run", ask.model, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
 
 
@@ -75,7 +75,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     torch.set_num_threads(1)
     folder, told = tmp_path_factory.mktemp("run"), list[str]()
     (folder / "net.py").write_text(NET)
-    ask = sc.Ask(model=f"{folder / 'net.py'}:make", input="3x16x16", trials=TRIALS, epochs=EPOCHS, seed=3, divisor=1)
+    network = f"{folder / 'net.py'}:make"
+    how: dict[str, Any] = {"trials": TRIALS, "epochs": EPOCHS, "seed": 3, "divisor": 1, "method": "ckt"}
+    ask = sc.Ask(model=network, input="3x16x16", **how)
     outcome = sc.run(ask, folder / "out", progress=lambda what, *_: told.append(what))
     yield Run(ask, folder / "out", outcome, told)
     torch.set_num_threads(threads)
@@ -182,7 +184,7 @@ def test_every_long_piece_of_work_was_told(run: Run) -> None:
     files = [load_file(path) for path in (run.out / "bank").glob("teacher-*")]
     size = sum(tensor.nbytes for file in files for tensor in file.values())
     told = list(dict.fromkeys(run.told))
-    assert told[-2] == f"memory bank, {size / 1e6:.3g} MB{short}"
+    assert told[-3] == f"memory bank, {size / 1e6:.3g} MB{short}"
     assert [what.split(",")[0] for what in told] == [
         "reading images",
         "training the dense network",
@@ -191,6 +193,7 @@ def test_every_long_piece_of_work_was_told(run: Run) -> None:
         "final search",
         "memory bank",
         "fine-tuning (ckt)",
+        "timing dense and slim",
     ]
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from secateur.errors import SecateurError
-from secateur.models.tasks.task import Metric, Task, first_of, mean
+from secateur.models.tasks.metric import Metric, first_of, mean
+from secateur.models.tasks.task import Task
 
 
 def l1(output: Tensor, target: Tensor) -> Tensor:

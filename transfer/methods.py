@@ -1,7 +1,7 @@
 """The methods of fine-tuning, by name: what each trains a student to do."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
@@ -112,6 +112,8 @@ class MethodContext:
 def ckt(context: MethodContext) -> Objective:
     """Cross-entropy, gated teachers and InfoNCE against the bank, weighted as KD weighs its terms."""
     require_divergence(context.task)
+    if context.bank.source and context.task.negatives:
+        raise SecateurError('ckt contrasts embeddings, and this bank holds logits; pass method="ckt" to sc.find, too')
     return ContrastiveTransfer(context.bank, context.labels, context.width, seed=context.seed)
 
 
@@ -134,9 +136,14 @@ def kd(context: MethodContext) -> Objective:
 
 
 def aligned(context: MethodContext, config: AlignedConfig = ALIGNED) -> Objective:
-    """As ``kd``, and the dense network's features on the channels that the student keeps; with a bank, see there."""
-    require_divergence(context.task)
-    return AlignedTransfer(context.dense, KeptFeatures.of(context.net, context.kept), config, context.filled)
+    """As ``kd``, and the dense network's features on the channels that the student keeps; with a bank, see there.
+
+    Where the task can't compare outputs, the features alone beside the labels; where views are new, without a bank.
+    """
+    if context.task.divergence is None:
+        config = replace(config, label_weight=1.0, teacher_weight=0.0)
+    bank = context.filled if context.filled and context.filled.fixed else None
+    return AlignedTransfer(context.dense, KeptFeatures.of(context.net, context.kept), config, bank)
 
 
 def kdft(context: MethodContext) -> Objective:
@@ -170,25 +177,28 @@ class Method:
 
     ``bank_teachers``: how many teachers of the bank it uses; 0: no bank. ``takes_teacher``: whether another network may
     teach in place of the dense one. ``grows``: its bank, of the dense network, fills itself while it trains; others are
-    filled before.
+    filled before. ``online``: the dense network runs along while views are new, so that without fixed views there is no
+    bank. ``compares``: whether the task has to say how outputs are compared.
     """
 
     objective: Callable[[MethodContext], Objective]
     bank_teachers: int = 0
     takes_teacher: bool = False
     grows: bool = False
+    online: bool = False
+    compares: bool = True
 
 
 METHODS: dict[str, Method] = {
     "ckt": Method(ckt, TEACHERS),
     "ckt-kl": Method(ckt_kl, TEACHERS),
     "ckt-queue": Method(ckt_queue),
-    "aligned": Method(aligned, 1, grows=True),
+    "aligned": Method(aligned, 1, grows=True, online=True, compares=False),
     "kdft": Method(kdft, 1, grows=True),
     "kd": Method(kd, takes_teacher=True),
     "dkd": Method(dkd, takes_teacher=True),
     "crd": Method(crd),
-    "ce": Method(ce),
+    "ce": Method(ce, compares=False),
 }
 
 

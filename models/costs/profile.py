@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from html import escape
 from textwrap import wrap
 from typing import Any
 
@@ -20,6 +21,7 @@ SHOWN = {
 }
 CELL = 19  # columns that a cost takes
 COLUMNS = 100  # that a printed line takes at most
+BLUE = "#0072b2"
 FOLDED = 12  # more frozen groups than this share a row where they share their reason
 
 
@@ -112,6 +114,14 @@ class Profile:
             plain |= {f"least_{name}": least.get(name), f"dense_{name}": dense.get(name)}
         return {**plain, "prunable_share": share, "uncounted": uncounted, "satisfiable": self.satisfiable, **note}
 
+    def _repr_html_(self) -> str:
+        """As a table, in a notebook."""
+        head = "".join(
+            f"<th>{name}</th>" for name in ("channel group", "width", "least", "MACs", "", "frozen because it")
+        )
+        costs = escape("\n".join(_cost_rows(self)))
+        return f"<table><tr>{head}</tr>{''.join(map(_html_row, self.lines))}</table><pre>{costs}</pre>"
+
     def __str__(self) -> str:
         return "\n".join([*_prunable_rows(self), *_frozen_rows(self), "", *_cost_rows(self)])
 
@@ -181,6 +191,14 @@ def _frozen_rows(profile: Profile) -> Iterator[str]:
         width = sum(line.width for line in lines)
         share = sum(profile.layers[i].macs for i in {i for line in lines for i in line.made_at + line.read_at}) / total
         yield from _hanging(f"{_end(name, room):<{room}}{width:>7}{share:>8.1%}  ", lines[0].frozen)
+
+
+def _html_row(line: Line) -> str:
+    """A group, its share of the MACs as a bar."""
+    bar = f'<div style="width: {8 * line.share:.2f}em; height: 0.7em; background: {BLUE}"></div>'
+    cells = (line.name, str(line.width), "" if line.frozen else str(line.least), f"{line.share:.1%}")
+    texts = "".join(f"<td>{escape(each)}</td>" for each in cells)
+    return f'<tr>{texts}<td style="text-align: left">{bar}</td><td>{escape(line.frozen or "")}</td></tr>'
 
 
 def _by_reason(lines: Sequence[Line]) -> list[list[Line]]:

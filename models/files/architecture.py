@@ -10,6 +10,7 @@ from torch import nn
 from ...digests import sealed
 from ...errors import SecateurError
 from ...files import commit, ensure_folder, writing
+from ...signatures import checked
 from ..subnetwork import Subnetwork
 from ..supernet import Supernet
 from ..surgery.slim import slim
@@ -22,6 +23,7 @@ def architecture(net: Supernet, subnetwork: Subnetwork, **about: Any) -> Record:
     return {**Architecture.of(net, subnetwork).to_dict(), **about}
 
 
+@checked
 def build(net: Supernet, subnetwork: Subnetwork, **about: Any) -> nn.Module:
     """A new, smaller network with the channels of ``subnetwork`` alone; the dense one is left as it is.
 
@@ -83,6 +85,7 @@ def with_architecture(model: nn.Module, record: Record) -> nn.Module:
     return model
 
 
+@checked
 def save(model: nn.Module, folder: Path | str) -> None:
     """Write a slimmed network as architecture.json and weights.safetensors.
 

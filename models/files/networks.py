@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from ...errors import SecateurError
+from ...signatures import checked
 from ..supernet import Supernet
 from ..surgery.slim import slim
 from ..zoo.names import is_pretrained, require_no_code, untrained
-from ..zoo.normalisation import Normalisation, normalisation_of
+from ..zoo.normalisation import WHOLE, Crop, Normalisation, crop_of, normalisation_of
 from ..zoo.registry import Constructor, constructor
 from .architecture import subnetwork_of, with_architecture
 from .arguments import example_of
@@ -23,6 +24,7 @@ from .tensors import read_network
 Base: TypeAlias = Callable[[], nn.Module] | str | None
 
 
+@checked
 def load(folder: Path | str, base: Base = None) -> nn.Module:
     """The network that ``save`` wrote, in evaluation mode.
 
@@ -78,10 +80,11 @@ def require_network(name: str) -> None:
 
 @dataclass(frozen=True)
 class Intake:
-    """What a network reads: (channels, height, width) where that is known, and how the channels are normalised."""
+    """What a network reads: (channels, height, width) where known, and how pictures are normalised and cropped."""
 
     shape: tuple[int, int, int] | None
     normalisation: Normalisation
+    crop: Crop = WHOLE
 
 
 def intake_of(name: str) -> Intake:
@@ -91,7 +94,7 @@ def intake_of(name: str) -> Intake:
     True
     """
     if not is_kept(name):
-        return Intake(None, normalisation_of(name))
+        return Intake(None, normalisation_of(name), crop_of(name))
     record = read_architecture(home_of(name) / ARCHITECTURE)
     first = record.inputs[0] if record.inputs else []
     shape = (first[0], first[1], first[2]) if len(first) == 3 else None

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import SecateurError, in_a_line
-from ..tracing.reach import contents, is_filled, is_foreign, parts_of, reachable, walk
+from ..tracing.reach import contents, is_filled, is_foreign, is_hollow, parts_of, reachable, walk
 
 LOCKS = {type(threading.Lock()): threading.Lock, type(threading.RLock()): threading.RLock}
 
@@ -23,13 +23,19 @@ def copied(model: nn.Module, tensors: Mapping[int, Tensor]) -> nn.Module:
     network, weak references into it, locks, dictionaries that answer for attributes; results of its parameters as
     constants. Raises SecateurError where something else cannot be copied, a generator for example.
     """
-    memo: dict[int, Any] = dict(tensors)
+    memo: dict[int, Any] = {**_hollow(model), **tensors}
     try:
         made = copy.deepcopy(model, memo)
     except Exception:  # whatever the attributes raise, and again if it is beyond help
         made, memo = _copied_with_help(model, tensors)
     _Rebinder(memo).visit_all()
     return made
+
+
+def _hollow(model: nn.Module) -> dict[int, Any]:
+    """Copies of the dictionaries and sets of all modules that are empty, by id: deepcopy takes long over the many."""
+    held = (x for module in model.modules() for x in vars(module).values())
+    return {id(x): type(x)() for x in held if is_hollow(x)}
 
 
 def _copied_with_help(model: nn.Module, tensors: Mapping[int, Tensor]) -> tuple[nn.Module, dict[int, Any]]:
@@ -106,11 +112,15 @@ class _Rebinder:
                 self._visit(self.memo[each])
 
     def _visit(self, made: Any) -> None:
+        if is_hollow(made):
+            return
         if isinstance(made, list):
             for at, value in enumerate(made):
                 made[at] = self._led(value)
         elif isinstance(made, dict) or (hasattr(made, "__dict__") and not isinstance(made, (Tensor, type))):
             held = made if isinstance(made, dict) else vars(made)
+            if LEADS.keys().isdisjoint(map(type, dict.values(held))):
+                return
             for key, value in list(dict.items(held)):
                 if (new := self._led(value)) is not value:
                     dict.__setitem__(held, key, new)

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import SecateurError
-from .task import Metric, Task
+from .metric import Metric
+from .task import Task
 
 TEMPERATURE = 4.0
 
@@ -53,6 +54,12 @@ class Classification(Task):
             raise SecateurError(
                 f"the network returns {tuple(output.shape[1:])} for an image, not one logit a class; "
                 "pass a task for it, such as sc.Segmentation"
+            )
+        if int(target.max()) >= output.shape[1]:
+            plural = "s" * (output.shape[1] != 1)
+            raise SecateurError(
+                f"the network has {output.shape[1]} output{plural}, and a sample is of class {int(target.max())}; "
+                "pass a network with one output for each class"
             )
 
 

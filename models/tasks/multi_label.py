@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .classification import TEMPERATURE
-from .task import Metric, Task, first_of
+from .metric import Metric, first_of
+from .task import Task
 
 
 class MultiLabel(Task):

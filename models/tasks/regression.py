@@ -5,7 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from ...errors import SecateurError
-from .task import Metric, Task, first_of
+from .metric import Metric, first_of
+from .task import Task
 
 
 class Regression(Task):

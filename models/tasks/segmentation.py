@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import SecateurError
+from ...signatures import checked
 from .classification import kl
-from .task import Metric, Task, first_of
+from .metric import Metric, first_of
+from .task import Task
 
 
 class Segmentation(Task):
@@ -31,7 +33,9 @@ class Segmentation(Task):
     """
 
     classes: int  # type: ignore[misc]  # each value has its own
+    ignore: int  # type: ignore[misc]
 
+    @checked
     def __init__(self, classes: int, ignore: int = 255) -> None:
         if classes < 2:
             raise SecateurError(f"classes={classes}; pass 2 or more, one of them for the background")
@@ -40,6 +44,7 @@ class Segmentation(Task):
         chance = partial(pixel_entropy, classes=classes, ignore=ignore)
         super().__init__(loss, Metric("mIoU", tally, mean_iou), pixel_kl, chance=chance)
         object.__setattr__(self, "classes", classes)  # the fields of a task are frozen
+        object.__setattr__(self, "ignore", ignore)
 
     def check(self, output: Any, target: Any, samples: int) -> None:
         """Raise SecateurError unless the network has a logit for each class, and targets are maps of class numbers."""

@@ -8,42 +8,14 @@ import torch
 from torch import Tensor
 
 from ...errors import SecateurError, in_a_line
+from ...signatures import checked
+from .metric import Metric, Tally
+from .stateful import is_stateful, summed
 
 Loss: TypeAlias = Callable[[Any, Any], Tensor]  # of the network's output and the targets → (B,), differentiable
-Tally: TypeAlias = Callable[[Any, Any], Tensor]  # of the same → (B, ...), what a metric adds up over a split
 Divergence: TypeAlias = Callable[[Any, Any], Tensor]  # of a teacher's output and a student's → (B,), differentiable
 Chance: TypeAlias = Callable[[Tensor], float]  # of the targets (N, ...) → the loss of one answer for all
 Classes: TypeAlias = Callable[[Tensor], Tensor]  # of the targets (B, ...) → class numbers (B,) int64
-
-
-def mean(total: Tensor, n: int) -> float:
-    """The mean of a tally that is one number a sample. Shape: total ()"""
-    return float(total) / n
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure of merit over a split: tallies of its samples, added up, and the value of their sum.
-
-    ``tally`` returns a row for each sample, (B, ...); ``value`` makes the figure of the rows' sum (...) and the number
-    of samples, by default their mean. Higher values are better unless ``higher_is_better`` is false.
-
-    Args:
-        name: As reports call it.
-        tally: A function of the network's output and the targets.
-        value: A function of the sum of the tallies and the number of samples.
-        higher_is_better: The direction.
-
-    >>> error = Metric("MAE", lambda output, target: (output - target).abs().mean(1), higher_is_better=False)
-    >>> rows = error.tally(torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.zeros(2, 2))
-    >>> error.value(rows.sum(0), len(rows))
-    2.75
-    """
-
-    name: str
-    tally: Tally
-    value: Callable[[Tensor, int], float] = mean
-    higher_is_better: bool = True
 
 
 @dataclass(frozen=True, init=False)
@@ -55,7 +27,8 @@ class Task:
 
     Args:
         loss: The loss of each sample, (output, target) → (B,), differentiable.
-        metric: A figure of merit, or a function (output, target) → (B,) whose mean is one.
+        metric: A figure of merit; a function (output, target) → (B,) whose mean is one; or a metric of torchmetrics
+            whose states are sums.
         divergence: How far a student's output is from a teacher's, (teacher, student) → (B,), differentiable. None:
             outputs are not compared; then there is no distillation, and no memory bank.
         chance: The loss of the best answer that is the same for every sample, from the targets. None: not known.
@@ -79,7 +52,9 @@ class Task:
     negatives: Classes | None
 
     classes: ClassVar[int | None] = None  # their number, where the task knows it
+    ignore: ClassVar[int | None] = None  # the class number of what does not count, likewise
 
+    @checked
     def __init__(
         self,
         loss: Loss,
@@ -89,7 +64,8 @@ class Task:
         chance: Chance | None = None,
         negatives: Classes | None = None,
     ) -> None:
-        figure = metric if isinstance(metric, Metric) else Metric(_name_of(metric), metric)
+        plain = summed(metric) if is_stateful(metric) else metric
+        figure = plain if isinstance(plain, Metric) else Metric(_name_of(plain), plain)
         values = {"loss": loss, "metric": figure, "divergence": divergence, "chance": chance, "negatives": negatives}
         for name, value in values.items():
             object.__setattr__(self, name, value)  # frozen from here on
@@ -109,20 +85,6 @@ class Task:
                     f"the task's {what} returned {shape} for {samples} samples; return a tensor with one row for each, "
                     'as reduction="none" and a mean over the other dimensions do'
                 )
-
-
-def first_of(output: Any) -> Tensor:
-    """The tensor of an output, or the first in a dictionary or sequence: torchvision's ``{"out": ..., "aux": ...}``.
-
-    >>> first_of({"out": torch.zeros(1, 5), "aux": torch.zeros(1, 2)}).shape
-    torch.Size([1, 5])
-    """
-    while not isinstance(output, Tensor):
-        parts = list(output.values()) if isinstance(output, dict) else output
-        if not isinstance(parts, (list, tuple)) or not parts:
-            raise SecateurError(f"the network returns a {type(output).__name__}; pass sc.Task(loss=, metric=) for it")
-        output = parts[0]
-    return output
 
 
 def _tried(what: str, function: Callable[[Any, Any], Tensor], output: Any, target: Any) -> Tensor:

@@ -36,15 +36,18 @@ def time_interleaved(
     images: Tensor,
     clock: Callable[[], float] = time.perf_counter,
     rounds: int | None = None,
+    *,
+    patience: float = PATIENCE,
 ) -> dict[str, Timing]:
     """The seconds of each network for ``images``, by name: one pass of each in turn, over and over, after a warm-up.
 
-    Networks and images are on one device; on a GPU a pass ends when the device is idle again.
+    Networks and images are on one device; on a GPU a pass ends when the device is idle again. After ``patience``
+    seconds the least number of rounds is enough.
     """
     taken: dict[str, list[float]] = {name: [] for name in networks}
     began, now = clock(), synchronised(clock, images.device)
     for number in range(WARM_UP + (rounds or ROUNDS)):
-        if number >= WARM_UP + LEAST_ROUNDS and clock() - began > PATIENCE:
+        if number >= WARM_UP + LEAST_ROUNDS and clock() - began > patience:
             break
         for name, network in networks.items():
             start = now()

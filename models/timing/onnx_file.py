@@ -1,10 +1,11 @@
 """Networks as ONNX files, and the sessions that run them on the CPU."""
 
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,22 +15,35 @@ from ...errors import SecateurError
 OPSET = 18  # of ONNX; what its exporter is written for, others it converts to
 PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
+Answer: TypeAlias = Callable[..., Any]  # inputs, in order → the output, or a tuple of several
 
 
-def write_onnx(model: nn.Module, example: Tensor, path: Path, about: Mapping[str, str] | None = None) -> None:
-    """Write a network for any number of images at once; ``about`` goes into the file as metadata."""
+def write_onnx(
+    model: nn.Module,
+    example: Tensor | Sequence[Tensor],
+    path: Path,
+    about: Mapping[str, str] | None = None,
+    *,
+    names: tuple[Sequence[str], Sequence[str]] = (("images",), ("logits",)),
+) -> None:
+    """Write a network for any number of images at once; ``about`` goes into the file as metadata.
+
+    ``names``: of its inputs, tensors that it takes by position, and of its outputs.
+    """
     for library in LIBRARIES:
         require_library(library)
-    program = torch.onnx.export(
-        model,
-        (example,),
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=({0: "batch"},),
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "# The axis name")  # of several inputs: they share the batch, as they should
+        program = torch.onnx.export(
+            model,
+            (example,) if isinstance(example, Tensor) else tuple(example),
+            input_names=list(names[0]),
+            output_names=list(names[1]),
+            dynamic_shapes=({0: "batch"},) if isinstance(example, Tensor) else (tuple({0: "batch"} for _ in example),),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
     program.model.metadata_props.update(about or {})
     program.save(path)
@@ -50,6 +64,19 @@ def open_session(path: Path, threads: int = 0, *, profile: Path | None = None) -
     if profile:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def onnx_session(path: Path, threads: int = 0) -> Answer:
+    """What answers as the ONNX file does, on the CPU; 0 threads are as many as onnxruntime likes."""
+    session = open_session(path, threads)
+    names = [each.name for each in session.get_inputs()]
+
+    def answer(*inputs: Tensor) -> Any:
+        found = session.run(None, {name: x.numpy() for name, x in zip(names, inputs, strict=True)})
+        outputs = tuple(map(torch.from_numpy, found))
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    return answer
 
 
 def profiled_seconds(session: Any) -> list[list[float]]:

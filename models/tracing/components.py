@@ -64,13 +64,14 @@ class Places:
         return cls(tuple(map(tuple, lines.values())), number[here], line[here], place[here])
 
     def equivalence_classes(self, distinguishing: BoolArray, fate: IntArray) -> IntArray:
-        """The kind of each channel, a number: channels of a kind share their fate and all ``distinguishing`` lines.
+        """The kind of each channel, a number: those of a kind share their fate, and lie equally often in the same lines
+        among the ``distinguishing`` ones.
 
         Shape: distinguishing (lines,) bool, fate (C,) → (C,)
         """
         span = len(self.dims)
         pairs = np.sort((self.number * span + self.line)[distinguishing[self.line]])
-        number, line = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], span)
+        number, line = np.divmod(pairs, span)
         sizes = np.bincount(number, minlength=len(fate))
         # neighbours are mostly alike: only those that differ from the channel before them are looked up
         first = (np.diff(fate, prepend=-1) != 0) | (np.diff(sizes, prepend=-1) != 0)

@@ -121,7 +121,8 @@ def _fates(trace: Trace, channel: IntArray, alive: BoolArray) -> tuple[IntArray,
 def _alike(
     trace: Trace, channel: IntArray, alive: IntArray, fate: IntArray
 ) -> Iterator[tuple[IntArray, tuple[Member, ...]]]:
-    """Channels that lie in the same dimensions and share their fate, with their members, in order of the network.
+    """Channels that lie in the same dimensions, at equally many places, and share their fate, with their members, in
+    order of the network.
 
     Buffers that no product reads (the zeros of a padding shortcut) don't distinguish channels: their sizes
     enter no cost.

@@ -5,18 +5,26 @@ import functools
 import sys
 import types
 import weakref
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+R = TypeVar("R")
+
 ATOMIC = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size, types.ModuleType)
 FOREIGN = {*sys.stdlib_module_names, "torch", "numpy"} - {"__main__"}  # what these define holds no state of a network
 PLAIN = (nn.Module, types.SimpleNamespace, argparse.Namespace)  # but these do
+HOLLOW = (dict, OrderedDict, set)
 CACHE = type(functools.lru_cache(len))
+
+
+def by_kind(function: Callable[[type], R]) -> Callable[[type], R]:
+    """The function of a type, which keeps its answers."""
+    return functools.lru_cache(maxsize=4096)(function)
 
 
 def reachable(root: object) -> Iterator[object]:
@@ -29,31 +37,47 @@ def walk(root: object, step: Callable[[Any], Iterable[Any]]) -> Iterator[object]
     seen, left = set[int](), [root]
     while left:
         x = left.pop()
-        if not isinstance(x, ATOMIC) and id(x) not in seen:
+        if id(x) not in seen and not is_atomic(type(x)):
             seen.add(id(x))
             yield x
-            left += step(x)
+            left += () if is_hollow(x) else step(x)
+
+
+def is_hollow(x: Any) -> bool:
+    """Whether this is an empty dictionary or set, as most of a module's are: there is nothing behind it."""
+    return not x if type(x) in HOLLOW else False
 
 
 def contents(x: Any) -> list[Any]:
     """What an object holds, one step on: elements, attributes, the parts of methods and partial functions."""
-    found: list[Any] = []
-    if isinstance(x, (Tensor, np.ndarray, type, types.FunctionType)):
-        return found
-    if isinstance(x, dict):
-        found += dict.values(x)
-    elif isinstance(x, (list, tuple, set, frozenset, deque)):
-        found += x
-    elif isinstance(x, types.MethodType):
-        found += (x.__self__, x.__func__)
-    elif isinstance(x, functools.partial):
-        found += (x.func, x.args, x.keywords)
-    elif isinstance(x, weakref.ref):
-        found.append(x())
-    if isinstance(x, PLAIN) or not is_foreign(type(x)):
-        found += (vars(x),) if hasattr(x, "__dict__") else ()
-        found += (each for _, each in slots_of(x))
-    return found
+    return [each for parts in _holds(type(x)) for each in parts(x)]
+
+
+@by_kind
+def is_atomic(kind: type) -> bool:
+    """Whether objects of this kind are plain values."""
+    return issubclass(kind, ATOMIC)
+
+
+@by_kind
+def _holds(kind: type) -> tuple[Callable[[Any], Iterable[Any]], ...]:
+    """What lists the contents of an object of this kind."""
+    if issubclass(kind, (Tensor, np.ndarray, type, types.FunctionType)):
+        return ()
+    found = [parts for kinds, parts in ELEMENTS.items() if issubclass(kind, kinds)]
+    if issubclass(kind, PLAIN) or not is_foreign(kind):
+        found += [lambda x: (vars(x),)] if kind.__dictoffset__ else []
+        found += [lambda x: [each for _, each in slots_of(x)]] if slots_in(kind) else []
+    return tuple(found)
+
+
+ELEMENTS: dict[Any, Callable[[Any], Iterable[Any]]] = {
+    dict: dict.values,
+    (list, tuple, set, frozenset, deque): iter,
+    types.MethodType: lambda x: (x.__self__, x.__func__),
+    functools.partial: lambda x: (x.func, x.args, x.keywords),
+    weakref.ref: lambda x: (x(),),
+}
 
 
 def named_by(x: Any) -> list[Any]:
@@ -66,7 +90,12 @@ def named_by(x: Any) -> list[Any]:
         return [x.__wrapped__]
     if isinstance(x, property):
         return [x.fget]
-    kind = type(x)
+    return _own_classes(type(x))
+
+
+@by_kind
+def _own_classes(kind: type) -> list[Any]:
+    """The classes that an object of this kind is of, but for those that hold no state of a network."""
     return [] if is_foreign(kind) else [each for each in kind.__mro__ if not is_foreign(each)]
 
 
@@ -108,8 +137,14 @@ def globals_of(function: types.FunctionType) -> dict[str, Any]:
 
 def slots_of(x: object) -> list[tuple[str, Any]]:
     """The attributes of an object that lie in slots."""
-    names = [name for each in type(x).__mro__ for name in _listed(vars(each).get("__slots__", ()))]
-    return [(name, getattr(x, name)) for name in names if name not in ("__dict__", "__weakref__") and hasattr(x, name)]
+    return [(name, getattr(x, name)) for name in slots_in(type(x)) if hasattr(x, name)]
+
+
+@by_kind
+def slots_in(kind: type) -> tuple[str, ...]:
+    """The names of the slots that objects of this kind have."""
+    names = [name for each in kind.__mro__ for name in _listed(vars(each).get("__slots__", ()))]
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
 
 
 def _listed(slots: Any) -> tuple[str, ...]:

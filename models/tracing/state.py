@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...seeds import random_streams
-from .reach import CACHE, globals_of, is_filled, is_foreign, reachable, slots_of
+from .reach import CACHE, by_kind, globals_of, is_filled, is_foreign, is_hollow, reachable, slots_in, slots_of
 
 Restore: TypeAlias = Callable[[], None]
 
@@ -38,8 +38,13 @@ class Snapshot:
 
     def __init__(self, model: nn.Module) -> None:
         own = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
-        found = (_remembered(each) for each in reachable(model) if id(each) not in own)
-        self._restores = [restore for restore in found if restore]
+        self._hollow = list[Any]()
+        self._restores = list[Restore]()
+        for x in reachable(model):
+            if is_hollow(x):
+                self._hollow.append(x)
+            elif id(x) not in own and (restore := _remembered(x)):
+                self._restores.append(restore)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -48,27 +53,34 @@ class Snapshot:
             try:
                 yield
             finally:
+                for each in filter(None, self._hollow):
+                    each.clear()
                 for restore in self._restores:
                     restore()
 
 
 def _remembered(x: Any) -> Restore | None:
     """What puts an object's own contents back, for those that have some."""
-    for kinds, remember in REMEMBER.items():
-        if isinstance(x, kinds):
-            return remember(x)
-    return _attributes(x) if not is_foreign(type(x)) else None
+    remember = _remembering(type(x))
+    return remember(x) if remember else None
+
+
+@by_kind
+def _remembering(kind: type) -> Callable[[Any], Restore | None] | None:
+    """What remembers the contents of objects of this kind, if they may have some."""
+    known = next((remember for kinds, remember in REMEMBER.items() if issubclass(kind, kinds)), None)
+    return known or (None if is_foreign(kind) or not slots_in(kind) else _attributes)
 
 
 def _mapping(x: dict[Any, Any]) -> Restore:
     kind: Any = OrderedDict if isinstance(x, OrderedDict) else dict
-    before = list(kind.items(x))
+    before = list(kind.keys(x)), list(kind.values(x))
+    ids = [list(map(id, each)) for each in before]
 
     def restore() -> None:
-        after = list(kind.items(x))
-        if [(id(key), id(value)) for key, value in after] != [(id(key), id(value)) for key, value in before]:
+        if [list(map(id, each)) for each in (kind.keys(x), kind.values(x))] != ids:
             kind.clear(x)
-            for key, value in before:
+            for key, value in zip(*before, strict=True):
                 kind.__setitem__(x, key, value)
 
     return restore

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ...errors import SecateurError
 from .ledger import Ledger
 from .op_call import Call
-from .reach import ATOMIC, contents, walk
+from .reach import contents, is_atomic, is_hollow, walk
 
 TABLES = {"_parameters", "_buffers", "_modules"}
 
@@ -51,14 +51,13 @@ class Unregistered:
 
 def _names(model: nn.Module) -> tuple[dict[int, str], dict[int, str]]:
     """The attribute in which each unregistered parameter lies, and what each stored view is, by the tensor's id."""
-    parameters = {id(each): name for name, each in model.named_parameters()}
-    known = {*map(id, model.modules()), *parameters}
+    parameters, modules = {id(each): name for name, each in model.named_parameters()}, dict(model.named_modules())
+    known = {*map(id, modules.values()), *parameters}
     names, views = dict[int, str](), dict[int, str]()
-    for path, module in model.named_modules():
-        filled = {name: x for name, x in vars(module).items() if name not in TABLES and not isinstance(x, ATOMIC)}
-        for attribute, value in filled.items():
-            if isinstance(value, (dict, set)) and not value:
-                continue  # most hooks
+    for path, module in modules.items():
+        for attribute, value in vars(module).items():
+            if attribute in TABLES or is_atomic(type(value)) or is_hollow(value):
+                continue
             for x in walk(value, lambda x: [each for each in contents(x) if id(each) not in known]):
                 where = f"{path}.{attribute}".strip(".")
                 if isinstance(x, nn.Parameter) and id(x) not in known:

@@ -1,6 +1,6 @@
 """How the channels of images are normalised for a network."""
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ...errors import SecateurError
 
@@ -18,24 +18,52 @@ class Normalisation(NamedTuple):
     std: Channels = STD
 
 
+class Crop(NamedTuple):
+    """How a picture of another size is read: scaled until the ``share`` of its shorter side fits, then cropped to that.
+
+    ``interpolation``: bilinear, bicubic, nearest, ..., as torchvision calls them.
+    """
+
+    share: float = 1.0
+    interpolation: str = "bilinear"
+
+
+IMAGENET, WHOLE = Normalisation(), Crop()
+
+
 def normalisation_of(name: str) -> Normalisation:
     """What the network of this name is trained with: what timm says of its own, and else ImageNet's.
 
     >>> normalisation_of("timm:vit_tiny_patch16_224").mean
     (0.5, 0.5, 0.5)
     """
-    library, _, rest = name.partition(":")
-    if library != "timm":
-        return Normalisation()
-    try:
-        import timm
-    except ImportError:  # which is said where the network is built
-        return Normalisation()
-    theirs = timm.get_pretrained_cfg(rest.partition("@")[0])
+    theirs = _timm(name)
     if theirs is None:
         return Normalisation()
     (r, g, b), (sr, sg, sb) = theirs.mean, theirs.std
     return Normalisation((r, g, b), (sr, sg, sb))
+
+
+def crop_of(name: str) -> Crop:
+    """How pictures are cropped for the network of this name: as timm says of its own, and else whole.
+
+    >>> crop_of("timm:vit_tiny_patch16_224")
+    Crop(share=0.9, interpolation='bicubic')
+    """
+    theirs = _timm(name)
+    return Crop() if theirs is None else Crop(float(theirs.crop_pct or 1), theirs.interpolation or "bilinear")
+
+
+def _timm(name: str) -> Any:
+    """What timm says of the network of this name; None where it is none of timm's, or timm is not there."""
+    library, _, rest = name.partition(":")
+    if library != "timm":
+        return None
+    try:
+        import timm
+    except ImportError:  # which is said where the network is built
+        return None
+    return timm.get_pretrained_cfg(rest.partition("@")[0])
 
 
 def require_normalised(mean: Channels | None, std: Channels | None) -> None:

@@ -14,6 +14,7 @@ from types import ModuleType
 from torch import nn
 
 from ...errors import SecateurError, in_a_line
+from ...signatures import checked
 from .mobilenetv2 import mobilenetv2
 from .resnet import resnet20, resnet32, resnet44, resnet56, resnet110
 from .vgg import vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn
@@ -36,6 +37,7 @@ NETS: dict[str, Callable[[int], nn.Module]] = {
 FORMS = f"{', '.join(NETS)}, torchvision:NAME, timm:NAME, path/to/file.py:function or package.module:function"
 
 
+@checked
 def constructor(spec: str, classes: int) -> Constructor:
     """A function that builds the network called ``spec`` with ``classes`` outputs.
 

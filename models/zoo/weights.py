@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ...errors import SecateurError, in_a_line
+from ...signatures import checked
 from ..seal import require_intact
 from .state_dict import StateDict, state_dict_in
 from .torch_file import class_of, read_torch_file
@@ -17,6 +18,7 @@ AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 COUNTERS = {"num_batches_tracked", "total_ops", "total_params", "n_averaged"}
 
 
+@checked
 def load_weights(model: nn.Module, path: Path | str) -> None:
     """Fill ``model`` with the tensors of a .safetensors file or of a PyTorch checkpoint; run no code in it.
 

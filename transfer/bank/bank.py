@@ -1,6 +1,6 @@
 """The memory bank: the outputs of selected interim subnetworks for every training image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +12,7 @@ from torch import Tensor
 from ...errors import SecateurError
 from ...models.files.tensors import is_damaged, read_tensors
 from ...models.inputs import Inputs
+from ...models.split import Split
 from .manifest import BankLocation, BankManifest, Teacher
 from .top_k import restore_logits
 
@@ -27,6 +28,9 @@ class BankSource(Protocol):
 
     def store(self, view: int, logits: Tensor, indices: Tensor) -> None:
         """Store what the dense network has output for these images, where it is missing. Shape: logits (B, C)"""
+
+    def fill_all(self, split: Split) -> Iterator[int]:
+        """Store all that is missing; yields the number of images done, over all views."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from filelock import FileLock
 from torch import Tensor
 
 from ...files import ensure_folder
@@ -101,9 +102,10 @@ def growing_bank(teachers: Sequence[Teacher], location: BankLocation, setting: T
         setting: What makes them ready, with the number of views.
     """
     ensure_folder(location.folder)
-    if location.path.exists():
-        BankManifest.read(location)  # what is there must be of the same data
-    BankManifest(location.fingerprint, tuple(teachers)).write(location.path)
+    with FileLock(location.path.with_suffix(".lock")):  # of processes that share the folder, the first writes
+        if location.path.exists():
+            BankManifest.read(location)  # what is there must be of the same data
+        BankManifest(location.fingerprint, tuple(teachers)).write(location.path)
     images, views = len(setting.split), range(setting.config.views)
     paths = {each.subnetwork: [location.folder / teacher_file(each, view) for view in views] for each in teachers}
     growing = [GrowingTeacher(s, setting, [RowFile(path, images) for path in found]) for s, found in paths.items()]

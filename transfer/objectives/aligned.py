@@ -96,8 +96,10 @@ class AlignedTransfer(Objective):
         return self._distillation(logits, batch) + self._difference(batch, embeddings, maps)
 
     def _distillation(self, logits: Tensor, batch: StudentBatch) -> Tensor:
-        labels, teacher = label_loss(batch), batch.divergence(logits, batch.logits).mean()
-        return self.config.label_weight * labels + self.config.teacher_weight * teacher
+        loss = self.config.label_weight * label_loss(batch)
+        if not self.config.teacher_weight:
+            return loss
+        return loss + self.config.teacher_weight * batch.divergence(logits, batch.logits).mean()
 
     def _difference(self, batch: StudentBatch, embeddings: Tensor, maps: Mapping[str, Tensor]) -> Tensor:
         config, loss = self.config, embeddings.new_zeros(())

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ...errors import SecateurError
+from ...signatures import require_fields
 
 MOMENTUM = 0.9
 BATCH = 128
@@ -65,6 +66,7 @@ class Recipe:
     identity: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        require_fields(self)
         smallest = min(self.epochs, self.checkpoint_every, self.micro_batches)
         if smallest < 1 or self.batch < 2 * self.micro_batches or not self.learning_rate > 0:
             raise SecateurError(
