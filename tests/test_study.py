@@ -110,14 +110,14 @@ def test_a_server_that_is_restarted_under_load_loses_no_trial(monkeypatch: pytes
     with server() as running:
 
         class Restarting(Slow):
-            def evaluate(self, subnetwork: Subnetwork, source: str, *rest: object) -> Interim:  # type: ignore[override]
+            def evaluate(self, subnetwork: Subnetwork, source: str, *rest: object) -> Interim:
                 known = {interim.subnetwork for interim in self.all}
                 if source == "refine" and subnetwork not in known:
                     evaluated.append(tuple(subnetwork.widths))
                     if len(evaluated) in (2, 4):
                         running.stop()
                         Timer(0.5, running.start).start()
-                return super().evaluate(subnetwork, source, *rest)
+                return super().evaluate(subnetwork, source, *rest)  # type: ignore[arg-type]
 
         monkeypatch.setattr(working, "Slow", Restarting)
         work(running.url, 6, 0.0)
