@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -40,7 +40,7 @@ CHECKS: list[tuple[ModuleType, str]] = [
 SHARE = 0.02  # the target
 
 
-def timed(spent: Counter[str], name: str, check: Callable[..., Any]) -> Callable[..., Any]:
+def timed(spent: dict[str, float], name: str, check: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, which adds its processor time to ``spent``."""
 
     def call(*args: Any, **options: Any) -> Any:
@@ -55,7 +55,8 @@ def timed(spent: Counter[str], name: str, check: Callable[..., Any]) -> Callable
 
 def run(line: list[str]) -> tuple[float, dict[str, float]]:
     """The processor seconds of a run, and those of its checks by name; once begun, once resumed after its end."""
-    spent, whole = Counter[str](), [(module, name, getattr(module, name)) for module, name in CHECKS]
+    spent: dict[str, float] = defaultdict(float)
+    whole = [(module, name, getattr(module, name)) for module, name in CHECKS]
     for module, name, check in whole:
         setattr(module, name, timed(spent, f"{module.__name__}.{name}", check))
     start = time.process_time()
@@ -89,9 +90,9 @@ def main() -> None:
             parts = {name: round(each, 4) for name, each in checks.items()}
             found.setdefault(kind, []).append({"seconds": round(seconds, 2), "share": round(share, 5), "checks": parts})
             print(kind, number, found[kind][-1], flush=True)
-    shares = {kind: median(each["share"] for each in runs) for kind, runs in found.items()}
-    result = {**conditions(), "runs": found, "share": shares, "target": SHARE}
-    (out / "checks.json").write_text(json.dumps(result, indent=1) + "\n")
+            shares = {kind: median(each["share"] for each in runs) for kind, runs in found.items()}
+            result = {**conditions(), "runs": found, "share": shares, "target": SHARE}
+            (out / "checks.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,8 @@ def chain(kind: str, rng: random.Random, folder: Path) -> Outcome:
     said, found = (place / "said").read_text(), {} if status else left(place / "run")
     differ = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     outcome = "traceback" if "Traceback" in said else "refused" if status else "another" if differ else "identical"
-    return {"fault": f"SIGKILL, {kind}", "outcomes": {outcome: killed.total()}, "in": dict(killed), "differ": differ}
+    more = {"in": dict(killed), "differ": differ, "leftovers": leftovers(place / "run")}
+    return {"fault": f"SIGKILL, {kind}", "outcomes": {outcome: killed.total()}, **more}
 
 
 @cache
@@ -153,12 +154,16 @@ def stage_of(run: Path) -> str:
 def left(run: Path) -> dict[str, object]:
     """What a run leaves that decides anything, by name: files as they are, records without what a clock says."""
     found: dict[str, object] = {name: (run / name).read_bytes() for name in RESULTS if (run / name).exists()}
-    found |= {f"bank/{path.name}": path.read_bytes() for path in (run / "bank").glob("teacher-*")}
+    found |= {f"bank/{path.name}": path.read_bytes() for path in (run / "bank").glob("teacher-*.safetensors")}
     book = read_json(run / "run.json")
     for name, stage in book["stages"].items():
         found[f"run.json, {name}"] = stage and {key: each for key, each in stage.items() if key != "seconds"}
     found["bank/records.jsonl"] = sorted(map(repr, read_json_lines(run / "bank" / "records.jsonl")))
     for name in ("dense/metrics.jsonl", "transfer/metrics.jsonl", "learn/metrics.jsonl", "learn/widths.jsonl"):
         found[name] = [{**line, "seconds": 0} for line in read_json_lines(run / name)]
-    found["leftovers"] = sorted(path.name for path in run.rglob("*.partial"))
     return found
+
+
+def leftovers(run: Path) -> list[str]:
+    """Temporary files that a killed process left; nothing reads them again."""
+    return sorted(path.name for kind in ("*.partial", "*.journal", "*.blank") for path in run.rglob(kind))

@@ -54,7 +54,7 @@ def groups(count: int) -> Point:
     model, start = chain(count), time.perf_counter()
     net = sc.Supernet.of(model, torch.zeros(1, 3, 8, 8), check=False)
     traced = time.perf_counter()
-    fit_to_budget(net.space, net.budget("50%"), net.space.dense * 0.9)
+    fit_to_budget(net.space, net.budget("50%"), (net.space.dense * 0.9).astype(np.float64))
     return {"trace": traced - start, "fit": time.perf_counter() - traced}
 
 

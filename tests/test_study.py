@@ -4,11 +4,10 @@ import gc
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
+from threading import Timer
 from typing import Any
 
 import optuna
@@ -111,13 +110,13 @@ def test_a_server_that_is_restarted_under_load_loses_no_trial(monkeypatch: pytes
     with server() as running:
 
         class Restarting(Slow):
-            def evaluate(self, subnetwork: Subnetwork, source: str, *rest: object) -> Interim:  # type: ignore[override]
+            def evaluate(self, subnetwork: Subnetwork, source: str, *rest: object) -> Interim:
                 known = {interim.subnetwork for interim in self.all}
                 if source == "refine" and subnetwork not in known:
                     evaluated.append(tuple(subnetwork.widths))
                     if len(evaluated) in (2, 4):
                         running.stop()
-                        Thread(target=lambda: (time.sleep(0.5), running.start())).start()
+                        Timer(0.5, running.start).start()
                 return super().evaluate(subnetwork, source, *rest)  # type: ignore[arg-type]
 
         monkeypatch.setattr(working, "Slow", Restarting)
