@@ -157,6 +157,8 @@ def left(run: Path) -> dict[str, object]:
     found |= {f"bank/{path.name}": path.read_bytes() for path in (run / "bank").glob("teacher-*.safetensors")}
     book = read_json(run / "run.json")
     for name, stage in book["stages"].items():
+        if name == "speed":  # measured by a clock
+            continue
         found[f"run.json, {name}"] = stage and {key: each for key, each in stage.items() if key != "seconds"}
     found["bank/records.jsonl"] = sorted(map(repr, read_json_lines(run / "bank" / "records.jsonl")))
     for name in ("dense/metrics.jsonl", "transfer/metrics.jsonl", "learn/metrics.jsonl", "learn/widths.jsonl"):
