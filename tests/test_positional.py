@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import secateur as sc
-from secateur.deploy.formats import TOLERANCE, export_as, onnx_session
+from secateur.deploy.formats import TOLERANCE, export_as
 from secateur.deploy.positional import Positional
+from secateur.models.timing.onnx_file import onnx_session
 
 
 class Heads(nn.Module):
