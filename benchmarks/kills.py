@@ -145,9 +145,9 @@ def stage_of(run: Path) -> str:
     """The stage that a run is in: the first that it lacks; ``start`` before it has a manifest."""
     if not (run / "run.json").exists():
         return "start"
-    done = read_json(run / "run.json")["stages"]
-    stages = STAGES["pdd" if (run / "learn").exists() or "learn" in done else "search"]
-    return next((name for name in stages if not done.get(name)), "report")
+    book = read_json(run / "run.json")
+    stages = STAGES["pdd" if book["asked"]["method"] == "pdd" else "search"]
+    return next((name for name in stages if not book["stages"].get(name)), "report")
 
 
 def left(run: Path) -> dict[str, object]:

@@ -74,7 +74,7 @@ def picture(run: Results) -> Figure:
 
 
 def _draw_scores(axes: Axes, run: Results) -> None:
-    arms = {arm.name: (arm.figures.macs / 1e6, arm.figures.test.accuracy) for arm in run.arms if arm.figures.test}
+    arms = {arm.name: (arm.figures.macs / 1e6, arm.figures.test.value) for arm in run.arms if arm.figures.test}
     tuned = sorted(at for name, at in arms.items() if name not in ("dense", "pruned"))
     axes.plot(*zip(*tuned, strict=True), "o-", color=BLUE, label="pruned and fine-tuned")
     axes.plot(*arms["pruned"], "o", mfc="none", color=BLUE, label="only pruned")

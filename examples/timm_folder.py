@@ -40,7 +40,7 @@ def main(quick: bool = False) -> float:
     """Train, save the checkpoint, and run: search, bank, fine-tuning, test, speed. Returns the share of MACs kept."""
     name, images, epochs = ("test_resnet", 120, 1) if quick else ("resnet10t", 4000, 10)
     root = written(Path("pictures"), images)
-    usual = timm.data.resolve_data_config(model=timm.create_model(name))
+    usual: Any = timm.create_model(name).default_cfg
     seen = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(usual["mean"], usual["std"])]
     train = ImageFolder(root / "train", v2.Compose(seen))
     torch.manual_seed(0)

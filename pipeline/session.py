@@ -23,7 +23,7 @@ from ..search.coarse_to_fine import Searched, search_widths
 from ..search.config import SearchConfig
 from ..search.evaluation import Evaluation, task_loss
 from ..search.records import Records
-from ..transfer.bank.bank import MemoryBank, damaged_files, open_bank
+from ..transfer.bank.bank import MemoryBank, damaged_files, open_bank, remove_leftovers
 from ..transfer.bank.fill import BankConfig, fill_bank
 from ..transfer.bank.growing import TeacherSetting, growing_bank
 from ..transfer.bank.manifest import BankLocation, BankManifest, Teacher, manifest_name, mix_name
@@ -136,6 +136,7 @@ class Session:
 
     def _drop_damaged(self, folder: Path) -> None:
         """Delete files of the bank that are damaged; they are filled again."""
+        remove_leftovers(folder)
         for path in damaged_files(folder):
             path.unlink()
             self.progress(f"filling {path.name} again, which is damaged", 0, 1)

@@ -35,6 +35,8 @@ def teachers_line(transfer: TransferStage) -> str:
     >>> teachers_line(TransferStage(method="ckt", epochs=9, seed=0, precision="float32", teachers=taught))
     'bank: the dense network taught, and 2 interim subnetworks in 20%, 12% of the steps, those that were better'
     """
+    if len(transfer.teachers or ()) == 1:
+        return "bank: the dense network taught; what it outputs for a view of an image is stored once"
     interim = sorted(transfer.teachers or (), key=lambda teacher: -teacher.macs)[1:]
     used = [f"{teacher.open:.0%}" for teacher in interim if teacher.open]
     if not used:

@@ -27,7 +27,7 @@ from .options import (
 from .titles import ASKED, DATA, OTHERS, TRAINING, WIDTHS, under
 from .titles import SEARCH as SEARCHING
 
-QUICKSTART, QUICKSTART_FLOPS = ("resnet20", DataOptions.data), "15%"  # benchmarks/quickstart_budgets.py
+QUICKSTART, QUICKSTART_FLOPS = ("resnet20", DataOptions.data), "10%"  # benchmarks/quickstart_budgets.py
 
 
 @dataclass(frozen=True)

@@ -76,12 +76,12 @@ class DataOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetOptions:
-    """What the network may cost. Without any limit, ``flops`` is 50%; of the quickstart's network and images, 15%.
+    """What the network may cost. Without any limit, ``flops`` is 50%; of the quickstart's network and images, 10%.
 
     Parameters
     ----------
     flops
-        MACs to keep: 50% or 62M. Default, if no other limit is set: 50%; 15% for resnet20 on digits, the quickstart.
+        MACs to keep: 50% or 62M. Default, if no other limit is set: 50%; 10% for resnet20 on digits, the quickstart.
         Several limits all hold. For blockwise the default is 50% unless there is a --strength; pdd has none.
         A range, 25%..80%, is searched at once; the best network at its lower end is fine-tuned.
     params

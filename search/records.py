@@ -90,7 +90,7 @@ class Interim:
             read = msgspec.convert(unsealed(json.loads(line)), _Line)
             subnetwork = Subnetwork(tuple(map(tuple, read.subnetwork)))
             losses = b64decode(read.losses, validate=True)
-        except (ValueError, RecursionError) as error:  # msgspec's and b64decode's are ValueErrors, too
+        except (ValueError, TypeError, RecursionError) as error:  # msgspec's and b64decode's are ValueErrors, too
             raise SecateurError(f"it is no evaluation ({in_a_line(error)[:120]})") from error
         if len(losses) not in (0, 2 * read.n):
             raise SecateurError(f"it has {len(losses)} bytes of losses for {read.n} images")

@@ -10,7 +10,8 @@ from secateur.__main__ import app
 from secateur.models.precision import PRECISIONS
 from secateur.rundir.choices import Method, Precision, Sampler, shown_default, words
 from secateur.rundir.options import JOINT_METHODS, SEARCH
-from secateur.search.config import GREEDY, SAMPLERS
+from secateur.search.config import GREEDY
+from secateur.search.samplers.samplers import SAMPLERS
 from secateur.transfer.methods import METHODS
 
 

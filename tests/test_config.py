@@ -77,17 +77,17 @@ def test_what_is_no_least_is_refused_with_what_to_write(text: str) -> None:
 
 
 def test_the_quickstart_keeps_less_so_that_there_is_something_to_win() -> None:
-    assert sc.Ask().budget == sc.Ask(seed=1, trials=3).budget == sc.Ask(flops="15%").budget
+    assert sc.Ask().budget == sc.Ask(seed=1, trials=3).budget == sc.Ask(flops="10%").budget
     assert sc.Ask(params="50%").budget.flops is None
 
 
 def test_the_words_of_an_ask_are_what_to_type() -> None:
-    assert sc.Ask().command_line == "resnet20 --flops 15%"
+    assert sc.Ask().command_line == "resnet20 --flops 10%"
     assert sc.Ask("resnet56", flops="15%", params="40%").command_line == "resnet56 --flops 15% --params 40%"
     ask = sc.Ask(model="resnet56", flops="40%", weights="a b.safetensors", mean=(0.1, 0.2, 0.3))
     assert ask.command_line == "resnet56 --weights 'a b.safetensors' --flops 40% --mean 0.1 0.2 0.3"
     ask = sc.Ask(freeze=("layer1.*", "conv1"), tie=("a,b",), least=("20%",))
-    assert ask.command_line == "resnet20 --flops 15% --freeze 'layer1.*' --freeze conv1 --tie a,b --least 20%"
+    assert ask.command_line == "resnet20 --flops 10% --freeze 'layer1.*' --freeze conv1 --tie a,b --least 20%"
     assert sc.Ask(params="40%", latency="5ms").command_line == "resnet20 --params 40% --latency 5ms"
 
 

@@ -74,6 +74,14 @@ def test_a_damaged_teacher_is_filled_again_and_the_result_is_the_same(place: Pat
     assert found == expected
 
 
+def test_the_journal_of_a_complete_file_is_removed(place: Path) -> None:
+    teacher = next((place / "run" / "bank").glob("teacher-*.safetensors"))
+    teacher.with_suffix(".journal").write_bytes(b"left by a kill\n")
+    (place / "run" / "bank" / "teacher-0.journal").write_bytes(b"of a file that is being filled\n")
+    assert status(LINE) == 0
+    assert [path.name for path in (place / "run" / "bank").glob("*.journal")] == ["teacher-0.journal"]
+
+
 def test_filling_again_is_said(place: Path) -> None:
     teacher = next((place / "run" / "bank").glob("teacher-*.safetensors"))
     damage(teacher, flipped)

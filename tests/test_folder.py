@@ -21,7 +21,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_default_folders_are_numbered_and_the_same_run_finds_its_own() -> None:
     one, two, three = ask(seed=1), ask(seed=2), ask(seed=3)
-    names = ["resnet20-digits-15pc", "resnet20-digits-15pc-2", "resnet20-digits-15pc-3"]
+    names = ["resnet20-digits-10pc", "resnet20-digits-10pc-2", "resnet20-digits-10pc-3"]
     for config, name in zip((one, two, three), names, strict=True):
         assert default_folder(config) == Path("runs", name)
         Manifest(default_folder(config), config)
@@ -29,14 +29,14 @@ def test_default_folders_are_numbered_and_the_same_run_finds_its_own() -> None:
 
 
 def test_a_folder_of_something_else_is_left_to_it() -> None:
-    Path("runs/resnet20-digits-15pc").mkdir(parents=True)
-    assert default_folder(ask()).name == "resnet20-digits-15pc"
-    Path("runs/resnet20-digits-15pc/thesis.txt").touch()
-    assert default_folder(ask()).name == "resnet20-digits-15pc-2"
+    Path("runs/resnet20-digits-10pc").mkdir(parents=True)
+    assert default_folder(ask()).name == "resnet20-digits-10pc"
+    Path("runs/resnet20-digits-10pc/thesis.txt").touch()
+    assert default_folder(ask()).name == "resnet20-digits-10pc-2"
 
 
 def test_a_run_that_needs_no_other_search_is_no_reason_for_another_folder() -> None:
-    tuned(Path("runs/resnet20-digits-15pc"))
+    tuned(Path("runs/resnet20-digits-10pc"))
     config = ask(trials=4)
     assert default_folder(config) == default_folder(config.with_options(epochs=40))
     assert default_folder(config) != default_folder(config.with_options(seed=4))
@@ -46,8 +46,8 @@ def test_what_is_asked_for_comes_first() -> None:
     config = ask()
     Manifest(Path("runs", config.name), ask(seed=5))
     assert folder_for(config, PlaceOptions(out=Path("mine"))) == Path("mine")
-    assert folder_for(config, PlaceOptions(overwrite=True)).name == "resnet20-digits-15pc"
-    assert folder_for(config, PlaceOptions()).name == "resnet20-digits-15pc-2"
+    assert folder_for(config, PlaceOptions(overwrite=True)).name == "resnet20-digits-10pc"
+    assert folder_for(config, PlaceOptions()).name == "resnet20-digits-10pc-2"
 
 
 def test_the_command_of_a_change_of_mind_is_that_of_transfer() -> None:

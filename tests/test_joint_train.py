@@ -154,6 +154,19 @@ def test_a_kill_between_the_last_checkpoint_and_its_line_costs_nothing(place: Pa
     assert len(lines.read_text().splitlines()) == 1
 
 
+def test_lost_widths_of_an_epoch_are_named(place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    ask = asks(place, method="pdd").with_options(epochs=6)
+    sc.run(ask, out, until="learn")
+    path = out / "learn" / "widths.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], *lines[2:]]))
+    with pytest.raises(
+        sc.SecateurError, match=r"widths\.jsonl is damaged \(epoch 2 is missing\); delete .*learn to learn"
+    ):
+        sc.run(ask, out)
+
+
 def test_only_pruned_is_scored_alike_in_the_front_and_in_the_end(place: Path, tmp_path: Path) -> None:
     outcome = sc.run(asks(place, method="pdd"), tmp_path / "out")
     (point,) = json.loads((tmp_path / "out" / "front.json").read_text())["points"]
@@ -242,7 +255,7 @@ def test_search_is_the_usual_way() -> None:
     assert [sc.Ask(method="pdd", flops="40%").goal, sc.Ask(method="kddp").goal, sc.Ask().goal] == [
         "pdd 40%",
         "kddp",
-        "15%",
+        "10%",
     ]
 
 

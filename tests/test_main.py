@@ -71,7 +71,7 @@ def test_without_out_the_folder_is_named_after_the_ask(
     assert status(["run"]) == 130
     assert status(["run", "--flops", "60%", "--params", "0.1M"]) == 130
     assert status(["run", "--latency", "5ms", "--memory", "40%"]) == 130
-    digits = [f"resnet20-digits-{budget}" for budget in ("15pc", "60pc-0.1M-params", "40pc-memory-5ms-latency")]
+    digits = [f"resnet20-digits-{budget}" for budget in ("10pc", "60pc-0.1M-params", "40pc-memory-5ms-latency")]
     assert folders == [Path("runs", name) for name in ("nets.py-make-imagefolder-photos-50pc", *digits)]
 
 

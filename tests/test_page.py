@@ -132,7 +132,7 @@ def test_a_browser_shows_it_without_complaint(tmp_path: Path) -> None:
 def test_the_page_says_what_was_asked_on_which_images_when_and_where(tmp_path: Path) -> None:
     run = Results.of(tuned(tmp_path / "run"))
     said = about(run)
-    assert said.startswith("Asked: resnet20 on digits at 15%. Images: ")
+    assert said.startswith("Asked: resnet20 on digits at 10%. Images: ")
     assert "359 to test" in said
     assert re.search(r"Begun 20\d\d-\d\d-\d\d on \w+ \w+, \d+ cores\.$", said)
     assert said in page(report(tmp_path / "run"))

@@ -19,7 +19,7 @@ def test_a_finished_run_has_three_arms_with_their_figures_and_files(tmp_path: Pa
     assert [arm.name for arm in run.arms] == ["dense", "pruned", "tuned"]
     assert run.arms[-1].figures.test == Score(0.1, 0.9712, 359)
     assert run.arms[-1].weights == tmp_path / "run" / "best" / "weights.safetensors"
-    assert (run.command.split()[1], run.title) == ("run", "resnet20 on digits at 15%")
+    assert (run.command.split()[1], run.title) == ("run", "resnet20 on digits at 10%")
 
 
 def test_a_run_that_is_only_searched_has_two_and_no_test_figures(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_run_that_is_only_searched_has_two_and_no_test_figures(tmp_path: Path)
         ("pruned", 200),
     ]
     assert (run.level("test"), run.dots("test"), run.level("loss")) == (None, [], 0.1)
-    assert run.command.startswith("secateur search resnet20 --trials 4 --out ")
+    assert run.command.startswith("secateur search resnet20 --flops 15% --trials 4 --out ")
 
 
 def test_points_that_were_tuned_are_arms_too(tmp_path: Path) -> None:

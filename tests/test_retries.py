@@ -76,7 +76,10 @@ def test_a_trial_whose_process_is_gone_fails_and_is_queued_again_with_its_widths
     assert states(study) == ["FAIL", "RUNNING"]
 
 
-@pytest.mark.parametrize("worker", [f"{retries.HOST}:{os.getpid()}", "elsewhere:1", ""], ids=["here", "there", "none"])
+WORKERS = [f"{retries.HOST}:{os.getpid()}", "elsewhere:1", "", f"{retries.HOST}:²", f"{retries.HOST}:x", "x"]
+
+
+@pytest.mark.parametrize("worker", WORKERS)
 def test_a_trial_whose_process_may_be_alive_is_left_alone(study: optuna.Study, worker: str) -> None:
     running(study, worker)
     release_lost(study)
@@ -159,6 +162,7 @@ def test_a_trial_names_the_process_that_runs_it(study: optuna.Study) -> None:
 def test_a_process_that_has_ended_is_not_alive_and_one_of_another_user_is(ended: int) -> None:
     assert not is_alive(ended)
     assert is_alive(1)
+    assert not is_alive(10**30)
 
 
 def test_a_storage_queues_a_trial_again_whose_heartbeat_is_a_minute_old() -> None:

@@ -46,3 +46,8 @@ def test_teachers_that_were_never_used_are_not_named() -> None:
     assert [*story(Stages(transfer=transfer(0.0, None)))] == []
     (line,) = story(Stages(transfer=transfer(0.0, 0.25)))
     assert "1 interim subnetwork in 25%" in line
+
+
+def test_a_bank_of_the_dense_network_alone_is_said() -> None:
+    (line,) = story(Stages(transfer=transfer()))
+    assert line.startswith("bank: the dense network taught; ")

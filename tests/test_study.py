@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import optuna
 import pytest
@@ -17,13 +18,14 @@ from optuna.trial import FrozenTrial, TrialState
 from server import server
 from working import NET, Slow, work
 
+from secateur.errors import SecateurError
 from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.search.importance.magnitude import l1
 from secateur.search.records import Interim
 from secateur.search.refine import database, retries
 from secateur.search.refine.database import driver, open_study
 from secateur.search.refine.queue import agreed
-from secateur.search.refine.study import _require_room, _SurplusTrial
+from secateur.search.refine.study import _require_room, _SurplusTrial, of_this_network
 
 # Optuna's heartbeat threads leave their connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -150,3 +152,12 @@ def test_of_two_processes_that_begin_the_last_trial_the_second_gives_way() -> No
         with pytest.raises(_SurplusTrial):
             _require_room(study, second, 1)
         _require_room(study, second, 2)
+
+
+OTHER = Interim(Subnetwork(((99,), (0,), (0,), (0,))), "refine", 0.5, 0.5, 2, 100, 10, bytes(4)).to_json()
+
+
+@pytest.mark.parametrize("value", [5, None, [], "x", OTHER], ids=["number", "none", "list", "text", "other"])
+def test_an_attribute_that_is_no_evaluation_of_this_network_is_refused(value: Any) -> None:
+    with pytest.raises(SecateurError, match=r"it is no evaluation|channel 99 is kept of group"):
+        of_this_network(value, NET)

@@ -10,7 +10,7 @@ from ...models.subnetwork import Subnetwork
 from ..records import Interim, Records
 from .database import exclusive, open_study, persistently
 from .retries import enqueued
-from .study import run_trials
+from .study import of_this_network, run_trials
 
 AGREED = "agreed"  # the study's attribute that holds what its processes agree on
 NUMBER = "number"  # the one parameter: the subnetwork's place in the sequence
@@ -45,11 +45,9 @@ def agreed(mine: Interim, records: Records, name: str, storage: str | None) -> I
         with _opened(records, name, storage) as study, exclusive(storage):
             if AGREED not in study.user_attrs:
                 study.set_user_attr(AGREED, mine.to_json())
-            yield Interim.from_json(study.user_attrs[AGREED])
+            yield of_this_network(study.user_attrs[AGREED], records.net)
 
-    found = next(persistently(storage, work))
-    records.net.check(found.subnetwork)
-    return found
+    return next(persistently(storage, work))
 
 
 def evaluations_done(records: Records, name: str, storage: str | None) -> int:

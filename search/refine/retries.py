@@ -84,9 +84,10 @@ def release_lost(study: optuna.Study, *, mine: bool = False) -> None:
     ``mine``: also those that this process signed, while it runs none.
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        signed = trial.user_attrs.get(WORKER, "")
+        signed = str(trial.user_attrs.get(WORKER))
         host, _, process = signed.rpartition(":")
-        if (host == HOST and not is_alive(int(process))) or (mine and signed == worker()):
+        gone = host == HOST and process.isdecimal() and not is_alive(int(process))
+        if gone or (mine and signed == worker()):
             _fail(study, trial)
 
 
@@ -160,7 +161,7 @@ def is_alive(process: int) -> bool:
     """Whether a process of this machine exists: signal 0 tests for it, and does nothing."""
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # another user's
         pass

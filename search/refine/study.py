@@ -59,11 +59,11 @@ def learn(study: optuna.Study, records: Records, learned: set[int | str]) -> Non
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         if trial.number not in learned:
             learned.add(trial.number)
-            records.add(_evaluated_in(trial))
+            records.add(_evaluated_in(trial, records.net))
     for name, line in study.user_attrs.items():
         if name.startswith(WHOLE) and name not in learned:
             learned.add(name)
-            records.add(Interim.from_json(line))
+            records.add(of_this_network(line, records.net))
 
 
 def distributions(net: Supernet) -> dict[str, IntDistribution]:
@@ -77,11 +77,18 @@ def trial_digest(params: Mapping[str, Any], values: Sequence[float]) -> str:
     return digest([sorted(params.items()), list(map(float, values))])
 
 
-def _evaluated_in(trial: FrozenTrial) -> Interim:
+def of_this_network(line: str, net: Supernet) -> Interim:
+    """The evaluation in an attribute. Raises SecateurError where it is none, or keeps channels that are not there."""
+    interim = Interim.from_json(line)
+    net.check(interim.subnetwork)
+    return interim
+
+
+def _evaluated_in(trial: FrozenTrial, net: Supernet) -> Interim:
     """The evaluation of a complete trial. Raises SecateurError where the trial is not what was written."""
     about = trial.user_attrs
     try:
-        interim = Interim.from_json(about.get("interim", ""))
+        interim = of_this_network(about.get("interim", ""), net)
     except SecateurError as error:
         raise SecateurError(f"trial {trial.number} of the study is damaged: {error}; {REBUILD}") from error
     if about.get(DIGEST, expected := trial_digest(trial.params, trial.values)) != expected:

@@ -114,6 +114,13 @@ def damaged_files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.glob("teacher-*.safetensors")) if is_damaged(path)]
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the journals of files that are complete: a kill may have come just after they were."""
+    for path in folder.glob("teacher-*.journal"):
+        if path.with_suffix(".safetensors").exists():
+            path.unlink(missing_ok=True)
+
+
 def _views(folder: Path, teachers: Sequence[Teacher]) -> int:
     """The number of fixed views that all teachers have outputs for."""
     stems = (Path(teacher_file(teacher)).stem for teacher in teachers)

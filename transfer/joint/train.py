@@ -77,7 +77,7 @@ def learn_widths(
     for step in train(learner.model, split, objective, recipe, folder=folder, hooks=hooks, holdout=holdout):
         yield Update(what, step.step, step.steps, step.ended and replace(step.ended, training=what))
     if folder:
-        _require_all(folder, recipe.epochs)
+        _complete(folder, learner, recipe.epochs)
 
 
 class _Notes:
@@ -108,16 +108,22 @@ class _Notes:
         self._note()
 
     def _note(self) -> None:
-        widths = self._learner.subnetwork().widths.tolist()
-        append_json(ensure_folder(self._folder) / WIDTHS, {"epoch": self._done // self._steps, "widths": widths})
+        _append(self._folder, self._done // self._steps, self._learner)
 
 
-def _require_all(folder: Path, epochs: int) -> None:
-    """Raise SecateurError where the widths after some epoch are lost."""
-    if lost := {*range(1, epochs + 1)} - _widths(folder).keys():
+def _complete(folder: Path, learner: Learner, epochs: int) -> None:
+    """Note the widths after the last epoch where they are lost. Raises SecateurError where those of others are."""
+    lost = {*range(1, epochs + 1)} - _widths(folder).keys()
+    if others := lost - {epochs}:
         raise SecateurError(
-            f"{folder / WIDTHS} is damaged (epoch {min(lost)} is missing); delete {folder} to learn the widths again"
+            f"{folder / WIDTHS} is damaged (epoch {min(others)} is missing); delete {folder} to learn the widths again"
         )
+    if lost:
+        _append(folder, epochs, learner)
+
+
+def _append(folder: Path, epoch: int, learner: Learner) -> None:
+    append_json(ensure_folder(folder) / WIDTHS, {"epoch": epoch, "widths": learner.subnetwork().widths.tolist()})
 
 
 def widths_by_epoch(folder: Path) -> list[list[int]]:
