@@ -36,8 +36,9 @@ def main() -> None:
         start = time.perf_counter()
         chain = importlib.import_module(name).main()
         figures = {"metric": chain.metric, "dense": chain.dense, "slim": chain.slim, "macs": chain.macs}
-        rows[name] = {**figures, "seconds": round(time.perf_counter() - start)}
-        path.write_text(json.dumps({**conditions(), "rows": rows}, indent=1) + "\n")
+        now = conditions()
+        rows[name] = {**figures, "seconds": round(time.perf_counter() - start), "commit": now["commit"]}
+        path.write_text(json.dumps({**now, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -75,3 +75,8 @@ def test_a_folder_without_a_whole_plan_is_no_bank(tmp_path: Path, content: str |
         (tmp_path / "bank.json").write_text(content)
     with pytest.raises(SecateurError, match=r"no memory bank in .* run secateur search first"):
         open_bank(BankLocation(tmp_path, "abc"), 90)
+
+
+def test_a_bank_says_what_it_holds_and_not_its_numbers(tmp_path: Path) -> None:
+    bank = opened(tmp_path)
+    assert repr(bank) == f"MemoryBank(teachers={len(bank.teachers)}, images={len(bank.logits[0])}, views=0)"

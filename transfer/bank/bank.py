@@ -33,7 +33,7 @@ class BankSource(Protocol):
         """Store all that is missing; yields the number of images done, over all views."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MemoryBank:
     """Each teacher's outputs for every training image, by the image's position; best teacher first.
 
@@ -57,6 +57,10 @@ class MemoryBank:
     classes: Tensor | None = None
     fixed: "tuple[MemoryBank, ...]" = ()
     source: BankSource | None = None
+
+    def __repr__(self) -> str:
+        images = len(self.logits[0]) if self.logits else 0
+        return f"MemoryBank(teachers={len(self.teachers)}, images={images}, views={len(self.fixed)})"
 
     def stored_logits(self, indices: Tensor) -> Tensor:
         """All teachers' logits for these images, as they are stored. Shape: indices (B,) → (B, K, C) float32"""
