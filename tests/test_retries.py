@@ -79,7 +79,7 @@ def test_a_trial_whose_process_is_gone_fails_and_is_queued_again_with_its_widths
 WORKERS = [f"{retries.HOST}:{os.getpid()}", "elsewhere:1", "", f"{retries.HOST}:²", f"{retries.HOST}:x", "x"]
 
 
-@pytest.mark.parametrize("worker", WORKERS)
+@pytest.mark.parametrize("worker", WORKERS, ids=range(len(WORKERS)))
 def test_a_trial_whose_process_may_be_alive_is_left_alone(study: optuna.Study, worker: str) -> None:
     running(study, worker)
     release_lost(study)
