@@ -59,16 +59,18 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     path = asked.out / "faults.json"
-    parts = json.loads(path.read_text())["parts"] if path.exists() else {}
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    parts, commits = earlier.get("parts", {}), earlier.get("commits", {})
     for part in asked.parts:
         with tempfile.TemporaryDirectory() as folder:
             for name, work in PARTS[part](asked, Path(folder)):
                 if name not in (done := parts.setdefault(part, {})):
                     done[name] = work()
                     print(part, name, done[name], flush=True)
-                    path.write_text(
-                        json.dumps({**conditions(), "table": table(parts), "parts": parts}, indent=1) + "\n"
-                    )
+                    about = conditions()
+                    commits[part] = about["commit"]
+                    result = {**about, "commits": commits, "table": table(parts), "parts": parts}
+                    path.write_text(json.dumps(result, indent=1) + "\n")
     print(f"{'fault':36}{'times':>9}" + "".join(f"{name:>11}" for name in OUTCOMES))
     for fault, row in table(parts).items():
         print(f"{fault:36}" + "".join(f"{each:>{9 if name == 'times' else 11}}" for name, each in row.items()))
