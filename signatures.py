@@ -150,6 +150,8 @@ def _fact(name: str, value: Any) -> str:
 
 def _fix(name: str, value: Any, hint: Any) -> str:
     """What to pass; a number for a budget is likely a share."""
+    if type(value).__name__ == "ExportedProgram":
+        return "pass the eager module that was exported"
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if name in AMOUNTS and number and value > 0:
         share = f"{100 * value if value <= 1 else value:.4g}%" if value <= 100 else f"{value / 1e6:.4g}M"

@@ -20,7 +20,7 @@ from secateur.models.zoo.registry import constructor
 from secateur.rundir.manifest import config_of
 
 LINE = ["run", "net.py:make", "--weights", "w.safetensors", "--input", "3x8x8", "--trials", "3", "--epochs", "1"]
-LINE += ["--views", "1", "--seed", "1", "--quiet", "--anyway", "--out", "run"]
+LINE += ["--views", "1", "--method", "ckt", "--seed", "1", "--quiet", "--anyway", "--out", "run"]
 Damage = Callable[[bytes], bytes]
 
 

@@ -42,10 +42,10 @@ def test_a_module_compiled_in_place_runs_as_it_was_written() -> None:
     [
         (scripted, "the network is scripted, .*pass the eager module"),
         (lambda: nn.Sequential(network(), scripted()), "module 1 is scripted, .*pass the eager module"),
-        (lambda: torch.export.export(network(), (IMAGE,)), "an exported network .*pass the eager module"),
+        (lambda: torch.export.export(network(), (IMAGE,)), "is of type ExportedProgram; pass the eager module"),
         (lambda: torch.export.export(network(), (IMAGE,)).module(), "an exported network .*pass the eager module"),
-        (lambda: nn.ReLU, r"ReLU is a class; pass a network: ReLU\(\.\.\.\)"),
-        (lambda: torch.relu, "the network is a builtin_function_or_method; pass an nn.Module"),
+        (lambda: nn.ReLU, r"is the class ReLU, not what ReLU\(\.\.\.\) makes; pass an nn\.Module"),
+        (lambda: torch.relu, "is the function relu; pass an nn.Module"),
     ],
     ids=["scripted", "part scripted", "program", "exported", "class", "function"],
 )

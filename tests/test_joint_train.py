@@ -220,7 +220,7 @@ def test_epochs_are_all_that_are_trained_in_two_parts() -> None:
         ({"method": "pdd", "spread": -1.0}, "spread=-1.0; pass 0 or more"),
         ({"method": "kddp", "tolerance": "1"}, "tolerance '1' is no percentage; write 1%"),
         ({"method": "blockwise", "flops": "50%", "strength": 1.0}, "a budget finds the strength"),
-        ({"strength": 2.0}, "--strength is for kddp and blockwise and not for --method ckt"),
+        ({"strength": 2.0}, "--strength is for kddp and blockwise and not for --method aligned"),
         ({"method": "kddp", "block_strength": ("a=2",)}, "--block-strength is for blockwise"),
         ({"method": "blockwise", "block_strength": ("a",)}, "write 'layer1"),
         ({"method": "blockwise", "strength": -1.0}, "strength=-1.0; pass 0 or more"),

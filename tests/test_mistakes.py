@@ -171,7 +171,7 @@ def test_a_folder_of_another_run_is_refused_with_the_option_that_differs(
     )
     again = told(line(out=out, epochs="40", method="kd"), capsys)
     way = f"secateur transfer {out} --model nets.py:make --method kd --epochs 40, or pass a different --out"
-    assert "(method ckt there, kd here); fine-tune that one without another search:" in again
+    assert "(method aligned there, kd here); fine-tune that one without another search:" in again
     assert again.endswith(way)
     for option, value, said in (("sampler", "bayes", "no sampler"), ("weights", "no.pth", "no weights file no.pth")):
         assert said in told(line(out=out, **{option: value}), capsys)  # before the folder

@@ -29,7 +29,7 @@ def test_a_run_that_is_only_searched_has_two_and_no_test_figures(tmp_path: Path)
         ("pruned", 200),
     ]
     assert (run.level("test"), run.dots("test"), run.level("loss")) == (None, [], 0.1)
-    assert run.command.startswith("secateur search resnet20 --flops 15% --trials 4 --out ")
+    assert run.command.startswith("secateur search resnet20 --flops 10% --trials 4 --out ")
 
 
 def test_points_that_were_tuned_are_arms_too(tmp_path: Path) -> None:

@@ -135,6 +135,7 @@ def test_processes_that_share_a_search_end_with_one_winner(url: str) -> None:
     assert agreed(second, other, "final", url) == first
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # warnings are not caught by thread
 def test_starts_that_two_processes_enter_at_once_are_there_once(url: str) -> None:
     with ThreadPoolExecutor(2) as pool:
         for each in [pool.submit(work, url, 0, 0.0) for _ in range(2)]:

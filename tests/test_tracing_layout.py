@@ -77,10 +77,10 @@ def test_arguments_are_cut_to_one_image(example: Any) -> None:
     [
         (np.zeros((1, 3, 8, 8)), r"holds a numpy array; pass a tensor: torch\.from_numpy\(x\)"),
         ((A, np.zeros(3)), r"holds a numpy array; pass a tensor: torch\.from_numpy\(x\)"),
-        (None, "holds no tensor; pass one"),
+        (None, "example is None; pass a Tensor or a list or a dict"),
         ([], "holds no tensor; pass one"),
         (A.shape, "holds no tensor; pass one"),
-        (object(), "holds a object; pass a tensor, a tuple or list of tensors, or a dict"),
+        (object(), "example is of type object; pass a Tensor or a list or a dict"),
         ({"a": A, "b": {1, 2}}, "holds a set; pass a tensor"),
     ],
 )

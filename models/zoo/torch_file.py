@@ -53,10 +53,13 @@ def _require_bounded(path: Path) -> None:
 
 
 def _claimed(path: Path) -> int:
-    """How many bytes a file unfolds to; 0 where it is of torch's older form, or damaged: torch.load says it better."""
+    """How many bytes a file unfolds to; 0 where torch.load says it better: torch's older form, a program, damage."""
     try:
         with ZipFile(path) as archive:
-            return sum(entry.file_size for entry in archive.infolist())
+            entries = archive.infolist()
+            if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+                return 0  # a TorchScript program, which torch.load refuses unread
+            return sum(entry.file_size for entry in entries)
     except Exception:
         return 0
 
