@@ -217,7 +217,7 @@ def test_a_network_in_place_of_what_makes_one_is_refused(folder: Path) -> None:
     for base in (nn.Linear(2, 2), 20):
         with pytest.raises(
             SecateurError,
-            match="pass what makes the dense network: lambda|is of type int; pass a function of 0 arguments",
+            match=r"pass what makes the dense network: lambda|is of type int; pass a function of 0 arguments",
         ):
             load(folder, base=base)  # type: ignore[arg-type]
 
