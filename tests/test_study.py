@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -135,11 +134,11 @@ def test_processes_that_share_a_search_end_with_one_winner(url: str) -> None:
     assert agreed(second, other, "final", url) == first
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # warnings are not caught by thread
 def test_starts_that_two_processes_enter_at_once_are_there_once(url: str) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        for each in [pool.submit(work, url, 0, 0.0) for _ in range(2)]:
-            each.result()
+    both = [started(url, 0, 0.0) for _ in range(2)]
+    for each in both:
+        each.communicate(timeout=120)
+        assert each.returncode == 0
     (name,) = optuna.get_all_study_names(driver(url))
     with open_study(url, name, ["loss"]) as study:
         assert len(study.trials) == len({tuple(trial.params.values()) for trial in study.trials})
