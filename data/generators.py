@@ -1,17 +1,19 @@
 """The random generators that a data set and its transforms draw from, beside the global ones."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..models.tracing.reach import parts_of, walk
+
 KINDS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
-PLAIN = (str, bytes, int, float, complex, type(None), type, Tensor, np.ndarray, ModuleType)
+CLOSED = (type, Tensor, np.ndarray)  # that hold none
 MANY = 64  # items of a container beyond which none is looked for in it: lists of files, say
 LIBRARIES = ("torch", "torchvision", "numpy", "PIL", "builtins", "collections")
 
@@ -25,17 +27,7 @@ def generators_in(thing: object) -> list[Any]:
     >>> [type(each).__name__ for each in generators_in(Noisy())]
     ['Random']
     """
-    found, seen, left = list[Any](), set[int](), [thing]
-    while left:
-        one = left.pop()
-        if id(one) in seen or isinstance(one, PLAIN):
-            continue
-        seen.add(id(one))
-        if isinstance(one, KINDS):
-            found.append(one)
-        else:
-            left.extend(_inside(one))
-    return found
+    return [each for each in walk(thing, _inside) if isinstance(each, KINDS)]
 
 
 def seed_generators(generators: list[Any], seed: int) -> None:
@@ -51,6 +43,8 @@ def seed_generators(generators: list[Any], seed: int) -> None:
 
 def _inside(one: Any) -> Iterator[Any]:
     """What an object refers to."""
+    if isinstance(one, (*KINDS, *CLOSED)):
+        return
     if isinstance(one, (Mapping, list, tuple, set)):
         yield from (one.values() if isinstance(one, Mapping) else one) if len(one) <= MANY else ()
     elif isinstance(one, FunctionType):
@@ -65,16 +59,8 @@ def _inside(one: Any) -> Iterator[Any]:
         yield from (each for kind in own for each in vars(kind).values() if isinstance(each, FunctionType))
 
 
-def _referred(function: Callable[..., Any]) -> Iterator[Any]:
+def _referred(function: FunctionType) -> Iterator[Any]:
     """What a function closes over, and the generators of its module that it names."""
-    code, there = function.__code__, function.__globals__
-    yield from (cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell))
-    yield from (function.__defaults__ or (), function.__kwdefaults__ or {})
-    yield from (there[name] for name in code.co_names if isinstance(there.get(name), KINDS))
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not cell
-    except ValueError:  # a name that is bound later
-        return False
+    yield from parts_of(function)
+    there = function.__globals__
+    yield from (there[name] for name in function.__code__.co_names if isinstance(there.get(name), KINDS))
