@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +19,7 @@ from ..models.files.networks import network_called, require_network
 from ..models.files.place import ARCHITECTURE, home_of, is_kept
 from ..models.files.schema import read_architecture
 from ..models.supernet import Supernet
-from ..models.timing.clock import Timing, time_interleaved
+from ..models.timing.clock import time_interleaved
 from ..models.timing.onnx_file import LIBRARIES, Answer, onnx_session
 from ..models.zoo.weights import load_weights
 from ..pipeline.images import open_run_data
@@ -163,10 +162,8 @@ def _latency(networks: Mapping[str, nn.Module], shape: Any, batch: int, progress
     rows = [(engine, images) for engine in engines for images in dict.fromkeys((1, batch))]
     for done, (engine, images) in enumerate(rows, 1):
         times = time_interleaved(engines[engine], torch.randn(images, *shape))
-        speedup = times["dense"].median / times["slim"].median if "slim" in times else None
         progress("measuring latency", done, len(rows))
-        seconds = {name: _seconds(each) for name, each in times.items()}
-        yield LatencyRow(engine=engine, batch=images, **seconds, speedup=speedup)
+        yield LatencyRow.of(engine, images, times)
 
 
 def _engines(networks: Mapping[str, nn.Module], shape: Any) -> dict[str, Mapping[str, Answer]]:
@@ -188,14 +185,10 @@ def _divisors(dense: nn.Module, shape: Any, macs: int, progress: Progress) -> di
     for done, (engine, networks) in enumerate(engines.items(), 1):
         times = time_interleaved(networks, example)
         best = suggested({int(divisor): seconds for divisor, seconds in times.items()})
-        seconds = {divisor: _seconds(each) for divisor, each in times.items()}
+        seconds = {divisor: Seconds.of(each) for divisor, each in times.items()}
         found[engine] = DivisorTimes(seconds=seconds, suggested=best)
         progress("timing widths in multiples", done, len(engines))
     return found
-
-
-def _seconds(timing: Timing) -> Seconds:
-    return Seconds(**asdict(timing))
 
 
 def _conditions() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What each stage of a run comes to, as run.json keeps it: one definition, written, and checked when it is read."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -9,6 +10,7 @@ import msgspec
 from ..errors import SecateurError
 from ..files import RESTORE
 from ..models.score import Score
+from ..models.timing.clock import Timing
 
 Kind = TypeVar("Kind")
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]  # of anything: what is more is damage
@@ -87,6 +89,11 @@ class Seconds(Record, frozen=True, kw_only=True):
     high: float
     n: int
 
+    @classmethod
+    def of(cls, timing: Timing) -> "Seconds":
+        """Those of a network that was timed."""
+        return cls(**asdict(timing))
+
 
 class LatencyRow(Record, frozen=True, kw_only=True):
     """Passes of ``batch`` images in one engine, dense and slim in turn."""
@@ -96,6 +103,13 @@ class LatencyRow(Record, frozen=True, kw_only=True):
     dense: Seconds
     slim: Seconds | None = None
     speedup: float | None = None
+
+    @classmethod
+    def of(cls, engine: str, batch: int, times: Mapping[str, Timing]) -> "LatencyRow":
+        """What networks took, dense, and slim where there is one."""
+        seconds = {name: Seconds.of(each) for name, each in times.items()}
+        speedup = times["dense"].median / times["slim"].median if "slim" in times else None
+        return cls(engine=engine, batch=batch, **seconds, speedup=speedup)
 
 
 class StageOutcome(Record, frozen=True, kw_only=True):

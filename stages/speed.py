@@ -1,7 +1,6 @@
 """How fast the slim network is beside the dense one, in the runtime that was asked for."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,12 +10,12 @@ from torch import Tensor, nn
 from ..models.evaluate import device_of
 from ..models.inputs import each_tensor, repeated
 from ..models.supernet import Supernet
-from ..models.timing.clock import Network, Timing, time_interleaved
+from ..models.timing.clock import Network, time_interleaved
 from ..models.timing.layer_timers import conditions
 from ..models.timing.onnx_file import onnx_session, write_onnx
 from ..pipeline.session import Session
 from ..rundir.config import RunConfig
-from ..rundir.outcomes import LatencyRow, Seconds, SpeedStage
+from ..rundir.outcomes import LatencyRow, SpeedStage
 from .common import kept_network
 
 BATCH = 32  # images at once, beside single ones; fewer where training has fewer
@@ -44,8 +43,7 @@ def _rows(session: Session, passes: Passes, runtime: str, batch: int) -> Iterato
         session.progress("timing dense and slim", done, len(sizes))
         inputs = repeated(one, images)
         times = time_interleaved(passes(inputs), inputs[0], rounds=ROUNDS, patience=PATIENCE)
-        dense, slim = (_seconds(times[name]) for name in ("dense", "slim"))
-        yield LatencyRow(engine=runtime, batch=images, dense=dense, slim=slim, speedup=dense.median / slim.median)
+        yield LatencyRow.of(runtime, images, times)
 
 
 def _in_torch(networks: Mapping[str, nn.Module], net: Supernet) -> Passes:
@@ -70,7 +68,3 @@ def _in_onnxruntime(networks: Mapping[str, nn.Module], net: Supernet, folder: Pa
         return lambda _: sessions[name](images.cpu())
 
     return lambda inputs: {name: running(name, inputs[0]) for name in sessions}
-
-
-def _seconds(timing: Timing) -> Seconds:
-    return Seconds(**asdict(timing))
