@@ -27,6 +27,7 @@ MADE = {  # how values of these types are made
     "Mapping": "a dict",
     "Sequence": "a list",
 }
+INSTEAD = {"ExportedProgram": "the eager module that was exported"}  # of values that are of no use anywhere
 SHORT = 60  # characters of a value that is shown
 AMOUNTS = ("budget", "flops", "params", "memory")  # of costs: text, though a number is what comes to mind
 NUMBERS: dict[Any, type] = {int: numbers.Integral, float: numbers.Real}
@@ -150,8 +151,8 @@ def _fact(name: str, value: Any) -> str:
 
 def _fix(name: str, value: Any, hint: Any) -> str:
     """What to pass; a number for a budget is likely a share."""
-    if type(value).__name__ == "ExportedProgram":
-        return "pass the eager module that was exported"
+    if (instead := INSTEAD.get(type(value).__name__)) is not None:
+        return f"pass {instead}"
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if name in AMOUNTS and number and value > 0:
         share = f"{100 * value if value <= 1 else value:.4g}%" if value <= 100 else f"{value / 1e6:.4g}M"
