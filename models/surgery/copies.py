@@ -112,8 +112,6 @@ class _Rebinder:
                 self._visit(self.memo[each])
 
     def _visit(self, made: Any) -> None:
-        if is_hollow(made):
-            return
         if isinstance(made, list):
             for at, value in enumerate(made):
                 made[at] = self._led(value)

@@ -39,7 +39,7 @@ def normalisation_of(name: str) -> Normalisation:
     """
     theirs = _timm(name)
     if theirs is None:
-        return Normalisation()
+        return IMAGENET
     (r, g, b), (sr, sg, sb) = theirs.mean, theirs.std
     return Normalisation((r, g, b), (sr, sg, sb))
 
@@ -51,7 +51,7 @@ def crop_of(name: str) -> Crop:
     Crop(share=0.9, interpolation='bicubic')
     """
     theirs = _timm(name)
-    return Crop() if theirs is None else Crop(float(theirs.crop_pct or 1), theirs.interpolation or "bilinear")
+    return WHOLE if theirs is None else Crop(float(theirs.crop_pct or 1), theirs.interpolation or "bilinear")
 
 
 def _timm(name: str) -> Any:
