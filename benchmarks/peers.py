@@ -6,7 +6,7 @@ Every arm cuts the same dense network to at most the same MACs and trains it by 
 of L1; torch-pruning's, six criteria in three scopes, its ratio bisected to the budget; Knapsack pruning's; ours, of the
 coarse search, of the whole, or (``inner``) of the groups that torch-pruning can narrow. ``grail``: uniform,
 compensated as GRAIL does. ``ours`` and ``coarse`` start as fine-tuning does, halfway between inherited and compensated
-weights; ``ours-default`` reads the memory bank. Test images are read once an arm.
+weights; ``ours-default`` learns kept channels from a memory bank that it fills. Test images are read once an arm.
 
     python benchmarks/peers.py CIFAR_FOLDER --work FOLDER [--net resnet20] [--flops 50%] [--arms uniform-kd ...]
         [--seeds 0] [--epochs 3] [--screen] [--draw]
@@ -69,7 +69,7 @@ PEERS: dict[str, Arm] = {
     **{f"coarse-{loss}": Arm(made, widths="coarse") for loss, made in LOSSES.items()},
     **{f"ours-inner-{loss}": Arm(made, widths="inner") for loss, made in LOSSES.items()},
     **{f"ours-{loss}": Arm(made) for loss, made in LOSSES.items()},
-    "ours-default": ARMS["ckt"],
+    "ours-default": ARMS["aligned-3-views"],
     "dense-ce": ARMS["dense-ce"],
 }
 
