@@ -80,8 +80,8 @@ def trace(
     except ERRORS as error:
         shape = " and ".join("x".join(map(str, example.shape[1:])) for example in examples)
         raise SecateurError(
-            f"the network does not run on an input of {shape} ({first_line(error)}); pass another --input, "
-            "or an example of (1, channels, height, width)"
+            f"the network does not run on an input of {shape} ({first_line(error)}); pass an example of another "
+            "shape (1, channels, height, width), with --input on the command line"
         ) from error
 
 
