@@ -13,7 +13,18 @@ from .config import RunConfig
 from .front import Front
 from .manifest import config_of, read_manifest
 from .measured import EVALUATION, Measured
-from .outcomes import Count, EvaluationStage, Figures, InterimRecord, Record, SpeedStage, Stages, parse
+from .outcomes import (
+    Count,
+    EvaluationStage,
+    Figures,
+    InterimRecord,
+    NetworkStage,
+    Record,
+    SpeedStage,
+    StageOutcome,
+    Stages,
+    parse,
+)
 
 TRAININGS = {"dense": "dense", "teacher": "teacher", "learning": "learn", "fine-tuning": "transfer"}
 Kind = TypeVar("Kind")
@@ -190,14 +201,29 @@ def _require_front(folder: Path, config: RunConfig, stages: Stages) -> None:
 
 
 def _training(folder: Path, stages: Stages) -> list[StepRecord]:
-    """The metrics of a training, a line a step. Raises SecateurError where it ended, and its last line is lost."""
+    """The metrics of a training, a line an epoch. Raises SecateurError where it ended, and some are lost."""
     path = folder / "metrics.jsonl"
     lines = list({line.step: line for line in _lines(path, StepRecord)}.values())  # a kill repeats the last one
-    ended = lines[-1].step == lines[-1].steps if lines else not path.exists()
-    if getattr(stages, folder.name) and not ended:
-        last = lines[-1].step if lines else 0
-        raise SecateurError(f"{path} is damaged (it ends at step {last}, before the training did); {RESTORE}")
+    if (missing := _missing(lines)) and _was_trained(getattr(stages, folder.name)):
+        raise SecateurError(f"{path} is damaged ({missing}); {RESTORE}")
     return lines
+
+
+def _was_trained(outcome: StageOutcome | None) -> bool:
+    """Whether a stage is done in which a network was trained: one that has weights is not."""
+    return outcome is not None and not (isinstance(outcome, NetworkStage) and outcome.epochs is None)
+
+
+def _missing(lines: Sequence[StepRecord]) -> str:
+    """What the metrics of a training lack that has ended; empty where they lack nothing."""
+    if not lines:
+        return "it has no line"
+    last = lines[-1]
+    epochs = {*range(1, (last.epochs or 0) + 1)} if all(line.epochs for line in lines) else set()
+    if last.step != last.steps:
+        return f"it ends at step {last.step}, before the training did"
+    lost = epochs - {line.epoch for line in lines}
+    return f"epoch {min(lost)} is missing" if lost else ""
 
 
 def _evaluations(path: Path, count: int) -> tuple[InterimRecord, list[InterimRecord]]:
