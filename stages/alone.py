@@ -64,7 +64,7 @@ def _trained(home: Path, config: RunConfig, device: str | None, progress: Progre
         tuning = Tuning(session.net.dense, session.net.model, None, recipe, folder / "transfer")
         student = tuned(session, tuning, METHODS[LABELS].objective)
         if team.first:
-            found = figures(session, student, session.net, session.net.dense)
+            found, _ = figures(session, student, session.net, session.net.dense)
             save(with_architecture(student, _record(home, architecture_of(student), config, found)), folder)
         team.barrier()
     return parse((read_architecture(path).figures or {})["tuned"], Figures, path), folder
