@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from .digests import sealed, unsealed
 from .errors import SecateurError, in_a_line
 
@@ -27,8 +29,9 @@ def ensure_folder(folder: Path | str) -> Path:
 def write_whole(path: Path, write: Callable[[Path], object], partial: Path | None = None) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it: a kill leaves what was there before.
 
-    File and folder are synced, so that the same holds when the power fails. The temporary file ends in ``.partial``;
-    processes that may write at the same time pass one each.
+    File and folder are synced, so that the same holds when the power fails. The temporary file is ``partial``, or the
+    name of ``path`` that ends in ``.partial``: one name, so that what a kill leaves is written over. Processes that may
+    write at the same time do so one after another, under a lock.
     """
     partial = partial or path.with_suffix(".partial")
     try:
@@ -59,6 +62,18 @@ def writing(path: Path) -> Iterator[None]:
             f"{path} cannot be written ({error.strerror or error}{_free(path)}); "
             "make room there or pass a different place, and the same command resumes"
         ) from error
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Inside, no other process has this lock. The system releases that of a process that ends, however it ends."""
+    with writing(lock):
+        held = FileLock(lock)
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def free_bytes(path: Path) -> int:

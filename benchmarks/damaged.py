@@ -1,15 +1,14 @@
-"""Every file of a run, damaged in eight ways, and the same command again: in the middle of a run and after its end."""
+"""Every file of a run, damaged in every way, and the same command again: in the middle of a run and after its end."""
 
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 
+from damages import DAMAGES
 from kills import LINES, Outcome, Unit, left, moment, placed, run, whole
-
-Damage = Callable[[bytes], bytes | None]
 
 UNREAD = {".csv", ".html", ".png", ".svg", ".lock"}  # written for people, or empty
 STATES = (
@@ -18,51 +17,6 @@ STATES = (
     ("search", "end"),
     ("pdd", "transfer"),
 )  # the kind of run, the stage it was killed in
-
-
-def nothing(content: bytes) -> bytes:
-    """Empty."""
-    return b""
-
-
-def half(content: bytes) -> bytes:
-    """The first half."""
-    return content[: len(content) // 2]
-
-
-def less_a_byte(content: bytes) -> bytes:
-    """All but the last byte."""
-    return content[:-1]
-
-
-def flipped(content: bytes) -> bytes:
-    """A bit in the middle."""
-    place = len(content) // 2
-    return content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :]
-
-
-def zeroed(content: bytes) -> bytes:
-    """The middle third is zeros."""
-    third = len(content) // 3
-    return content[:third] + bytes(third) + content[2 * third :]
-
-
-def inserted(content: bytes) -> bytes:
-    """A byte more in the middle."""
-    place = len(content) // 2
-    return content[:place] + b"x" + content[place:]
-
-
-def garbage(content: bytes) -> bytes:
-    """Other bytes, as many."""
-    return bytes((31 * place + 7) % 251 for place in range(len(content)))
-
-
-def gone(content: bytes) -> None:
-    """Deleted."""
-
-
-DAMAGES: tuple[Damage, ...] = (nothing, half, less_a_byte, flipped, zeroed, inserted, garbage, gone)
 
 
 def units(folder: Path) -> Iterator[Unit]:
@@ -94,7 +48,7 @@ def kinds(place: Path) -> dict[str, Path]:
 
 
 def damaged(kind: str, stage: str, name: str, folder: Path) -> Outcome:
-    """What comes of the eight damages of one file."""
+    """What comes of all damages of one file."""
     source, found, notes = prepared(kind, stage, folder), Counter[str](), list[str]()
     for damage in DAMAGES:
         place = folder / "damaged"

@@ -1,15 +1,18 @@
 """What comes of faults: the same result, rebuilt, refused by name; or another result in silence, or a traceback.
 
 ``kills``: whole runs on digits, killed at a random moment of each stage and resumed by the same command, against runs
-that nobody touched. ``damage``: every file of a run damaged in eight ways, and the same command again. ``fuzz``: random
-inputs over every reader. ``workers``: a search on PostgreSQL that four workers share, one of them killed every ten
-seconds, while the server is restarted.
+that nobody touched. ``damage``: every file of a run damaged in thirteen ways, and the same command again. ``fuzz``:
+random inputs over every reader. ``starts``: a fresh interpreter, ended by SIGINT, SIGTERM and SIGHUP at random moments
+of its imports and first steps. ``disk``: a small disk that is full at the start and in the middle of each stage, and
+room made. ``workers``: a search on PostgreSQL that four workers share, one of them killed every ten seconds, while the
+server is restarted.
 
-    python benchmarks/faults.py [--parts kills damage fuzz workers] [--kills 50] [--inputs 100000] [--trials 500]
-                                [--seed 0] [--out FOLDER]
+    python benchmarks/faults.py [--parts kills damage fuzz starts disk workers] [--kills 50] [--inputs 100000]
+                                [--starts 12] [--trials 500] [--seed 0] [--out FOLDER]
 
-Needs Linux, the extra ``postgres``, and the programs of PostgreSQL. What results/faults.json holds is not done again:
-delete it to begin anew. The columns ``another`` and ``traceback`` must be 0.
+Needs Linux; ``disk`` needs root, and ``workers`` the extra ``postgres`` with the programs of PostgreSQL. What
+results/faults.json holds is not done again: delete it to begin anew. The columns ``another`` and ``traceback`` must be
+0.
 """
 
 import argparse
@@ -21,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import damaged
+import disk
 import dying_workers
 import fuzz
 import kills
+import starts
 import torch
 from conditions import conditions
 
@@ -32,6 +37,8 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path], Iterator[kills.Unit]]] = {
     "kills": lambda asked, folder: kills.units(asked.kills, asked.seed, folder),
     "damage": lambda asked, folder: damaged.units(folder),
     "fuzz": lambda asked, folder: fuzz.units(asked.inputs, asked.seed, folder),
+    "starts": lambda asked, folder: starts.units(asked.starts, asked.seed, folder),
+    "disk": lambda asked, folder: disk.units(folder),
     "workers": lambda asked, folder: dying_workers.units(asked.trials, asked.seed),
 }
 
@@ -53,6 +60,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=[*PARTS], choices=PARTS)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--inputs", type=int, default=100_000)
+    parser.add_argument("--starts", type=int, default=12)
     parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from kills import Outcome, Unit
+from nasty import NASTY
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
@@ -38,25 +39,6 @@ from secateur.search.records import Interim
 from secateur.transfer.bank.manifest import BankLocation, BankManifest, Teacher
 
 Mutation = Callable[[bytes, random.Random], bytes]
-NASTY = [
-    "²",
-    "9" * 5_000,
-    "inf",
-    "nan",
-    "-1",
-    "1e999",
-    "",
-    " ",
-    "\0",
-    "٣",
-    "½",
-    "-0",
-    "0x10",
-    "1_0",
-    "50%%",
-    "..",
-    "a\nb",
-]
 LETTERS = "0123456789.%eMGk²x-_ "
 
 

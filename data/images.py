@@ -62,6 +62,11 @@ class Images:
         """Zeros like one image. Shape: → (1, 3, H, W) float32"""
         return torch.zeros(1, *self.shape)
 
+    @property
+    def is_streamed(self) -> bool:
+        """Whether pixels are decoded each time that they are read."""
+        return isinstance(self.read, ImageStream)
+
     def at(self, positions: Tensor) -> Tensor:
         """The pixels of these images. Shape: (B,) → (B, 3, H, W) uint8"""
         return next(self.read([positions]))

@@ -17,6 +17,7 @@ from ..signatures import checked
 from ..transfer.bank.bank import MemoryBank
 from ..transfer.methods import METHODS, MethodContext, require_method, require_teachable
 from ..transfer.objectives.base import Objective
+from ..transfer.training.distributed import world
 from ..transfer.training.recipe import Recipe
 from .fit import require_fit
 from .session import Session
@@ -122,6 +123,8 @@ def tuned(session: Session, tuning: Tuning, make: Callable[[MethodContext], Obje
     objective = make(context)
     what = f"fine-tuning ({recipe.identity['method']})"
     session.train(model, objective, recipe, folder=tuning.folder, what=what)
+    if tuning.bank and tuning.bank.source and world().first:
+        tuning.bank.source.end()
     return session.finalise(model, tuning.subnetwork, _training(recipe, objective, tuning.bank))
 
 

@@ -1,5 +1,7 @@
 """Search the widths of a network under a budget."""
 
+import atexit
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -68,7 +70,7 @@ def find(
             default the loss of the data's task.
         start: subnetworks found before, at any budget, whose widths warm-start the fine search.
         seed: the same seed gives the same result on the same machine.
-        out: the run directory, resumed where it was left; a temporary one by default.
+        out: the run directory, resumed where it was left; by default a temporary one, removed when Python ends.
         storage: the URL of a database that several processes share; study.db in the folder by default. A path, as
             before there was ``out``, is the folder.
         method: of fine-tuning, that the bank is for. Those of ckt and ckt-kl have several teachers and are filled here,
@@ -123,10 +125,17 @@ def find(
 def _places(out: Path | str | None, storage: Path | str | None) -> tuple[Path, str | None]:
     """The folder, and the URL of the database, if there is one."""
     if isinstance(storage, str) and "://" in storage:
-        return Path(out or tempfile.mkdtemp(prefix="secateur-")), storage
+        return Path(out or _temporary()), storage
     if out is not None and storage is not None:
         raise SecateurError(f"storage={str(storage)!r} is no database URL; pass sqlite:///FILE or postgresql://...")
-    return Path(out or storage or tempfile.mkdtemp(prefix="secateur-")), None
+    return Path(out or storage or _temporary()), None
+
+
+def _temporary() -> str:
+    """A new folder, which is removed when Python ends."""
+    folder = tempfile.mkdtemp(prefix="secateur-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _range(net: Supernet, budget: str | Budget | BudgetRange) -> BudgetRange:

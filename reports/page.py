@@ -21,6 +21,7 @@ from ..signatures import checked
 from . import classes
 from .pareto import compared, write_csv
 from .plots import GREY, INK, PALE, STYLES, Plot, history, training, widths
+from .teachers import TEACHERS, WORTH, candidates_of, teachers
 from .titles import title_of
 
 TRAININGS = {
@@ -155,7 +156,7 @@ def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
         yield "<h2>Search</h2>" + _figure(svgs["search"], "; ".join(_trials(run, many) for run in searches))
     whose = [f" of {escape(run.folder.name)}" if many else "" for run in runs]
     for number, (run, name) in enumerate(zip(runs, whose, strict=True)):
-        yield f"<h2>Widths{name}</h2>{_figure(svgs[f'widths-{number}'], 'The winner, along the depth.')}"
+        yield f"<h2>Widths{name}</h2>{_figure(svgs[f'widths-{number}'], f'The winner, along the depth.{_grid(run)}')}"
         yield _table(["frozen", "because it"], [[group, why] for group, why in run.front.winner.frozen.items()])
     for run, name in zip(runs, whose, strict=True):
         if run.classes:
@@ -163,6 +164,9 @@ def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
     for name, what in TRAININGS.items():
         if name in svgs:
             yield f"<h2>{what}</h2>" + _figure(svgs[name], EPOCHS)
+    for run, name in zip(runs, whose, strict=True):
+        if candidates := candidates_of(run.stages):
+            yield f"<h2>Teachers{name}</h2>" + _table(TEACHERS, teachers(candidates)) + f"<p class=note>{WORTH}</p>"
     for run, name in zip(runs, whose, strict=True):
         yield from _closing(run, name)
 
@@ -254,6 +258,12 @@ def _score(score: Score | None) -> Cell:
 
 def _cost(cost: int, dense: int) -> Cell:
     return format_quantity(cost), f"{cost / dense:.1%}"
+
+
+def _grid(run: Results) -> str:
+    """The multiples of widths, where the run measured them."""
+    runtime = run.config.constraints.runtime
+    return f" Multiples of {run.grid}: the smallest that paid in {runtime} there." if run.grid else ""
 
 
 def _trials(run: Results, many: bool) -> str:

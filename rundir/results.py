@@ -12,9 +12,20 @@ from ..models.zoo.names import PYTHON, is_python
 from .classes import Classes, read_classes
 from .config import RunConfig
 from .front import Front
-from .manifest import config_of, read_manifest
+from .manifest import WIDTH_STEPS, config_of, read_manifest
 from .measured import EVALUATION, Measured
-from .outcomes import Count, EvaluationStage, Figures, InterimRecord, Record, SpeedStage, Stages, parse
+from .outcomes import (
+    Count,
+    EvaluationStage,
+    Figures,
+    InterimRecord,
+    NetworkStage,
+    Record,
+    SpeedStage,
+    StageOutcome,
+    Stages,
+    parse,
+)
 
 TRAININGS = {"dense": "dense", "teacher": "teacher", "learning": "learn", "fine-tuning": "transfer"}
 Kind = TypeVar("Kind")
@@ -59,7 +70,8 @@ class Results:
 
     ``trials``: the evaluations in order, on the search's sample or stopped early, without the finalists' second ones;
     ``dense``: the dense network as the search scored it; ``steps``: the metrics of every training by its name;
-    ``measured``: what `evaluate` measured, if it was called; ``classes``: the test metric of each class, if known.
+    ``measured``: what `evaluate` measured, if it was called; ``grid``: the multiples of
+    widths that were measured to pay; ``classes``: the test metric of each class, if known.
     """
 
     folder: Path
@@ -72,6 +84,7 @@ class Results:
     steps: Mapping[str, Sequence[StepRecord]]
     measured: Measured | None
     began: str | None = None
+    grid: str | None = None
     classes: Classes | None = None
 
     @classmethod
@@ -86,7 +99,8 @@ class Results:
         steps = {name: lines for name, lines in found.items() if lines}
         front = _whole(folder / "front.json", Front)
         measured = _whole(folder / EVALUATION, Measured) if (folder / EVALUATION).exists() else None
-        more = {"began": book.began, "classes": read_classes(folder / "best") if book.stages.test else None}
+        tested = read_classes(folder / "best") if book.stages.test else None
+        more = {"began": book.began, "grid": book.fingerprints.get(WIDTH_STEPS), "classes": tested}
         return cls(folder, config, book.versions, book.stages, front, dense, trials, steps, measured, **more)
 
     @property
@@ -193,14 +207,29 @@ def _require_front(folder: Path, config: RunConfig, stages: Stages) -> None:
 
 
 def _training(folder: Path, stages: Stages) -> list[StepRecord]:
-    """The metrics of a training, a line a step. Raises SecateurError where it ended, and its last line is lost."""
+    """The metrics of a training, a line an epoch. Raises SecateurError where it ended, and some are lost."""
     path = folder / "metrics.jsonl"
     lines = list({line.step: line for line in _lines(path, StepRecord)}.values())  # a kill repeats the last one
-    ended = lines[-1].step == lines[-1].steps if lines else not path.exists()
-    if getattr(stages, folder.name) and not ended:
-        last = lines[-1].step if lines else 0
-        raise SecateurError(f"{path} is damaged (it ends at step {last}, before the training did); {RESTORE}")
+    if (missing := _missing(lines)) and _was_trained(getattr(stages, folder.name)):
+        raise SecateurError(f"{path} is damaged ({missing}); {RESTORE}")
     return lines
+
+
+def _was_trained(outcome: StageOutcome | None) -> bool:
+    """Whether a stage is done in which a network was trained: one that has weights is not."""
+    return outcome is not None and not (isinstance(outcome, NetworkStage) and outcome.epochs is None)
+
+
+def _missing(lines: Sequence[StepRecord]) -> str:
+    """What the metrics of a training lack that has ended; empty where they lack nothing."""
+    if not lines:
+        return "it has no line"
+    last = lines[-1]
+    epochs = {*range(1, (last.epochs or 0) + 1)} if all(line.epochs for line in lines) else set()
+    if last.step != last.steps:
+        return f"it ends at step {last.step}, before the training did"
+    lost = epochs - {line.epoch for line in lines}
+    return f"epoch {min(lost)} is missing" if lost else ""
 
 
 def _evaluations(path: Path, count: int) -> tuple[InterimRecord, list[InterimRecord]]:

@@ -13,11 +13,10 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 import torch
-from filelock import FileLock
 
 from ..digests import sealed, unsealed
 from ..errors import SecateurError, in_a_line
-from ..files import append_json, append_line, whole_lines
+from ..files import alone, append_json, append_line, whole_lines
 from ..models.compensation.gram import Gram
 from ..models.compensation.ridge import refit
 from ..models.evaluate import batch_statistics, device_of
@@ -170,7 +169,7 @@ class Records:
         if known is None and (known := self._replayed(subnetwork, n, rival)) is None:
             known = self._scored(subnetwork, source, n, rival)
             if self.path:
-                with FileLock(f"{self.path}.lock"):
+                with alone(Path(f"{self.path}.lock")):
                     append_line(self.path, known.to_json())
         self.add(known)
         return known
@@ -189,7 +188,7 @@ class Records:
     def _load(self, path: Path) -> None:
         """Read the file, or begin it. Raises SecateurError where it is of other weights, data or evaluation."""
         mine = {"format": FORMAT, "of": self.fingerprint}
-        with FileLock(f"{path}.lock"):  # other processes may work on the same search
+        with alone(Path(f"{path}.lock")):  # other processes may work on the same search
             if not whole_lines(path):
                 append_json(path, mine)
             head, *lines = whole_lines(path)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from ..data.augment import is_code, require_augmentation
 from ..data.dataset import Unread
+from ..digests import digest
 from ..errors import SecateurError
-from ..files import write_text
+from ..files import RESTORE, write_text
 from ..models.costs.budget_range import BudgetRange
 from ..models.evaluate import device_of
 from ..models.files.library import architectures, keep_shares, most_similar
@@ -29,7 +30,16 @@ from ..pipeline.session import Session
 from ..progress import Progress
 from ..rundir.config import RunConfig
 from ..rundir.folder import remove_run, require_place, require_replaceable
-from ..rundir.manifest import Manifest, differences, require_same, sha256, with_former_defaults
+from ..rundir.kept import RUN
+from ..rundir.manifest import (
+    WIDTH_STEPS,
+    Manifest,
+    differences,
+    read_manifest,
+    require_same,
+    sha256,
+    with_former_defaults,
+)
 from ..rundir.options import JOINT_METHODS
 from ..search.config import SearchConfig, sampler_called
 from ..search.refine.database import require_database
@@ -44,6 +54,7 @@ Measurements = TypeVar("Measurements", Latency, Steps)
 
 STARTS = 5  # at most, of the architectures that --start names
 STEPS_FILE = "steps.json"  # in the run directory: what --divisor auto measured
+TIMES = "times of layers"  # as run.json calls what is in
 LATENCY_FILE = "latency.json"  # in the run directory: the table that a budget of latency is measured by
 
 
@@ -84,10 +95,12 @@ def prepare_run(
         remove_run(out)
     manifest = Manifest(out, began, progress)
     if timed:
-        write_text(out / LATENCY_FILE, timed.to_json(net))
+        table = timed.to_json(net)
+        write_text(out / LATENCY_FILE, table)
+        manifest.require(TIMES, digest(table))
     if steps:
         write_text(out / STEPS_FILE, steps.to_json())
-        manifest.require("steps of widths", str(steps))
+        manifest.require(WIDTH_STEPS, str(steps))
     for name, mark in _fingerprints(config, session).items():
         manifest.require(name, mark)
     return work, manifest
@@ -192,6 +205,8 @@ def teacher_of(config: RunConfig, session: Session) -> Supernet | None:
 def _fingerprints(config: RunConfig, session: Session) -> dict[str, str]:
     """What may not change between two starts of a run."""
     marks = {"data": session.data.fingerprint, "network": fingerprint(session.net)}
+    if content := session.data.content:
+        marks["images"] = content
     kept = home_of(config.model) / WEIGHTS if is_kept(config.model) else None
     weights = weights_file(config.weights) if config.weights else kept
     marks["weights"] = sha256(weights) if weights else "none"
@@ -222,6 +237,8 @@ def _timed(net: Supernet, out: Path | None, runtime: str, progress: Progress) ->
     """The table of times that the run began with, or a new one."""
     if out and (out / LATENCY_FILE).exists():
         return read_latency(out / LATENCY_FILE, net)
+    if out and (out / RUN).exists() and TIMES in read_manifest(out).fingerprints:
+        raise SecateurError(f"{out / LATENCY_FILE} is gone, whose times the budget is measured by; {RESTORE}")
     return measure(net, runtime, progress=progress)
 
 

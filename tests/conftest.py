@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
 
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # behind all else: one of them is called trace
 FORESEEN_SKIPS = ("no GPU here",)  # how the reason of a skip may start when CI=true
 
 settings.register_profile("secateur", deadline=None)  # no test fails on time

@@ -40,7 +40,7 @@ def architecture(macs: int, loss: float, n: int = 100, source: str = "refine") -
 def searched(folder: Path, losses: Sequence[float] = (0.3, 0.25, nan, 0.2), *, n: int = 100) -> Path:
     """A run that ended with its bank: these losses at the budget, after the dense network."""
     ledger = Manifest(folder, ask(trials=len(losses)))
-    ledger.stage("dense", lambda: NetworkStage(epochs=12))
+    ledger.stage("dense", lambda: NetworkStage(weights="resnet20.pth"))
     head = {"format": "secateur/records/1", "of": "0" * 16}
     dense = {"source": "dense", "loss": 0.1, "accuracy": 0.95, "n": n, **DENSE, "subnetwork": []}
     costs = {"n": n, "macs": BUDGET, "parameters": 130_000, "subnetwork": []}

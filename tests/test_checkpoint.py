@@ -101,6 +101,19 @@ def test_metrics_are_a_line_for_every_epoch_the_same_after_a_kill(stop: int, tmp
     assert resumed == whole
 
 
+@pytest.mark.parametrize("left", [None, 0, 1], ids=["gone", "empty", "cut at a line's end"])
+def test_metrics_that_a_checkpoint_has_behind_it_and_are_lost_are_named(left: int | None, tmp_path: Path) -> None:
+    going = train_toy(toy(), CrossEntropy(), replace(RECIPE, epochs=3), tmp_path)
+    for _ in range(16):  # past the checkpoint at step 15
+        next(going)
+    del going
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.unlink() if left is None else path.write_text("".join(lines[:left]))
+    with pytest.raises(SecateurError, match=rf"metrics\.jsonl is damaged \(epoch {1 + (left or 0)} is missing\)"):
+        next(train_toy(toy(), CrossEntropy(), replace(RECIPE, epochs=3), tmp_path))
+
+
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     list(train_toy(toy(), CrossEntropy()))

@@ -167,6 +167,31 @@ def test_processes_that_share_a_folder_fill_one_bank(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_what_a_kill_left_of_an_empty_file_is_written_over(tmp_path: Path) -> None:
+    growing(tmp_path)
+    (partial,) = tmp_path.glob("*-view-0.partial")
+    partial.rename(partial.with_suffix(".blank"))
+    trained(growing(tmp_path))
+    growing(tmp_path)  # what is complete is put in its place
+    assert sorted({path.suffix for path in tmp_path.iterdir()}) == [".json", ".lock", ".safetensors"]
+
+
+def test_a_process_that_uses_a_file_keeps_it_while_another_one_repairs_it(tmp_path: Path) -> None:
+    using = growing(tmp_path)
+    assert using.source is not None
+    images, _, indices = next(noise().batches(90, view=0))
+    using.source.fill(0, images, indices)
+    (path,) = tmp_path.glob("*-view-0.partial")
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 16
+    with path.open("r+b") as file:  # in place, as a disk damages it
+        file.write(content)
+    seen = using.fixed[0].logits[0].clone()
+    repaired = growing(tmp_path)
+    assert torch.equal(using.fixed[0].logits[0], seen)
+    assert int(repaired.fixed[0].logits[0].isnan().any(1).sum()) == 90  # they were written together
+
+
 def test_a_bank_of_other_data_is_refused(tmp_path: Path) -> None:
     growing(tmp_path)
     with pytest.raises(SecateurError, match="is of other data"):

@@ -85,6 +85,8 @@ def test_a_run_under_a_latency_keeps_its_table_and_is_taken_up(here: Path, tmp_p
     assert status(argv) == 0
     assert (out / "latency.json").read_text() == table
     assert json.loads(capsys.readouterr().out)["search"] == first["search"]
+    (out / "latency.json").unlink()  # what would be measured now is another budget
+    assert "latency.json is gone, whose times the budget is measured by; restore it" in told(argv, capsys)
 
 
 def test_inspect_measures_the_latency_where_one_is_asked(here: Path, capsys: Capture) -> None:

@@ -38,7 +38,7 @@ MISTAKES = [
     (line(weights=None), "no weights for nets.py:make on imagefolder:photos", "pass --weights FILE"),
     (line("nets.py:linear", data="digits", weights=None, input="3x16x16"), "has nothing to prune", "hidden layers"),
     (line("nets.py:single", data="digits", weights=None, input="3x16x16"), "has nothing to prune", "hidden layers"),
-    (line("nets.py:grey", data="digits", weights=None), "to have 1 channels, but got 3", "pass another --input"),
+    (line("nets.py:grey", data="digits", weights=None), "to have 1 channels, but got 3", "another shape"),
     (line("nets.py:Twice", data="digits", weights=None, input="3x16x16"), "returns a tuple", "its logits alone"),
     (line("nets.py:nothing"), "nets.py has no function 'nothing'", "name one that nets.py defines"),
     (line("nowhere.py:make"), "no file nowhere.py", "pass the path of a Python file"),
@@ -74,7 +74,7 @@ MISTAKES = [
     (line(trials="many"), "--trials", '"many"'),
     ([*line(), "--trails", "3"], "Unknown option: --trails", "Did you mean --trials?"),
     ([*line(), "--std", "0", "1", "1"], "std=(0.0, 1.0, 1.0)", "above 0"),
-    ([*line(), "--mean", "123.675", "116.28", "103.53"], "is of pixels in 0..255", "--mean 0.485 0.456 0.406"),
+    ([*line(), "--mean", "123.675", "116.28", "103.53"], "is of pixels in 0..255", "those of 0..1: 0.485 0.456"),
     (["prune"], 'Unknown command "prune"', "Available commands: run, search, transfer, report"),
     (["inspect", "resnet20", "--flops", "abc"], "budget 'abc' is not a share", "write 50% or 62M"),
     (["inspect", "resnet20", "--input", "32"], "input '32' is not channels", "write 3x224x224"),
@@ -86,7 +86,7 @@ MISTAKES = [
     (["inspect", "resnet20", "--freeze", "nothing"], "no channel group is called 'nothing'", "the groups are conv1"),
     (line(tie="a"), "tie 'a' is not two channel groups", "write --tie"),
     (line(least="half"), "least 'half' is no share", "write 10%"),
-    (["inspect", "resnet20", "--input", "1x32x32"], "does not run on an input of 1x32x32", "pass another --input"),
+    (["inspect", "resnet20", "--input", "1x32x32"], "does not run on an input of 1x32x32", "another shape"),
 ]
 
 CHEAP = [  # what needs no image: the network's name, weights' form, device, sampler, folder, start

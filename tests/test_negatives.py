@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from pathlib import Path
 
 import faiss
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -68,7 +70,12 @@ def test_the_index_is_written_whole_and_anew(tmp_path: Path) -> None:
     mined(unit(20, seed=1), labels, 4, path)
     again = mined(unit(20, seed=2), labels, 4, path)
     assert torch.equal(again, mined(unit(20, seed=2), labels, 4, tmp_path / "other.faiss"))
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["index.faiss", "other.faiss"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "index.faiss",
+        "index.lock",
+        "other.faiss",
+        "other.lock",
+    ]
 
 
 def test_a_hostile_index_is_replaced_before_it_is_read(tmp_path: Path) -> None:
@@ -87,23 +94,26 @@ def test_an_index_that_can_not_be_written_is_one_line(tmp_path: Path, monkeypatc
     with pytest.raises(SecateurError, match=r"index\.faiss cannot be written .*No space left") as caught:
         write_index(unit(20), tmp_path / "index.faiss")
     assert "\n" not in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["index.lock"]
 
 
-def test_two_processes_may_write_the_index_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, keys, write, pids = tmp_path / "index.faiss", unit(20, seed=1), faiss.write_index, [1, 2]
-
-    def interrupted(index: faiss.Index, name: str) -> None:
-        """The first process is overtaken by the second between writing its file and renaming it."""
-        write(index, name)
-        if pids:
-            write_index(keys, path)
-
-    monkeypatch.setattr("os.getpid", lambda: pids.pop())
-    monkeypatch.setattr(faiss, "write_index", interrupted)
-    write_index(keys, path)
+def test_two_processes_write_the_index_one_after_the_other(tmp_path: Path) -> None:
+    path, lock = tmp_path / "index.faiss", FileLock(tmp_path / "index.lock", thread_local=False)
+    with ThreadPoolExecutor() as pool:
+        lock.acquire()
+        second = pool.submit(write_index, unit(20, seed=1), path)
+        with pytest.raises(TimeoutError):
+            second.result(0.2)
+        assert not path.exists()
+        lock.release()
+        second.result()
     assert faiss.read_index(str(path)).ntotal == 20
-    assert [file.name for file in tmp_path.iterdir()] == ["index.faiss"]
+
+
+def test_what_a_kill_left_of_an_index_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / "index.partial").write_bytes(b"left by a kill")
+    write_index(unit(20), tmp_path / "index.faiss")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["index.faiss", "index.lock"]
 
 
 def test_beyond_the_exact_search_nearly_all_of_the_nearest_are_found(tmp_path: Path) -> None:

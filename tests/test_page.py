@@ -146,6 +146,21 @@ def test_a_run_of_an_earlier_version_says_less(tmp_path: Path) -> None:
     assert about(Results.of(tmp_path / "run")).endswith("359 to test.")
 
 
+def test_the_page_shows_what_teachers_are_worth_and_which_widths_paid(tmp_path: Path) -> None:
+    path = tuned(tmp_path / "run") / "run.json"
+    assert "<h2>Teachers</h2>" not in report(path.parent).read_text()
+    book = json.loads(path.read_text())
+    del book["blake2b"]
+    judged = {"macs": 3_000_000, "loss": 0.4, "gain": 0.0123, "error": 0.002, "taken": True}
+    book["stages"]["bank"]["candidates"] = [{**judged, "macs": 4_000_000}, judged]
+    book["fingerprints"]["steps of widths"] = "8 (2 groups)"
+    path.write_text(json.dumps(book))
+    html = report(path.parent).read_text()
+    assert "<h2>Teachers</h2>" in html
+    assert "+0.0123" in html
+    assert "Multiples of 8 (2 groups): the smallest that paid in torch" in html
+
+
 def classes_of(count: int) -> Classes:
     """So many classes, of which the last lost most."""
     rows = (ClassRow(name=f"kind {n}", n=50, dense=0.9, pruned=0.5, tuned=0.9 - n / 1000) for n in range(count))

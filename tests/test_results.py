@@ -8,6 +8,7 @@ import pytest
 from left import BUDGET, searched, tuned
 
 from secateur.errors import SecateurError
+from secateur.files import append_json, read_json, write_json
 from secateur.models.score import Score
 from secateur.rundir.config import ask
 from secateur.rundir.manifest import Manifest
@@ -70,3 +71,19 @@ def test_a_folder_that_is_no_run_or_has_no_front_is_refused_with_what_to_do(tmp_
     Manifest(tmp_path / "begun", ask())
     with pytest.raises(SecateurError, match="has no front yet; finish it: secateur search resnet20"):
         Results.of(tmp_path / "begun")
+
+
+@pytest.mark.parametrize("left", [None, [], [1], [2]], ids=["gone", "empty", "cut at a line's end", "without a line"])
+def test_a_history_that_is_shorter_than_its_training_is_named(left: list[int] | None, tmp_path: Path) -> None:
+    folder = searched(tmp_path / "run")
+    book, path = read_json(folder / "run.json"), folder / "dense" / "metrics.jsonl"
+    book["stages"]["dense"] = {"epochs": 2, "seconds": 1.0}
+    write_json(folder / "run.json", book)
+    path.parent.mkdir()
+    for epoch in left or ():
+        line = {"epoch": epoch, "epochs": 2, "step": 6 * epoch, "steps": 12}
+        append_json(path, {**line, "loss": 1.0, "learning_rate": 0.1, "seconds": 1.0})
+    if left == []:
+        path.touch()
+    with pytest.raises(SecateurError, match=r"dense.metrics\.jsonl is damaged \(.*; restore it"):
+        Results.of(folder)

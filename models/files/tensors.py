@@ -12,9 +12,15 @@ from ...files import write_whole
 from ..seal import BLANK, is_intact, require_intact, seal
 
 
-def write_tensors(tensors: dict[str, Tensor], path: Path, about: Mapping[str, str] | None = None) -> None:
-    """Write tensors by name, whole and sealed; ``about`` is kept beside them."""
-    write_whole(path, lambda partial: _sealed(partial, lambda: save_file(tensors, partial, {**(about or {}), **BLANK})))
+def write_tensors(
+    tensors: dict[str, Tensor], path: Path, about: Mapping[str, str] | None = None, *, temporary: Path | None = None
+) -> None:
+    """Write tensors by name, whole and sealed; ``about`` is kept beside them. ``temporary`` as of ``write_whole``."""
+
+    def write(partial: Path) -> None:
+        _sealed(partial, lambda: save_file(tensors, partial, {**(about or {}), **BLANK}))
+
+    write_whole(path, write, temporary)
 
 
 def read_tensors(path: Path, fix: str, device: str = "cpu") -> tuple[dict[str, str], dict[str, Tensor]]:

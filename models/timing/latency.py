@@ -19,6 +19,7 @@ from ..surgery.slim import slim
 from ..tracing.atoms import FloatArray, IntArray
 from .layer_timers import conditions, layer_timer
 
+AGAIN = "restore it from a copy, or measure again in another --out"
 FORMAT = "secateur/latency/1"
 TERMS = 6  # of a layer's seconds
 SUBNETWORKS = 32  # that are built and timed
@@ -69,13 +70,11 @@ class Latency:
             layers, groups, form = (table.pop(key) for key in ("layers", "groups", "format"))
             coefficients = np.array([layer["seconds"] for layer in layers], np.float64)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            raise SecateurError(
-                f"this is no table of times ({in_a_line(error)[:100]}); delete it to measure it again"
-            ) from error
+            raise SecateurError(f"this is no table of times ({in_a_line(error)[:100]}); {AGAIN}") from error
         if (form, groups) != (FORMAT, _groups(net)):
             raise SecateurError("this table of times is of another network; measure it again, in another --out")
         if coefficients.shape != (len(net.space.costs.products) + 1, TERMS) or not np.isfinite(coefficients).all():
-            raise SecateurError("this table of times lacks seconds, or they are not finite; delete it to measure again")
+            raise SecateurError(f"this table of times lacks seconds, or they are not finite; {AGAIN}")
         return cls(coefficients, net.space.costs.macs, table)
 
 

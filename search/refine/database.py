@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
-from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
@@ -18,6 +17,7 @@ from sqlalchemy import Engine, NullPool, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from ...errors import SecateurError, in_a_line
+from ...files import alone
 from .quiet import quiet
 from .retries import heartbeat
 
@@ -82,7 +82,7 @@ def exclusive(storage: str | None) -> Iterator[None]:
     kind = make_url(storage).get_backend_name() if storage else ""
     file = make_url(storage).database if storage and kind == "sqlite" else None
     if file and file != ":memory:":
-        with FileLock(f"{file}.lock"):
+        with alone(Path(f"{file}.lock")):
             yield
     elif storage and kind == "postgresql":
         with _engine(storage).connect() as connection:

@@ -3,6 +3,7 @@
 import gc
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -99,3 +100,11 @@ def test_nothing_is_written_beside_the_run_directory(tmp_path: Path, monkeypatch
     written.clear()
     assert found == []
     assert list((tmp_path / "here").iterdir()) == list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_the_folder_of_a_search_without_one_is_removed_when_python_ends(tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    search = "from secateur.pipeline.search import _places; folder, _ = _places(None, None); assert folder.is_dir()"
+    where = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    subprocess.run([sys.executable, "-c", search], check=True, env=where)
+    assert list((tmp_path / "temporary").iterdir()) == []

@@ -8,6 +8,7 @@ from chains import plain
 from hypothesis import given
 from hypothesis import strategies as st
 from left import tuned
+from nasty import NASTY
 
 import secateur as sc
 from secateur.errors import SecateurError
@@ -16,25 +17,6 @@ from secateur.rundir.options import parse_shape
 from secateur.rundir.results import Results
 
 NET = plain((4, 6))
-NASTY = [
-    "²",
-    "9" * 5_000,
-    "inf",
-    "nan",
-    "-1",
-    "1e999",
-    "",
-    " ",
-    "\x00",
-    "٣",
-    "½",
-    "-0",
-    "0x10",
-    "1_0",
-    "50%%",
-    "..",
-    "a\nb",
-]
 OPTIONS = ["flops", "params", "memory", "latency", "input", "data", "sampler", "precision"]
 TEXTS = st.sampled_from(NASTY) | st.text(max_size=8) | st.from_regex(r"[0-9.%eMGk²x-]{1,8}", fullmatch=True)
 

@@ -32,6 +32,9 @@ class BankSource(Protocol):
     def fill_all(self, split: Split) -> Iterator[int]:
         """Store all that is missing; yields the number of images done, over all views."""
 
+    def end(self) -> None:
+        """Put the files that are complete in their places."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MemoryBank:

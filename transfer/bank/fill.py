@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...files import ensure_folder
 from ...models.compensation.gram import Gram
 from ...models.compensation.ridge import refit
 from ...models.evaluate import BATCH, device_of, embed, recalibrate
@@ -84,10 +83,7 @@ def fill_bank(
         grams: Second moments of what the dense network's layers read.
         config: How much is stored.
     """
-    ensure_folder(location.folder)
-    if location.path.exists():
-        BankManifest.read(location)  # the teachers that are there must be of the same data
-    BankManifest(location.fingerprint, tuple(teachers)).write(location.path)
+    BankManifest.enter(location, teachers)
     views, done = (None, *range(config.views)), 0
     for teacher in teachers:
         files = {view: location.folder / teacher_file(teacher, view) for view in views}

@@ -4,10 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from filelock import FileLock
 from torch import Tensor
 
-from ...files import ensure_folder
 from ...models.compensation.gram import Gram
 from ...models.evaluate import BATCH
 from ...models.inputs import Inputs
@@ -82,12 +80,13 @@ class GrowingFiles:
                 self.fill(view, images, indices)
                 done += len(indices)
                 yield done
-            self.end(view)
+            self.end()
 
-    def end(self, view: int) -> None:
+    def end(self) -> None:
         """Put the files that are complete in their places."""
         for teacher in self.teachers:
-            teacher.files[view].end()
+            for file in teacher.files:
+                file.end()
 
 
 def growing_bank(teachers: Sequence[Teacher], location: BankLocation, setting: TeacherSetting) -> MemoryBank:
@@ -101,18 +100,13 @@ def growing_bank(teachers: Sequence[Teacher], location: BankLocation, setting: T
         location: The folder, the data set's fingerprint, and the name of the list.
         setting: What makes them ready, with the number of views.
     """
-    ensure_folder(location.folder)
-    with FileLock(location.path.with_suffix(".lock")):  # of processes that share the folder, the first writes
-        if location.path.exists():
-            BankManifest.read(location)  # what is there must be of the same data
-        BankManifest(location.fingerprint, tuple(teachers)).write(location.path)
+    BankManifest.enter(location, teachers)
     images, views = len(setting.split), range(setting.config.views)
     paths = {each.subnetwork: [location.folder / teacher_file(each, view) for view in views] for each in teachers}
     growing = [GrowingTeacher(s, setting, [RowFile(path, images) for path in found]) for s, found in paths.items()]
     _begin(growing, setting.split)
     source = GrowingFiles(growing)
-    for view in views:
-        source.end(view)
+    source.end()
     fixed = tuple(_of_view(location, tuple(teachers), growing, view) for view in views)
     return MemoryBank(location.folder, tuple(teachers), (), (), fixed=fixed, source=source)
 

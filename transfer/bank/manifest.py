@@ -1,12 +1,12 @@
 """The manifest of a memory bank: its teachers, and the data that they ran on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import SecateurError, in_a_line
-from ...files import read_json, write_json
+from ...files import alone, ensure_folder, read_json, write_json
 from ...models.subnetwork import Subnetwork
 
 MANIFEST = "bank.json"  # of the winner's bank; other points of the front have their own beside it
@@ -58,6 +58,18 @@ class BankManifest:
 
     fingerprint: str
     teachers: tuple[Teacher, ...]
+
+    @classmethod
+    def enter(cls, location: BankLocation, teachers: Sequence[Teacher]) -> None:
+        """Write the teachers of a bank that is to be filled; of processes that share the folder one after another.
+
+        Raises SecateurError where the bank that is there is of other data.
+        """
+        ensure_folder(location.folder)
+        with alone(location.path.with_suffix(".lock")):
+            if location.path.exists():
+                cls.read(location)
+            cls(location.fingerprint, tuple(teachers)).write(location.path)
 
     def write(self, path: Path) -> None:
         """Write the manifest as JSON, whole or not at all."""

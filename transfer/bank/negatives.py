@@ -1,6 +1,5 @@
 """Negatives: images of other classes, those most similar to an image, or any."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...errors import in_a_line
-from ...files import write_whole
+from ...files import alone, write_whole
 from ...models.tracing.atoms import BoolArray, IntArray
 
 EXACT = 1_000_000  # keys up to which all are compared
@@ -32,8 +31,8 @@ def write_index(keys: Tensor, path: Path, exact: int = EXACT) -> None:
     index = faiss.index_factory(vectors.shape[1], form, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add(vectors)
-    partial = path.with_suffix(f".{os.getpid()}.partial")  # processes of one training may write it at the same time
-    write_whole(path, lambda place: _write(index, place), partial)
+    with alone(path.with_suffix(".lock")):  # processes of one training may write it at the same time
+        write_whole(path, lambda place: _write(index, place))
 
 
 def _write(index: Any, path: Path) -> None:

@@ -1,14 +1,13 @@
 """A file with a row for every image, that fills up: in one pass over the images, or as training shows them."""
 
 import json
-import os
 from pathlib import Path
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from ...files import commit
+from ...files import alone, commit
 from ...models.files.tensors import write_tensors
 from ...models.seal import seal
 from .bank import read_teacher
@@ -51,14 +50,9 @@ class RowFile:
         """Make an empty file for rows like these, unless there is one; another process may be doing so, too."""
         if self.rows:
             return
-        blank = {name: _blank(values, self.images) for name, values in rows.items()}
-        own = self.partial.with_suffix(f".{os.getpid()}.blank")
-        write_tensors(blank, own)
-        if self.journal.resumes:  # of another process, since
-            own.unlink()
-        else:
-            own.replace(self.partial)
-            self.journal.begin()
+        with alone(self._lock):
+            if not self.journal.resumes:
+                self._replace({name: _blank(values, self.images) for name, values in rows.items()})
         self.rows = mapped(self.partial)
 
     def end(self) -> None:
@@ -70,18 +64,27 @@ class RowFile:
 
     def _resume(self) -> None:
         """Go on with a partial file. Where some of it is spoilt, with a copy: another process may be using it."""
-        self.rows = mapped(self.partial)
-        intact = self.journal.intact(self.rows)
-        if bool((_unwritten(self.rows["logits"]) | intact).all()):
-            return
-        sound = {name: _blank(values, self.images) for name, values in self.rows.items()}
-        for name, values in sound.items():
-            values[intact] = self.rows[name][intact]
-        write_tensors(sound, self.partial.with_suffix(".blank"))
-        self.partial.with_suffix(".blank").replace(self.partial)
+        with alone(self._lock):
+            self.rows = mapped(self.partial)
+            intact = self.journal.intact(self.rows)
+            if bool((_unwritten(self.rows["logits"]) | intact).all()):
+                return
+            sound = {name: _blank(values, self.images) for name, values in self.rows.items()}
+            for name, values in sound.items():
+                values[intact] = self.rows[name][intact]
+            self._replace(sound)
+            self.rows = mapped(self.partial)
+            self.journal.add(self.rows, intact.nonzero().flatten())
+
+    def _replace(self, rows: Rows) -> None:
+        """Put a new file in the place of the partial one, with a journal that knows of no rows."""
+        write_tensors(rows, self.partial, temporary=self.path.with_suffix(".blank"))
         self.journal.begin()
-        self.rows = mapped(self.partial)
-        self.journal.add(self.rows, intact.nonzero().flatten())
+
+    @property
+    def _lock(self) -> Path:
+        """Of all files of the bank: one process alone begins or repairs one."""
+        return self.path.with_name("rows.lock")
 
 
 def mapped(path: Path) -> Rows:

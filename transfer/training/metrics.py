@@ -6,11 +6,13 @@ from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
 
+import msgspec
 import torch
 from torch import nn
 
 from ...digests import sealed
-from ...files import append_json, ensure_folder, read_json_lines, write_text
+from ...errors import SecateurError
+from ...files import RESTORE, append_json, ensure_folder, read_json_lines, write_text
 from ...models.evaluate import device_of, evaluate
 from ...models.split import Split
 from ...progress import Epoch
@@ -49,10 +51,41 @@ def write_epoch(folder: Path, epoch: Epoch) -> None:
     write_text(folder / TABLE, text.getvalue())
 
 
+def resume_history(folder: Path, step: int, steps_per_epoch: int) -> None:
+    """Leave metrics.jsonl with the epochs that a training that resumes at this step has behind it.
+
+    Raises SecateurError where one of them is lost: no checkpoint brings it back.
+    """
+    forget_after(folder, step)
+    known = _lines(folder / METRICS)
+    if any(line.epochs is None for line in known):  # an earlier version wrote steps
+        return
+    if lost := {*range(1, step // steps_per_epoch + 1)} - {line.epoch for line in known}:
+        raise SecateurError(
+            f"{folder / METRICS} is damaged (epoch {min(lost)} is missing); restore it from a copy, or delete {folder} "
+            "to train again"
+        )
+
+
 def forget_after(folder: Path, step: int) -> None:
     """Leave out the epochs that ended after this step: a training that resumes there repeats them."""
     path = folder / METRICS
     lines = read_json_lines(path)
-    known = [line for line in lines if line["step"] <= step]
+    known = [line for line, each in zip(lines, _lines(path), strict=True) if each.step <= step]
     if known != lines:
         write_text(path, "".join(f"{json.dumps(sealed(line))}\n" for line in known))
+
+
+class _Line(msgspec.Struct, frozen=True):
+    """The epoch that ended at this step, of how many; an earlier version wrote steps, of no ``epochs``."""
+
+    step: int
+    epoch: int
+    epochs: int | None = None
+
+
+def _lines(path: Path) -> list[_Line]:
+    try:
+        return msgspec.convert(read_json_lines(path), list[_Line])
+    except msgspec.ValidationError as error:
+        raise SecateurError(f"{path} is damaged ({error}); {RESTORE}") from error

@@ -12,7 +12,7 @@ from ...progress import Epoch
 from ..objectives.base import Objective
 from .checkpoint import load_checkpoint, save_checkpoint
 from .divergence import recovering, require_finite
-from .metrics import forget_after, holdout_images, scored, write_epoch
+from .metrics import holdout_images, resume_history, scored, write_epoch
 from .recipe import Recipe
 from .trainer import NO_HOOKS, Hooks, Trainer
 
@@ -60,8 +60,9 @@ def train(
         holdout: Images that score each epoch, 1,000 at most; the weights are the same without them.
 
     Raises:
-        SecateurError: The checkpoint is broken, or of another recipe, network or method; the recipe does not
-            fit the processes or the hooks; or the loss is not finite, also at a tenth of the learning rate.
+        SecateurError: The checkpoint is broken, or of another recipe, network or method; the metrics of an epoch
+            before it are lost; the recipe does not fit the processes or the hooks; or the loss is not finite, also at
+            a tenth of the learning rate.
 
     >>> import torch
     >>> from secateur.data.images import Images
@@ -76,7 +77,7 @@ def train(
     if folder:
         load_checkpoint(trainer, folder)
         if trainer.world.first:
-            forget_after(folder, trainer.done)
+            resume_history(folder, trainer.done, trainer.steps_per_epoch)
     trainer.world.broadcast(trainer.state.state_dict().values())
 
     def steps() -> Iterator[Step]:

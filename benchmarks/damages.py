@@ -20,6 +20,11 @@ def cut_by_a_byte(content: bytes) -> bytes:
     return content[:-1]
 
 
+def cut_by_a_line(content: bytes) -> bytes:
+    """The last line is lost, and its end with it; of a file that is no text, what follows the last such byte."""
+    return content[: content[:-1].rfind(b"\n") + 1]
+
+
 def flipped(content: bytes) -> bytes:
     """One bit in the middle is another one."""
     return flipped_at(len(content) // 2, content)
@@ -29,6 +34,12 @@ def zeroed(content: bytes) -> bytes:
     """A stretch in the middle is zeros."""
     third = len(content) // 3
     return content[:third] + bytes(third) + content[2 * third :]
+
+
+def inserted(content: bytes) -> bytes:
+    """A byte more in the middle."""
+    place = len(content) // 2
+    return content[:place] + b"x" + content[place:]
 
 
 def garbage(content: bytes) -> bytes:
@@ -69,8 +80,10 @@ DAMAGES: tuple[Damage, ...] = (
     cut_to_nothing,
     cut_in_half,
     cut_by_a_byte,
+    cut_by_a_line,
     flipped,
     zeroed,
+    inserted,
     garbage,
     gone,
     of_another_type,

@@ -1,0 +1,64 @@
+"""A fresh interpreter that a signal ends early, at a random moment of its imports and first steps."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import cache, partial
+from pathlib import Path
+
+from kills import LINES, Outcome, Unit, left, leftovers, placed, run, used, whole
+
+from secateur.signals import LINE
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SOONEST = 0.15  # seconds of processor time: before, Python itself starts, and knows no handler
+SPARE = 1.2  # of the time until the first stage ends
+
+
+def units(starts: int, seed: int, folder: Path) -> Iterator[Unit]:
+    """Each signal in turn."""
+    for number in range(starts):
+        rng = random.Random(f"start {seed} {number}")
+        yield f"start {number}", partial(stopped, SIGNALS[number % len(SIGNALS)], rng, folder / f"start {number}")
+
+
+def stopped(sent: signal.Signals, rng: random.Random, folder: Path) -> Outcome:
+    """What a signal at a random moment leaves, and what the same command makes of that."""
+    seconds, expected = whole("search", folder.parent)
+    moment = SOONEST + rng.random() * SPARE * (importing() + seconds["start"] + seconds["dense"])
+    place = placed(folder)
+    status, said, waited = ended(place, moment, sent)
+    again = run(LINES["search"], place)
+    found = {} if again else left(place / "run")
+    wrong = ["another status"] * (status != 128 + sent) + ["another line"] * (said != f"{LINE}\n")
+    wrong += ["left over"] * bool(leftovers(place / "run"))
+    wrong += sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    outcome = "traceback" if "Traceback" in said else "another" if wrong else "identical"
+    about = {"at": round(moment, 2), "of": round(importing(), 2), "seconds": round(waited, 2), "status": status}
+    return {"fault": f"{sent.name}, fresh start", "outcomes": {outcome: 1}, **about, "notes": wrong}
+
+
+def ended(place: Path, moment: float, sent: signal.Signals) -> tuple[int, str, float]:
+    """A command's status, what it said, and the seconds it took to end, when it is sent a signal at this moment."""
+    line = [sys.executable, "-m", "secateur", *LINES["search"], "--out", "run"]
+    how = {"cwd": place, "env": {**os.environ, "OMP_NUM_THREADS": "1"}, "start_new_session": True}
+    with (place / "said").open("w+") as said:
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=said, **how)  # type: ignore[call-overload]
+        while process.poll() is None and used(process.pid) < moment:
+            time.sleep(0.005)
+        process.send_signal(sent)
+        begun = time.monotonic()
+        status = process.wait()
+    return status, (place / "said").read_text(), time.monotonic() - begun
+
+
+@cache
+def importing() -> float:
+    """The processor seconds of a fresh interpreter that imports all that a run does."""
+    process = subprocess.Popen([sys.executable, "-c", "import secateur.__main__, secateur.stages.run"])
+    _, _, usage = os.wait4(process.pid, 0)
+    return usage.ru_utime + usage.ru_stime
