@@ -154,28 +154,30 @@ def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
     yield "<h2>Front</h2>" + _figure(svgs["front"], FRONT + (SCORED if searches else ""))
     if searches:
         yield "<h2>Search</h2>" + _figure(svgs["search"], "; ".join(_trials(run, many) for run in searches))
-    for number, run in enumerate(runs):
-        name = f" of {escape(run.folder.name)}" if many else ""
+    whose = [f" of {escape(run.folder.name)}" if many else "" for run in runs]
+    for number, (run, name) in enumerate(zip(runs, whose, strict=True)):
         yield f"<h2>Widths{name}</h2>{_figure(svgs[f'widths-{number}'], f'The winner, along the depth.{_grid(run)}')}"
         yield _table(["frozen", "because it"], [[group, why] for group, why in run.front.winner.frozen.items()])
-    for run in runs:
+    for run, name in zip(runs, whose, strict=True):
         if run.classes:
-            name = f" of {escape(run.folder.name)}" if many else ""
             yield f"<h2>Classes{name}</h2>" + _classes(run.classes, run.untrained)
     for name, what in TRAININGS.items():
         if name in svgs:
             yield f"<h2>{what}</h2>" + _figure(svgs[name], EPOCHS)
-    for run in runs:
+    for run, name in zip(runs, whose, strict=True):
         if candidates := candidates_of(run.stages):
-            name = f" of {escape(run.folder.name)}" if many else ""
             yield f"<h2>Teachers{name}</h2>" + _table(TEACHERS, teachers(candidates)) + f"<p class=note>{WORTH}</p>"
-    for run in runs:
-        name = f" of {escape(run.folder.name)}" if many else ""
-        if run.timed:
-            yield f"<h2>Latency{name}</h2>" + _latency(run.timed, run.measured)
-        yield f"<h2>Cost{name}</h2>" + _table(["stage", "seconds"], _seconds(run))
-        yield f"<h2>Again{name}</h2><pre>{escape(run.command)}</pre>"
-        yield f"<p class=note>{escape(', '.join(f'{name} {version}' for name, version in run.versions.items()))}</p>"
+    for run, name in zip(runs, whose, strict=True):
+        yield from _closing(run, name)
+
+
+def _closing(run: Results, whose: str) -> Iterator[str]:
+    """Speed, what each stage cost, and how to do it again."""
+    if run.timed:
+        yield f"<h2>Latency{whose}</h2>" + _latency(run.timed, run.measured)
+    yield f"<h2>Cost{whose}</h2>" + _table(["stage", "seconds"], _seconds(run))
+    yield f"<h2>Again{whose}</h2><pre>{escape(run.command)}</pre>"
+    yield f"<p class=note>{escape(', '.join(f'{name} {version}' for name, version in run.versions.items()))}</p>"
 
 
 def _answer(run: Results) -> str:
