@@ -21,7 +21,7 @@ class Some(CalibrationDataReader):  # type: ignore[misc]  # untyped
     """Batches to calibrate on."""
 
     def __init__(self, images: Tensor) -> None:
-        self.left: Iterator[Tensor] = iter(images.split(100))
+        self.left: Iterator[Tensor] = iter(torch.split(images, 100))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(({NAME: batch.numpy()} for batch in self.left), None)
