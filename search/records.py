@@ -192,7 +192,7 @@ class Records:
             if not whole_lines(path):
                 append_json(path, mine)
             head, *lines = whole_lines(path)
-        found = {"images": mine["images"], **_head(head, path)}  # which an earlier version did not write
+        found = {**mine, "format": "", "of": "", **_head(head, path)}  # an earlier version wrote nothing of images
         if found != mine:
             sides = f"of {' '.join(map(str, found.values()))}, not {' '.join(mine.values())}"
             raise SecateurError(
