@@ -61,7 +61,7 @@ def finetune(
         folder: keeps checkpoints and metrics.jsonl, and is resumed.
         student: the network of these widths to train, in place; by default one halfway from inherited to compensated
             weights.
-        teacher: another network that teaches in place of the dense one, by kd and dkd.
+        teacher: another network that teaches instead of the dense one, by kd and dkd.
         progress: called with (what, done, total).
         on_epoch: called after every epoch, with loss, learning rate and holdout score.
 
@@ -105,7 +105,7 @@ def finetune(
 class Tuning:
     """One fine-tuning: a ``model`` of these widths, the bank it may use, how it is trained, and where its files go.
 
-    ``teacher``: in place of the dense network.
+    ``teacher``: instead of the dense network.
     """
 
     subnetwork: Subnetwork

@@ -197,7 +197,7 @@ class TransferOptions:
         Epochs of fine-tuning; kddp and blockwise learn the widths in half of them, pdd in a quarter.
     batch
         Images a step, over all processes; the last, incomplete batch of an epoch is left out unless it is the only one.
-        Default: 128; below 1,000 training images, the power of two that gives an epoch 20 steps or more, 8 at least.
+        Default: 128; below 1,000 training images, the power of two that makes an epoch 20 steps or more, 8 at least.
     lr
         Peak of the learning rate. Default: 0.05 for sgd, 0.001 for adamw at a batch of 128, in proportion to the batch.
     optimizer
