@@ -44,7 +44,7 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
 def recalibrate(model: nn.Module, split: Split, images: int = CALIBRATION) -> None:
     """Set running statistics to the average over about ``images`` images as they are; weights don't change.
 
-    EagleEye's adaptive batch norm with a cumulative average in place of a decaying one. For subnetworks that were not
+    EagleEye's adaptive batch norm with a cumulative instead of a decaying average. For subnetworks that were not
     trained; use ``recalibrate_as_trained`` for those that were, and leave the dense network its own.
     """
     _averaged(model, (batch.images for batch in split.batches(BATCH, images)))

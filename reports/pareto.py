@@ -86,7 +86,7 @@ def _shared_legend(plot: Plot, runs: Sequence[Results], others: Sequence[Dot], m
 
 
 def _label(run: Results, measure: str) -> str:
-    """What lies on the axis; the metric of the run's task in place of accuracy."""
+    """What lies on the axis; the metric of the run's task instead of accuracy."""
     return MEASURES[measure].replace("accuracy", run.dense.score.name)
 
 

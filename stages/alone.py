@@ -44,9 +44,11 @@ def tune_kept(
 def _configured(place: Path, options: dict[str, Any]) -> RunConfig:
     method = options.pop("method", LABELS)
     if method != LABELS:
-        raise SecateurError(f"{place} is of no run, whose teachers --method {method} needs; pass --method {LABELS}")
+        raise SecateurError(
+            f"{place} is not part of a run, and --method {method} needs its teachers; pass --method {LABELS}"
+        )
     if "data" not in options:
-        raise SecateurError(f"{place} is of no run; pass --data to train it on")
+        raise SecateurError(f"{place} is not part of a run; pass --data to train it on")
     if "model" in options:
         raise SecateurError(f"{place} is a network itself; leave out --model {options['model']}")
     return ask(str(place), method=LABELS, **options)

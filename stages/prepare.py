@@ -114,7 +114,7 @@ def _require_consistent(config: RunConfig, device: str | None) -> None:
     if config.trained is None and not scratch and source != "digits":
         raise SecateurError(f"no weights for {config.model} on {source}; pass --weights FILE of the trained network")
     if joint.teacher_weights and not joint.teacher:
-        raise SecateurError("--teacher-weights are of no network; pass --teacher MODEL, too")
+        raise SecateurError("--teacher-weights has no network to go with; pass --teacher MODEL as well")
     for network in filter(None, (config.model, joint.teacher)):
         require_network(network)
     if is_kept(config.model) and not config.weights:

@@ -78,8 +78,16 @@ MISTAKES = [
     (["prune"], 'Unknown command "prune"', "Available commands: run, search, transfer, report"),
     (["inspect", "resnet20", "--flops", "abc"], "budget 'abc' is not a share", "write 50% or 62M"),
     (["inspect", "resnet20", "--input", "32"], "input '32' is not channels", "write 3x224x224"),
-    (["inspect", "resnet20", "--picture", "a.pdf"], "picture a.pdf ends in neither .svg nor .png", "give it one"),
-    (["inspect", "resnet20", "--picture", "no/a.svg"], "picture no/a.svg has no folder", "make no or give another"),
+    (
+        ["inspect", "resnet20", "--picture", "a.pdf"],
+        "picture a.pdf ends in neither .svg nor .png",
+        "pass a path with one",
+    ),
+    (
+        ["inspect", "resnet20", "--picture", "no/a.svg"],
+        "picture no/a.svg is in no folder that exists",
+        "create no or pass another",
+    ),
     (["inspect", "resnet20", "--tie", "conv1"], "tie 'conv1' is not two channel groups", "write --tie"),
     (["inspect", "resnet20", "--tie", "conv1,layer2.1.conv1"], "has 16 channels and", "tie groups of one width"),
     (["inspect", "resnet20", "--least", "0.1"], "least '0.1' is no share", "write 10%"),

@@ -77,7 +77,7 @@ def test_secateur_report_writes_where_it_is_told(tmp_path: Path, capsys: pytest.
 def test_without_a_run_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["report"])
-    assert capsys.readouterr().err == "secateur: no run is given; pass one run directory or several\n"
+    assert capsys.readouterr().err == "secateur: no run directory was passed; pass one or more\n"
 
 
 def test_what_evaluate_measured_stands_in_the_page(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ LOCKS = {type(threading.Lock()): threading.Lock, type(threading.RLock()): thread
 
 
 def copied(model: nn.Module, tensors: Mapping[int, Tensor]) -> nn.Module:
-    """A deep copy with ``tensors`` in place of those of these ids; shared ones stay shared.
+    """A deep copy with ``tensors`` replacing those of these ids; shared ones stay shared.
 
-    What ``copy.deepcopy`` leaves to the original or cannot copy is made anew: functions whose closures refer to the
+    What ``copy.deepcopy`` leaves to the original or cannot copy is recreated: functions whose closures refer to the
     network, weak references into it, locks, dictionaries that answer for attributes; results of its parameters as
     constants. Raises SecateurError where something else cannot be copied, a generator for example.
     """

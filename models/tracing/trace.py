@@ -50,7 +50,7 @@ def trace(
 
     A forward that looks at values runs a second time, on the real tensors, and is followed there;
     where it left layers out, everything is frozen: they may read any channel. Layers that only training runs
-    are followed there. ``rules``: operation → rule, beside those of ``OP_RULES`` or in place of them; see
+    are followed there. ``rules``: operation → rule, beside those of ``OP_RULES`` or instead of them; see
     ``rules.py``. ``layout``: how the examples become arguments. The network, and all that it can reach, is as it was
     afterwards. Raises SecateurError where the network does not run on such inputs.
 
