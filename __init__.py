@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from .stages.run import run as run
     from .transfer.training.recipe import Recipe as Recipe
 
-    Ask, slim = _ask, _build
+    Ask = _ask
+    slim = _build
 
 __version__ = "0.1.0"
 

@@ -195,7 +195,7 @@ def report(
     from .reports.page import report
 
     if not runs:
-        raise SecateurError("no run is given; pass one run directory or several")
+        raise SecateurError("no run directory was passed; pass one or more")
     page = report(*runs, out=out, measure=measure, published=published)
     files = {name: str(page.with_name(name)) for name in ("report.html", "pareto.png", "pareto.svg", "front.csv")}
     _print(json, files, lambda: print(f"report: {page}"))

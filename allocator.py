@@ -8,7 +8,7 @@ LARGEST = 2**30  # bytes of a block that is kept
 
 
 def keep_freed() -> None:
-    """Keep freed blocks in the process: glibc gives large ones back at once, and the kernel clears each page anew.
+    """Keep freed blocks in the process: glibc returns large ones at once, and the kernel clears each page again.
 
     The process stays as large as it ever was. Other C libraries are left as they are.
     """

@@ -75,7 +75,7 @@ def augmented(pixels: Iterable[Tensor], augment: Augment, seeds: Iterable[tuple[
 
 
 def name_of(augment: Augment) -> str:
-    """What tells it apart from others, the same in every process: a transform's parameters, or a function's name."""
+    """What distinguishes it from others, the same in every process: a transform's parameters, or a function's name."""
     return repr(augment) if isinstance(augment, nn.Module) else getattr(augment, "__qualname__", type(augment).__name__)
 
 

@@ -90,9 +90,9 @@ class Data:
         """Three map-style data sets of (input, target), or loaders of them, as one; or two, train and test.
 
         Images, PIL or uint8 (3, H, W), are resized, normalised and augmented here, and maps, as of segmentation, with
-        them. All else is read as the data set has it: float tensors or NumPy arrays of any shape, tuples or
+        them. Everything else is read as the data set returns it: float tensors or NumPy arrays of any shape, tuples or
         dictionaries of them for networks of several inputs; its transforms are the augmentation. A loader's collate_fn
-        and batch size are those of reading. What items hold beyond (input, target) is left out.
+        and batch size are used for reading. Anything in an item beyond (input, target) is ignored.
 
         Args:
             train: samples to train on.

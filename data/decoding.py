@@ -82,7 +82,7 @@ class _Frames(Dataset[Tensor | str]):
 
 
 def _in_memory(parts: Sequence[_Frames], form: ReadForm) -> list[Reader]:
-    """Readers that give what streaming gives, without decoding again."""
+    """Readers that return what streaming returns, without decoding again."""
     done, total, held = 0, sum(len(frames.labels) for frames in parts), list[Reader]()
     for frames in parts:
         pixels = torch.empty(len(frames.labels), *form.size, dtype=torch.uint8)

@@ -98,7 +98,7 @@ class Images:
     ) -> Iterator[Views]:
         """The ``steps(size)`` shuffled and augmented batches of one epoch, from batch number ``start`` on.
 
-        ``fixed``: numbers of the fixed views that are shown in place of new ones. ``part``: (number, of how many)
+        ``fixed``: numbers of the fixed views that are shown instead of new ones. ``part``: (number, of how many)
         yields that share of every batch, the very images that it has in the whole batch.
 
         Shape: images (views, B, 3, H, W) float32, normalised; labels and indices (B,) int64

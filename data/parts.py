@@ -80,7 +80,7 @@ def as_pairs(part: Part) -> Part:
 
 
 def dataset_of(part: Any) -> Any:
-    """The data set of a loader, or what was passed in place of one."""
+    """The data set of a loader, or what was passed instead of one."""
     return part.dataset if isinstance(part, DataLoader) else part
 
 

@@ -34,7 +34,7 @@ class Source(NamedTuple):
 def datasets(spec: str, holdout: str | None = None) -> Source:
     """The three data sets that ``spec`` names, one of ``FORMS``; a function of the user's returns all three.
 
-    ``holdout``: a share of the training samples, or a folder, in place of the usual one.
+    ``holdout``: a share of the training samples, or a folder, instead of the usual one.
     """
     form, _, root = spec.partition(":")
     if form in SOURCES:

@@ -49,7 +49,7 @@ def export_as(model: nn.Module, inputs: Inputs, path: Path, about: Mapping[str, 
     """
     if path.suffix not in WRITERS:
         raise SecateurError(
-            f"no format is called {path.suffix[1:]!r}; give {' or '.join(kind[1:] for kind in WRITERS)}"
+            f"no format is called {path.suffix[1:]!r}; pass {' or '.join(kind[1:] for kind in WRITERS)}"
         )
     ensure_folder(path.parent)
     plain = Positional.of(model.cpu().eval(), _sample(inputs))

@@ -49,7 +49,7 @@ def measure(
     """A run, a point of one, or any network: as ``measure_run`` and ``measure_model`` say."""
     if Kept.at(target).run:
         if weights or input:
-            raise SecateurError(f"{target} is a run, with weights and an input of its own; leave yours out")
+            raise SecateurError(f"{target} is a run and has its own weights and input; leave yours out")
         return measure_run(Path(target), data, model=model, task=task, **how)
     if model:
         raise SecateurError(f"{target} is no run, and --model is for runs; leave it out")

@@ -57,13 +57,13 @@ class Reused:
 def reused(source: Path, model: nn.Module, example: Tensor, budget: str | None = None) -> Reused:
     """The architecture in ``source`` that suits ``model`` best at ``budget``, put onto it.
 
-    ``source`` is an architecture, a run (without a budget, its winner) or a folder of many (the likest is taken).
+    ``source`` is an architecture, a run (without a budget, its winner) or a folder of many (the most similar is taken).
     On the network that it was found on the very channels stay. On another the shares over depth are fitted to the
     budget, by default to the share of MACs that the architecture keeps, and the filters of the largest L1 norm stay.
     """
     net, records = Supernet.of(model, example), architectures(source)
     if budget is None and len(records) > 1 and not (source / "front.json").exists():
-        raise SecateurError(f"{source} holds {len(records)} architectures; give --flops to choose by it")
+        raise SecateurError(f"{source} holds {len(records)} architectures; pass --flops to choose one")
     limit = None if budget is None else net.budget(budget)
     record = records[0] if limit is None else most_similar(records, net, limit, 1)[0]
     if record.fingerprint == fingerprint(net) and _holds(net, limit, (kept := subnetwork_of(record, net)).widths):
@@ -109,7 +109,7 @@ def _require_free(out: Path) -> None:
     there = {file.name for file in out.iterdir()} if out.is_dir() else set()
     ours = not there or (there == KEPT and "reused" in (read_architecture(out / "architecture.json").provenance or {}))
     if not ours:
-        raise SecateurError(f"{out} holds something else already; give another --out")
+        raise SecateurError(f"{out} already holds something else; pass a different --out")
 
 
 def _widths(record: Architecture, net: Supernet, limit: Budget | None) -> IntArray:

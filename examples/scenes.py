@@ -34,11 +34,11 @@ class Scenes:
 
 
 @cache
-def scenes(split: str, count: int, most: int = 3) -> Scenes:
-    """``count`` pictures of one split with 1 to ``most`` digits, the same at every call."""
+def scenes(split: str, count: int, most: int = 3, kinds: int = 10) -> Scenes:
+    """``count`` pictures of one split with 1 to ``most`` digits, each below ``kinds``; the same at every call."""
     torch.manual_seed(list(SPLITS).index(split))
     start, end = SPLITS[split]
-    digits, photographs = _digits(start, end), _photographs(start, end)
+    digits, photographs = _digits(start, end, kinds), _photographs(start, end)
     images = torch.stack([_crop(photographs[i % len(photographs)]) for i in range(count)])
     masks, boxes = torch.zeros(count, SIZE, SIZE, dtype=torch.int64), torch.zeros(count, 3, 5)
     for i in range(count):
@@ -58,10 +58,11 @@ def _paste(image: Tensor, mask: Tensor, digit: Tensor, label: int) -> Tensor:
     return torch.tensor([label, x + side / 2, y + side / 2, side, 1])
 
 
-def _digits(start: float, end: float) -> list[tuple[Tensor, int]]:
+def _digits(start: float, end: float, kinds: int) -> list[tuple[Tensor, int]]:
     known = load_digits()
     every = range(int(start * len(known.target)), int(end * len(known.target)))
-    return [(torch.tensor(known.images[i] / 16).float(), int(known.target[i])) for i in every]
+    wanted = [i for i in every if known.target[i] < kinds]
+    return [(torch.tensor(known.images[i] / 16).float(), int(known.target[i])) for i in wanted]
 
 
 def _photographs(start: float, end: float) -> list[Tensor]:

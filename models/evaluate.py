@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..signatures import checked
+from .class_scores import ClassScore, ClassTally
 from .inputs import Inputs, call, flattened, moved
 from .outputs import in_float32
 from .score import Score
@@ -43,7 +44,7 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
 def recalibrate(model: nn.Module, split: Split, images: int = CALIBRATION) -> None:
     """Set running statistics to the average over about ``images`` images as they are; weights don't change.
 
-    EagleEye's adaptive batch norm with a cumulative average in place of a decaying one. For subnetworks that were not
+    EagleEye's adaptive batch norm with a cumulative instead of a decaying average. For subnetworks that were not
     trained; use ``recalibrate_as_trained`` for those that were, and leave the dense network its own.
     """
     _averaged(model, (batch.images for batch in split.batches(BATCH, images)))
@@ -92,15 +93,30 @@ def image_losses(
 
     Of classification: the cross-entropy (nats), and whether the label is predicted.
     """
+    for losses, tally, _ in _judged(model, split, limit, batch):
+        yield losses, tally
+
+
+def _judged(
+    model: nn.Module, split: Split, limit: int | None = None, batch: int = BATCH
+) -> Iterator[tuple[Tensor, Tensor, Any]]:
+    """The same, and the targets beside them."""
     task = split.task
     for output, labels, _ in outputs(model, split, limit, batch):
-        yield task.loss(in_float32(output), labels), task.metric.tally(output, labels)
+        yield task.loss(in_float32(output), labels), task.metric.tally(output, labels), labels
 
 
-def evaluate_as_is(model: nn.Module, split: Split, limit: int | None = None) -> Score:
-    """Loss and metric in whatever mode the model is in, over the first ``limit`` images of the fixed order."""
+def evaluate_as_is(
+    model: nn.Module, split: Split, limit: int | None = None, classes: ClassTally | None = None
+) -> Score:
+    """Loss and metric in whatever mode the model is in, over the first ``limit`` images of the fixed order.
+
+    ``classes``: what the tallies are added to, too.
+    """
     loss, total, n, metric = 0.0, torch.zeros(()), 0, split.task.metric
-    for losses, tally in image_losses(model, split, limit):
+    for losses, tally, labels in _judged(model, split, limit):
+        if classes:
+            classes.add(tally, labels)
         loss += float(losses.double().sum())
         total = total + tally.double().sum(0).cpu()
         n += len(losses)
@@ -126,9 +142,22 @@ def evaluate(model: nn.Module, split: Split, limit: int | None = None) -> Score:
     (359, True)
     """
     with evaluating(model):
-        output, target, indices = next(outputs(model, split, TRIED))
-        split.task.check(in_float32(output), target, len(indices))
+        _require_judged(model, split)
         return evaluate_as_is(model, split, limit)
+
+
+def evaluate_by_class(model: nn.Module, split: Split) -> tuple[Score, dict[int, ClassScore]]:
+    """The score over all of a split, and from the same pass that of each class by its number, if there are classes."""
+    classes = ClassTally(split.task)
+    with evaluating(model):
+        _require_judged(model, split)
+        return evaluate_as_is(model, split, classes=classes), classes.scores
+
+
+def _require_judged(model: nn.Module, split: Split) -> None:
+    """Raise SecateurError where the task cannot judge what the network returns for the first images."""
+    output, target, indices = next(outputs(model, split, TRIED))
+    split.task.check(in_float32(output), target, len(indices))
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -59,7 +59,7 @@ class Split(Protocol):
         """The images as they are, in one fixed order that mixes the classes; at most ``limit`` of them.
 
         Batch statistics are only right where a batch mixes the classes, so the order is a seeded shuffle that never
-        changes, not the order of the files. ``view``: yield the fixed view of this number in place of each image; the
+        changes, not the order of the files. ``view``: yield the fixed view of this number instead of each image; the
         augmentation of view 3 of an image never changes.
         """
 
@@ -79,6 +79,6 @@ class Split(Protocol):
         """Shuffled and augmented batches of one epoch, from batch number ``start`` on.
 
         All randomness comes from ``seed`` and the batch number, so an epoch can be resumed anywhere. ``fixed``: numbers
-        of fixed views to yield in place of ``views`` new ones. ``part``: (index, count) of the part of every batch to
+        of fixed views to yield instead of ``views`` new ones. ``part``: (index, count) of the part of every batch to
         yield, for processes that share it.
         """

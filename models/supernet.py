@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Supernet(Structure):
-    """A trained network, never changed, with all that pruning needs to know of it.
+    """A trained network, never changed, with everything pruning needs to know about it.
 
     >>> import torch, secateur as sc
     >>> net = sc.Supernet.of(sc.constructor("resnet20", classes=10)(), torch.zeros(1, 3, 32, 32))
@@ -61,15 +61,15 @@ class Supernet(Structure):
         Args:
             model: The trained network; held, not copied, and never changed.
             example: An input of shape (1, channels, height, width); or a tuple or list of several, or a dictionary of
-                keywords, which may hold lists, dictionaries and constants. Of whole numbers only the range matters,
-                of images nothing but the shape.
+                keywords, which may hold lists, dictionaries and constants. Of integers only the range matters,
+                of images only the shape.
             divisor: Widths are multiples of it; of some groups by name (``{"layer3.*": 16}``; others have 1).
-            least: The minimum that stays of each group: a share, or by name a share or a whole number of channels
+            least: The minimum to keep of each group: a share, or by name a share or a whole number of channels
                 (``{"stem": 16, "layer1.*": 0.5}``; other groups keep at least a tenth).
-            freeze: Names of groups that stay whole.
+            freeze: Names of groups that are not pruned.
             tie: Pairs of names of groups that keep the same channels.
             check: Build random subnetworks, and freeze the groups whose narrowing fails or changes the outputs.
-            rules: What operations of your own do to channels, which else freeze what they touch, by operation; see
+            rules: What your own operations do to channels, by operation; without one they freeze what they touch. See
                 ``secateur.models.tracing.rules``.
 
         >>> import torch, secateur as sc

@@ -52,16 +52,16 @@ def finetune(
         data: its samples, and the task that judges outputs.
         epochs: of training.
         method: a name from ``METHODS``: ``"ckt"``, ``"kd"``, ``"ce"``, ...
-        objective: your own method in its place: a function from a ``MethodContext`` to an ``Objective``.
+        objective: your own method instead: a function from a ``MethodContext`` to an ``Objective``.
         seed: the same seed gives the same weights on the same machine.
         views: fixed augmentations per image that training cycles through, for methods that use the bank; each is new
-            with 0, with other methods, and without a bank. By default those that the bank holds, at most three.
+            with 0, with other methods, and without a bank. By default as many as the bank holds, at most three.
         recipe: everything else about training, such as ``sc.Recipe(batch=32, learning_rate=0.01)``; by default the
-            usual one for so many images, ``sc.Recipe.fitted``, in bfloat16 where the device computes in it.
-        folder: keeps checkpoints and metrics.jsonl, and is resumed.
+            usual one for this number of images, ``sc.Recipe.fitted``, in bfloat16 where the device computes in it.
+        folder: where checkpoints and metrics.jsonl are kept; training resumes from them.
         student: the network of these widths to train, in place; by default one halfway from inherited to compensated
             weights.
-        teacher: another network that teaches in place of the dense one, by kd and dkd.
+        teacher: another network that teaches instead of the dense one, by kd and dkd.
         progress: called with (what, done, total).
         on_epoch: called after every epoch, with loss, learning rate and holdout score.
 
@@ -105,7 +105,7 @@ def finetune(
 class Tuning:
     """One fine-tuning: a ``model`` of these widths, the bank it may use, how it is trained, and where its files go.
 
-    ``teacher``: in place of the dense network.
+    ``teacher``: instead of the dense network.
     """
 
     subnetwork: Subnetwork

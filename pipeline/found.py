@@ -24,7 +24,7 @@ class Found:
     """What a search found: the winner at the budget, the front over all costs, and the memory bank.
 
     ``folder`` is the run directory, which ``sc.pareto``, ``sc.report`` and commands read. ``coarse_best`` is the best
-    proposal of the coarse search at the budget, on the sample that scores trials. There is no ``bank`` where the task
+    proposal of the coarse search at the budget, on the sample that scores trials. ``bank`` is None where the task
     does not say how outputs are compared.
 
     >>> import secateur as sc
@@ -57,7 +57,7 @@ class Found:
 
     @checked
     def pareto(self, measure: str = "loss") -> "Figure":
-        """The front and all evaluations as a picture, to be shown or saved; ``measure`` as of ``sc.pareto``."""
+        """The front and all evaluations as a plot, to be shown or saved; ``measure`` as of ``sc.pareto``."""
         return pareto(self.folder, measure=measure)
 
 

@@ -73,10 +73,10 @@ def find(
         out: the run directory, resumed where it was left; by default a temporary one, removed when Python ends.
         storage: the URL of a database that several processes share; study.db in the folder by default. A path, as
             before there was ``out``, is the folder.
-        method: of fine-tuning, that the bank is for. Those of ckt and ckt-kl have several teachers and are filled here,
-            others have the dense network, and fill themselves in training.
+        method: the fine-tuning method that the bank is for. With ckt and ckt-kl it has several teachers and is filled
+            here; with others it has the dense network, and training fills it.
         views: number of fixed augmentations per image whose teacher outputs the bank stores.
-        precision: of evaluations and teachers: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
+        precision: that of evaluations and teachers: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
         progress: called with (what, done, total).
         on_evaluation: called after every evaluation, with costs, loss and the best loss so far.
 

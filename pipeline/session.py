@@ -119,7 +119,7 @@ class Session:
         return growing_bank(teachers, location, setting)
 
     def judged(self, searched: Searched, point: Subnetwork) -> list[tuple[Teacher, Worth]]:
-        """The candidates for teachers of a point, the dense network first, and what each is worth on the holdout.
+        """The candidates for teachers of a point, the dense network first, and what each adds on the holdout.
 
         They are judged on the images that score a trial, with batch norm as it was there.
         """
@@ -162,7 +162,7 @@ class Session:
     ) -> MethodContext:
         """What a fine-tuning method may use for this student, which keeps the channels of ``subnetwork``.
 
-        ``teacher``: in place of the dense network.
+        ``teacher``: instead of the dense network.
         """
         channels, task = self.outputs.channels, self.data.task
         width, labels = embedding_width(student, self.net.head, channels), class_numbers(self.data.train)

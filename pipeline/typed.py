@@ -26,7 +26,7 @@ def with_typed(config: RunConfig, folder: Path, **typed: str | None) -> RunConfi
     untyped = {name: there[name] for name in typed if typed[name] is None and IS_CODE[name](there[name])}
     if any(map(names.is_python, untyped.values())):
         options = " ".join(f"--{name} path/to/file.py:function" for name in untyped)
-        raise SecateurError(f"{folder} was searched in Python, on objects that no file holds; pass {options}")
+        raise SecateurError(f"{folder} was searched in Python, with objects that no file holds; pass {options}")
     if untyped:
         options = " ".join(f"--{name} {code}" for name, code in untyped.items())
         raise SecateurError(

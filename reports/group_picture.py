@@ -22,9 +22,9 @@ NAME = 46  # letters of a name, at most
 def require_place(path: Path) -> None:
     """Raise SecateurError where no picture can be written at ``path``."""
     if path.suffix.lower() not in FORMS:
-        raise SecateurError(f"picture {path} ends in neither .svg nor .png; give it one of these endings")
+        raise SecateurError(f"picture {path} ends in neither .svg nor .png; pass a path with one of these endings")
     if not path.parent.is_dir():
-        raise SecateurError(f"picture {path} has no folder to lie in; make {path.parent} or give another")
+        raise SecateurError(f"picture {path} is in no folder that exists; create {path.parent} or pass another path")
 
 
 def over_depth(profile: Profile, name: str) -> "Figure":

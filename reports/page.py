@@ -13,12 +13,15 @@ from ..errors import SecateurError
 from ..files import ensure_folder, write_text
 from ..models.costs.units import format_quantity
 from ..models.score import Score
+from ..rundir.classes import Classes
 from ..rundir.measured import Measured
 from ..rundir.outcomes import Seconds, SpeedStage
 from ..rundir.results import Arm, Results
 from ..signatures import checked
+from . import classes
 from .pareto import compared, write_csv
 from .plots import GREY, INK, PALE, STYLES, Plot, history, training, widths
+from .teachers import TEACHERS, WORTH, candidates_of, teachers
 from .titles import title_of
 
 TRAININGS = {
@@ -45,7 +48,9 @@ WORDS = (
     "Only pruned: the channels that stay, before any training. One MAC is two FLOPs."
 )
 CLOSED = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"  # browsers fetch nothing for it
-LEGIBLE = 4.9  # rem for an inch of a plot, at least
+NARROW = 5.0  # inches: a plot that a phone shows whole
+LEGIBLE, LARGEST = 4.4, 8.0  # rem for an inch of a plot, at least and at most
+MANY = 6  # columns; of more, a phone shows each row as a card
 LONG = 40  # letters of a cell, from which on it is broken into lines
 Cell: TypeAlias = str | tuple[str, str]  # what it says, and beside it in small letters
 
@@ -88,6 +93,7 @@ def write(runs: Sequence[Results], out: Path, measure: str = "loss", published: 
     with rc_context({"svg.hashsalt": "pareto"}):  # the same bytes each time
         plot.figure.savefig(out / "pareto.png", dpi=150)
         plot.figure.savefig(out / "pareto.svg", metadata={"Date": None})
+    plot.figure.set_size_inches(NARROW, 4.4 + 0.1 * len(runs))  # of a legend that grows
     write_csv(runs, out / "front.csv")
     write_text(out / "report.html", page(runs, plot))
     return out / "report.html"
@@ -125,8 +131,8 @@ def drawn(plot: Plot, place: str) -> str:
     svg = re.sub(r' id="([^"]*)"', lambda found: _named(found[1], place, plot, svg), svg)
     for colour, themed in THEMED.items():
         svg = svg.replace(colour, themed)
-    legible = f'<svg style="min-width: {LEGIBLE * plot.figure.get_figwidth():.0f}rem" '  # beyond, it scrolls
-    return svg.replace("<svg ", legible, 1)
+    least, most = (size * plot.figure.get_figwidth() for size in (LEGIBLE, LARGEST))
+    return svg.replace("<svg ", f'<svg style="min-width: {least:.0f}rem; max-width: {most:.0f}rem" ', 1)
 
 
 def _named(name: str, place: str, plot: Plot, svg: str) -> str:
@@ -148,20 +154,30 @@ def _sections(runs: Sequence[Results], svgs: dict[str, str]) -> Iterator[str]:
     yield "<h2>Front</h2>" + _figure(svgs["front"], FRONT + (SCORED if searches else ""))
     if searches:
         yield "<h2>Search</h2>" + _figure(svgs["search"], "; ".join(_trials(run, many) for run in searches))
-    for number, run in enumerate(runs):
-        name = f" of {escape(run.folder.name)}" if many else ""
-        yield f"<h2>Widths{name}</h2>{_figure(svgs[f'widths-{number}'], 'The winner, along the depth.')}"
+    whose = [f" of {escape(run.folder.name)}" if many else "" for run in runs]
+    for number, (run, name) in enumerate(zip(runs, whose, strict=True)):
+        yield f"<h2>Widths{name}</h2>{_figure(svgs[f'widths-{number}'], f'The winner, along the depth.{_grid(run)}')}"
         yield _table(["frozen", "because it"], [[group, why] for group, why in run.front.winner.frozen.items()])
+    for run, name in zip(runs, whose, strict=True):
+        if run.classes:
+            yield f"<h2>Classes{name}</h2>" + _classes(run.classes, run.untrained)
     for name, what in TRAININGS.items():
         if name in svgs:
             yield f"<h2>{what}</h2>" + _figure(svgs[name], EPOCHS)
-    for run in runs:
-        name = f" of {escape(run.folder.name)}" if many else ""
-        if run.timed:
-            yield f"<h2>Latency{name}</h2>" + _latency(run.timed, run.measured)
-        yield f"<h2>Cost{name}</h2>" + _table(["stage", "seconds"], _seconds(run))
-        yield f"<h2>Again{name}</h2><pre>{escape(run.command)}</pre>"
-        yield f"<p class=note>{escape(', '.join(f'{name} {version}' for name, version in run.versions.items()))}</p>"
+    for run, name in zip(runs, whose, strict=True):
+        if candidates := candidates_of(run.stages):
+            yield f"<h2>Teachers{name}</h2>" + _table(TEACHERS, teachers(candidates)) + f"<p class=note>{WORTH}</p>"
+    for run, name in zip(runs, whose, strict=True):
+        yield from _closing(run, name)
+
+
+def _closing(run: Results, whose: str) -> Iterator[str]:
+    """Speed, what each stage cost, and how to do it again."""
+    if run.timed:
+        yield f"<h2>Latency{whose}</h2>" + _latency(run.timed, run.measured)
+    yield f"<h2>Cost{whose}</h2>" + _table(["stage", "seconds"], _seconds(run))
+    yield f"<h2>Again{whose}</h2><pre>{escape(run.command)}</pre>"
+    yield f"<p class=note>{escape(', '.join(f'{name} {version}' for name, version in run.versions.items()))}</p>"
 
 
 def _answer(run: Results) -> str:
@@ -244,6 +260,12 @@ def _cost(cost: int, dense: int) -> Cell:
     return format_quantity(cost), f"{cost / dense:.1%}"
 
 
+def _grid(run: Results) -> str:
+    """The multiples of widths, where the run measured them."""
+    runtime = run.config.constraints.runtime
+    return f" Multiples of {run.grid}: the smallest that paid in {runtime} there." if run.grid else ""
+
+
 def _trials(run: Results, many: bool) -> str:
     early = len(run.trials) - len(run.whole)
     said = f"{len(run.trials)} subnetworks on {run.dense.n} holdout images, {early} of them stopped early"
@@ -253,7 +275,7 @@ def _trials(run: Results, many: bool) -> str:
 
 def _latency(timed: Measured | SpeedStage, measured: Measured | None) -> str:
     """Medians with the middle half of the passes, dense and slim in turn; and what `evaluate` says beside."""
-    head = ["engine", "images at once", "dense", "slim", "speed-up"]
+    head = ["engine", "images", "dense", "slim", "speed-up"]
     rows = [
         [each.engine, str(each.batch), _time(each.dense), _time(each.slim), f"{each.speedup or 1:.2f} x"]
         for each in timed.latency
@@ -272,6 +294,17 @@ def _time(seconds: Seconds | None) -> Cell:
     return f"{middle} ms", f"{low} to {high}"
 
 
+def _classes(found: Classes, untrained: bool) -> str:
+    """The classes that lost most; behind a click all others, where they are many."""
+    head, ordered = classes.head(found, untrained), classes.worst_first(found, untrained)
+    rows = [classes.cells(row, found, untrained) for row in ordered]
+    said = f"<p class=note>{escape(classes.caption(found, untrained))}</p>"
+    if len(rows) <= classes.FEW:
+        return said + _table(head, rows)
+    rest = f"<details><summary>All {len(rows)} classes</summary>{_table(head, rows)}</details>"
+    return f"{said}<p class=note>The {classes.MOST} that lost most:</p>{_table(head, rows[: classes.MOST])}{rest}"
+
+
 def _seconds(run: Results) -> Iterator[list[str]]:
     seconds = {name: stage.seconds for name, stage in run.stages.done().items()}
     for name, spent in {**seconds, "all": sum(seconds.values())}.items():
@@ -283,11 +316,13 @@ def _figure(svg: str, caption: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    cells = ["<tr>" + "".join(map(_cell, row)) for row in rows]
-    return f"<div class=wide><table><tr>{''.join(f'<th>{name}' for name in head)}{''.join(cells)}</table></div>"
+    cells = ["<tr>" + "".join(map(_cell, row, head)) for row in rows]
+    cards = " class=cards" if len(head) > MANY else ""
+    names = "".join(f"<th>{name}" for name in head)
+    return f"<div class=wide><table{cards}><tr>{names}{''.join(cells)}</table></div>"
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Cell, column: str) -> str:
     text, aside = (cell, "") if isinstance(cell, str) else cell
     small = f" <small>{escape(aside)}</small>" if aside else ""
-    return f"<td{' class=text' if len(text) > LONG else ''}>{escape(text)}{small}"
+    return f'<td{" class=text" if len(text) > LONG else ""} data-column="{column}">{escape(text)}{small}'

@@ -67,11 +67,26 @@ def compared(runs: Sequence[Results], measure: str = "loss", published: Path | s
         axes.set_ylim(bottom=0)
     elif runs[0].dense.score.is_share:
         axes.yaxis.set_major_formatter("{x:.1%}")
-    return plot.legend()
+    return plot.legend() if len(runs) == 1 else _shared_legend(plot, runs, others, measure)
+
+
+def _shared_legend(plot: Plot, runs: Sequence[Results], others: Sequence[Dot], measure: str) -> Plot:
+    """A name for each run, and once for all of them what the shapes are."""
+    from matplotlib.lines import Line2D
+
+    looks: dict[str, dict[str, object]] = {"dense": {"marker": "o", "mfc": "none"}, "budget": {"ls": "--", "lw": 1}}
+    if measure != "test":
+        looks["winner"] = {"marker": "*", "ms": 12}
+    shapes = [Line2D([], [], **{"color": GREY, "ls": "", **each}, label=name) for name, each in looks.items()]  # type: ignore[arg-type]
+    styles = zip(runs, cycled(len(runs)), strict=True)
+    named = [Line2D([], [], color=colour, marker=shape, label=run.folder.name) for run, (colour, shape) in styles]
+    notes = {dot.note for dot in others}
+    published = [handle for handle in plot.axes.collections if handle.get_label() in notes]
+    return plot.legend(3, handles=[*named, *shapes, *published])
 
 
 def _label(run: Results, measure: str) -> str:
-    """What lies on the axis; the metric of the run's task in place of accuracy."""
+    """What lies on the axis; the metric of the run's task instead of accuracy."""
     return MEASURES[measure].replace("accuracy", run.dense.score.name)
 
 

@@ -47,15 +47,15 @@ class Plot:
         self.notes[name] = [dot.note for dot in dots]
         self.axes.scatter([dot.macs / 1e6 for dot in dots], [dot.value for dot in dots], gid=name, **looks)
 
-    def legend(self, columns: int = 2) -> "Plot":
+    def legend(self, columns: int = 2, **handles: Any) -> "Plot":
         """What the colours mean, below."""
-        self.figure.legend(loc="outside lower center", ncols=columns, frameon=False)
+        self.figure.legend(loc="outside lower center", ncols=columns, frameon=False, **handles)
         return self
 
 
 def history(runs: Sequence[Results]) -> Plot:
     """The lowest holdout loss so far over the evaluations of a search, all of them beside it where it is one run."""
-    plot = Plot.of(7.0, 4.0)
+    plot = Plot.of(5.0, 3.6)
     axes = plot.axes
     for run, (colour, _) in zip(runs, cycled(len(runs)), strict=True):
         met = [_loss_within(each, run) for each in run.trials]
@@ -70,12 +70,12 @@ def history(runs: Sequence[Results]) -> Plot:
         axes.scatter(x, y, s=16, marker=shape, color=colour, gid=name, label=source, lw=0, alpha=0.8)
     axes.set(xlabel="evaluations", ylabel="holdout loss (lower is better)")
     axes.set_ylim(bottom=0)
-    return plot.legend(4)
+    return plot.legend(3)
 
 
 def widths(groups: Mapping[str, Width]) -> Plot:
     """The channels of each group that stay, over the depth of the network, before its dense width."""
-    plot = Plot.of(max(7.0, 0.22 * len(groups)), 4.2)
+    plot = Plot.of(max(5.0, 0.2 * len(groups)), 3.6)
     axes, places = plot.axes, range(len(groups))
     for name, colour, label in (("dense", PALE, "dense"), ("width", STYLES[0][0], "kept")):
         axes.bar(places, [getattr(group, name) for group in groups.values()], color=colour, width=0.7, label=label)
@@ -87,16 +87,17 @@ def widths(groups: Mapping[str, Width]) -> Plot:
 
 def training(runs: Sequence[Results], name: str) -> Plot:
     """The training loss of every epoch, and the holdout score after it, dashed, on an axis on the right."""
-    plot = Plot.of(7.0, 3.4)
+    plot = Plot.of(5.0, 3.0)
     axes = plot.axes
     for run, (colour, shape) in zip(runs, cycled(len(runs)), strict=True):
         steps = [step for step in run.steps.get(name, ()) if isfinite(step.loss)]
         looks: dict[str, Any] = {"color": colour, "marker": shape, "ms": 3, "lw": 1.2}
         axes.plot(_epochs(steps), [step.loss for step in steps], label=run.folder.name, **looks)
     axes.set(xlabel="epochs", ylabel="training loss", xlim=(0, None))
+    axes.locator_params(axis="x", integer=True)
     axes.set_ylim(bottom=0)
     _holdout(axes, runs, name)
-    return plot.legend(4) if len(runs) > 1 else plot
+    return plot.legend(3) if len(runs) > 1 else plot
 
 
 def _holdout(axes: "Axes", runs: Sequence[Results], name: str) -> None:

@@ -75,7 +75,7 @@ class PointOptions:
     weight_decay
         Weight decay.
     teacher
-        For kd and dkd: a network that teaches in place of the dense one.
+        For kd and dkd: a network that teaches instead of the dense one.
     teacher_weights
         The teacher's trained weights.
     model

@@ -70,7 +70,7 @@ class RunConfig:
         require_at_least(0, seed=self.seed)
         self._reject_unused_options()
         if self.weights and is_pretrained(self.model):
-            raise SecateurError(f"{self.model} has weights of its own; leave out --weights {self.weights}, or the @")
+            raise SecateurError(f"{self.model} already has weights; leave out --weights {self.weights}, or the @")
         if not self.budget.spec.limits and not self.learns_widths:
             object.__setattr__(self, "budget", BudgetOptions(flops=self._usual_flops))
 

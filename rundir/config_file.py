@@ -26,7 +26,7 @@ def options_from_file(words: Sequence[str]) -> tuple["_Options", ...]:
     if path is None:
         return ()
     if path.suffix not in FORMATS:
-        raise SecateurError(f"{OPTION} {path} is of no known format; pass a file that ends in {', '.join(FORMATS)}")
+        raise SecateurError(f"{OPTION} {path} has an unknown format; pass a file that ends in {', '.join(FORMATS)}")
     if not path.is_file():
         raise SecateurError(f"there is no file {path}; --print-config > {path} writes one")
     return (_Options(path, FORMATS[path.suffix](path, use_commands_as_keys=False)),)

@@ -36,6 +36,7 @@ CHANGED_DEFAULTS = {  # before there was --runtime, and since
     "neurons": ("hidden", "all"),
     "method": ("ckt", "aligned"),
 }
+WIDTH_STEPS = "steps of widths"  # as the fingerprints call those that were measured
 TUNING = {"method", "epochs", "batch", "lr", "optimizer", "weight_decay"}  # what may be another for a point
 FREE = {"workers"}  # options that change no result
 LEFTOVERS = {"run.partial", LOCK, HOLDER}  # what a run leaves that was killed at once

@@ -34,24 +34,25 @@ class DataOptions:
     data
         Training, holdout and test images.
     holdout
-        Images that the search scores on, best new to the network: a share of the training images, 10%, or a folder of
-        an imagefolder. Default: val, valid or validation beside train and test; else the last tenth of train.
+        Images that the search scores on, ideally ones that the network was not trained on: a share of the training
+        images, 10%, or a folder of an imagefolder. Default: val, valid or validation beside train and test; else the
+        last tenth of train.
     task
-        What outputs are judged by, where that is no classification: path/to/file.py:function or package.module:function
+        What outputs are judged by, if not classification: path/to/file.py:function or package.module:function
         that returns a task, such as sc.Segmentation(21) or sc.Task(loss=, metric=). For data of path/to/file.py.
     input
         Channels, height and width of the input, as 3x224x224. Default: the images' own.
     mean
-        Mean of the input channels, in 0..1. Default: what timm says of its network, else ImageNet's.
+        Mean of the input channels, in 0..1. Default: timm's for its networks, else ImageNet's.
     std
-        Standard deviation of the input channels. Default: as of mean.
+        Standard deviation of the input channels. Default: as for mean.
     augment
         What training shows of an image: crop-flip (a crop out of a border of 4 pixels), imagenet (random resized crop),
         trivial (TrivialAugment), none, or path/to/file.py:function, which returns a transform of
-        torchvision.transforms.v2. Default: crop-flip, from 96 pixels on imagenet. Data sets with transforms of their
-        own have theirs.
+        torchvision.transforms.v2. Default: crop-flip, from 96 pixels on imagenet. Data sets with their own
+        transforms keep them.
     workers
-        At most so many processes that read what does not fit in memory. Default: 4, or a loader's own number.
+        Maximum number of processes that read what does not fit in memory. Default: 4, or a loader's own number.
     """
 
     data: str = "digits"
@@ -82,7 +83,7 @@ class BudgetOptions:
     ----------
     flops
         MACs to keep: 50% or 62M. Default, if no other limit is set: 50%; 10% for resnet20 on digits, the quickstart.
-        Several limits all hold. For blockwise the default is 50% unless there is a --strength; pdd has none.
+        Several limits hold together. For blockwise the default is 50% unless there is a --strength; pdd has none.
         A range, 25%..80%, is searched at once; the best network at its lower end is fine-tuned.
     params
         Parameters to keep: 50% or 0.13M.
@@ -113,8 +114,8 @@ class ConstraintOptions:
     Parameters
     ----------
     divisor
-        Widths are multiples of this. auto: of what pays in each group, by timing its layers for a few seconds; methods
-        that learn widths take 1.
+        Widths are multiples of this. auto: of what is fastest in each group, by timing its layers for a few seconds;
+        methods that learn widths use 1.
     runtime
         What the network will run in; it is timed there for --divisor auto and --latency. onnxruntime: on the CPU.
     freeze
@@ -122,7 +123,7 @@ class ConstraintOptions:
     tie
         Two channel groups of one width that keep the same channels: A,B. Can be repeated.
     least
-        The least that stays of every group (10%), or of some: 'layer1.*=50%', conv1=16 for channels. The first pattern
+        The minimum to keep of every group (10%), or of some: 'layer1.*=50%', conv1=16 for channels. The first pattern
         that matches a group counts. Default: 10%. Can be repeated.
     """
 
@@ -197,17 +198,17 @@ class TransferOptions:
         Epochs of fine-tuning; kddp and blockwise learn the widths in half of them, pdd in a quarter.
     batch
         Images a step, over all processes; the last, incomplete batch of an epoch is left out unless it is the only one.
-        Default: 128; below 1,000 training images, the power of two that gives an epoch 20 steps or more, 8 at least.
+        Default: 128; below 1,000 training images, the power of two that makes an epoch 20 steps or more, 8 at least.
     lr
-        Peak of the learning rate. Default: 0.05 for sgd, 0.001 for adamw at a batch of 128, in proportion to the batch.
+        Peak learning rate. Default: 0.05 for sgd, 0.001 for adamw at a batch of 128, in proportion to the batch.
     optimizer
         sgd (Nesterov momentum 0.9) or adamw.
     weight_decay
         Weight decay. Default: 0.0005 for sgd, 0.05 for adamw.
     views
         For aligned, kdft, ckt and ckt-kl: number of fixed augmentations per image whose teacher outputs the bank
-        stores; training cycles through exactly these. With 0 each view is new; the bank then holds the plain images'
-        outputs, and aligned has none.
+        stores; training cycles through exactly these. With 0 each view is new; the bank then holds the outputs of
+        the images as they are, and aligned has no bank.
     """
 
     method: Annotated[Method, CHOICE] = "aligned"
@@ -239,7 +240,7 @@ class TransferOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class JointOptions:
-    """How pdd, kddp and blockwise learn the widths, and the teacher, of kd and dkd, too.
+    """How pdd, kddp and blockwise learn the widths; and their teacher, which kd and dkd may have, too.
 
     Parameters
     ----------
@@ -250,12 +251,12 @@ class JointOptions:
         The teacher's trained weights. Only digits needs none.
     from_
         For pdd: fresh, a student with new weights, half of whose channels are closed at random; or trained, the dense
-        network's weights, of which the least important half is closed.
+        network's weights, with the least important half of the channels closed.
     spread
         For pdd: standard deviation of the masks at the start; the wider, the fewer channels training opens again.
         Default: 0.001 from fresh weights, 1 from trained ones.
     strength
-        Pruning strength for kddp and blockwise. Default: it is found, within a tolerance or a budget.
+        Pruning strength for kddp and blockwise. Default: found automatically, within a tolerance or a budget.
     tolerance
         For kddp: how much the holdout loss under the teacher may rise while the strength is found.
     block_strength
@@ -265,7 +266,7 @@ class JointOptions:
     constraint
         For blockwise by strength: flops or params, the cost that a channel's penalty is proportional to.
     neurons
-        For kddp: all, or hidden: those of hidden linear layers alone, as published.
+        For kddp: all, or hidden: only those of hidden linear layers, as published.
     """
 
     teacher: str | None = field(default=None, metadata=_read_by(*TEACHER_METHODS))

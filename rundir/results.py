@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from ..errors import SecateurError
 from ..files import RESTORE, read_json, read_json_lines
 from ..models.zoo.names import PYTHON, is_python
+from .classes import Classes, read_classes
 from .config import RunConfig
 from .front import Front
-from .manifest import config_of, read_manifest
+from .manifest import WIDTH_STEPS, config_of, read_manifest
 from .measured import EVALUATION, Measured
 from .outcomes import (
     Count,
@@ -69,7 +70,8 @@ class Results:
 
     ``trials``: the evaluations in order, on the search's sample or stopped early, without the finalists' second ones;
     ``dense``: the dense network as the search scored it; ``steps``: the metrics of every training by its name;
-    ``measured``: what `evaluate` measured, if it was called.
+    ``measured``: what `evaluate` measured, if it was called; ``grid``: the multiples of
+    widths that were measured to pay; ``classes``: the test metric of each class, if known.
     """
 
     folder: Path
@@ -82,6 +84,8 @@ class Results:
     steps: Mapping[str, Sequence[StepRecord]]
     measured: Measured | None
     began: str | None = None
+    grid: str | None = None
+    classes: Classes | None = None
 
     @classmethod
     def of(cls, folder: Path | str) -> "Results":
@@ -95,7 +99,13 @@ class Results:
         steps = {name: lines for name, lines in found.items() if lines}
         front = _whole(folder / "front.json", Front)
         measured = _whole(folder / EVALUATION, Measured) if (folder / EVALUATION).exists() else None
-        return cls(folder, config, book.versions, book.stages, front, dense, trials, steps, measured, book.began)
+        tested = read_classes(folder / "best") if book.stages.test else None
+        return cls(
+            *(folder, config, book.versions, book.stages, front, dense, trials, steps, measured),
+            began=book.began,
+            grid=book.fingerprints.get(WIDTH_STEPS),
+            classes=tested,
+        )
 
     @property
     def title(self) -> str:

@@ -44,7 +44,7 @@ SENTENCES = {  # for what is no option
 
 
 def advice(option: str, offered: Collection[str]) -> str | None:
-    """What to pass in place of an option that a command does not have, of those that it has; None: nothing is known.
+    """What to pass instead of an option that a command does not have, of those that it has; None: nothing is known.
 
     >>> advice("--val", {"--holdout", "--data"})
     'did you mean --holdout?'

@@ -111,7 +111,7 @@ def _final(records: Records, start: Interim, config: SearchConfig) -> Generator[
 def _evaluated(
     records: Records, given: Sequence[tuple[Subnetwork, str]], stage: str, config: SearchConfig, *, of: str
 ) -> Generator[Update, None, list[Interim]]:
-    """Score each of these subnetworks, here or in another process; ``of`` tells the studies of a stage apart."""
+    """Score each of these subnetworks, here or in another process; ``of`` distinguishes the studies of a stage."""
     name = _name(stage, of)
     already = evaluations_done(records, name, config.storage)
     done = evaluate_jointly(records, given, name, images=config.images, storage=config.storage)

@@ -133,8 +133,9 @@ class Records:
         bfloat16: bool = False,
         evaluation: Evaluation = task_loss,
     ) -> None:
-        self.net, self.split, self.path, self.grams, self.bfloat16 = net, split, path, grams or {}, bfloat16
-        self.evaluation = evaluation
+        self.net, self.split, self.path = net, split, path
+        self.grams: Mapping[str, Gram] = grams or {}
+        self.bfloat16, self.evaluation = bfloat16, evaluation
         self.fingerprint = _fingerprint(net, split, self.grams, evaluation)
         self._known: dict[tuple[Subnetwork, int], Interim] = {}
         self._unseen: dict[tuple[Subnetwork, int], Interim] = {}

@@ -44,9 +44,11 @@ def tune_kept(
 def _configured(place: Path, options: dict[str, Any]) -> RunConfig:
     method = options.pop("method", LABELS)
     if method != LABELS:
-        raise SecateurError(f"{place} is of no run, whose teachers --method {method} needs; pass --method {LABELS}")
+        raise SecateurError(
+            f"{place} is not part of a run, and --method {method} needs its teachers; pass --method {LABELS}"
+        )
     if "data" not in options:
-        raise SecateurError(f"{place} is of no run; pass --data to train it on")
+        raise SecateurError(f"{place} is not part of a run; pass --data to train it on")
     if "model" in options:
         raise SecateurError(f"{place} is a network itself; leave out --model {options['model']}")
     return ask(str(place), method=LABELS, **options)
@@ -64,7 +66,7 @@ def _trained(home: Path, config: RunConfig, device: str | None, progress: Progre
         tuning = Tuning(session.net.dense, session.net.model, None, recipe, folder / "transfer")
         student = tuned(session, tuning, METHODS[LABELS].objective)
         if team.first:
-            found = figures(session, student, session.net, session.net.dense)
+            found, _ = figures(session, student, session.net, session.net.dense)
             save(with_architecture(student, _record(home, architecture_of(student), config, found)), folder)
         team.barrier()
     return parse((read_architecture(path).figures or {})["tuned"], Figures, path), folder

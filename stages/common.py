@@ -4,12 +4,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from ..errors import SecateurError
 from ..files import RESTORE, write_whole
-from ..models.evaluate import device_of, evaluate
+from ..models.class_scores import ClassScore
+from ..models.evaluate import device_of, evaluate, evaluate_by_class
 from ..models.files.architecture import architecture_of, save, with_architecture
 from ..models.files.networks import load, network_called
 from ..models.files.place import ARCHITECTURE, WEIGHTS
@@ -18,6 +20,7 @@ from ..models.files.tensors import is_damaged, read_network, write_network
 from ..models.subnetwork import Subnetwork
 from ..models.supernet import Supernet
 from ..pipeline.session import Session
+from ..rundir.classes import class_table, write_classes
 from ..rundir.config import RunConfig
 from ..rundir.outcomes import EvaluationStage, Figures, NetworkStage
 from ..transfer.objectives.base import CrossEntropy
@@ -81,10 +84,14 @@ def _is_whole(kept: Path) -> bool:
     return False
 
 
-def figures(session: Session, model: nn.Module, net: Supernet, subnetwork: Subnetwork) -> Figures:
-    """Holdout and test score of a network, and what it costs."""
-    holdout, test = (evaluate(model, split) for split in (session.data.holdout, session.data.test))
-    return Figures(holdout=holdout, test=test, macs=net.macs(subnetwork), parameters=net.parameters(subnetwork))
+def figures(
+    session: Session, model: nn.Module, net: Supernet, subnetwork: Subnetwork
+) -> tuple[Figures, dict[int, ClassScore]]:
+    """Holdout and test score of a network, and its costs; and the test score of each class by its number."""
+    holdout = evaluate(model, session.data.holdout)
+    test, classes = evaluate_by_class(model, session.data.test)
+    costs = {"macs": net.macs(subnetwork), "parameters": net.parameters(subnetwork)}
+    return Figures(holdout=holdout, test=test, **costs), classes
 
 
 def kept_network(session: Session, config: RunConfig, best: Path) -> nn.Module:
@@ -104,15 +111,21 @@ def evaluation_stage(
 ) -> EvaluationStage:
     """Figures of the network kept in ``best``, of the dense and the pruned one, and of a teacher that is another one.
 
-    They are written into the architecture in ``best``.
+    They are written into the architecture in ``best``, and those of each class into classes.json there.
     """
     net, tuned = session.net, kept_network(session, config, best)
-    found = EvaluationStage(
-        dense=figures(session, net.model, net, net.dense),
-        pruned=figures(session, pruned, net, subnetwork),
-        tuned=figures(session, tuned, net, subnetwork),
-        teacher=figures(session, teacher.model, teacher, teacher.dense) if teacher else None,
-    )
+    networks = {
+        "dense": (net.model, net, net.dense),
+        "pruned": (pruned, net, subnetwork),
+        "tuned": (tuned, net, subnetwork),
+        **({"teacher": (teacher.model, teacher, teacher.dense)} if teacher else {}),
+    }
+    judged = {name: figures(session, *network) for name, network in networks.items()}
+    whole: dict[str, Any] = {name: costs_and_scores for name, (costs_and_scores, _) in judged.items()}
+    found = EvaluationStage(**whole)
+    names, by_class = session.data.classes, {name: classes for name, (_, classes) in judged.items()}
+    if table := class_table(session.data.task.metric, names, by_class):
+        write_classes(table, best)
     plain = {name: value for name, value in found.to_dict().items() if name != "seconds"}
     record = {**architecture_of(tuned), "figures": plain, "provenance": config.to_dict()}
     save(with_architecture(tuned, record), best)

@@ -9,6 +9,7 @@ from ..models.costs.units import format_quantity
 from ..models.evaluate import device_of, evaluate
 from ..models.score import Score
 from ..models.tasks.classification import Classification
+from ..models.timing.steps import counted
 from ..pipeline.chance import chance_of
 from ..pipeline.session import Session
 from ..progress import Observer, ignore
@@ -88,11 +89,19 @@ def _budget(work: SearchRun | JointRun, config: RunConfig) -> str:
     dense = f"{format_quantity(net.macs(net.dense))} MACs"
     if isinstance(work, JointRun):
         return f"{config.goal}, of {dense}"
+    widths = f"; {_grid(net.space.steps.tolist(), config)}"
     span = work.search_config.span
     ends = [span.low] if span.is_single else [span.low, span.high]
     if "macs" not in span.low.limits:
-        return f"{config.goal}, of {dense}"
-    return f"{config.goal}: {' to '.join(format_quantity(end.macs) for end in ends)} of {dense}"
+        return f"{config.goal}, of {dense}{widths}"
+    return f"{config.goal}: {' to '.join(format_quantity(end.macs) for end in ends)} of {dense}{widths}"
+
+
+def _grid(steps: list[int], config: RunConfig) -> str:
+    """The widths that the search chooses from, and why where nobody asked for them."""
+    multiples = f"in multiples of {counted(steps)}" if max(steps, default=1) > 1 else "of any number"
+    measured = f", as pays in {config.constraints.runtime} here" if config.constraints.divisor == "auto" else ""
+    return f"widths {multiples}{measured}"
 
 
 def _at_chance(score: Score, chance: str, session: Session) -> str:

@@ -31,7 +31,15 @@ from ..progress import Progress
 from ..rundir.config import RunConfig
 from ..rundir.folder import remove_run, require_place, require_replaceable
 from ..rundir.kept import RUN
-from ..rundir.manifest import Manifest, differences, read_manifest, require_same, sha256, with_former_defaults
+from ..rundir.manifest import (
+    WIDTH_STEPS,
+    Manifest,
+    differences,
+    read_manifest,
+    require_same,
+    sha256,
+    with_former_defaults,
+)
 from ..rundir.options import JOINT_METHODS
 from ..search.config import SearchConfig, sampler_called
 from ..search.refine.database import require_database
@@ -92,7 +100,7 @@ def prepare_run(
         manifest.require(TIMES, digest(table))
     if steps:
         write_text(out / STEPS_FILE, steps.to_json())
-        manifest.require("steps of widths", str(steps))
+        manifest.require(WIDTH_STEPS, str(steps))
     for name, mark in _fingerprints(config, session).items():
         manifest.require(name, mark)
     return work, manifest
@@ -106,7 +114,7 @@ def _require_consistent(config: RunConfig, device: str | None) -> None:
     if config.trained is None and not scratch and source != "digits":
         raise SecateurError(f"no weights for {config.model} on {source}; pass --weights FILE of the trained network")
     if joint.teacher_weights and not joint.teacher:
-        raise SecateurError("--teacher-weights are of no network; pass --teacher MODEL, too")
+        raise SecateurError("--teacher-weights has no network to go with; pass --teacher MODEL as well")
     for network in filter(None, (config.model, joint.teacher)):
         require_network(network)
     if is_kept(config.model) and not config.weights:

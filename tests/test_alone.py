@@ -77,8 +77,8 @@ def test_fresh_weights_are_trained_tested_and_exported(found: Path, capsys: Capt
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "found2 is of no run; pass --data to train it on"),
-        (["--data", "digits", "--method", "kd"], "whose teachers --method kd needs; pass --method ce"),
+        ([], "found2 is not part of a run; pass --data to train it on"),
+        (["--data", "digits", "--method", "kd"], "--method kd needs its teachers; pass --method ce"),
         (["--data", "digits", "--flops", "40%"], "is one network and no front; leave out --flops 40%"),
         (["--data", "digits", "--model", "resnet20"], "is a network itself; leave out --model resnet20"),
     ],

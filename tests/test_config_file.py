@@ -62,7 +62,7 @@ def test_toml_and_json_are_read_too(name: str, text: str, tmp_path: Path, capsys
         ("a.yaml", "- {", "while parsing"),
         ("a.json", "{", "Expecting property name"),
         ("a.yaml", "method: magic\nepochs: 0", "epochs=0; pass 1 or more"),
-        ("a.txt", "trials: 3", "is of no known format; pass a file that ends in .yaml"),
+        ("a.txt", "trials: 3", "has an unknown format; pass a file that ends in .yaml"),
         ("none.yaml", None, "--print-config > "),
     ],
 )

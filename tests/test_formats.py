@@ -94,7 +94,7 @@ def test_outputs_that_are_tiny_must_be_met_as_nearly(tmp_path: Path, monkeypatch
 
 
 def test_a_format_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(sc.SecateurError, match="no format is called 'tflite'; give onnx or pt2"):
+    with pytest.raises(sc.SecateurError, match="no format is called 'tflite'; pass onnx or pt2"):
         export_as(small(), (3, 8, 8), tmp_path / "model.tflite", {})
 
 

@@ -128,5 +128,5 @@ def test_another_ending_is_refused_with_the_two_that_are_good(name: str, tmp_pat
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SecateurError, match="no folder to lie in"):
+    with pytest.raises(SecateurError, match="is in no folder that exists"):
         require_place(tmp_path / "nowhere" / "groups.svg")

@@ -59,8 +59,14 @@ def test_six_lines_say_what_a_run_is_about_to_do(words: dict[str, str], tmp_path
     assert lines[1] == "input: 3x8x8, mean 0.485 0.456 0.406, std 0.229 0.224 0.225"
     assert "80 to train on" in lines[2]
     assert lines[3] == "device: cpu, float32"
-    assert re.fullmatch(r"budget: 50%: [\d.]+K of [\d.]+K MACs", lines[4])
+    assert re.fullmatch(r"budget: 50%: [\d.]+K of [\d.]+K MACs; widths (in multiples|of any).* here", lines[4])
     assert lines[5].startswith("dense network: 25.00% on 80 holdout images, loss 1.")
+
+
+def test_the_budget_names_the_widths_that_may_be_chosen(words: dict[str, str], tmp_path: Path) -> None:
+    stepped = said(sc.Ask(**words, flops="50%", divisor=2), tmp_path / "stepped")
+    assert stepped[4].endswith("MACs; widths in multiples of 2 (2 groups)")
+    assert said(sc.Ask(**words, flops="50%", divisor=1), tmp_path / "any")[4].endswith("MACs; widths of any number")
 
 
 def test_trained_weights_at_chance_end_a_run_before_the_search_unless_anyway(

@@ -39,7 +39,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "models": [
         {"tracing", "patterns", "score", "seal", "inputs"},
         {"costs", "subnetwork", "zoo", "tasks", "outputs"},
-        {"split"},
+        {"split", "class_scores"},
         {"evaluate"},
         {"structure"},
         {"surgery", "bottlenecks", "precision", "module_outputs"},

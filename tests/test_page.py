@@ -12,6 +12,7 @@ from left import searched, tuned
 
 from secateur.__main__ import main
 from secateur.reports.page import about, report
+from secateur.rundir.classes import Classes, ClassRow, write_classes
 from secateur.rundir.results import Results
 
 # What a browser adds to the page: labels of one plot that lie over each other.
@@ -76,7 +77,7 @@ def test_secateur_report_writes_where_it_is_told(tmp_path: Path, capsys: pytest.
 def test_without_a_run_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["report"])
-    assert capsys.readouterr().err == "secateur: no run is given; pass one run directory or several\n"
+    assert capsys.readouterr().err == "secateur: no run directory was passed; pass one or more\n"
 
 
 def test_what_evaluate_measured_stands_in_the_page(tmp_path: Path) -> None:
@@ -143,6 +144,46 @@ def test_a_run_of_an_earlier_version_says_less(tmp_path: Path) -> None:
     del book["began"], book["blake2b"]
     (tmp_path / "run" / "run.json").write_text(json.dumps(book))
     assert about(Results.of(tmp_path / "run")).endswith("359 to test.")
+
+
+def test_the_page_shows_what_teachers_are_worth_and_which_widths_paid(tmp_path: Path) -> None:
+    path = tuned(tmp_path / "run") / "run.json"
+    assert "<h2>Teachers</h2>" not in report(path.parent).read_text()
+    book = json.loads(path.read_text())
+    del book["blake2b"]
+    judged = {"macs": 3_000_000, "loss": 0.4, "gain": 0.0123, "error": 0.002, "taken": True}
+    book["stages"]["bank"]["candidates"] = [{**judged, "macs": 4_000_000}, judged]
+    book["fingerprints"]["steps of widths"] = "8 (2 groups)"
+    path.write_text(json.dumps(book))
+    html = report(path.parent).read_text()
+    assert "<h2>Teachers</h2>" in html
+    assert "+0.0123" in html
+    assert "Multiples of 8 (2 groups): the smallest that paid in torch" in html
+
+
+def classes_of(count: int) -> Classes:
+    """So many classes, of which the last lost most."""
+    rows = (ClassRow(name=f"kind {n}", n=50, dense=0.9, pruned=0.5, tuned=0.9 - n / 1000) for n in range(count))
+    return Classes(metric="accuracy", rows=tuple(rows))
+
+
+def test_a_few_classes_are_all_shown_and_of_a_hundred_the_ten_that_lost_most_with_the_rest_behind_a_click(
+    tmp_path: Path,
+) -> None:
+    folder = tuned(tmp_path / "run")
+    assert "<h2>Classes" not in page(report(folder))  # a run of an earlier version has no such file
+    write_classes(classes_of(10), folder / "best")
+    assert page(report(folder)).count(">kind ") == 10
+    write_classes(classes_of(100), folder / "best")
+    shown, rest = page(report(folder)).split("<details>")
+    assert [f">kind {n} " in shown for n in (99, 90, 89, 0)] == [True, True, False, False]
+    assert rest.count(">kind ") == 100
+
+
+def test_columns_keep_their_names_where_a_row_becomes_a_card(tmp_path: Path) -> None:
+    html = page(report(tuned(tmp_path / "run")))
+    assert html.count('data-column="test accuracy"') == len(["dense", "only pruned", "fine-tuned"])
+    assert html.count("<table class=cards>") == 1
 
 
 def page(path: Path) -> str:

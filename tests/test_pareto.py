@@ -49,6 +49,12 @@ def test_several_runs_lie_over_each_other_by_name(tmp_path: Path) -> None:
     assert not [c for c in axes.collections if c.get_label() == "evaluated"]
 
 
+def test_the_legend_of_several_runs_has_a_line_for_each_and_says_once_what_the_shapes_are(tmp_path: Path) -> None:
+    figure = sc.pareto(*(searched(tmp_path / name) for name in ("one", "two", "three")))
+    said = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert said == ["one", "two", "three", "dense", "budget", "winner"]
+
+
 def test_by_test_accuracy_what_was_tuned_is_shown(tmp_path: Path) -> None:
     axes = axes_of(tuned(tmp_path / "run"), measure="test")
     assert axes.get_ylabel() == "test accuracy after fine-tuning"

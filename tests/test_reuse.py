@@ -82,7 +82,7 @@ def test_of_a_folder_of_many_the_budget_chooses(found: Path, tmp_path: Path) -> 
     for share in (0.25, 0.5, 0.75):
         kept = (tuple(range(max(1, int(share * group.width)))) for group in net.groups)
         save(build(net, sc.Subnetwork(tuple(kept))), tmp_path / f"{share}")
-    with pytest.raises(sc.SecateurError, match="holds 3 architectures; give --flops to choose by it"):
+    with pytest.raises(sc.SecateurError, match="holds 3 architectures; pass --flops to choose one"):
         reused(tmp_path, NETS["resnet32"](10).eval(), EXAMPLE)
     for budget, share in (("10%", 0.25), ("30%", 0.5), ("60%", 0.75)):
         again = reused(tmp_path, NETS["resnet32"](10).eval(), EXAMPLE, budget)
@@ -97,7 +97,7 @@ def test_what_something_else_holds_is_not_written_over(
     with pytest.raises(SystemExit) as ended:
         main(["reuse", str(found / "one"), "resnet20", "--out", str(found / place)])
     assert ended.value.code == 2
-    assert "holds something else already; give another --out" in capsys.readouterr().err
+    assert "already holds something else; pass a different --out" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in found.rglob("*") if path.is_file()} == before
 
 

@@ -140,7 +140,7 @@ def test_an_operation_nobody_understands_freezes_what_it_touches_alone(model: ty
     ],
 )
 def test_a_wrong_input_shape_is_named(model: type[Net], shape: tuple[int, ...], said: str) -> None:
-    with pytest.raises(SecateurError, match=f"does not run on an input of {said}.*pass another --input"):
+    with pytest.raises(SecateurError, match=f"does not run on an input of {said}.*pass an example of another shape"):
         trace(model(), torch.zeros(1, *shape))
 
 

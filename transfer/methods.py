@@ -41,7 +41,7 @@ class MethodContext:
         width: The width of the student's embeddings.
         seed: Of what the objective draws at random.
         task: What outputs are judged and compared by.
-        teacher: A network that teaches in place of the dense one, for the methods that take one.
+        teacher: A network that teaches instead of the dense one, for the methods that take one.
         student: The channels that the student keeps; None: not known, and no method that matches channels will do.
 
     >>> import torch
@@ -176,7 +176,7 @@ class Method:
     """A method of fine-tuning: how its objective is made.
 
     ``bank_teachers``: how many teachers of the bank it uses; 0: no bank. ``takes_teacher``: whether another network may
-    teach in place of the dense one. ``grows``: its bank, of the dense network, fills itself while it trains; others are
+    teach instead of the dense one. ``grows``: its bank, of the dense network, fills itself while it trains; others are
     filled before. ``online``: the dense network runs along while views are new, so that without fixed views there is no
     bank. ``compares``: whether the task has to say how outputs are compared.
     """

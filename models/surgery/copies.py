@@ -5,7 +5,7 @@ import functools
 import threading
 import types
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,18 +17,19 @@ LOCKS = {type(threading.Lock()): threading.Lock, type(threading.RLock()): thread
 
 
 def copied(model: nn.Module, tensors: Mapping[int, Tensor]) -> nn.Module:
-    """A deep copy with ``tensors`` in place of those of these ids; shared ones stay shared.
+    """A deep copy with ``tensors`` replacing those of these ids; shared ones stay shared.
 
-    What ``copy.deepcopy`` leaves to the original or cannot copy is made anew: functions whose closures refer to the
+    What ``copy.deepcopy`` leaves to the original or cannot copy is recreated: functions whose closures refer to the
     network, weak references into it, locks, dictionaries that answer for attributes; results of its parameters as
     constants. Raises SecateurError where something else cannot be copied, a generator for example.
     """
-    memo: dict[int, Any] = {**_hollow(model), **tensors}
+    given = {**_hollow(model), **tensors}
+    memo: dict[int, Any] = dict(given)
     try:
         made = copy.deepcopy(model, memo)
     except Exception:  # whatever the attributes raise, and again if it is beyond help
         made, memo = _copied_with_help(model, tensors)
-    _Rebinder(memo).visit_all()
+    _Rebinder(memo).visit_all(given.keys())
     return made
 
 
@@ -103,9 +104,9 @@ class _Rebinder:
         self.memo = memo
         self._known: dict[int, tuple[Any, Any]] = {}  # the original is held, so that its id stays its own
 
-    def visit_all(self) -> None:
-        """Replace what all copies hold, and the copies made on the way."""
-        done = {id(self.memo)}  # under which deepcopy keeps the originals alive
+    def visit_all(self, given: Iterable[int]) -> None:
+        """Replace what all copies hold, and the copies made on the way, but for those ``given``, which hold nothing."""
+        done = {id(self.memo), *given}  # under its own id deepcopy keeps the originals alive
         while left := self.memo.keys() - done:
             done |= left
             for each in left:

@@ -10,6 +10,7 @@ from ...errors import SecateurError
 from ...signatures import require_fields
 
 Tally: TypeAlias = Callable[[Any, Any], Tensor]  # of output and targets → (B, ...), what adds up over a split
+ByClass: TypeAlias = Callable[[Tensor], Tensor]  # of the sum of the tallies → (C,), a value for each class
 
 
 def mean(total: Tensor, n: int) -> float:
@@ -29,6 +30,8 @@ class Metric:
         tally: A function of the network's output and the targets.
         value: A function of the sum of the tallies and the number of samples.
         higher_is_better: The direction.
+        by_class: A function of the sum of the tallies: the value of each class, NaN for one that does not occur. None:
+            the tallies have no classes.
 
     >>> import torch
     >>> error = Metric("MAE", lambda output, target: (output - target).abs().mean(1), higher_is_better=False)
@@ -41,6 +44,7 @@ class Metric:
     tally: Tally
     value: Callable[[Tensor, int], float] = mean
     higher_is_better: bool = True
+    by_class: ByClass | None = None
 
     def __post_init__(self) -> None:
         require_fields(self)

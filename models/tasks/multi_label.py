@@ -25,7 +25,9 @@ class MultiLabel(Task):
     """
 
     def __init__(self) -> None:
-        super().__init__(binary_cross_entropy, Metric("F1", counts, macro_f1), binary_kl, chance=label_entropy)
+        super().__init__(
+            binary_cross_entropy, Metric("F1", counts, macro_f1, by_class=label_f1), binary_kl, chance=label_entropy
+        )
 
 
 def binary_cross_entropy(output: Any, target: Tensor) -> Tensor:
@@ -41,11 +43,17 @@ def counts(output: Any, target: Tensor) -> Tensor:
 
 
 def macro_f1(total: Tensor, n: int) -> float:
-    """The mean over labels of 2·TP / (2·TP + FP + FN), of those that occur or are found. Shape: total (3, L)"""
+    """The mean F1 over the labels that occur or are found. Shape: total (3, L)"""
     del n
+    shares = label_f1(total)
+    return float(shares[~shares.isnan()].mean())
+
+
+def label_f1(total: Tensor) -> Tensor:
+    """2·TP / (2·TP + FP + FN) of each label, NaN for one that is never there nor found. Shape: total (3, L) → (L,)"""
     right, wrong, missed = total.double()
-    all_three = 2 * right + wrong + missed
-    return float((2 * right / all_three)[all_three > 0].mean())
+    shares: Tensor = 2 * right / (2 * right + wrong + missed)
+    return shares
 
 
 def binary_kl(teacher: Any, student: Any) -> Tensor:

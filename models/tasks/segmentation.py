@@ -42,7 +42,7 @@ class Segmentation(Task):
         loss = partial(pixel_cross_entropy, ignore=ignore)
         tally = partial(intersections_and_unions, classes=classes, ignore=ignore)
         chance = partial(pixel_entropy, classes=classes, ignore=ignore)
-        super().__init__(loss, Metric("mIoU", tally, mean_iou), pixel_kl, chance=chance)
+        super().__init__(loss, Metric("mIoU", tally, mean_iou, by_class=class_iou), pixel_kl, chance=chance)
         object.__setattr__(self, "classes", classes)  # the fields of a task are frozen
         object.__setattr__(self, "ignore", ignore)
 
@@ -81,8 +81,15 @@ def intersections_and_unions(output: Any, target: Tensor, *, classes: int, ignor
 def mean_iou(total: Tensor, n: int) -> float:
     """The mean over the classes that occur. Shape: total (2, C)"""
     del n
+    shares = class_iou(total)
+    return float(shares[~shares.isnan()].mean())
+
+
+def class_iou(total: Tensor) -> Tensor:
+    """The intersection over union of each class, NaN for one that does not occur. Shape: total (2, C) → (C,)"""
     agreed, either = total.double()
-    return float((agreed / either)[either > 0].mean())
+    shares: Tensor = agreed / either
+    return shares
 
 
 def pixel_kl(teacher: Any, student: Any) -> Tensor:

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,8 +46,7 @@ class Steps:
         >>> print(Steps({"conv1": 4, "conv2": 16, "conv3": 16}, {}, {}))
         4 (1 group), 16 (2 groups)
         """
-        counts = {step: [*self.steps.values()].count(step) for step in sorted({*self.steps.values()})}
-        return ", ".join(f"{step} ({n} group{'s' * (n > 1)})" for step, n in counts.items()) or "1"
+        return counted(self.steps.values()) or "1"
 
     @property
     def coarsest(self) -> int:
@@ -111,6 +111,16 @@ def measured_steps(
         steps[group.name] = step = max(smallest_that_pays(rates), min(USUAL, max(allowed, default=1)))
         saved[group.name] = float(1 - rates[step] / rates[1]) if rates else 0.0
     return Steps(steps, saved, conditions(net, runtime))
+
+
+def counted(steps: Iterable[int]) -> str:
+    """Each step and how many groups have it.
+
+    >>> counted([16, 4, 16])
+    '4 (1 group), 16 (2 groups)'
+    """
+    counts = sorted(Counter(steps).items())
+    return ", ".join(f"{step} ({n} group{'s' * (n > 1)})" for step, n in counts)
 
 
 def smallest_that_pays(rates: Mapping[int, float]) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from ...errors import SecateurError
+from .modules import own_tensors
 
 Example: TypeAlias = Tensor | Sequence[Any] | Mapping[str, Any]
 
@@ -64,9 +65,9 @@ def readings(example: object) -> list[Reading]:
 
 def cast(tensors: Sequence[Tensor], model: nn.Module) -> tuple[Tensor, ...]:
     """The tensors on the device of the model, and of its floating type if it has just one."""
-    own = [*model.parameters(), *model.buffers()]
-    device = own[0].device if own else torch.device("cpu")
-    types = {each.dtype for each in model.parameters() if each.is_floating_point()}
+    own = own_tensors(model)
+    device = next((each.device for each in own.all().values()), torch.device("cpu"))
+    types = {each.dtype for each in own.parameters.values() if each.is_floating_point()}
     dtype = types.pop() if len(types) == 1 else None
     return tuple(x.to(device, dtype if x.is_floating_point() else None) for x in tensors)
 

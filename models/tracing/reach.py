@@ -29,18 +29,19 @@ def by_kind(function: Callable[[type], R]) -> Callable[[type], R]:
 
 def reachable(root: object) -> Iterator[object]:
     """Everything that ``root`` refers to, itself first: what it holds, and what the functions among it name."""
-    return walk(root, lambda x: [*contents(x), *named_by(x)])
+    return walk(root, _held_and_named)
 
 
 def walk(root: object, step: Callable[[Any], Iterable[Any]]) -> Iterator[object]:
     """``root`` and all that ``step`` leads to from it, each object once; plain values are left out."""
-    seen, left = set[int](), [root]
+    seen, left = set[int](), [] if is_atomic(type(root)) else [root]
     while left:
         x = left.pop()
-        if id(x) not in seen and not is_atomic(type(x)):
+        if id(x) not in seen:
             seen.add(id(x))
             yield x
-            left += () if is_hollow(x) else step(x)
+            if type(x) not in HOLLOW or x:
+                left += [each for each in step(x) if not is_atomic(type(each))]
 
 
 def is_hollow(x: Any) -> bool:
@@ -48,9 +49,9 @@ def is_hollow(x: Any) -> bool:
     return not x if type(x) in HOLLOW else False
 
 
-def contents(x: Any) -> list[Any]:
+def contents(x: Any) -> Iterable[Any]:
     """What an object holds, one step on: elements, attributes, the parts of methods and partial functions."""
-    return [each for parts in _holds(type(x)) for each in parts(x)]
+    return _holds(type(x))(x)
 
 
 @by_kind
@@ -60,15 +61,21 @@ def is_atomic(kind: type) -> bool:
 
 
 @by_kind
-def _holds(kind: type) -> tuple[Callable[[Any], Iterable[Any]], ...]:
+def _holds(kind: type) -> Callable[[Any], Iterable[Any]]:
     """What lists the contents of an object of this kind."""
     if issubclass(kind, (Tensor, np.ndarray, type, types.FunctionType)):
-        return ()
+        return _nothing
     found = [parts for kinds, parts in ELEMENTS.items() if issubclass(kind, kinds)]
     if issubclass(kind, PLAIN) or not is_foreign(kind):
         found += [lambda x: (vars(x),)] if kind.__dictoffset__ else []
         found += [lambda x: [each for _, each in slots_of(x)]] if slots_in(kind) else []
-    return tuple(found)
+    if len(found) > 1:
+        return lambda x: [each for parts in found for each in parts(x)]
+    return found[0] if found else _nothing
+
+
+def _nothing(_x: Any) -> Iterable[Any]:
+    return ()
 
 
 ELEMENTS: dict[Any, Callable[[Any], Iterable[Any]]] = {
@@ -80,23 +87,26 @@ ELEMENTS: dict[Any, Callable[[Any], Iterable[Any]]] = {
 }
 
 
-def named_by(x: Any) -> list[Any]:
-    """What the code of an object names: closures, defaults and globals of functions; the class of an object."""
-    if isinstance(x, types.FunctionType):
-        return [] if is_foreign(x) else [vars(x), *parts_of(x), *globals_of(x).values()]
-    if isinstance(x, type):
-        return [] if is_foreign(x) else [*vars(x).values()]
-    if isinstance(x, (CACHE, staticmethod, classmethod)):
-        return [x.__wrapped__]
-    if isinstance(x, property):
-        return [x.fget]
-    return _own_classes(type(x))
+def _held_and_named(x: Any) -> Iterable[Any]:
+    """The contents of an object, and what its code names: closures, defaults and globals of functions; its classes."""
+    names = _names(type(x))
+    return contents(x) if names is _nothing else [*contents(x), *names(x)]
 
 
 @by_kind
-def _own_classes(kind: type) -> list[Any]:
-    """The classes that an object of this kind is of, but for those that hold no state of a network."""
-    return [] if is_foreign(kind) else [each for each in kind.__mro__ if not is_foreign(each)]
+def _names(kind: type) -> Callable[[Any], Iterable[Any]]:
+    """What lists the objects that the code of an object of this kind names."""
+    found = next((names for kinds, names in NAMES.items() if issubclass(kind, kinds)), None)
+    own = [] if is_foreign(kind) else [each for each in kind.__mro__ if not is_foreign(each)]
+    return found or ((lambda _x: own) if own else _nothing)
+
+
+NAMES: dict[Any, Callable[[Any], Iterable[Any]]] = {
+    types.FunctionType: lambda x: [] if is_foreign(x) else [vars(x), *parts_of(x), *globals_of(x).values()],
+    type: lambda x: [] if is_foreign(x) else [*vars(x).values()],
+    (CACHE, staticmethod, classmethod): lambda x: [x.__wrapped__],
+    property: lambda x: [x.fget],
+}
 
 
 def parts_of(function: types.FunctionType) -> list[Any]:

@@ -9,6 +9,7 @@ import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import is_
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ...seeds import random_streams
+from .modules import named_tensors
 from .reach import CACHE, by_kind, globals_of, is_filled, is_foreign, is_hollow, reachable, slots_in, slots_of
 
 Restore: TypeAlias = Callable[[], None]
@@ -37,7 +39,7 @@ class Snapshot:
     """The state of a network, and of all that it can reach, to come back to any number of times."""
 
     def __init__(self, model: nn.Module) -> None:
-        own = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        own = set(map(id, named_tensors(model).values()))
         self._hollow = list[Any]()
         self._restores = list[Restore]()
         for x in reachable(model):
@@ -74,13 +76,13 @@ def _remembering(kind: type) -> Callable[[Any], Restore | None] | None:
 
 def _mapping(x: dict[Any, Any]) -> Restore:
     kind: Any = OrderedDict if isinstance(x, OrderedDict) else dict
-    before = list(kind.keys(x)), list(kind.values(x))
-    ids = [list(map(id, each)) for each in before]
+    keys, values = list(kind.keys(x)), list(kind.values(x))
 
     def restore() -> None:
-        if [list(map(id, each)) for each in (kind.keys(x), kind.values(x))] != ids:
+        same = kind.__len__(x) == len(keys)
+        if not (same and all(map(is_, kind.keys(x), keys)) and all(map(is_, kind.values(x), values))):
             kind.clear(x)
-            for key, value in zip(*before, strict=True):
+            for key, value in zip(keys, values, strict=True):
                 kind.__setitem__(x, key, value)
 
     return restore

@@ -50,7 +50,7 @@ def trace(
 
     A forward that looks at values runs a second time, on the real tensors, and is followed there;
     where it left layers out, everything is frozen: they may read any channel. Layers that only training runs
-    are followed there. ``rules``: operation → rule, beside those of ``OP_RULES`` or in place of them; see
+    are followed there. ``rules``: operation → rule, beside those of ``OP_RULES`` or instead of them; see
     ``rules.py``. ``layout``: how the examples become arguments. The network, and all that it can reach, is as it was
     afterwards. Raises SecateurError where the network does not run on such inputs.
 
@@ -58,9 +58,9 @@ def trace(
     >>> [(product.tensor, len(product.rows), len(product.columns)) for product in found.products]
     [('0.weight', 8, 3), ('1.weight', 5, 8)]
     """
-    if any(map(is_lazy, model.parameters())):
-        raise SecateurError("the network has layers whose size is not known yet (lazy ones); run it once before")
     own, known = own_tensors(model), _with_custom(rules or {})
+    if any(map(is_lazy, own.parameters.values())):
+        raise SecateurError("the network has layers whose size is not known yet (lazy ones); run it once before")
     subject = _Subject(model, own, layout, Snapshot(model))
     light = {name: empty_meta_like(tensor) for name, tensor in own.all().items()}
     try:
@@ -80,8 +80,8 @@ def trace(
     except ERRORS as error:
         shape = " and ".join("x".join(map(str, example.shape[1:])) for example in examples)
         raise SecateurError(
-            f"the network does not run on an input of {shape} ({first_line(error)}); pass another --input, "
-            "or an example of (1, channels, height, width)"
+            f"the network does not run on an input of {shape} ({first_line(error)}); pass an example of another "
+            "shape (1, channels, height, width), with --input on the command line"
         ) from error
 
 
@@ -142,7 +142,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         self.ledger, self.lifetimes = TracerLedger(HeldNumbers(subject.model)), Lifetimes(others.values())
         self.idle = {id(others[name]): name for name in subject.own.parameters}
         self.uncounted = Counter[str]()
-        self.unregistered = Unregistered(subject.model)
+        self.unregistered = Unregistered(subject.model, subject.own)
         for name, tensor in others.items():
             self.ledger.enter(name, tensor, is_parameter=name in subject.own.parameters)
         for name, buffer in subject.own.buffers.items():

@@ -1,11 +1,13 @@
 """What torch does not know of: parameters of layers in plain lists and dictionaries, and views of parameters."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from ...errors import SecateurError
 from .ledger import Ledger
+from .modules import NamedTensors
 from .op_call import Call
 from .reach import contents, is_atomic, is_hollow, walk
 
@@ -20,8 +22,8 @@ class Unregistered:
     follow it.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self._names, self._views = _names(model)
+    def __init__(self, model: nn.Module, own: NamedTensors) -> None:
+        self._names, self._views = _names(model, own)
         self._held: list[Tensor] = []  # so that ids stay their own
 
     def meet(self, ledger: Ledger, call: Call) -> None:
@@ -49,16 +51,20 @@ class Unregistered:
                 self._names[id(each)] = name
 
 
-def _names(model: nn.Module) -> tuple[dict[int, str], dict[int, str]]:
+def _names(model: nn.Module, own: NamedTensors) -> tuple[dict[int, str], dict[int, str]]:
     """The attribute in which each unregistered parameter lies, and what each stored view is, by the tensor's id."""
-    parameters, modules = {id(each): name for name, each in model.named_parameters()}, dict(model.named_modules())
+    parameters, modules = {id(each): name for name, each in own.parameters.items()}, dict(model.named_modules())
     known = {*map(id, modules.values()), *parameters}
+
+    def unknown(x: Any) -> list[Any]:
+        return [each for each in contents(x) if id(each) not in known]
+
     names, views = dict[int, str](), dict[int, str]()
     for path, module in modules.items():
         for attribute, value in vars(module).items():
             if attribute in TABLES or is_atomic(type(value)) or is_hollow(value):
                 continue
-            for x in walk(value, lambda x: [each for each in contents(x) if id(each) not in known]):
+            for x in walk(value, unknown):
                 where = f"{path}.{attribute}".strip(".")
                 if isinstance(x, nn.Parameter) and id(x) not in known:
                     names.setdefault(id(x), where)

@@ -3,7 +3,7 @@
 from ...errors import SecateurError
 
 LIBRARIES = ("torchvision", "timm")
-PYTHON = "python:"  # before the kind of a network, or the name of data, that a search in Python was given
+PYTHON = "python:"  # before the kind of a network, or the name of data, that was passed to a search in Python
 OURS = {"resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "mobilenetv2"} | {
     f"vgg{layers}_bn" for layers in (11, 13, 16, 19)
 }  # of this package
@@ -15,7 +15,7 @@ def is_code(name: str) -> bool:
 
 
 def is_python(name: str) -> bool:
-    """Whether it stands for an object that a search in Python was given."""
+    """Whether it stands for an object that was passed to a search in Python."""
     return name.startswith(PYTHON)
 
 
@@ -32,7 +32,7 @@ def untrained(name: str) -> str:
 def require_no_code(name: str, place: object) -> None:
     """Raise SecateurError for a network of somebody's code that a file names: it is run only where a user types it."""
     if is_python(name):
-        raise SecateurError(f"{place} is of a network that Python was given; pass --model path/to/file.py:function")
+        raise SecateurError(f"{place} is of a network that was passed in Python; pass --model path/to/file.py:function")
     if is_code(name):
         raise SecateurError(
             f"{place} names the code {name}, and what a file names is not run; if you trust it, type it: --model {name}"

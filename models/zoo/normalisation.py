@@ -71,6 +71,6 @@ def require_normalised(mean: Channels | None, std: Channels | None) -> None:
     for name, values in (("mean", mean), ("std", std)):
         if values and max(values) > 1:
             right = " ".join(f"{value / LEVELS:.4g}" for value in values)
-            raise SecateurError(f"{name}={values} is of pixels in 0..{LEVELS}; pass --{name} {right}")
+            raise SecateurError(f"{name}={values} is of pixels in 0..{LEVELS}; pass those of 0..1: {right}")
     if std and min(std) <= 0:
         raise SecateurError(f"std={std}; pass the standard deviation of each channel, above 0")

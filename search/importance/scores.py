@@ -64,7 +64,7 @@ def per_group(scores: Sequence[FloatArray]) -> Scores:
 def lamp(scores: Sequence[FloatArray]) -> Scores:
     """s_c² / Σ s_j² over the j of the group with s_j ≥ s_c: a channel's share among those that outlive it.
 
-    Layer-adaptive magnitude pruning (Lee et al. 2021, https://arxiv.org/abs/2010.07611), for filters in place of
+    Layer-adaptive magnitude pruning (Lee et al. 2021, https://arxiv.org/abs/2010.07611), for filters instead of
     single weights; s is meant to be a norm, as l2 is. The strongest channel of every group gets 1, so one
     threshold over all groups empties none. The order within a group stays. For ``threshold(..., normalise=lamp)``.
 

@@ -33,7 +33,7 @@ def taylor(net: Supernet, split: Split) -> Scores:
     """|∂J/∂gate_c|, a gate on the channel where a weight reads it: the change of J to first order without it.
 
     A gate on the input channel of a weight scales that slice of the weight, so the gradient is Σ W·∂J/∂W over
-    the slice: one backward pass gives all gates. The absolute value is taken for each batch and each reading
+    the slice: one backward pass yields all gates. The absolute value is taken for each batch and each reading
     layer, then summed over batches (EKG's rule, but at the readers: a channel of a residual stage is scored by
     all the layers that read it, not by the sum that it is part of) and averaged over the readers.
     """

@@ -170,5 +170,5 @@ def _is_start(trial: FrozenTrial) -> bool:
 
 
 def _objectives(interim: Interim, span: BudgetRange) -> list[float]:
-    """What is minimised. Infinity for NaN, which Optuna refuses: the trial would fail, and be run again for ever."""
+    """What is minimised. Infinity for NaN, which Optuna refuses: the trial would fail, and be rerun forever."""
     return [interim.sort_loss] if span.is_single else [interim.macs, interim.sort_loss]

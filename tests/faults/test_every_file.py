@@ -18,6 +18,7 @@ from secateur.files import append_json, read_json, read_json_lines, write_json, 
 from secateur.models.files.library import architectures
 from secateur.models.files.tensors import read_tensors, write_tensors
 from secateur.models.timing.latency import Latency, measure
+from secateur.rundir.classes import Classes, ClassRow, write_classes
 from secateur.rundir.manifest import config_of, read_manifest
 from secateur.rundir.results import Results
 from secateur.stages.prepare import read_latency
@@ -57,6 +58,7 @@ READERS: Mapping[str, Read] = {
     "front.json": lambda run: (shown("front")(run), architectures(run)),
     "evaluation.json": shown("measured"),
     "latency.json": times,
+    "best/classes.json": shown("classes"),
     "best/architecture.json": slim,
     "best/weights.safetensors": slim,
     "bank/bank.json": lambda run: BankManifest.read(BankLocation(run / "bank", "abc")),
@@ -67,7 +69,7 @@ READERS: Mapping[str, Read] = {
     TEACHER: numbers(TEACHER),
 }
 CUTS = (cut_to_nothing, cut_in_half, cut_by_a_byte, cut_by_a_line)
-MAY_BE_GONE = {"evaluation.json", WIDTHS}  # it is as if evaluate had not been called, and shows in a report
+MAY_BE_GONE = {"evaluation.json", "best/classes.json", WIDTHS}  # a report leaves out what it would show
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_text(run / "latency.json", measure(NET, subnetworks=4, repeats=1).to_json(NET))
     sc.save(sc.slim(NET, sc.Subnetwork(((0, 2), (1, 3, 5)))), run / "best")
     BankManifest("abc", (Teacher(sc.Subnetwork(((0,),)), 0.5, 10),)).write(run / "bank" / "bank.json")
+    rows = (ClassRow(name="3", n=36, dense=1.0, pruned=0.5, tuned=0.9),)
+    write_classes(Classes(metric="accuracy", rows=rows), run / "best")
     for name in (CHECKPOINT, TEACHER):
         write_tensors({"logits": torch.arange(200.0)}, run / name)
     return run

@@ -46,7 +46,7 @@ def draw_again(model: nn.Module, seed: int) -> None:
             elif any(parameter is not None for parameter in module._parameters.values()):
                 raise SecateurError(
                     f"{name or 'the network'} has parameters and no reset_parameters, so it cannot start fresh; "
-                    "give its class one, or pass --from trained"
+                    "add one to its class, or pass --from trained"
                 )
 
 

@@ -98,7 +98,8 @@ class Objective(ABC):
     features: Sequence[str] = ()
 
     def __init__(self, views: int = 1, module: nn.Module | None = None) -> None:
-        self.views, self.module = views, nn.Module() if module is None else module
+        self.views = views
+        self.module = nn.Module() if module is None else module
 
     @abstractmethod
     def __call__(self, batch: StudentBatch) -> Tensor:

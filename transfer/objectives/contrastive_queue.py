@@ -1,4 +1,4 @@
-"""A queue of embeddings in place of the memory bank: for data of no fixed length, or of too many images."""
+"""A queue of embeddings instead of the memory bank: for data of no fixed length, or of too many images."""
 
 from functools import partial
 

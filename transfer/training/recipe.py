@@ -30,7 +30,7 @@ class Recipe:
 
     Args:
         epochs: Passes over the training images.
-        batch: Images a step, over all processes.
+        batch: Images per step, over all processes.
         learning_rate: The peak, reached after the warm-up.
         weight_decay: Of the optimizer, on all parameters.
         warmup: Length of the warm-up in epochs.
@@ -38,8 +38,9 @@ class Recipe:
         checkpoint_every: Steps between checkpoints: the most that a kill can cost.
         optimizer: ``sgd`` or ``adamw``.
         micro_batches: Parts in which each process computes its share of a batch, where memory is short.
-        clip: Largest norm of a step's gradient; a network just pruned or refit can start far too steep. None: no limit.
-        ema_decay: Decay of the moving average of the weights, which then are the result; 0: no average.
+        clip: Largest norm of a step's gradient; the loss of a network that was just pruned or refitted can start far
+            too steep. None: no limit.
+        ema_decay: Decay of the moving average of the weights, which is then the result; 0: no average.
         fixed_views: Number of fixed augmentations of each image that training cycles through, those of a memory
             bank; 0: each view is new.
         bfloat16: Whether the student runs in autocast.
