@@ -1,8 +1,8 @@
 """What the checks against damage cost: their share of the processor time of whole runs.
 
-Digests of JSON, tensors and images, SQLite's quick_check and the search for damaged files of the bank are timed within the run
-itself, so that both sides of the ratio see the same machine. The runs are as small as they come, where a check weighs
-most: a tiny network on digits.
+Digests of JSON, tensors and images, SQLite's quick_check and the search for damaged files of the bank are timed within
+the run itself, so that both sides of the ratio see the same machine. The runs are as small as they come, where a check
+weighs most: a tiny network on digits.
 
     python benchmarks/checks.py [--runs 3] [--out FOLDER]
 
