@@ -48,12 +48,20 @@ def ended(place: Path, moment: float, sent: signal.Signals) -> tuple[int, float]
     line = [sys.executable, "-m", "secateur", *LINES["search"], "--out", "run"]
     threads = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (place / "said").open("w+") as said:
-        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=said, cwd=place, env=threads)
+        process = subprocess.Popen(
+            line, stdout=subprocess.DEVNULL, stderr=said, cwd=place, env=threads, preexec_fn=_heed
+        )
         while process.poll() is None and used(process.pid) < moment:
             time.sleep(0.005)
         process.send_signal(sent)
         begun = time.monotonic()
         return process.wait(), time.monotonic() - begun
+
+
+def _heed() -> None:
+    """Take the signals, even where the shell of this program ignores them."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
 
 
 @cache
