@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 PATIENCE = 1.5  # seconds for the program to end by itself: a long call into a library notices no signal
 LINE = "secateur: stopped; the same command resumes here"
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-_said = threading.Event()
+_said, _silent = threading.Event(), threading.Event()
 
 
 class Stopped(KeyboardInterrupt):
@@ -25,8 +25,13 @@ def end_on_signals() -> None:
     """From now on SIGINT, SIGTERM and SIGHUP raise ``Stopped`` in the main thread; a second one ends at once.
 
     If the program has not ended ``PATIENCE`` seconds later, it is ended: files are written whole or not at all, so
-    only the step in flight is lost.
+    only the step in flight is lost. Of several processes the first alone says so: not those that it forks, such as
+    workers of a loader, nor the others of torchrun.
     """
+    if os.environ.get("RANK", "0") != "0":
+        _silent.set()
+    if hasattr(os, "register_at_fork"):  # not on Windows
+        os.register_at_fork(after_in_child=_silent.set)
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a shell's "&" leave it
@@ -35,10 +40,11 @@ def end_on_signals() -> None:
 
 
 def say_stopped() -> None:
-    """Print how to resume."""
+    """Print how to resume, in the first of several processes."""
     _said.set()
-    with suppress(OSError):
-        print(LINE, file=sys.stderr, flush=True)
+    if not _silent.is_set():
+        with suppress(OSError):
+            print(LINE, file=sys.stderr, flush=True)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from kills import LINES, STAGES, Outcome, Unit, left, leftovers, moment, placed, run, whole
+from kills import LINES, STAGES, Outcome, Unit, left, leftovers, moment, placed, run, said_by, whole
 
 SIZE = "24m"  # of the disk
 BALLAST = "ballast"  # the file that fills it
@@ -27,16 +27,16 @@ def full(kind: str, stage: str, share: float, folder: Path) -> Outcome:
     place = placed(folder / f"full {kind} {stage} {share}")
     with small_disk(place / "run") as disk:
         status = run(LINES[kind], place, filling(disk, moment(stage, share, seconds, place)))
-        said = (place / "said").read_text()
+        said, text = said_by(place), (place / "said").read_text()
         (disk / BALLAST).unlink(missing_ok=True)
         again = run(LINES[kind], place)
         found = {} if again else left(disk)
         over = leftovers(disk)
     wrong = ["it ended as if nothing were"] * (status == 0) + ["another status"] * (status not in (0, 2))
-    wrong += ["more than a line"] * (said.count("\n") != 1) + [f"left over: {name}" for name in over]
+    wrong += ["not one line"] * (len(said) != 1) + [f"left over: {name}" for name in over]
     wrong += sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    outcome = "traceback" if "Traceback" in said else "another" if wrong else "identical"
-    line = said.strip().replace(f"{place}/", "")[-300:]
+    outcome = "traceback" if "Traceback" in text else "another" if wrong else "identical"
+    line = " ".join(said).replace(f"{place}/", "")
     return {"fault": f"disk full, {kind}", "outcomes": {outcome: 1}, "said": line, "notes": wrong}
 
 

@@ -25,7 +25,6 @@ import torch
 from conditions import conditions
 from matplotlib.figure import Figure
 from torch import nn
-from zoo import HERE
 
 import secateur as sc
 from secateur.deploy.divisors import DIVISORS, by_divisor, suggested
@@ -33,6 +32,7 @@ from secateur.deploy.formats import export_as
 from secateur.models.timing.clock import Timing, time_interleaved
 from secateur.models.timing.onnx_file import Answer, onnx_session
 
+HERE = Path(__file__).parent
 NETS = {  # pixels
     "resnet20": 32,
     "torchvision:mobilenet_v3_small": 96,

@@ -166,6 +166,11 @@ def left(run: Path) -> dict[str, object]:
     return found
 
 
+def said_by(place: Path) -> list[str]:
+    """What a command said at its end, without its progress: the lines that it begins with its name."""
+    return [line for line in (place / "said").read_text(errors="replace").splitlines() if line.startswith("secateur: ")]
+
+
 def leftovers(run: Path) -> list[str]:
     """Temporary files that a killed process left; nothing reads them again."""
     return sorted(path.name for kind in ("*.partial", "*.journal", "*.blank") for path in run.rglob(kind))

@@ -23,13 +23,14 @@ import numpy as np
 import torch
 from conditions import conditions
 from torch import Tensor, nn
-from zoo import HERE, Record
+from zoo_records import Record
 
 import secateur as sc
 from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.surgery.slim import slim
 from secateur.models.timing.latency import measure
 
+HERE = Path(__file__).parent
 NETS = ["resnet20", "resnet56", "mobilenetv2"]
 SUBNETWORKS, WARM_UP, TARGET = 20, 5, 0.15
 

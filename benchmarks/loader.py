@@ -24,10 +24,10 @@ from conditions import conditions
 from timm.data.loader import create_loader
 from torch.utils.data import Dataset, Subset
 from torchvision.datasets import ImageFolder
-from zoo import HERE
 
 import secateur as sc
 
+HERE = Path(__file__).parent
 SIZE, BATCH, TARGET = 224, 64, 1.0
 Epoch = Callable[[int], Iterator[Any]]
 

@@ -48,6 +48,7 @@ from secateur.transfer.objectives.aligned import AlignedConfig, AlignedTransfer,
 from secateur.transfer.objectives.base import Objective
 
 RESULTS = Path(__file__).parent / "results"
+NEAR = 0.6, 0.12  # dense epochs and points of accuracy: names of points closer than that would overlap
 INNER = 20.0  # the weight of the mean over blocks, as published: 20 to 30
 
 
@@ -120,11 +121,19 @@ def draw(lines: Sequence[dict[str, Any]], path: Path) -> None:
     """Test accuracy after training against the whole cost, an arm a point."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
+    axes.margins(0.12)
+    named = list[tuple[float, float]]()
+    costs = [line["cost"]["dense epochs"] for line in lines]
     for line in lines:
-        place = line["cost"]["dense epochs"], 100 * line["test"]["mean"]
+        place = x, y = line["cost"]["dense epochs"], 100 * line["test"]["mean"]
         colour = "#D55E00" if line["arm"].startswith(("ours", "coarse")) else "#0072B2"
         axes.errorbar(*place, 100 * (line["test"]["std"] or 0), fmt="o", color=colour)
-        axes.annotate(line["arm"], place, xytext=(5, 4), textcoords="offset points", fontsize=8)
+        near = any(abs(x - a) < NEAR[0] and abs(y - b) < NEAR[1] for a, b in named)
+        left = near or 2 * x > min(costs) + max(costs)
+        side: dict[str, Any] = {"xytext": (-6, 4), "ha": "right"} if left else {"xytext": (6, 4)}
+        name = f"{line['arm']}, {line['epochs']} epochs"
+        axes.annotate(name, place, textcoords="offset points", fontsize=8, **side)
+        named.append(place)
     axes.set(xlabel="search, bank and training, in epochs of the dense network", ylabel="test accuracy, %")
     axes.grid(alpha=0.25)
     figure.savefig(path)
@@ -175,11 +184,7 @@ def main() -> None:
     print("\n".join(map(shown, lines)))
     about = {**conditions(tp), "trials": asked.trials, "images": asked.images or "all"}
     (asked.out / "peers.json").write_text(json.dumps({**about, "arms": lines}, indent=1) + "\n")
-    draw(
-        [line for line in lines if (line["net"], line["epochs"]) == (asked.net, asked.epochs[0])],
-        path.with_suffix(".svg"),
-    )
-    return None
+    draw([line for line in lines if line["net"] == asked.net], path.with_suffix(".svg"))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 
-from kills import LINES, Outcome, Unit, left, leftovers, placed, run, used, whole
+from kills import LINES, Outcome, Unit, left, leftovers, placed, run, said_by, used, whole
 
 from secateur.signals import LINE
 
@@ -31,19 +31,20 @@ def stopped(sent: signal.Signals, rng: random.Random, folder: Path) -> Outcome:
     seconds, expected = whole("search", folder.parent)
     moment = SOONEST + rng.random() * SPARE * (importing() + seconds["start"] + seconds["dense"])
     place = placed(folder)
-    status, said, waited = ended(place, moment, sent)
+    status, waited = ended(place, moment, sent)
+    said, text = said_by(place), (place / "said").read_text()
     again = run(LINES["search"], place)
     found = {} if again else left(place / "run")
-    wrong = ["another status"] * (status != 128 + sent) + ["another line"] * (said != f"{LINE}\n")
+    wrong = ["another status"] * (status != 128 + sent) + ["another line"] * (said != [LINE])
     wrong += ["left over"] * bool(leftovers(place / "run"))
     wrong += sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    outcome = "traceback" if "Traceback" in said else "another" if wrong else "identical"
+    outcome = "traceback" if "Traceback" in text else "another" if wrong else "identical"
     about = {"at": round(moment, 2), "of": round(importing(), 2), "seconds": round(waited, 2), "status": status}
     return {"fault": f"{sent.name}, fresh start", "outcomes": {outcome: 1}, **about, "notes": wrong}
 
 
-def ended(place: Path, moment: float, sent: signal.Signals) -> tuple[int, str, float]:
-    """A command's status, what it said, and the seconds it took to end, when it is sent a signal at this moment."""
+def ended(place: Path, moment: float, sent: signal.Signals) -> tuple[int, float]:
+    """A command's status, and the seconds that it took to end, when it is sent a signal at this moment."""
     line = [sys.executable, "-m", "secateur", *LINES["search"], "--out", "run"]
     how = {"cwd": place, "env": {**os.environ, "OMP_NUM_THREADS": "1"}, "start_new_session": True}
     with (place / "said").open("w+") as said:
@@ -52,8 +53,7 @@ def ended(place: Path, moment: float, sent: signal.Signals) -> tuple[int, str, f
             time.sleep(0.005)
         process.send_signal(sent)
         begun = time.monotonic()
-        status = process.wait()
-    return status, (place / "said").read_text(), time.monotonic() - begun
+        return process.wait(), time.monotonic() - begun
 
 
 @cache

@@ -28,8 +28,8 @@ import torch_pruning as tp
 import torchvision
 from conditions import conditions
 from torch import Tensor, nn
-from zoo import HERE, Record, timed
 from zoo_nets import build
+from zoo_records import Record, timed
 
 import secateur as sc
 from secateur.allocator import keep_freed
@@ -37,6 +37,7 @@ from secateur.models.subnetwork import Subnetwork, top_channels
 from secateur.models.surgery.slim import slim
 from secateur.models.tracing.meta import MetaShapes
 
+HERE = Path(__file__).parent
 NETS = ["resnet50", "densenet121", "mobilenet_v3_large", "inception_v3"]
 PIXELS = 224
 VECTORS = 100_000  # in one batch

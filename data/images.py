@@ -16,6 +16,7 @@ from ..models.tasks.task import Task
 from ..models.zoo.normalisation import MEAN, STD, Channels, Normalisation, require_normalised
 from ..seeds import derive_generator
 from .augment import PAD, Augment, Shape, augmented
+from .content import content_of
 from .order import shuffled, split_into, take_part, whole_batches
 from .streaming import ImageStream, Stream
 
@@ -62,10 +63,10 @@ class Images:
         """Zeros like one image. Shape: → (1, 3, H, W) float32"""
         return torch.zeros(1, *self.shape)
 
-    @property
-    def is_streamed(self) -> bool:
-        """Whether pixels are decoded each time that they are read."""
-        return isinstance(self.read, ImageStream)
+    @cached_property
+    def content(self) -> str:
+        """16 hex digits that change with any pixel; of images that are streamed with those of 64."""
+        return content_of(self, in_memory=not isinstance(self.read, ImageStream))
 
     def at(self, positions: Tensor) -> Tensor:
         """The pixels of these images. Shape: (B,) → (B, 3, H, W) uint8"""

@@ -15,6 +15,7 @@ from ..models.split import Batch, Views
 from ..models.tasks.task import Task
 from ..models.zoo.normalisation import Normalisation
 from ..seeds import derive_seed
+from .content import content_of
 from .order import shuffled, split_into, take_part, whole_batches
 from .reading import Asked, Pair, SampleReader
 
@@ -60,6 +61,11 @@ class Samples:
     def shape(self) -> tuple[int, ...]:
         """The shape of a sample's first input."""
         return tuple(tensors(self.example)[0].shape[1:])
+
+    @cached_property
+    def content(self) -> str:
+        """16 hex digits that change with any number of 64 samples."""
+        return content_of(self, in_memory=False)
 
     def at(self, positions: Tensor) -> Pair:
         """These samples, as they are. Shape: (B,) → leaves (B, ...)"""

@@ -41,7 +41,7 @@ class ClassTally:
         if self.metric.by_class:
             self._add(0, len(tally), tally.double().sum(0).cpu())
         elif self.class_of:
-            numbers, places = self.class_of(target).cpu().unique(return_inverse=True)
+            numbers, places = torch.unique(self.class_of(target).cpu(), return_inverse=True)
             sums = torch.zeros(len(numbers), *tally.shape[1:], dtype=torch.float64)
             sums.index_add_(0, places, tally.double().cpu())
             for number, count, row in zip(numbers.tolist(), places.bincount().tolist(), sums, strict=True):

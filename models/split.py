@@ -48,6 +48,10 @@ class Split(Protocol):
     def labels(self) -> Tensor | None:
         """The class of every image, by position, (N,) int64; None where targets are no classes."""
 
+    @property
+    def content(self) -> str:
+        """A few digits that change with the images."""
+
     def __len__(self) -> int:
         """The number of images."""
 

@@ -69,8 +69,8 @@ class Supernet(Structure):
             freeze: Names of groups that are not pruned.
             tie: Pairs of names of groups that keep the same channels.
             check: Build random subnetworks, and freeze the groups whose narrowing fails or changes the outputs.
-            rules: What your own operations do to channels, by operation; without a rule they freeze what they
-                touch. See ``secateur.models.tracing.rules``.
+            rules: What your own operations do to channels, by operation; without one they freeze what they touch. See
+                ``secateur.models.tracing.rules``.
 
         >>> import torch, secateur as sc
         >>> model = sc.constructor("resnet20", classes=10)()

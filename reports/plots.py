@@ -94,7 +94,7 @@ def training(runs: Sequence[Results], name: str) -> Plot:
         looks: dict[str, Any] = {"color": colour, "marker": shape, "ms": 3, "lw": 1.2}
         axes.plot(_epochs(steps), [step.loss for step in steps], label=run.folder.name, **looks)
     axes.set(xlabel="epochs", ylabel="training loss", xlim=(0, None))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set_ylim(bottom=0)
     _holdout(axes, runs, name)
     return plot.legend(3) if len(runs) > 1 else plot

@@ -86,6 +86,8 @@ class PointOptions:
         The augmentation, where it is a function of your own.
     task
         The task, where the run has one.
+    storage
+        The database, where several workers shared the search: none that a file names is connected to.
     """
 
     method: Annotated[Method | None, CHOICE] = None
@@ -101,6 +103,7 @@ class PointOptions:
     data: str | None = None
     augment: str | None = None
     task: str | None = None
+    storage: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -196,6 +196,7 @@ def transfer_line(folder: Path, config: RunConfig) -> str | None:
         return None
     typed = {"model": config.model, "data": config.images.data}
     code = "".join(f" --{name} {value}" for name, value in typed.items() if ".py" in value)
+    code += f" --storage {config.search.storage}" if config.search.storage else ""
     options = " ".join(f"--{name.replace('_', '-')} {new}" for name, (_, new) in found.items())
     return f"secateur transfer {folder}{code} {options}"
 

@@ -100,8 +100,12 @@ class Results:
         front = _whole(folder / "front.json", Front)
         measured = _whole(folder / EVALUATION, Measured) if (folder / EVALUATION).exists() else None
         tested = read_classes(folder / "best") if book.stages.test else None
-        more = {"began": book.began, "grid": book.fingerprints.get(WIDTH_STEPS), "classes": tested}
-        return cls(folder, config, book.versions, book.stages, front, dense, trials, steps, measured, **more)
+        return cls(
+            *(folder, config, book.versions, book.stages, front, dense, trials, steps, measured),
+            began=book.began,
+            grid=book.fingerprints.get(WIDTH_STEPS),
+            classes=tested,
+        )
 
     @property
     def title(self) -> str:

@@ -187,13 +187,17 @@ class Records:
 
     def _load(self, path: Path) -> None:
         """Read the file, or begin it. Raises SecateurError where it is of other weights, data or evaluation."""
-        mine = {"format": FORMAT, "of": self.fingerprint}
+        mine = {"format": FORMAT, "of": self.fingerprint, "images": self.split.content}
         with alone(Path(f"{path}.lock")):  # other processes may work on the same search
             if not whole_lines(path):
                 append_json(path, mine)
             head, *lines = whole_lines(path)
-        if _head(head, path) != mine:
-            raise SecateurError(f"{path} holds evaluations of other weights or other data; pass a different folder")
+        found = {**mine, "format": "", "of": "", **_head(head, path)}  # an earlier version wrote nothing of images
+        if found != mine:
+            sides = f"of {' '.join(map(str, found.values()))}, not {' '.join(mine.values())}"
+            raise SecateurError(
+                f"{path} ({sides}) holds evaluations of other weights or other data; pass a different folder"
+            )
         for number, line in enumerate(lines, 2):
             self.add(self._read(line, f"{path} line {number}"))
 
@@ -227,11 +231,11 @@ class Records:
         return next((i for (s, m), i in self._known.items() if s == subnetwork and m < n), None)
 
 
-def _head(line: str, path: Path) -> Any:
+def _head(line: str, path: Path) -> dict[str, str]:
     """What the first line says: of what the evaluations are."""
     try:
-        return unsealed(json.loads(line))
-    except (ValueError, RecursionError) as error:
+        return msgspec.convert(unsealed(json.loads(line)), dict[str, str])
+    except (ValueError, RecursionError) as error:  # msgspec's is a ValueError, too
         raise SecateurError(f"{path} is damaged ({in_a_line(error)}); delete it to evaluate again") from error
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -120,7 +121,8 @@ def evaluation_stage(
         **({"teacher": (teacher.model, teacher, teacher.dense)} if teacher else {}),
     }
     judged = {name: figures(session, *network) for name, network in networks.items()}
-    found = EvaluationStage(**{name: costs_and_scores for name, (costs_and_scores, _) in judged.items()})
+    whole: dict[str, Any] = {name: costs_and_scores for name, (costs_and_scores, _) in judged.items()}
+    found = EvaluationStage(**whole)
     names, by_class = session.data.classes, {name: classes for name, (_, classes) in judged.items()}
     if table := class_table(session.data.task.metric, names, by_class):
         write_classes(table, best)

@@ -26,7 +26,7 @@ from .search_run import SearchRun
 NAMED = ("method", "epochs", "seed")  # in the name of a point's folder, always
 STEERING = ("batch", "lr", "optimizer", "weight_decay", "teacher", "teacher_weights")  # there where they are changed
 CODE = ("model", "data", "augment", "task")  # typed again, where it is a function of the user's
-OPTIONS = (*CODE, *NAMED, *STEERING)  # of a run, what may be another for a point
+OPTIONS = (*CODE, "storage", *NAMED, *STEERING)  # of a run, what may be another for a point
 
 
 def tune(
@@ -45,7 +45,7 @@ def tune(
         device: ``"cpu"`` or ``"cuda"``; by default cuda where there is one.
         progress: called with (what, done, total).
         **options: those of ``OPTIONS``, by default the run's; ``model``, ``data``, ``augment`` and ``task``, where the
-            run was made with functions of the user's.
+            run was made with functions of the user's, and ``storage``, where several workers shared its search.
     """
     changed = {name: value for name, value in options.items() if value is not None}
     if unknown := changed.keys() - {*OPTIONS}:
@@ -89,6 +89,7 @@ def _prepared(
     if is_python(began.search.sampler):
         fix = "fine-tune its points there: sc.finetune(net, found.best(), found.bank, data)"
         raise SecateurError(f"{out} was searched in Python, with objects that no file holds; {fix}")
+    _require_typed_storage(began, out, changed.get("storage"))
     teacher = {} if wanted.joint.teacher is None else {"teacher": changed.get("teacher")}
     typed = with_typed(began, out, **{name: changed.get(name) for name in CODE}, **teacher)
     work = replace(_searched_run(_untaught(typed), out, device, progress), config=wanted)
@@ -98,6 +99,14 @@ def _prepared(
     work.restore_teacher()
     point = _point(work, meant)
     return work, point, work.banks.of(point)
+
+
+def _require_typed_storage(began: RunConfig, out: Path, typed: str | None) -> None:
+    """Raise SecateurError unless the database of a run is typed: none that a file names is connected to."""
+    named = began.search.storage
+    if named != typed:
+        fix = f"if you trust it, type it: --storage {named}" if named else f"leave out --storage {typed}"
+        raise SecateurError(f"{out / 'run.json'} names {named or 'no database'}, which is not connected to; {fix}")
 
 
 def _point(work: SearchRun, meant: Architecture | str | None) -> Subnetwork:

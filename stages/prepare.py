@@ -204,9 +204,7 @@ def teacher_of(config: RunConfig, session: Session) -> Supernet | None:
 
 def _fingerprints(config: RunConfig, session: Session) -> dict[str, str]:
     """What may not change between two starts of a run."""
-    marks = {"data": session.data.fingerprint, "network": fingerprint(session.net)}
-    if content := session.data.content:
-        marks["images"] = content
+    marks = {"data": session.data.fingerprint, "images": session.data.content, "network": fingerprint(session.net)}
     kept = home_of(config.model) / WEIGHTS if is_kept(config.model) else None
     weights = weights_file(config.weights) if config.weights else kept
     marks["weights"] = sha256(weights) if weights else "none"

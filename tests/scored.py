@@ -69,6 +69,7 @@ class Given:
     labels: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     read: list[int] = field(default_factory=list)
     task: Task = field(default_factory=Classification)
+    content: str = ""
 
     def __len__(self) -> int:
         return len(self.images)

@@ -31,6 +31,7 @@ class Net(nn.Module):
 class Stream:
     """Images that come once, of no known number: nobody has a position."""
 
+    content = ""
     labels = torch.empty(0)
     task = Classification()
 

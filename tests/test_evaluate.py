@@ -30,6 +30,7 @@ from secateur.models.zoo.resnet import resnet20
 class Images:
     """A split of given images, in their order."""
 
+    content = ""
     task = Classification()
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:

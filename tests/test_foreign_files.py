@@ -133,3 +133,13 @@ def test_a_pickle_among_a_studys_attributes_is_not_read(place: Path) -> None:
     )
     study.optimize(lambda trial: float(trial.suggest_int("a", 1, 8) + trial.suggest_int("b", 1, 8)), n_trials=3)
     require_untouched(place)
+
+
+@pytest.mark.parametrize("url", ["postgresql://me@example.org/studies", "sqlite:///elsewhere.db"])
+def test_a_database_that_a_file_names_is_not_connected_to(place: Path, url: str, capsys: Capture) -> None:
+    rewrite(place / "run" / "run.json", "asked", storage=url, weights="w.safetensors")
+    for more in ([], ["--storage", "sqlite:///another.db"]):
+        assert status([*TRANSFER, *more]) == 2
+        (said,) = capsys.readouterr().err.splitlines()
+        assert f"names {url}, which is not connected to; if you trust it, type it: --storage {url}" in said
+    assert list(place.glob("*.db")) == []

@@ -20,7 +20,7 @@ from secateur.models.subnetwork import Subnetwork
 from secateur.models.supernet import Supernet
 from secateur.models.surgery.slim import slim
 from secateur.search.early_stopping import LOOK
-from secateur.search.records import Interim, Records
+from secateur.search.records import FORMAT, Interim, Records
 
 
 def toy() -> Supernet:
@@ -45,6 +45,8 @@ def noise(count: int = 100) -> Counting:
         return pixels[chunk]
 
     split = Counting(lambda chunks: (one(chunk) for chunk in chunks), torch.arange(count) % 4, (3, 8, 8))
+    assert split.content  # all are read once for it, which is not counted
+    asked.clear()
     object.__setattr__(split, "asked", asked)
     return split
 
@@ -139,6 +141,14 @@ def test_records_of_other_weights_or_other_data_are_refused(tmp_path: Path) -> N
         next(other.model.parameters()).add_(1)
     with pytest.raises(SecateurError, match="evaluations of other weights or other data; pass a different folder"):
         Records(other, noise(), path)
+
+
+def test_records_of_other_images_are_refused_with_both_sides_named(tmp_path: Path) -> None:
+    path, other = tmp_path / "records.jsonl", replace(noise(), mean=(0.5, 0.5, 0.5))
+    Records(toy(), noise(), path).evaluate(A, "a", 60)
+    sides = rf"\(of {FORMAT} \w+ {noise().content}, not {FORMAT} \w+ {other.content}\)"
+    with pytest.raises(SecateurError, match=sides):
+        Records(toy(), other, path)
 
 
 @pytest.mark.parametrize("cut", [1, 2, 40])

@@ -48,6 +48,7 @@ def _every_row(monkeypatch: pytest.MonkeyPatch) -> None:
 class Noise:
     """Random images, of no class."""
 
+    content = ""
     task = Classification()
 
     def __init__(self, count: int, dtype: torch.dtype = torch.float64) -> None:

@@ -1,8 +1,10 @@
 """A signal ends the program with one line and the shell's exit status, whatever the program is doing."""
 
+import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -25,6 +27,12 @@ except KeyboardInterrupt as stopped:
     say_stopped()
     sys.exit(stopped.status)
 """
+WITH_A_WORKER = """
+import os
+if os.fork() == 0:
+    print("ready", flush=True)
+time.sleep(600)
+"""
 DEAF = """
 while True:
     try:
@@ -35,19 +43,21 @@ while True:
 """
 
 
-def ended(work: str, *signals: int, before: str = "") -> tuple[int, str]:
-    """How the program ends when it is sent these signals, and what it prints."""
-    words = [sys.executable, "-c", PROGRAM.format(before=before, work=work)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def ended(work: str, *signals: int, before: str = "", rank: str = "0", ready: int = 1) -> tuple[int, str]:
+    """How the program ends when its group is sent these signals, and what it prints."""
+    words, place = [sys.executable, "-c", PROGRAM.format(before=before, work=work)], {**os.environ, "RANK": rank}
+    pipes: dict[str, int] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, **pipes, text=True, env=place, start_new_session=True) as process:
         assert process.stdout
         assert process.stderr
-        assert process.stdout.readline() == "ready\n"
+        assert [process.stdout.readline() for _ in range(ready)] == ["ready\n"] * ready
         try:
             for number in signals:
-                process.send_signal(number)
+                os.killpg(process.pid, number)
             return process.wait(60), process.stderr.read()
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -58,6 +68,15 @@ def test_every_signal_ends_it_with_one_line_and_its_own_status(number: int, work
 
 def test_a_signal_before_anything_catches_it_prints_no_traceback() -> None:
     assert ended(RESTING, signal.SIGTERM) == (143, LINE)
+
+
+def test_a_forked_worker_that_the_signal_reaches_too_says_nothing() -> None:
+    assert ended(WITH_A_WORKER, signal.SIGINT, ready=2) == (130, LINE)
+
+
+@pytest.mark.parametrize(("rank", "said"), [("0", LINE), ("1", "")])
+def test_of_several_processes_the_first_says_it(rank: str, said: str) -> None:
+    assert ended(RESTING, signal.SIGTERM, rank=rank) == (143, said)
 
 
 def test_a_second_signal_ends_it_at_once() -> None:

@@ -52,7 +52,8 @@ def macro_f1(total: Tensor, n: int) -> float:
 def label_f1(total: Tensor) -> Tensor:
     """2·TP / (2·TP + FP + FN) of each label, NaN for one that is never there nor found. Shape: total (3, L) → (L,)"""
     right, wrong, missed = total.double()
-    return 2 * right / (2 * right + wrong + missed)
+    shares: Tensor = 2 * right / (2 * right + wrong + missed)
+    return shares
 
 
 def binary_kl(teacher: Any, student: Any) -> Tensor:

@@ -88,7 +88,8 @@ def mean_iou(total: Tensor, n: int) -> float:
 def class_iou(total: Tensor) -> Tensor:
     """The intersection over union of each class, NaN for one that does not occur. Shape: total (2, C) → (C,)"""
     agreed, either = total.double()
-    return agreed / either
+    shares: Tensor = agreed / either
+    return shares
 
 
 def pixel_kl(teacher: Any, student: Any) -> Tensor:

@@ -138,8 +138,9 @@ def _database(url: str) -> RDBStorage:
             away = is_server(url) and isinstance(error, OperationalError)
             if away or (pause := next(races, None)) is None:
                 what, kind = str(error).splitlines()[0], DatabaseAwayError if away else SecateurError
+                room = "make room, or " if "disk is full" in what else ""
                 raise kind(
-                    f"no study can be kept at {url} ({what}); pass --storage sqlite:///FILE or postgresql://..."
+                    f"no study can be kept at {url} ({what}); {room}pass --storage sqlite:///FILE or postgresql://..."
                 ) from error
             time.sleep(pause)
 

@@ -53,7 +53,7 @@ def start(place: Path) -> None:
     before = Path.cwd()
     os.chdir(place)
     try:
-        prepare_run(sc.Ask(model="nets.py:make", **how), Path("run"), "cpu", silent)  # type: ignore[arg-type]
+        prepare_run(sc.Ask(model="nets.py:make", **how), Path("run"), "cpu", silent)
     finally:
         os.chdir(before)
 
