@@ -42,8 +42,13 @@ def pictures(*, maps: bool = False) -> TensorDataset:
     return TensorDataset(pixels, pixels[:, 0] % 4 if maps else torch.arange(16) % 4)
 
 
+def uniform(space: Any, budget: Any, scores: Any) -> Any:
+    return uniform_widths(space, budget)
+
+
 def few_trials(*args: Any, **options: Any) -> sc.Found:
-    return FIND(*args, **{**options, "trials": 1, "views": 0})
+    proposals: dict[str, Any] = {"scores": {"l1": sc.SCORES["l1"]}, "rules": {"uniform": uniform}}
+    return FIND(*args, **{**proposals, **options, "trials": 1, "views": 0})
 
 
 def few_epochs(verb: str) -> Any:
@@ -71,8 +76,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "my_loss": lambda output, target: output.mean(1), "my_metric": lambda output, target: output.mean(1),
         "my_distance": lambda teacher, student: (teacher - student).square().mean(1),
         "my_importance": sc.SCORES["l1"], "importance": sc.SCORES["l1"],
-        "my_rule": lambda space, budget, scores: uniform_widths(space, budget),
-        "rule": lambda space, budget, scores: uniform_widths(space, budget),
+        "my_rule": uniform, "rule": uniform, "my_op_rule": lambda ledger, call: [],
         "my_score": lambda network, holdout, images: float(sc.evaluate(network, holdout, images).loss),
         "score": lambda network, holdout, images: float(sc.evaluate(network, holdout, images).loss),
         "my_objective": lambda context: CrossEntropy(),
