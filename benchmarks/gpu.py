@@ -13,7 +13,7 @@ and no arm begins after ``--minutes``. Seconds are of the wall, of all that ran 
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -32,8 +32,14 @@ from secateur.models.evaluate import evaluate, recalibrate_as_trained
 from secateur.models.subnetwork import Subnetwork
 from secateur.pipeline.session import Session
 from secateur.search.config import SearchConfig
+from secateur.transfer.methods import MethodContext
+from secateur.transfer.objectives.base import Objective
 
-OBJECTIVES = {"ce": labels_alone, "kd": kd, "aligned": partial(aligned, map_weight=5.0)}
+OBJECTIVES: dict[str, Callable[[MethodContext], Objective]] = {
+    "ce": labels_alone,
+    "kd": kd,
+    "aligned": partial(aligned, map_weight=5.0),
+}
 LIKE = 0.01  # how far a graphed epoch may end from an eager one
 RESULTS = Path(__file__).parent / "results"
 
@@ -60,7 +66,7 @@ class GpuBench:
     def training(self, job: Job, *, graphed: bool) -> ResidentTraining:
         """A training that has not begun."""
         session, subnetwork = self.session, Subnetwork.from_json(self.kept(job.budget).read_text())
-        model = session.initial_student(subnetwork).to(self.device, memory_format=torch.channels_last)
+        model = session.initial_student(subnetwork).to(self.device).to(memory_format=torch.channels_last)
         objective = OBJECTIVES[job.arm](session.context(model, subnetwork, bank=None, seed=job.seed))
         recipe = session.recipe(epochs=job.epochs, seed=job.seed)
         return ResidentTraining(model, self.resident, objective, recipe, head=session.net.head, graphed=graphed)

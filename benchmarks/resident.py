@@ -17,6 +17,7 @@ from secateur.data.images import Images, sample_crops
 from secateur.data.order import shuffled, split_into
 from secateur.models.evaluate import device_of, embed
 from secateur.models.module_outputs import outputs_of
+from secateur.models.split import Split
 from secateur.seeds import derive_generator, derive_seed
 from secateur.transfer.objectives.base import Objective, StudentBatch
 from secateur.transfer.training.recipe import MOMENTUM, Recipe, learning_rate
@@ -33,8 +34,10 @@ class Resident:
     labels: Tensor
 
     @classmethod
-    def of(cls, images: Images, device: torch.device) -> "Resident":
+    def of(cls, images: Split, device: torch.device) -> "Resident":
         """Read all images once."""
+        if not isinstance(images, Images):
+            raise TypeError(f"{images!r} are no images")
         pixels = images.at(torch.arange(len(images))).to(device)
         return cls(images, F.pad(pixels, [images.pad] * 4).permute(0, 2, 3, 1).contiguous(), images.labels.to(device))
 
@@ -131,7 +134,7 @@ class ResidentTraining:
     def _capture(self) -> None:
         """Record the step; what it did to the weights before is undone."""
         before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        self.stream = torch.cuda.stream(torch.cuda.Stream())
+        self.stream = torch.cuda.stream(torch.cuda.Stream())  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
         with self.stream:
             for _ in range(WARM_UP):

@@ -25,7 +25,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder.mkdir(parents=True)
             for number in range(count):
                 save_image(torch.rand(3, 32, 32), folder / f"{number}.png")
-    save_model(sc.constructor("resnet20", classes=10)(), tmp_path / "resnet20-cifar10-jpeg.safetensors")
+    save_model(sc.constructor("resnet20", classes=10)(), str(tmp_path / "resnet20-cifar10-jpeg.safetensors"))
     gpu.GpuBench("resnet20", f"{tmp_path}/cifar", kept_in(tmp_path), tmp_path).search("50%", 1)
     return tmp_path
 

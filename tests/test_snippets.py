@@ -19,7 +19,10 @@ from secateur.models.costs.widths import uniform_widths
 from secateur.transfer.objectives.base import CrossEntropy
 
 FIND = sc.find
-LEARN = {"finetune": (sc.finetune, 1), "pdd": (sc.pdd, 2)}  # and the fewest epochs that each takes
+LEARN: dict[str, tuple[Any, int]] = {
+    "finetune": (sc.finetune, 1),
+    "pdd": (sc.pdd, 2),
+}  # and the fewest epochs that each takes
 
 
 @torch.library.custom_op("mylib::op", mutates_args=())
@@ -57,7 +60,8 @@ def few_epochs(verb: str) -> Any:
     def learn(*args: Any, **options: Any) -> nn.Module:
         if "recipe" in options:
             options["recipe"] = replace(options["recipe"], epochs=epochs)
-        return function(*args, **{**options, "epochs": epochs})
+        learnt: nn.Module = function(*args, **{**options, "epochs": epochs})
+        return learnt
 
     return learn
 
