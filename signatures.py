@@ -161,7 +161,15 @@ def _fix(name: str, value: Any, hint: Any) -> str:
         return 'pass "50%" or "62M"'
     if get_origin(hint) is Sequence:
         return f"pass a list, each item {_name(get_args(hint)[0])}"
+    if isinstance(value, Mapping) and (mapping := _mapping(hint)):
+        return f"pass a dict, each value {_name(get_args(mapping)[1])}"
     return f"pass {_name(hint)}"
+
+
+def _mapping(hint: Any) -> Any:
+    """The annotation of a mapping, alone or among others; None where there is none."""
+    union = get_origin(hint) in (Union, types.UnionType)
+    return next((each for each in (get_args(hint) if union else (hint,)) if get_origin(each) is Mapping), None)
 
 
 def _name(hint: Any) -> str:

@@ -50,7 +50,7 @@ WORDS = (
 CLOSED = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"  # browsers fetch nothing for it
 NARROW = 5.0  # inches: a plot that a phone shows whole
 LEGIBLE, LARGEST = 4.4, 8.0  # rem for an inch of a plot, at least and at most
-MANY = 6  # columns; of more, a phone shows each row as a card
+MANY = 6  # columns; a phone shows the rows of a wider table as cards
 LONG = 40  # letters of a cell, from which on it is broken into lines
 Cell: TypeAlias = str | tuple[str, str]  # what it says, and beside it in small letters
 

@@ -39,5 +39,5 @@ def test_the_commands_for_own_data_run_in_the_order_that_they_stand_in(
     for words in typed:
         line = [THEIRS.get(word, word) for word in words] + SMALL.get(words[0], [])
         assert status(line) == 0, (line, capsys.readouterr().err)
-    for left in ("groups.svg", "runs/r18/report.html", "runs/r18/best/slim.onnx", "slim34/architecture.json"):
+    for left in ("groups.svg", "runs/r18/report.html", "runs/r18/best/model.onnx", "slim34/architecture.json"):
         assert (tmp_path / left).exists(), sorted((tmp_path / left).parent.iterdir())

@@ -113,6 +113,7 @@ def test_the_run_directory_holds_what_the_page_says(run: Run) -> None:
         "dense/metrics.csv",
         "transfer/metrics.csv",
         "best/architecture.json",
+        "best/classes.json",
         "best/weights.safetensors",
     }
     teachers = [name for name in contents(run.out) if "teacher-" in name]
@@ -135,6 +136,8 @@ def test_every_figure_has_its_n_and_the_budget_holds(run: Run) -> None:
         assert test[arm]["holdout"]["n"] == 360
         assert test[arm]["test"]["n"] == 359
         assert 0 <= test[arm]["test"]["accuracy"] <= 1
+        rows = read(run.out / "best" / "classes.json")["rows"]
+        assert sum(row[arm] * row["n"] for row in rows) / 359 == pytest.approx(test[arm]["test"]["accuracy"])
     assert test["pruned"]["macs"] == test["tuned"]["macs"] <= test["dense"]["macs"] / 2
     assert test["tuned"]["holdout"]["loss"] < test["pruned"]["holdout"]["loss"]
 

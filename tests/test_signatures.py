@@ -114,3 +114,14 @@ def test_fields_of_a_value_are_compared_too() -> None:
     require_fields(Setting(share=1))
     with pytest.raises(SecateurError, match=r"^from=3 is of type int; pass a str$"):
         require_fields(Setting(from_=3))  # type: ignore[arg-type]
+
+
+def test_what_a_dict_holds_is_said_where_it_is_not_that() -> None:
+    @checked
+    def apply(rules: Mapping[str, Callable[[int, int], int]] | None = None) -> None:
+        """Nothing."""
+
+    wrong: Any = {"add": lambda one: one}
+    apply({"add": lambda one, other: one + other})
+    with pytest.raises(SecateurError, match="rules is of type dict; pass a dict, each value a function of 2 arguments"):
+        apply(wrong)

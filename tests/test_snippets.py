@@ -18,7 +18,11 @@ import secateur as sc
 from secateur.models.costs.widths import uniform_widths
 from secateur.transfer.objectives.base import CrossEntropy
 
-FIND, LEARN = sc.find, {"finetune": sc.finetune, "pdd": sc.pdd}
+FIND = sc.find
+LEARN: dict[str, tuple[Any, int]] = {
+    "finetune": (sc.finetune, 1),
+    "pdd": (sc.pdd, 2),
+}  # and the fewest epochs that each takes
 
 
 @torch.library.custom_op("mylib::op", mutates_args=())
@@ -41,15 +45,23 @@ def pictures(*, maps: bool = False) -> TensorDataset:
     return TensorDataset(pixels, pixels[:, 0] % 4 if maps else torch.arange(16) % 4)
 
 
+def uniform(space: Any, budget: Any, scores: Any) -> Any:
+    return uniform_widths(space, budget)
+
+
 def few_trials(*args: Any, **options: Any) -> sc.Found:
-    return FIND(*args, **{**options, "trials": 1, "views": 0})
+    proposals: dict[str, Any] = {"scores": {"l1": sc.SCORES["l1"]}, "rules": {"uniform": uniform}}
+    return FIND(*args, **{**proposals, **options, "trials": 1, "views": 0})
 
 
-def one_epoch(verb: str) -> Any:
+def few_epochs(verb: str) -> Any:
+    function, epochs = LEARN[verb]
+
     def learn(*args: Any, **options: Any) -> nn.Module:
         if "recipe" in options:
-            options["recipe"] = replace(options["recipe"], epochs=1)
-        return LEARN[verb](*args, **{**options, "epochs": 1})
+            options["recipe"] = replace(options["recipe"], epochs=epochs)
+        learnt: nn.Module = function(*args, **{**options, "epochs": epochs})
+        return learnt
 
     return learn
 
@@ -68,8 +80,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "my_loss": lambda output, target: output.mean(1), "my_metric": lambda output, target: output.mean(1),
         "my_distance": lambda teacher, student: (teacher - student).square().mean(1),
         "my_importance": sc.SCORES["l1"], "importance": sc.SCORES["l1"],
-        "my_rule": lambda space, budget, scores: uniform_widths(space, budget),
-        "rule": lambda space, budget, scores: uniform_widths(space, budget),
+        "my_rule": uniform, "rule": uniform, "my_op_rule": lambda ledger, call: [],
         "my_score": lambda network, holdout, images: float(sc.evaluate(network, holdout, images).loss),
         "score": lambda network, holdout, images: float(sc.evaluate(network, holdout, images).loss),
         "my_objective": lambda context: CrossEntropy(),
@@ -82,7 +93,7 @@ def test_a_snippet_runs(code: str, world: dict[str, Any], tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sc, "find", few_trials)
     for verb in LEARN:
-        monkeypatch.setattr(sc, verb, one_epoch(verb))
+        monkeypatch.setattr(sc, verb, few_epochs(verb))
     names = dict(world)
     if "Segmentation" in code:
         names |= dict.fromkeys(("train", "holdout", "test"), pictures(maps=True))
