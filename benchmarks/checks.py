@@ -1,8 +1,8 @@
 """What the checks against damage cost: their share of the processor time of whole runs.
 
-Digests of JSON and tensors, SQLite's quick_check and the search for damaged files of the bank are timed within the run
-itself, so that both sides of the ratio see the same machine. The runs are as small as they come, where a check weighs
-most: a tiny network on digits.
+Digests of JSON, tensors and images, SQLite's quick_check and the search for damaged files of the bank are timed within
+the run itself, so that both sides of the ratio see the same machine. The runs are as small as they come, where a check
+weighs most: a tiny network on digits.
 
     python benchmarks/checks.py [--runs 3] [--out FOLDER]
 
@@ -27,6 +27,7 @@ from kills import LINES, placed
 
 from secateur import digests
 from secateur.__main__ import main as command
+from secateur.data import images
 from secateur.models import seal
 from secateur.search import coarse_to_fine
 from secateur.stages import prepare
@@ -34,6 +35,7 @@ from secateur.stages import prepare
 CHECKS: list[tuple[ModuleType, str]] = [
     (digests, "digest"),
     (seal, "_digest"),
+    (images, "content_of"),
     (coarse_to_fine, "is_damaged"),
     (prepare, "require_room"),
 ]

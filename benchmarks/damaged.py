@@ -16,6 +16,8 @@ STATES = (
     ("search", "transfer"),
     ("search", "end"),
     ("pdd", "transfer"),
+    ("search", "search"),
+    ("pdd", "learn"),
 )  # the kind of run, the stage it was killed in
 
 

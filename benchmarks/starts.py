@@ -46,14 +46,22 @@ def stopped(sent: signal.Signals, rng: random.Random, folder: Path) -> Outcome:
 def ended(place: Path, moment: float, sent: signal.Signals) -> tuple[int, float]:
     """A command's status, and the seconds that it took to end, when it is sent a signal at this moment."""
     line = [sys.executable, "-m", "secateur", *LINES["search"], "--out", "run"]
-    how = {"cwd": place, "env": {**os.environ, "OMP_NUM_THREADS": "1"}, "start_new_session": True}
+    threads = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (place / "said").open("w+") as said:
-        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=said, **how)  # type: ignore[call-overload]
+        process = subprocess.Popen(
+            line, stdout=subprocess.DEVNULL, stderr=said, cwd=place, env=threads, preexec_fn=_heed
+        )
         while process.poll() is None and used(process.pid) < moment:
             time.sleep(0.005)
         process.send_signal(sent)
         begun = time.monotonic()
         return process.wait(), time.monotonic() - begun
+
+
+def _heed() -> None:
+    """Take the signals, even where the shell of this program ignores them."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
 
 
 @cache

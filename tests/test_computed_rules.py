@@ -195,6 +195,37 @@ def test_a_classifier_by_cosine_can_read_fewer_features() -> None:
     assert_slims(net)
 
 
+class Placed(nn.Module):
+    """Adds to each place what layers make of its coordinates, which are a buffer."""
+
+    table: Tensor
+
+    def __init__(self, table: Tensor, layers: nn.Module) -> None:
+        super().__init__()
+        self.register_buffer("table", table)
+        self.first, self.layers, self.last = nn.Conv2d(3, 8, 3, padding=1), layers, nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        placed = self.layers(self.table * 0.5)
+        placed = placed.T.view(1, 8, 6, 6) if placed.ndim == 2 else placed
+        return torch.as_tensor(self.last(F.relu(self.first(x) + placed)))
+
+
+@pytest.mark.parametrize(
+    ("table", "layers"),
+    [
+        (torch.randn(36, 2), nn.Sequential(nn.Linear(2, 12), nn.ReLU(), nn.Linear(12, 8))),
+        (torch.randn(1, 2, 6, 6), nn.Sequential(nn.Conv2d(2, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 8, 1))),
+    ],
+    ids=["linear", "convolution"],
+)
+def test_layers_that_read_a_buffer_have_widths_of_their_own(table: Tensor, layers: nn.Module) -> None:
+    torch.manual_seed(0)
+    net = Supernet.of(Placed(table, layers).eval(), torch.zeros(1, 3, 6, 6))
+    assert ("layers.0", 12) in {(group.name, group.width) for group in net.groups}
+    assert_slims(net)
+
+
 DRAWN = [*PARAMETRISED.values(), *map(kernel, KERNELS.values())]
 
 

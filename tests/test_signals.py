@@ -46,8 +46,9 @@ while True:
 def ended(work: str, *signals: int, before: str = "", rank: str = "0", ready: int = 1) -> tuple[int, str]:
     """How the program ends when its group is sent these signals, and what it prints."""
     words, place = [sys.executable, "-c", PROGRAM.format(before=before, work=work)], {**os.environ, "RANK": rank}
-    pipes: dict[str, int] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(words, **pipes, text=True, env=place, start_new_session=True) as process:
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=place, start_new_session=True
+    ) as process:
         assert process.stdout
         assert process.stderr
         assert [process.stdout.readline() for _ in range(ready)] == ["ready\n"] * ready

@@ -2,10 +2,9 @@
 
 import contextlib
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import optuna
 import pytest
@@ -20,8 +19,10 @@ from secateur.models.costs.widths import uniform_widths
 from secateur.transfer.objectives.base import CrossEntropy
 
 FIND = sc.find
-Learn: TypeAlias = Callable[..., nn.Module]
-LEARN: dict[str, tuple[Learn, int]] = {"finetune": (sc.finetune, 1), "pdd": (sc.pdd, 2)}  # and their fewest epochs
+LEARN: dict[str, tuple[Any, int]] = {
+    "finetune": (sc.finetune, 1),
+    "pdd": (sc.pdd, 2),
+}  # and the fewest epochs that each takes
 
 
 @torch.library.custom_op("mylib::op", mutates_args=())
@@ -53,13 +54,14 @@ def few_trials(*args: Any, **options: Any) -> sc.Found:
     return FIND(*args, **{**proposals, **options, "trials": 1, "views": 0})
 
 
-def few_epochs(verb: str) -> Learn:
+def few_epochs(verb: str) -> Any:
     function, epochs = LEARN[verb]
 
     def learn(*args: Any, **options: Any) -> nn.Module:
         if "recipe" in options:
             options["recipe"] = replace(options["recipe"], epochs=epochs)
-        return function(*args, **{**options, "epochs": epochs})
+        learnt: nn.Module = function(*args, **{**options, "epochs": epochs})
+        return learnt
 
     return learn
 

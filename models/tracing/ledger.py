@@ -27,6 +27,7 @@ class Ledger:
         self._first: list[int] = []  # the first atom of each
         self._weights: set[int] = set()  # ids of parameters and buffers, moved or not
         self._computed: dict[int, Tensor] = {}  # weights that forward computes, by id
+        self._tables: dict[int, Tensor] = {}  # buffers, and what forward makes of them alone, by id
         self._ties: list[tuple[IntArray, IntArray]] = []
         self._frozen: list[tuple[IntArray, str]] = []
         self._made: list[IntArray] = []
@@ -99,6 +100,10 @@ class Ledger:
     def is_weight(self, value: object) -> bool:
         """Whether this is a parameter or buffer, or what forward computes of them alone."""
         return id(value) in self._weights or id(value) in self._computed
+
+    def is_table(self, value: object) -> bool:
+        """Whether this is a buffer, or made of buffers alone: a layer may read it, as coordinates of positions."""
+        return id(value) in self._tables
 
     def is_parameter(self, value: object) -> bool:
         """Whether this is a parameter or buffer, or a view of one."""

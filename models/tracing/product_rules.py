@@ -9,7 +9,7 @@ from torch import Tensor
 from .atoms import NOBODY, NOTHING, IntArray, Labels, lay, something, widened
 from .ledger import Ledger
 from .norm_rules import belongs
-from .op_call import Call
+from .op_call import Call, aten
 
 
 def convolution(ledger: Ledger, call: Call) -> list[Labels]:
@@ -90,7 +90,7 @@ def matmul(ledger: Ledger, call: Call) -> list[Labels]:
     *bias, a, b = call.args
     m, n = ledger.along(a, a.ndim - 2), ledger.along(b, b.ndim - 1)
     left, right = ledger.along(a, a.ndim - 1), ledger.along(b, b.ndim - 2)
-    if ledger.is_weight(a) and ledger.is_weight(b):
+    if ledger.is_weight(a) and ledger.is_weight(b) and not reads_table(ledger, call):
         return _computed_matrix(ledger, call)
     weight, made, read = (b, n, right) if ledger.is_weight(b) else (a, m, left)
     if left is not None and right is not None:
@@ -131,6 +131,23 @@ def _computed_matrix(ledger: Ledger, call: Call) -> list[Labels]:
     ledger.product(a, prod(a.shape[:-2]) * a.shape[-1], m, n)
     out = something([lay(m, ndim - 2, ndim), lay(n, ndim - 1, ndim)])
     return [ledger.meet([*out, *(widened(e, ndim) for x in bias for e in ledger.labels(x))], [])]
+
+
+def reads_table(ledger: Ledger, call: Call) -> bool:
+    """Whether a layer reads buffers as it would an input, and not a weight is computed of them.
+
+    A linear layer has its weight on the right, transposed.
+    """
+    operation = call.func.overloadpacket
+    if operation is aten.convolution:
+        x, weight, *_ = call.args
+    elif operation in (aten.mm, aten.addmm):
+        *_, x, weight = call.args
+        if weight.stride(0) != 1:
+            return False
+    else:
+        return False
+    return ledger.is_table(x) and ledger.is_parameter(weight) and not ledger.is_table(weight)
 
 
 def inner_product(ledger: Ledger, call: Call) -> list[Labels]:

@@ -1,7 +1,7 @@
 """The ledger as the tracer keeps it: it also enters tensors, follows operations and closes."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from .components import connected_components
 from .held_numbers import NOTHING_HELD, HeldNumbers
 from .ledger import Ledger
 from .op_call import Call, OpRule
+from .product_rules import reads_table
 
 
 class TracerLedger(Ledger):
@@ -35,6 +36,8 @@ class TracerLedger(Ledger):
             self._count += size
         if is_parameter:
             self._parameters.add(name)
+        else:
+            self._tables[id(tensor)] = tensor
         self._tensors[name] = along
         laid = along if len(along) == 1 else [lay(each, d, len(along)) for d, each in enumerate(along)]
         self.put(tensor, [each for each in laid if each.size > 1])
@@ -63,18 +66,19 @@ class TracerLedger(Ledger):
         """The labels of a call's results, by its rule; what comes of weights alone is a weight."""
         before = len(self._ties)
         labels = rule(self, call)
-        if self._computes_weight(call):
+        if self._are_numbers_beside(call, self.is_table):
+            self._tables |= {id(x): x for x in call.results if isinstance(x, Tensor)}
+        if self._are_numbers_beside(call, self.is_weight) and not reads_table(self, call):
             self._alike += self._ties[before:]
             made = {id(x): x for x in call.results if not self.is_parameter(x)}
             self._computed |= made
             self._factors |= {self.owner(int(e.flat[0])) for x in call.tensors for e in self.labels(x)[:1] if made}
         return labels
 
-    def _computes_weight(self, call: Call) -> bool:
-        """Whether its arguments are weights, beside numbers."""
-        return any(map(self.is_weight, call.tensors)) and all(
-            self.is_weight(x) or (x.ndim == 0 and not self.labels(x)) for x in call.tensors
-        )
+    def _are_numbers_beside(self, call: Call, kind: Callable[[Tensor], bool]) -> bool:
+        """Whether its arguments are of this kind, beside numbers."""
+        others = (x.ndim == 0 and not self.labels(x) for x in call.tensors if not kind(x))
+        return any(map(kind, call.tensors)) and all(others)
 
     def _consumed(self) -> list[IntArray]:
         """The places that weights sum over, and those of the tensors that such a weight is computed of."""

@@ -49,11 +49,11 @@ def place(begun: Path, tmp_path: Path) -> Path:
 
 def start(place: Path) -> None:
     """All of a run's start before its first stage."""
-    how = {"weights": "w.safetensors", "data": "imagefolder:photos", "divisor": 1, "epochs": 1}
+    ask = sc.Ask(model="nets.py:make", weights="w.safetensors", data="imagefolder:photos", divisor=1, epochs=1)
     before = Path.cwd()
     os.chdir(place)
     try:
-        prepare_run(sc.Ask(model="nets.py:make", **how), Path("run"), "cpu", silent)
+        prepare_run(ask, Path("run"), "cpu", silent)
     finally:
         os.chdir(before)
 
