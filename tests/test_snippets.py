@@ -2,9 +2,10 @@
 
 import contextlib
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import optuna
 import pytest
@@ -19,10 +20,8 @@ from secateur.models.costs.widths import uniform_widths
 from secateur.transfer.objectives.base import CrossEntropy
 
 FIND = sc.find
-LEARN: dict[str, tuple[Any, int]] = {
-    "finetune": (sc.finetune, 1),
-    "pdd": (sc.pdd, 2),
-}  # and the fewest epochs that each takes
+Learn: TypeAlias = Callable[..., nn.Module]
+LEARN: dict[str, tuple[Learn, int]] = {"finetune": (sc.finetune, 1), "pdd": (sc.pdd, 2)}  # and their fewest epochs
 
 
 @torch.library.custom_op("mylib::op", mutates_args=())
@@ -54,14 +53,13 @@ def few_trials(*args: Any, **options: Any) -> sc.Found:
     return FIND(*args, **{**proposals, **options, "trials": 1, "views": 0})
 
 
-def few_epochs(verb: str) -> Any:
+def few_epochs(verb: str) -> Learn:
     function, epochs = LEARN[verb]
 
     def learn(*args: Any, **options: Any) -> nn.Module:
         if "recipe" in options:
             options["recipe"] = replace(options["recipe"], epochs=epochs)
-        learnt: nn.Module = function(*args, **{**options, "epochs": epochs})
-        return learnt
+        return function(*args, **{**options, "epochs": epochs})
 
     return learn
 
