@@ -55,13 +55,12 @@ def caption(classes: Classes, untrained: bool) -> str:
 
     >>> rows = [ClassRow(name=str(n), n=20, dense=0.9, pruned=0.5, tuned=0.9 - 0.1 * (n > 7)) for n in range(10)]
     >>> caption(Classes(metric="accuracy", rows=tuple(rows)), untrained=False)
-    'Accuracy on the test images, by class: 0 of 10 classes gained, 2 lost, 8 stayed. One image of 20 is 5.0 points.'
+    'Test accuracy of each class: 0 of 10 classes gained, 2 lost, 8 stayed. One image of 20 is 5.0 points.'
     """
     sign = 1 if classes.higher_is_better else -1
     changes = [sign * change(row, untrained) for row in classes.rows]
     gained, lost = sum(each > 0 for each in changes), sum(each < 0 for each in changes)
-    name = classes.metric[:1].upper() + classes.metric[1:]
     of = f"{gained} of {len(changes)} classes gained, {lost} lost, {len(changes) - gained - lost} stayed."
     fewest = min((row.n for row in classes.rows if row.n), default=0)
     grain = f" One image of {fewest:,} is {100 / fewest:.1f} points." if fewest and classes.metric == "accuracy" else ""
-    return f"{name} on the test images, by class: {of}{grain}"
+    return f"Test {classes.metric} of each class: {of}{grain}"

@@ -102,8 +102,6 @@ def training(runs: Sequence[Results], name: str) -> Plot:
 
 def _holdout(axes: "Axes", runs: Sequence[Results], name: str) -> None:
     """The holdout scores of trainings, where they were measured, on an axis on the right."""
-    from matplotlib.ticker import PercentFormatter
-
     scored = [[step for step in run.steps.get(name, ()) if step.holdout is not None] for run in runs]
     if not any(scored):
         return
@@ -115,7 +113,7 @@ def _holdout(axes: "Axes", runs: Sequence[Results], name: str) -> None:
         right.plot(_epochs(steps), values, color=colour, ls="--", lw=1.2)
     right.set_ylabel(f"holdout {metric} (dashed)")
     if metric in PERCENT:
-        right.yaxis.set_major_formatter(PercentFormatter(1.0))
+        right.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g}%")
 
 
 def _epochs(steps: Sequence[StepRecord]) -> list[float]:
