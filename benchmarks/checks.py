@@ -63,7 +63,7 @@ def run(line: list[str]) -> tuple[float, dict[str, float]]:
         setattr(module, name, timed(spent, f"{module.__name__}.{name}", check))
     start = time.process_time()
     try:
-        command([*line, "--quiet", "--json", "--out", "run"])
+        command([*line, "--quiet", "--json"])
     except SystemExit as ended:
         if ended.code:
             raise

@@ -29,11 +29,12 @@ def tiny(classes: int = 10) -> nn.Module:
         layers += [nn.Conv2d(before, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, classes))
 """
-COMMON = ["run", "nets.py:tiny", "--data", "digits", "--input", "3x8x8", "--divisor", "1", "--device", "cpu"]
+COMMON = ["nets.py:tiny", "--data", "digits", "--input", "3x8x8", "--divisor", "1", "--device", "cpu", "--out", "run"]
 LINES = {
-    "search": [*COMMON, "--trials", "6", "--epochs", "3", "--views", "1"],
-    "pdd": [*COMMON, "--method", "pdd", "--epochs", "6"],
+    "search": ["run", *COMMON, "--trials", "6", "--epochs", "3", "--views", "1"],
+    "pdd": ["run", *COMMON, "--method", "pdd", "--epochs", "6"],
 }
+AFTER = ["transfer", "run", "--model", "nets.py:tiny", "--epochs", "2", "--device", "cpu"]  # reads the bank again
 STAGES = {
     "search": ("dense", "search", "bank", "transfer", "test"),
     "pdd": ("dense", "teacher", "learn", "transfer", "test"),
@@ -122,7 +123,7 @@ def _become(line: list[str], place: Path) -> None:
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     status = 70
     try:
-        main([*line, "--out", "run"])
+        main(line)
         status = 0
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else 0

@@ -45,7 +45,7 @@ def stopped(sent: signal.Signals, rng: random.Random, folder: Path) -> Outcome:
 
 def ended(place: Path, moment: float, sent: signal.Signals) -> tuple[int, float]:
     """A command's status, and the seconds that it took to end, when it is sent a signal at this moment."""
-    line = [sys.executable, "-m", "secateur", *LINES["search"], "--out", "run"]
+    line = [sys.executable, "-m", "secateur", *LINES["search"]]
     threads = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (place / "said").open("w+") as said:
         process = subprocess.Popen(
