@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import secateur.stages.run  # noqa: F401  (imported before the forks)
 from secateur.__main__ import main
 from secateur.files import read_json, read_json_lines
+from secateur.transfer.joint.train import widths_by_epoch
 
 Outcome: TypeAlias = dict[str, Any]
 Unit: TypeAlias = tuple[str, Callable[[], Outcome]]
@@ -162,8 +163,9 @@ def left(run: Path) -> dict[str, object]:
             continue
         found[f"run.json, {name}"] = stage and {key: each for key, each in stage.items() if key != "seconds"}
     found["bank/records.jsonl"] = sorted(map(repr, read_json_lines(run / "bank" / "records.jsonl")))
-    for name in ("dense/metrics.jsonl", "transfer/metrics.jsonl", "learn/metrics.jsonl", "learn/widths.jsonl"):
+    for name in ("dense/metrics.jsonl", "transfer/metrics.jsonl", "learn/metrics.jsonl"):
         found[name] = [{**line, "seconds": 0} for line in read_json_lines(run / name)]
+    found["learn/widths.jsonl"] = widths_by_epoch(run / "learn")  # an epoch that ran twice may stand there twice
     return found
 
 

@@ -18,7 +18,7 @@ from secateur.models.zoo.registry import constructor
 from secateur.progress import silent
 from secateur.stages.prepare import prepare_run
 
-CHANGED = r"of run changed since the run began \(\w+ then, \w+ now\); pass a different --out"
+CHANGED = r"of run changed since the run began \([\w ]+ then, [\w ]+ now\); pass a different --out"
 MANY = 60  # training images a class, more than a mark of 64 images sees
 
 
@@ -90,7 +90,7 @@ def another_size(photos: Path) -> None:
 def test_data_that_changed_is_refused_with_what_it_was_and_is(change: Callable[[Path], None], place: Path) -> None:
     change(place / "photos")
     with pytest.raises(
-        SecateurError, match=r"^the data of run changed since the run began \(\w+ then, \w+ now\); pass"
+        SecateurError, match=r"^the data of run changed since the run began \([\w ]+ then, [\w ]+ now\); pass"
     ):
         start(place)
 
@@ -99,7 +99,7 @@ def test_data_that_changed_is_refused_with_what_it_was_and_is(change: Callable[[
 def test_another_image_of_the_same_size_is_refused_whichever_it_is(number: int, place: Path) -> None:
     picture(999).save(place / "photos" / "train" / "cat" / f"{number}.png")
     with pytest.raises(
-        SecateurError, match=r"^the (data|images) of run changed since the run began \(\w+ then, \w+ now\)"
+        SecateurError, match=r"^the (data|images) of run changed since the run began \([\w ]+ then, [\w ]+ now\)"
     ):
         start(place)
 
