@@ -41,7 +41,7 @@ def kinds(place: Path) -> dict[str, Path]:
     """The files of a run that are read again, by name; of the bank's teachers the first of each kind."""
     found: dict[str, Path] = {}
     for path in sorted((place / "run").rglob("*")):
-        if path.is_file() and path.suffix not in UNREAD:
+        if path.is_file() and path.stat().st_size and path.suffix not in UNREAD:
             name = str(path.relative_to(place / "run"))
             if "teacher-" in name:
                 name = "bank/teacher-*-view-0" if "view" in name else "bank/teacher-*"
