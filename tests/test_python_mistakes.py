@@ -94,7 +94,7 @@ MISTAKES: list[tuple[str, Callable[[], object], str]] = [
     (
         "one image",
         lambda: sc.Supernet.of(MODEL, torch.zeros(3, 8, 8)),
-        "or an example of (1, channels, height, width)",
+        "an example of another shape (1, channels, height, width)",
     ),
     ("swapped", lambda: sc.Supernet.of(DATA.example, MODEL), "model is of type Tensor; pass an nn.Module"),
     (

@@ -42,7 +42,7 @@ def test_a_file_without_missing_rows_takes_its_place_and_leaves_nothing_behind(p
     assert not path.exists()
     file.write(torch.tensor([4]), rows(torch.tensor([4])))
     file.end()
-    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert {each.name for each in path.parent.iterdir()} == {path.name, "rows.lock"}
     assert torch.equal(load_file(path)["logits"], rows(torch.arange(IMAGES))["logits"])
     whole = RowFile(path, IMAGES)
     assert not whole.missing(torch.arange(IMAGES)).any()

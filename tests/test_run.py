@@ -127,7 +127,7 @@ def test_run_json_says_what_was_asked_and_what_every_stage_cost(run: Run) -> Non
     assert book["stages"] == run.outcome
     assert all(stage["seconds"] >= 0 for stage in book["stages"].values())
     assert sum(stage["seconds"] for stage in book["stages"].values()) > 0
-    assert set(book["fingerprints"]) == {"data", "network", "weights"}
+    assert set(book["fingerprints"]) == {"data", "images", "network", "weights"}
 
 
 def test_every_figure_has_its_n_and_the_budget_holds(run: Run) -> None:
