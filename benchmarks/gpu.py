@@ -4,10 +4,11 @@
     python benchmarks/gpu.py CIFAR_FOLDER --kept FOLDER [--net resnet56] [--arms ce kd aligned] [--seeds 0 1 2]
         [--epochs 40] [--side-by-side 3] [--minutes 8] [--out FOLDER]
 
-First, on a GPU: one graphed epoch ends within 1% of an eager one (else it stops), and both are timed. Then every arm of
-every budget in ``--kept``: the start of fine-tuning, the recipe of the product, statistics measured again, holdout and
-test read once, the last epoch's weights. A row is kept in results/gpu.jsonl as it ends; what is there is not run again,
-and no arm begins after ``--minutes``. Seconds are of the wall, of all that ran side by side, capture included.
+First, on a GPU: a graphed step ends within 1% of an eager one's way from it (else nothing runs), and an epoch of both
+is timed. Then every arm of every budget in ``--kept``: the start of fine-tuning, the recipe of the product, statistics
+measured again, holdout and test read once, the last epoch's weights. A row is kept in results/gpu.jsonl as it ends;
+what is there is not run again, and no arm begins after ``--minutes``. Seconds are of the wall, of all that ran side by
+side, capture included.
 """
 
 import argparse
@@ -24,12 +25,13 @@ import torch
 from arm_bench import Job, key
 from arms import aligned, kd, labels_alone
 from conditions import conditions
-from resident import Resident, ResidentTraining, difference, train_together
+from resident import Resident, ResidentTraining, apart, train_together
 from trained import WEIGHTS, trained
 from tuned import figures, finished, keep, opened
 
 from secateur.models.evaluate import evaluate, recalibrate_as_trained
 from secateur.models.subnetwork import Subnetwork
+from secateur.models.surgery.copies import copied
 from secateur.pipeline.session import Session
 from secateur.search.config import SearchConfig
 from secateur.transfer.methods import MethodContext
@@ -40,7 +42,7 @@ OBJECTIVES: dict[str, Callable[[MethodContext], Objective]] = {
     "kd": kd,
     "aligned": partial(aligned, map_weight=5.0),
 }
-LIKE = 0.01  # how far a graphed epoch may end from an eager one
+LIKE = 0.01  # of the way of an eager step: how far a graphed one may end from it
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -86,18 +88,22 @@ class GpuBench:
             print(key(job), scores["test"]["accuracy"], f"{seconds} s", flush=True)
 
     def compare(self, job: Job) -> dict[str, float]:
-        """One epoch, eager and graphed: seconds, and how far apart they end."""
-        models, seconds = [], {}
-        for name, graphed in (("eager", False), ("graphed", True)):
-            each = self.training(job, graphed=graphed)
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            train_together([each])
-            seconds[name] = round(time.perf_counter() - start, 3)
-            models.append(each.model)
-        if (apart := difference(*models)) > LIKE:
-            raise SystemExit(f"a graphed epoch ends {apart:.1%} from an eager one; no arm is run")
-        return {**seconds, "apart": apart}
+        """How far apart a first step ends, eager and graphed, and the seconds of the rest of the epoch."""
+        eager, graphed = (self.training(job, graphed=each) for each in (False, True))
+        start = copied(eager.model, {})
+        for each in (eager, graphed):
+            each.step()
+        if (gap := apart(graphed.model, eager.model, start)) > LIKE:
+            raise SystemExit(f"a graphed step ends {gap:.1%} of its way from an eager one; no arm is run")
+        return {"apart": gap, "eager": seconds_of(eager), "graphed": seconds_of(graphed)}
+
+
+def seconds_of(training: ResidentTraining) -> float:
+    """The seconds of what is left of a training."""
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    train_together([training])
+    return round(time.perf_counter() - start, 3)
 
 
 def arguments() -> argparse.Namespace:

@@ -27,11 +27,16 @@ WARM_UP = 3  # steps before a graph is captured
 
 @dataclass(frozen=True, eq=False)
 class Resident:
-    """The training images on a device, with their border. Shape: padded (N, H + 2p, W + 2p, 3) uint8, labels (N,)"""
+    """The training images on a device, with their border, and what they are normalised by.
+
+    Shape: padded (N, H + 2p, W + 2p, 3) uint8; labels (N,); mean, std (3,)
+    """
 
     images: Images
     padded: Tensor
     labels: Tensor
+    mean: Tensor
+    std: Tensor
 
     @classmethod
     def of(cls, images: Split, device: torch.device) -> "Resident":
@@ -39,7 +44,9 @@ class Resident:
         if not isinstance(images, Images):
             raise TypeError(f"{images!r} are no images")
         pixels = images.at(torch.arange(len(images))).to(device)
-        return cls(images, F.pad(pixels, [images.pad] * 4).permute(0, 2, 3, 1).contiguous(), images.labels.to(device))
+        padded = F.pad(pixels, [images.pad] * 4).permute(0, 2, 3, 1).contiguous()
+        mean, std = (torch.tensor(each, device=device) for each in images.normalisation)
+        return cls(images, padded, images.labels.to(device), mean, std)
 
     def epoch(self, recipe: Recipe, number: int) -> Tensor:
         """What ``Images.epoch`` draws: index, row, column, mirrored. Shape: → (steps, B, 4) int64"""
@@ -56,12 +63,11 @@ class Resident:
         rows, columns = (torch.arange(n, device=draws.device) for n in (height, width))
         across = torch.where(mirrored[:, None].bool(), columns.flip(0), columns) + left[:, None]
         chosen = self.padded[index[:, None, None], (rows + top[:, None])[:, :, None], across[:, None, :]]
-        mean, std = (torch.tensor(each, device=draws.device) for each in self.images.normalisation)
-        return ((chosen.float() / 255 - mean) / std).permute(0, 3, 1, 2)
+        return ((chosen.float() / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
 
 
 class ResidentTraining:
-    """One training: ``begin`` an epoch, then ``step`` so many times; ``losses`` add up on the device."""
+    """One training, a ``step`` at a time; ``losses`` add up on the device."""
 
     def __init__(
         self,
@@ -88,21 +94,21 @@ class ResidentTraining:
         steps = recipe.epochs * self.per_epoch
         self.rates = [learning_rate(recipe, step, steps, self.per_epoch) for step in range(steps)]
         self.done, self.losses = 0, torch.zeros((), device=device)
-        self.draws = self.order = resident.epoch(recipe, 0)[0].clone()
+        self.draws = torch.zeros(recipe.batch, 4, dtype=torch.int64, device=device)  # a graph reads them here
+        self.order = self.draws[:0]  # those of the epoch
         self.stream: AbstractContextManager[object] = nullcontext()
         self._run: Callable[[], None] = self._step
         model.train()
         if graphed:
             self._capture()
 
-    def begin(self, epoch: int) -> None:
-        """Draw an epoch."""
-        self.order = self.resident.epoch(self.recipe, epoch)
-
     def step(self) -> None:
-        """The next step of the epoch, on this training's own stream."""
+        """The next step, on this training's own stream; the first of an epoch draws it."""
+        epoch, place = divmod(self.done, self.per_epoch)
+        if place == 0:
+            self.order = self.resident.epoch(self.recipe, epoch)
         with self.stream:
-            self.draws.copy_(self.order[self.done % self.per_epoch])
+            self.draws.copy_(self.order[place])
             self._set_rate(self.rates[self.done])
             self._run()
         self.done += 1
@@ -152,13 +158,10 @@ class ResidentTraining:
 
 
 def train_together(trainings: Sequence[ResidentTraining]) -> None:
-    """Trainings of one recipe side by side, step by step; on a GPU each on its own stream."""
-    for epoch in range(trainings[0].recipe.epochs):
+    """Trainings of one recipe side by side, step by step, to their end; on a GPU each on its own stream."""
+    for _ in range(trainings[0].done, len(trainings[0].rates)):
         for each in trainings:
-            each.begin(epoch)
-        for _ in range(trainings[0].per_epoch):
-            for each in trainings:
-                each.step()
+            each.step()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -168,3 +171,17 @@ def difference(one: nn.Module, other: nn.Module) -> float:
     """The largest distance of two networks' parameters, each as a share of its length."""
     pairs = zip(one.parameters(), other.parameters(), strict=True)
     return max(float((a - b).norm() / b.norm().clamp(min=1e-12)) for a, b in pairs)
+
+
+@torch.no_grad()
+def apart(one: nn.Module, other: nn.Module, start: nn.Module) -> float:
+    """How far two networks ended from each other, as a share of the way of the second from where both began.
+
+    >>> start, one, other = (nn.Linear(1, 1, bias=False) for _ in range(3))
+    >>> for model, weight in ((start, 1.0), (one, 3.5), (other, 3.0)):
+    ...     _ = nn.init.constant_(model.weight, weight)
+    >>> apart(one, other, start)
+    0.25
+    """
+    here, there, before = (nn.utils.parameters_to_vector(model.parameters()) for model in (one, other, start))
+    return float((here - there).norm() / (there - before).norm())

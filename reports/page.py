@@ -318,11 +318,11 @@ def _figure(svg: str, caption: str) -> str:
 def _table(head: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     cells = ["<tr>" + "".join(map(_cell, row, head)) for row in rows]
     cards = " class=cards" if len(head) > MANY else ""
-    names = "".join(f"<th>{name}" for name in head)
+    names = "".join(f"<th>{escape(name)}" for name in head)
     return f"<div class=wide><table{cards}><tr>{names}{''.join(cells)}</table></div>"
 
 
 def _cell(cell: Cell, column: str) -> str:
     text, aside = (cell, "") if isinstance(cell, str) else cell
     small = f" <small>{escape(aside)}</small>" if aside else ""
-    return f'<td{" class=text" if len(text) > LONG else ""} data-column="{column}">{escape(text)}{small}'
+    return f'<td{" class=text" if len(text) > LONG else ""} data-column="{escape(column)}">{escape(text)}{small}'

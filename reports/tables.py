@@ -19,6 +19,7 @@ from ..rundir.outcomes import (
 from ..rundir.results import untrained
 from .learned import learned_line
 from .story import milliseconds, passes, story
+from .teachers import candidates_of
 from .titles import title_of
 
 BUSY = 2.0  # upper by lower quartile of a time, from which on it is not to be trusted
@@ -137,7 +138,7 @@ def _show_teachers(stages: Stages, console: Console) -> None:
         count = len(stages.bank.teachers)
         has = f"{count} teacher{'s' * (count != 1)} of {count + stages.bank.missing}"
         console.print(f"the memory bank has {has}: the search met no other between the dense network and the winner")
-    if stages.bank and (interim := (stages.bank.candidates or ())[1:]):
+    if interim := candidates_of(stages)[1:]:
         _show_worth(interim, console)
     teachers = stages.transfer.teachers if stages.transfer else None
     smaller = sorted(teachers or (), key=lambda teacher: teacher.macs)[:-1]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from resident import Resident, ResidentTraining, difference, train_together
+from resident import Resident, ResidentTraining, apart, difference, train_together
 from torch import nn
 
 import secateur as sc
@@ -25,12 +25,12 @@ CHANNELS_LAST = replace(IMAGES, layout=torch.channels_last)
 NET = sc.Supernet.of(sc.constructor("resnet20", classes=4)().eval(), IMAGES.example)
 
 
-def labels() -> Objective:
+def labels(net: sc.Supernet = NET) -> Objective:
     return CrossEntropy()
 
 
-def kept_channels() -> Objective:
-    return AlignedTransfer(OnlineTeacher(NET.model, NET.head), KeptFeatures.of(NET, NET.dense))
+def kept_channels(net: sc.Supernet = NET) -> Objective:
+    return AlignedTransfer(OnlineTeacher(net.model, net.head), KeptFeatures.of(net, net.dense))
 
 
 def student(seed: int = 1) -> nn.Module:
@@ -71,8 +71,29 @@ def test_another_order_of_images_is_another_training() -> None:
     assert difference(*models) > 0.1
 
 
+def test_two_ways_of_which_one_is_a_tenth_longer_end_a_tenth_apart() -> None:
+    start, one, other = (student().double() for _ in range(3))
+    for model, steps in ((one, 1.1), (other, 1.0)):
+        for parameter in model.parameters():
+            nn.init.constant_(parameter, 1.0 + steps)
+    for parameter in start.parameters():
+        nn.init.ones_(parameter)
+    assert apart(one, other, start) == pytest.approx(0.1, rel=1e-5)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_a_graphed_step_is_an_eager_one() -> None:
+@pytest.mark.parametrize("make", [labels, kept_channels])
+def test_a_graphed_step_is_an_eager_one(make: Any) -> None:
+    images, start = Resident.of(IMAGES, torch.device("cuda")), student().cuda()
+    net = sc.Supernet.of(copied(NET.model, {}).cuda(), IMAGES.example.cuda())
+    models = [copied(start, {}) for _ in range(2)]
+    for model, graphed in zip(models, (True, False), strict=True):
+        ResidentTraining(model, images, make(net), RECIPE, head=net.head, graphed=graphed).step()
+    assert apart(models[0], models[1], start) < 0.01
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_graphed_training_ends_where_an_eager_one_does() -> None:
     images = Resident.of(IMAGES, torch.device("cuda"))
     models = [student().cuda() for _ in range(2)]
     for model, graphed in zip(models, (False, True), strict=True):

@@ -14,10 +14,10 @@ from .held_numbers import NOTHING_HELD, HeldNumbers
 class Ledger:
     """The part of a trace that the rule of an operation may look up and write.
 
-    To look up: ``labels``, ``along``, ``is_weight``, ``tied``, ``holds``, ``numbers``. To write: ``tie``, ``meet``,
-    ``cut``, ``point`` and ``freeze`` limit which channels can be removed; ``produce``, ``read``, ``normalise`` and
-    ``reduce`` say what is done with them; ``product`` counts what is multiplied; ``alias`` makes a weight known under
-    another view. ``held``: the numbers in attributes of the network.
+    To look up: ``labels``, ``along``, ``is_weight``, ``is_table``, ``tied``, ``holds``, ``numbers``. To write: ``tie``,
+    ``meet``, ``cut``, ``point`` and ``freeze`` limit which channels can be removed; ``produce``, ``read``,
+    ``normalise`` and ``reduce`` say what is done with them; ``product`` counts what is multiplied; ``alias`` makes a
+    weight known under another view. ``held``: the numbers in attributes of the network.
     """
 
     def __init__(self, held: HeldNumbers = NOTHING_HELD) -> None:

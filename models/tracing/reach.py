@@ -40,7 +40,7 @@ def walk(root: object, step: Callable[[Any], Iterable[Any]]) -> Iterator[object]
         if id(x) not in seen:
             seen.add(id(x))
             yield x
-            if type(x) not in HOLLOW or x:
+            if not is_hollow(x):
                 left += [each for each in step(x) if not is_atomic(type(each))]
 
 

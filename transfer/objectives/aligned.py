@@ -7,6 +7,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from ...models.evaluate import device_of
 from ...models.module_outputs import FeatureMap, feature_maps, kept_channels, outputs_of, stage_ends
 from ...models.subnetwork import Subnetwork
 from ...models.supernet import Supernet
@@ -59,7 +60,8 @@ class KeptFeatures:
         {'layer1': 16, 'layer2': 32, 'layer3': 64}
         """
         maps = kept_channels(net, student, choose(feature_maps(net)))
-        return cls(_embedding(net, student), {name: torch.from_numpy(kept) for name, kept in maps.items()})
+        device = device_of(net.model)
+        return cls(_embedding(net, student), {name: torch.from_numpy(kept).to(device) for name, kept in maps.items()})
 
 
 class AlignedTransfer(Objective):
