@@ -36,7 +36,7 @@ def end_on_signals() -> None:
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a shell's "&" leave it
                 signal.signal(number, _stop)
-        sys.excepthook = _uncaught
+        sys.excepthook, sys.unraisablehook = _uncaught, _unraisable
 
 
 def say_stopped() -> None:
@@ -71,3 +71,9 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
         _end(error.status - 128, None)
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def _unraisable(unraised: "sys.UnraisableHookArgs") -> None:
+    """Nothing for a signal that fell into a callback, where nobody can catch it: ``PATIENCE`` ends the program."""
+    if not isinstance(unraised.exc_value, Stopped):
+        sys.__unraisablehook__(unraised)

@@ -42,6 +42,19 @@ while True:
         pass
 """
 
+IN_A_CALLBACK = """
+import os, weakref
+class Held: ...
+def gone(_):
+    os.kill(os.getpid(), signal.SIGTERM)
+    while True:
+        pass
+held = Held()
+reference = weakref.ref(held, gone)
+del held  # what is raised in its callback reaches nobody
+time.sleep(600)
+"""
+
 
 def ended(work: str, *signals: int, before: str = "", rank: str = "0", ready: int = 1) -> tuple[int, str]:
     """How the program ends when its group is sent these signals, and what it prints."""
@@ -69,6 +82,19 @@ def test_every_signal_ends_it_with_one_line_and_its_own_status(number: int, work
 
 def test_a_signal_before_anything_catches_it_prints_no_traceback() -> None:
     assert ended(RESTING, signal.SIGTERM) == (143, LINE)
+
+
+def test_a_signal_in_a_callback_that_nothing_can_catch_prints_no_traceback() -> None:
+    assert ended(IN_A_CALLBACK) == (143, LINE)
+
+
+def test_what_else_a_callback_raises_is_printed() -> None:
+    other = IN_A_CALLBACK.replace("os.kill(os.getpid(), signal.SIGTERM)", "raise OSError")
+    waits = other.replace("time.sleep(600)", 'print("ready", flush=True)\n' + RESTING)
+    status, said = ended(waits, signal.SIGTERM, ready=2)
+    assert status == 143
+    assert "Exception ignored in" in said
+    assert "OSError" in said
 
 
 def test_a_forked_worker_that_the_signal_reaches_too_says_nothing() -> None:
