@@ -66,11 +66,18 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """One line and its status for a signal; for anything else the traceback."""
-    if isinstance(error, Stopped):
-        _end(error.status - 128, None)
+    """One line and its status for a signal, also where a library failed as it cleaned up; else the traceback."""
+    if stopped := _signal_behind(error):
+        _end(stopped.status - 128, None)
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def _signal_behind(error: BaseException | None) -> Stopped | None:
+    """The signal that an error is, or that was being handled when it was raised."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__context__
+    return error if isinstance(error, Stopped) else None
 
 
 def _unraisable(unraised: "sys.UnraisableHookArgs") -> None:

@@ -42,6 +42,12 @@ while True:
         pass
 """
 
+IN_A_CLEAN_UP = """
+try:
+    time.sleep(600)
+finally:
+    raise AssertionError("as of a library that was not ready to be stopped")
+"""
 IN_A_CALLBACK = """
 import os, weakref
 class Held: ...
@@ -82,6 +88,18 @@ def test_every_signal_ends_it_with_one_line_and_its_own_status(number: int, work
 
 def test_a_signal_before_anything_catches_it_prints_no_traceback() -> None:
     assert ended(RESTING, signal.SIGTERM) == (143, LINE)
+
+
+def test_a_library_that_fails_as_it_cleans_up_hides_no_signal() -> None:
+    assert ended(IN_A_CLEAN_UP, signal.SIGTERM) == (143, LINE)
+
+
+def test_an_error_without_a_signal_has_its_traceback() -> None:
+    status, said = ended('raise AssertionError("of a mistake")')
+    assert status == 1
+    assert "Traceback" in said
+    assert "of a mistake" in said
+    assert LINE not in said
 
 
 def test_a_signal_in_a_callback_that_nothing_can_catch_prints_no_traceback() -> None:
