@@ -89,7 +89,7 @@ def moment(stage: str, share: float, seconds: Mapping[str, float], place: Path) 
     def has_come(used: float) -> bool:
         if stage_of(place / "run") == stage and not entered:  # already as it starts, where it was killed in it before
             entered.append(used if used > seconds["start"] / 2 or stage == "start" else seconds["start"])
-        return bool(entered) and used >= entered[0] + share * seconds[stage]
+        return bool(entered) and used >= entered[0] + share * seconds.get(stage, 0.0)  # some are too short to be seen
 
     return has_come
 
